@@ -1,0 +1,11 @@
+"""A laboratory of recurrent networks: cells as pure functions, one driver, one training loop."""
+
+from rnn_research.cell import Cell
+from rnn_research.cells import CELLS, elman, gru, irnn, lstm
+from rnn_research.combinators import layer_norm, learned_initial_state, residual, stack, variational_dropout, zoneout
+from rnn_research.unroll import bidirectional, free_run, length_mask, unroll, unroll_layers
+
+__all__ = [
+    'CELLS', 'Cell', 'bidirectional', 'elman', 'free_run', 'gru', 'irnn', 'layer_norm', 'learned_initial_state',
+    'length_mask', 'lstm', 'residual', 'stack', 'unroll', 'unroll_layers', 'variational_dropout', 'zoneout',
+]

@@ -1,0 +1,112 @@
+"""The simple recurrent network of Elman, and its ReLU form with identity initialisation (IRNN)."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.nn.initializers import lecun_normal, normal, orthogonal
+
+from rnn_research.cell import Cell
+from rnn_research.engines.fused import Pointwise, fused_scan
+from rnn_research.initializers import identity
+from rnn_research.layers import matmul
+from rnn_research.typing import Array
+
+
+class ElmanParams(NamedTuple):
+  w_x: Any  # [F, H] float32
+  w_h: Any  # [H, H] float32
+  b: Array  # [H] float32
+
+
+class ElmanState(NamedTuple):
+  h: Array  # [B, H] float32
+
+
+def elman(
+    hidden_size: int,
+    *,
+    activation: str = 'tanh',
+    w_x_init: Callable = lecun_normal(),
+    w_h_init: Callable = orthogonal(),
+    dtype=jnp.float32,
+) -> Cell:
+  """The vanilla recurrent network.
+
+    h_t = phi(x_t W_x + h_{t-1} W_h + b),    y_t = h_t
+
+  Args:
+    hidden_size: H.
+    activation: phi, 'tanh' or 'relu'.
+    w_x_init: initialiser of [F, H].
+    w_h_init: initialiser of [H, H].
+    dtype: precision of the products; parameters and state are float32.
+
+  Returns:
+    A cell over inputs [B, F] with outputs [B, H] of `dtype`.
+
+  Raises:
+    ValueError: `activation` is neither.
+
+  Source: Elman 1990. Deviates from the paper: biases; trained by backpropagation through time.
+  """
+  if activation not in _POINTWISE:
+    raise ValueError(f'activation is {activation!r}, expected one of {sorted(_POINTWISE)}')
+  pointwise = _POINTWISE[activation]
+
+  def init(key, x, ctx=None):
+    key_x, key_h = jax.random.split(key)
+    return ElmanParams(
+        w_x=w_x_init(key_x, (x.shape[-1], hidden_size), jnp.float32),
+        w_h=w_h_init(key_h, (hidden_size, hidden_size), jnp.float32),
+        b=jnp.zeros(hidden_size))
+
+  def initial_state(params, batch_size):
+    return ElmanState(jnp.zeros((batch_size, hidden_size), params.b.dtype))
+
+  def project(params, xs):
+    return matmul(xs, params.w_x, dtype) + params.b
+
+  def step(params, state, u, *, key=None, ctx=None):
+    state, _ = pointwise.forward(u, matmul(state.h, params.w_h, dtype), state)
+    return state, state.h.astype(dtype)
+
+  def scan(params, state, xs, *, mask=None, reset=None, reset_state=None):
+    state, hs = fused_scan(pointwise, project(params, xs), params.w_h, state, mask=mask, reset=reset,
+                           reset_state=reset_state, dtype=dtype)
+    return state, hs.astype(dtype)
+
+  return Cell(init, initial_state, project, step, scan)
+
+
+def irnn(hidden_size: int, *, dtype=jnp.float32) -> Cell:
+  """The Elman network with ReLU, identity recurrent weights and small input weights, N(0, 0.001^2).
+
+    h_t = max(0, x_t W_x + h_{t-1} W_h + b),    W_h = I and b = 0 at first
+
+  Args:
+    hidden_size: H.
+    dtype: precision of the products.
+
+  Source: Le, Jaitly and Hinton 2015, section 2. Deviates from the paper: 0.001 is taken as a standard deviation.
+  """
+  return elman(hidden_size, activation='relu', w_x_init=normal(0.001), w_h_init=identity, dtype=dtype)
+
+
+def _tanh_forward(u, m, state):
+  h = jnp.tanh(u + m)
+  return ElmanState(h), 1.0 - h * h
+
+
+def _relu_forward(u, m, state):
+  a = u + m
+  return ElmanState(jnp.maximum(a, 0.0)), (a > 0.0).astype(a.dtype)
+
+
+def _backward(slope, dstate):
+  da = dstate.h * slope
+  return da, da, ElmanState(jnp.zeros_like(da))
+
+
+_POINTWISE = {'tanh': Pointwise(_tanh_forward, _backward), 'relu': Pointwise(_relu_forward, _backward)}

@@ -1,0 +1,244 @@
+"""Functions from cells to a cell.
+
+Weights are found by name: fields that begin with `w_x` multiply the input, fields that begin with `w_h` the state.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from rnn_research.cell import Cell
+from rnn_research.layers import Masked, Normalized
+from rnn_research.typing import Params, PyTree
+from rnn_research.unroll import Steps, run_layers, select
+
+
+def stack(*cells: Cell) -> Cell:
+  """One cell made of several, each reading the output of the one below.
+
+    h^0_t = x_t,    h^l_t = cell_l(h^{l-1}_t, h^l_{t-1}),    y_t = h^L_t
+
+  Parameters and states are tuples, the same trees as `unroll_layers` uses: train layer by layer, sample step by step.
+
+  Args:
+    *cells: at least one, the first reads the input.
+
+  Source: standard. Deviates from the paper: nothing.
+  """
+  prepared = any(cell.prepare for cell in cells)
+
+  def init(key, x, ctx=None):
+    params = []
+    for cell, k in zip(cells, jax.random.split(key, len(cells)), strict=True):
+      params.append(cell.init(k, x, ctx))
+      x = jax.eval_shape(lambda p, a, c=cell: _one_step(c, p, a, ctx), params[-1], x)
+    return tuple(params)
+
+  def initial_state(params, batch_size):
+    return tuple(cell.initial_state(p, batch_size) for cell, p in zip(cells, params, strict=True))
+
+  def project(params, xs):
+    return cells[0].project(params[0], xs)
+
+  def step(params, state, u, *, key=None, ctx=None):
+    contexts = ctx if prepared and ctx is not None else (ctx,) * len(cells)
+    states, y = [], None
+    for i, cell in enumerate(cells):
+      if i > 0:
+        u = _first(cell.project(params[i], jax.tree.map(lambda a: a[None], y)))
+      cell_key = None if key is None else jax.random.fold_in(key, i)
+      new_state, y = cell.step(params[i], state[i], u, key=cell_key, ctx=contexts[i])
+      states.append(new_state)
+    return tuple(states), y
+
+  def scan(params, state, xs, *, mask=None, reset=None, reset_state=None):
+    bare = [cell._replace(prepare=None) for cell in cells]
+    resets = (None,) * len(cells) if reset_state is None else reset_state
+    return run_layers(bare, params, state, Steps(xs, mask, reset, None), resets, keys=[None] * len(cells))
+
+  def prepare(params, ctx, batch_size, *, key=None):
+    outcomes = []
+    for i, cell in enumerate(cells):
+      cell_key = None if key is None else jax.random.fold_in(key, i)
+      outcomes.append(cell.prepare(params[i], ctx, batch_size, key=cell_key) if cell.prepare else (params[i], ctx))
+    params, contexts = zip(*outcomes, strict=True)
+    return params, None if all(c is None for c in contexts) else contexts
+
+  whole = scan if all(cell.scan for cell in cells) else None
+  return Cell(init, initial_state, project, step, whole, prepare if prepared else None)
+
+
+def residual(cell: Cell) -> Cell:
+  """Adds the input to the output: `y_t = x_t + cell(x_t, h_{t-1})`. Input and output sizes must agree.
+
+  Raises:
+    ValueError: at `init`, when they do not.
+
+  Source: Wu et al. 2016 (arXiv 1609.08144), equation 6. Deviates from the paper: nothing.
+  """
+  def init(key, x, ctx=None):
+    params = cell.init(key, x, ctx)
+    y = jax.eval_shape(lambda p, a: _one_step(cell, p, a, ctx), params, x)
+    if y.shape != x.shape:
+      raise ValueError(f'residual needs outputs of the input shape {x.shape}, the cell gives {y.shape}')
+    return params
+
+  def project(params, xs):
+    return cell.project(params, xs), xs
+
+  def step(params, state, u, *, key=None, ctx=None):
+    u, x = u
+    state, y = cell.step(params, state, u, key=key, ctx=ctx)
+    return state, x.astype(y.dtype) + y
+
+  def scan(params, state, xs, *, mask=None, reset=None, reset_state=None):
+    state, ys = cell.scan(params, state, xs, mask=mask, reset=reset, reset_state=reset_state)
+    xs = xs if mask is None else select(mask, xs, jnp.zeros_like(xs))
+    return state, xs.astype(ys.dtype) + ys
+
+  return cell._replace(init=init, project=project, step=step, scan=cell.scan and scan)
+
+
+def zoneout(cell: Cell, rates: PyTree) -> Cell:
+  """Keeps each unit's old value with some probability instead of updating it.
+
+    s_t = d * s_{t-1} + (1 - d) * cell(s_{t-1}, x_t),   d ~ Bernoulli(z) anew at every step;  without a key d = z
+
+  The output is the zoned-out h.
+
+  Args:
+    cell: its state has a field `h`, which is its output.
+    rates: z, a number, or a state of numbers such as `LSTMState(c=0.5, h=0.05)`.
+
+  Raises:
+    ValueError: the state has no field `h`.
+
+  Source: Krueger et al. 2017, section 3. Deviates from the paper: h_t is computed from the cell's new c_t, not from
+  the zoned-out one.
+  """
+  def step(params, state, u, *, key=None, ctx=None):
+    if not hasattr(state, 'h'):
+      raise ValueError(f'zoneout needs a state with a field h, found {type(state).__name__}')
+    update_key, zone_key = (None, None) if key is None else jax.random.split(key)
+    new_state, y = cell.step(params, state, u, key=update_key, ctx=ctx)
+    z = jax.tree.map(lambda _: rates, state) if isinstance(rates, int | float) else rates
+    state = jax.tree.map(_zone, _keys_like(zone_key, state), z, state, new_state, is_leaf=lambda a: a is None)
+    return state, state.h.astype(y.dtype)
+
+  return cell._replace(step=step, scan=None)
+
+
+def variational_dropout(cell: Cell, *, input_rate: float = 0.0, state_rate: float = 0.0) -> Cell:
+  """Drops inputs and recurrent inputs with one mask per sequence, the same at every step.
+
+    m_t = (h_{t-1} * d_h) W_h,   u_t = (x_t * d_x) W_x,    d ~ Bernoulli(1 - rate) / (1 - rate), drawn once
+
+  A mask on a layer's output is the input mask of the layer above. Without a key nothing is dropped.
+
+  Args:
+    cell: its products go through `layers.matmul`.
+    input_rate: of d_x.
+    state_rate: of d_h, which touches the recurrent products only, not a state carried on elementwise.
+
+  Source: Gal and Ghahramani 2016, section 4. Deviates from the paper: masks are tied over gates.
+  """
+  def prepare(params, ctx, batch_size, *, key=None):
+    params, ctx = (params, ctx) if cell.prepare is None else cell.prepare(params, ctx, batch_size, key=key)
+    if key is None:
+      return params, ctx
+    masked = {}
+    for i, (prefix, rate) in enumerate((('w_x', input_rate), ('w_h', state_rate))):
+      for name, w in _weights(params, prefix).items() if rate else ():
+        keep = jax.random.bernoulli(jax.random.fold_in(key, i), 1.0 - rate, (batch_size, _num_inputs(w)))
+        masked[name] = Masked(w, keep / (1.0 - rate))
+    return params._replace(**masked), ctx
+
+  return cell._replace(scan=None, prepare=prepare)
+
+
+def layer_norm(cell: Cell) -> Cell:
+  """Normalises the input product and the recurrent product of a cell separately.
+
+    x_t W_x -> LN(x_t W_x; a_x, b_x),    h_{t-1} W_h -> LN(h_{t-1} W_h; a_h, b_h),    statistics over all gates
+
+  Args:
+    cell: its products go through `layers.matmul`.
+
+  Source: Ba, Kiros and Hinton 2016, equations 20-22. Deviates from the paper: the cell state of an LSTM is not
+  normalised on its way to the output.
+  """
+  def init(key, x, ctx=None):
+    params = cell.init(key, x, ctx)
+    wrap = lambda w: Normalized(w, jnp.ones(w.shape[-1]), jnp.zeros(w.shape[-1]))
+    weights = _weights(params, 'w_x') | _weights(params, 'w_h')
+    return params._replace(**{name: wrap(w) for name, w in weights.items()})
+
+  return cell._replace(init=init, scan=None)
+
+
+class LearnedStart(NamedTuple):
+  """Parameters of a cell whose initial state is learned."""
+
+  cell: Params
+  start: Any  # a state with leaves [1, ...] float32
+
+
+def learned_initial_state(cell: Cell) -> Cell:
+  """Makes the state before the first step a parameter, zero at initialisation; it is the state after a reset too.
+
+  Source: standard. Deviates from the paper: nothing.
+  """
+  def init(key, x, ctx=None):
+    params = cell.init(key, x, ctx)
+    return LearnedStart(params, cell.initial_state(params, 1))
+
+  def initial_state(params, batch_size):
+    return jax.tree.map(lambda a: jnp.broadcast_to(a, (batch_size, *a.shape[1:])), params.start)
+
+  def project(params, xs):
+    return cell.project(params.cell, xs)
+
+  def step(params, state, u, *, key=None, ctx=None):
+    return cell.step(params.cell, state, u, key=key, ctx=ctx)
+
+  def scan(params, state, xs, **keywords):
+    return cell.scan(params.cell, state, xs, **keywords)
+
+  def prepare(params, ctx, batch_size, *, key=None):
+    inner, ctx = cell.prepare(params.cell, ctx, batch_size, key=key)
+    return params._replace(cell=inner), ctx
+
+  return Cell(init, initial_state, project, step, cell.scan and scan, cell.prepare and prepare)
+
+
+def _one_step(cell, params, x, ctx):
+  state = cell.initial_state(params, jax.tree.leaves(x)[0].shape[0])
+  if cell.prepare is not None:
+    params, ctx = cell.prepare(params, ctx, jax.tree.leaves(x)[0].shape[0])
+  u = _first(cell.project(params, jax.tree.map(lambda a: a[None], x)))
+  return cell.step(params, state, u, ctx=ctx)[1]
+
+
+def _first(tree):
+  return jax.tree.map(lambda a: a[0], tree)
+
+
+def _weights(params, prefix):
+  return {n: w for n, w in params._asdict().items() if n.startswith(prefix) and w is not None}
+
+
+def _num_inputs(w):
+  return jax.tree.leaves(w)[0].shape[0]
+
+
+def _keys_like(key, tree):
+  leaves, structure = jax.tree.flatten(tree)
+  keys = [None] * len(leaves) if key is None else list(jax.random.split(key, len(leaves)))
+  return jax.tree.unflatten(structure, keys)
+
+
+def _zone(key, rate, old, new):
+  if key is None:
+    return rate * old + (1.0 - rate) * new
+  return jnp.where(jax.random.bernoulli(key, rate, old.shape), old, new)

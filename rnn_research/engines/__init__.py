@@ -1,0 +1,1 @@
+"""Whole-sequence forms of recurrences: the same function as stepping, faster."""

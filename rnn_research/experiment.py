@@ -1,0 +1,69 @@
+"""`Experiment`: what the one training loop consumes, made by `build(config)` of a file in `experiments/`."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+
+class TrainData(NamedTuple):
+  """A source of training batches.
+
+  Attributes:
+    iterator: a grain iterator (it has `get_state` and `set_state`) of dicts of numpy arrays with leading axis B.
+    steps_per_epoch: batches that cover the training split once.
+    fingerprint: hex digest of the training data; a resumed run must read the same.
+  """
+
+  iterator: Iterator
+  steps_per_epoch: int
+  fingerprint: str
+
+
+class Command(NamedTuple):
+  """A mode of the launcher beside train, evaluate and report: sample, score, translate.
+
+  Attributes:
+    run: `(params, **flags) -> None`; prints or writes its result. Raises ValueError with one sentence for people.
+    flags: name -> default value, whose type is the flag's type.
+    help: name -> one line.
+  """
+
+  run: Callable[..., None]
+  flags: Mapping[str, Any]
+  help: Mapping[str, str]
+
+
+class Experiment(NamedTuple):
+  """A model, its data and its measures, as pure functions.
+
+  A module of `experiments/` offers `VARIANTS` (name -> one line), `get_config(variant) -> ConfigDict` and
+  `build(config, assets=None) -> Experiment`. With `assets` (those of a trained workdir) the vocabulary is not made
+  anew and data are read only by the functions that need them, so sampling needs no corpus.
+
+  Attributes:
+    init: `(key) -> params`.
+    initial_carry: `(params, batch_size) -> carry`, the state of truncated BPTT, leaves [B, ...]; or ().
+    loss: `(params, carry, batch, key, step) -> (total, (weight, carry, metrics))`: sums over the batch, in nats;
+      `metrics` are sums too, divided by the sum of weights. None where `report` is the whole run.
+    train_data: `() -> TrainData`, read when training starts.
+    evaluate: split -> `(params, key) -> {metric: float}`, quick, used while training.
+    final_evaluate: the same, exact, used at the end of a run and by `--mode=evaluate`.
+    headline: (split, metric, 'min' or 'max'): what "best" means.
+    assets: what a checkpoint must carry beside arrays, as JSON: vocabulary, label names.
+    show: `(params, key) -> str`, shown at `train.show_steps` while training; or None.
+    report: `(params, workdir, out_dir) -> None`: writes figures, samples and tables for people; or None.
+    commands: name -> Command.
+    engine: one line: which form of the recurrence runs and why.
+  """
+
+  init: Callable
+  initial_carry: Callable
+  loss: Callable | None
+  train_data: Callable[[], TrainData]
+  evaluate: Mapping[str, Callable]
+  final_evaluate: Mapping[str, Callable]
+  headline: tuple[str, str, str]
+  assets: Mapping[str, Any]
+  show: Callable | None
+  report: Callable | None
+  commands: Mapping[str, Command]
+  engine: str

@@ -1,0 +1,82 @@
+"""Small functions that cells and models share: products, embeddings, dropout."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from rnn_research.typing import Array, Key, Params, PyTree
+
+# At or below this vocabulary size a one-hot product beats the lookup on CPU, whose gradient is a scatter-add.
+ONE_HOT_LIMIT = 512
+
+
+class Masked(NamedTuple):
+  """A matrix whose inputs are multiplied by one mask per sequence: `matmul(x, Masked(w, m)) = (x * m) w`."""
+
+  w: Array  # [F, H] float32
+  mask: Array  # [B, F] float32, 0 or 1 / keep probability
+
+
+class Normalized(NamedTuple):
+  """A matrix whose product is layer-normalised: `matmul(x, Normalized(w, a, b)) = a * norm(x w) + b`."""
+
+  w: PyTree  # [F, H] float32, or another wrapper
+  scale: Array  # [H] float32
+  offset: Array  # [H] float32
+
+
+def matmul(x: Array, w: Array | Masked | Normalized, dtype=jnp.float32) -> Array:
+  """Returns `x w` in float32, multiplied in `dtype`.
+
+  Every cell multiplies by its weights through this function, which is what lets a combinator change a weight
+  (mask its inputs, normalise its product) without knowing the cell.
+
+  Args:
+    x: [..., F] input or state.
+    w: [F, H] float32 weights, or a wrapper of them.
+    dtype: precision of the factors; sums are float32 whatever it is.
+
+  Returns:
+    [..., H] float32.
+  """
+  if isinstance(w, Masked):
+    return matmul(x * w.mask, w.w, dtype)
+  if isinstance(w, Normalized):
+    return w.scale * normalize(matmul(x, w.w, dtype)) + w.offset
+  out_dtype = jnp.promote_types(jnp.float32, w.dtype)
+  return jnp.matmul(x.astype(dtype), w.astype(dtype), preferred_element_type=out_dtype)
+
+
+def normalize(a: Array, epsilon: float = 1e-5) -> Array:
+  """Returns `(a - mean) / sqrt(var + epsilon)` over the last axis (Ba et al. 2016, equation 4)."""
+  centred = a - a.mean(-1, keepdims=True)
+  return centred * jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + epsilon)
+
+
+def dropout(key: Key | None, x: Array, rate: float) -> Array:
+  """Zeroes each element with probability `rate` and divides the rest by `1 - rate`; the identity without a key."""
+  if key is None or rate == 0.0:
+    return x
+  keep = jax.random.bernoulli(key, 1.0 - rate, x.shape)
+  return jnp.where(keep, x / (1.0 - rate), 0.0)
+
+
+def embed(table: Array, ids: Array) -> Array:
+  """Returns the rows `table[ids]`, as a one-hot product where that is faster.
+
+  Args:
+    table: [V, F] float32.
+    ids: [...] int32 in [0, V).
+
+  Returns:
+    [..., F] float32.
+  """
+  if table.shape[0] <= ONE_HOT_LIMIT:
+    return jax.nn.one_hot(ids, table.shape[0], dtype=table.dtype) @ table
+  return table[ids]
+
+
+def dense(params: Params, x: Array, dtype=jnp.float32) -> Array:
+  """Returns `x w + b` for `params = {'w': [F, V], 'b': [V]}`, in float32."""
+  return matmul(x, params['w'], dtype) + params['b']

@@ -1,0 +1,300 @@
+"""Drivers that run cells over time. This is the one place that knows masks, resets, keys and rematerialisation."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from rnn_research import layers
+from rnn_research.cell import Cell
+from rnn_research.typing import Array, Key, Params, PyTree, State
+
+
+def length_mask(lengths: Array, num_steps: int) -> Array:
+  """Returns `mask[t, b] = t < lengths[b]`, `[T, B] bool`. A length may be 0."""
+  return jnp.arange(num_steps)[:, None] < jnp.asarray(lengths)[None, :]
+
+
+def unroll(
+    cell: Cell,
+    params: Params,
+    xs: PyTree,
+    state: State | None = None,
+    *,
+    mask: Array | None = None,
+    reset: Array | None = None,
+    key: Key | None = None,
+    ctx: PyTree = None,
+    reverse: bool = False,
+    remat_every: int | None = None,
+) -> tuple[State, PyTree]:
+  """Runs one cell over a sequence: `(h_t, y_t) = step(h_{t-1}, x_t)` for t = 1..T.
+
+  Truncated backpropagation through time needs nothing else: pass the returned state as the next chunk's `state`;
+  an argument is a constant, so the gradient stays inside the chunk.
+
+  Args:
+    cell: the recurrence.
+    params: its parameters.
+    xs: [T, B, ...] inputs. Masked steps may hold anything, NaN included.
+    state: [B, ...] state before the first step; default `cell.initial_state`.
+    mask: [T, B] bool; False holds the state bit for bit and gives y = 0. See `length_mask`.
+    reset: [T, B] bool; True puts the initial state in place before the step is taken. With `reverse` a step's
+      predecessor is the one after it in time, so documents are then marked at their last step.
+    key: consumed by `cell.prepare` and, split per step, by `cell.step`; None means deterministic.
+    ctx: constants of the sequence with leaves [B, ...], handed to `prepare` and every step.
+    reverse: runs from the last step to the first under the same mask; `ys` stays in the order of `xs`.
+    remat_every: stores the state every k steps only and recomputes the rest in the backward pass.
+
+  Returns:
+    The state after the last step, and outputs `[T, B, ...]`.
+
+  Raises:
+    ValueError: `mask`, `reset` or a leaf of `state` does not fit `xs`.
+  """
+  (state,), ys = unroll_layers(
+      (cell,), (params,), xs, None if state is None else (state,),
+      mask=mask, reset=reset, key=key, ctx=ctx, reverse=reverse, remat_every=remat_every)
+  return state, ys
+
+
+def unroll_layers(
+    cells: tuple[Cell, ...],
+    params: tuple[Params, ...],
+    xs: PyTree,
+    states: tuple[State, ...] | None = None,
+    *,
+    dropout: float = 0.0,
+    key: Key | None = None,
+    mask: Array | None = None,
+    reset: Array | None = None,
+    ctx: PyTree = None,
+    reverse: bool = False,
+    remat_every: int | None = None,
+) -> tuple[tuple[State, ...], PyTree]:
+  """Runs a stack of cells layer by layer, so that every layer's projection is hoisted out of its time loop.
+
+    h^0_t = x_t;   h^l_t = cell_l(dropout(h^{l-1}_t), h^l_{t-1}),   l = 1..L;   y_t = h^L_t
+
+  Args:
+    cells: L recurrences, the first reads `xs`.
+    params: L parameter trees.
+    xs: [T, B, ...] inputs.
+    states: L states; default the initial ones.
+    dropout: rate on the outputs of every layer but the last (vertical connections only, drawn anew at every step),
+      active when there is a key (Zaremba et al. 2014).
+    key: folded with the layer's index; see `unroll`.
+    mask: see `unroll`, as for `reset`, `ctx`, `reverse` and `remat_every`.
+
+  Returns:
+    A tuple of L states, and the last layer's outputs `[T, B, ...]`.
+
+  Raises:
+    ValueError: the numbers of cells, params and states differ, or a shape does not fit.
+  """
+  num_steps, batch_size = _sequence_shape(xs)
+  _check('mask', mask, (num_steps, batch_size))
+  _check('reset', reset, (num_steps, batch_size))
+  initial = tuple(cell.initial_state(p, batch_size) for cell, p in zip(cells, params, strict=True))
+  states = initial if states is None else tuple(states)
+  for got, expected in zip(states, initial, strict=True):
+    _check_state(got, expected)
+  sequence = Steps(xs, mask, reset, None)
+  sequence = _flip(sequence) if reverse else sequence
+  keys = [None if key is None else jax.random.fold_in(key, layer) for layer in range(len(cells))]
+  states, ys = run_layers(
+      cells, params, states, sequence, initial, keys=keys, dropout=dropout, ctx=ctx, remat_every=remat_every)
+  return states, _flip(ys) if reverse else ys
+
+
+def bidirectional(
+    forward: Cell,
+    backward: Cell,
+    params: tuple[Params, Params],
+    xs: PyTree,
+    states: tuple[State, State] | None = None,
+    *,
+    mask: Array | None = None,
+    key: Key | None = None,
+    ctx: PyTree = None,
+    remat_every: int | None = None,
+) -> tuple[tuple[State, State], PyTree]:
+  """Runs one cell forwards and one backwards and joins their outputs: `y_t = [h_t forwards; h_t backwards]`.
+
+  With a mask of lengths the backward cell starts at each sequence's own last real step.
+
+  Args:
+    forward: reads from the first step on.
+    backward: reads from the last step on.
+    params: (forward, backward) parameters.
+    xs: [T, B, ...] inputs.
+    states: (forward, backward) states.
+    mask: see `unroll`, as for `ctx` and `remat_every`.
+    key: folded with 0 forwards and 1 backwards.
+
+  Returns:
+    The two final states, and outputs `[T, B, H_forward + H_backward]`.
+
+  Source: Schuster and Paliwal 1997. Deviates from the paper: nothing.
+  """
+  ends, outputs = [], []
+  for i, cell in enumerate((forward, backward)):
+    end, ys = unroll(
+        cell, params[i], xs, None if states is None else states[i], mask=mask, ctx=ctx, reverse=i == 1,
+        key=None if key is None else jax.random.fold_in(key, i), remat_every=remat_every)
+    ends.append(end)
+    outputs.append(ys)
+  return tuple(ends), jax.tree.map(lambda f, b: jnp.concatenate([f, b], -1), *outputs)
+
+
+def free_run(
+    cell: Cell,
+    params: Params,
+    state: State,
+    x: PyTree,
+    feed: Callable[[PyTree, Key | None], tuple[PyTree, PyTree]],
+    num_steps: int,
+    *,
+    key: Key | None = None,
+    ctx: PyTree = None,
+) -> tuple[State, PyTree]:
+  """Lets a cell run on its own outputs: `y_t = step(x_t)`, `(x_{t+1}, out_t) = feed(y_t, key_t)`.
+
+  Args:
+    cell: the recurrence; `stack(*cells)` for several layers.
+    params: its parameters.
+    state: [B, ...] state before the first step.
+    x: [B, ...] first input.
+    feed: maps an output and a key to the next input and to what is recorded, e.g. a sampled symbol.
+    num_steps: T.
+    key: consumed by `prepare`, by each step and by `feed`; None means deterministic.
+    ctx: see `unroll`.
+
+  Returns:
+    The state after T steps, and the recorded values `[T, ...]`.
+  """
+  prepare_key, steps_key = (None, None) if key is None else jax.random.split(key)
+  params, ctx = _prepare(cell, params, ctx, jax.tree.leaves(x)[0].shape[0], prepare_key)
+
+  def body(carry, step_key):
+    state, x = carry
+    cell_key, feed_key = (None, None) if key is None else jax.random.split(step_key)
+    u = jax.tree.map(lambda a: a[0], cell.project(params, jax.tree.map(lambda a: a[None], x)))
+    state, y = cell.step(params, state, u, key=cell_key, ctx=ctx)
+    x, out = feed(y, feed_key)
+    return (state, x), out
+
+  keys = None if key is None else jax.random.split(steps_key, num_steps)
+  (state, _), outs = lax.scan(body, (state, x), keys, length=num_steps)
+  return state, outs
+
+
+class Steps(NamedTuple):
+  """What a time loop reads, each leaf `[T, B, ...]` or None; `keys` is `[T]`."""
+
+  xs: PyTree
+  mask: Array | None
+  reset: Array | None
+  keys: Array | None
+
+
+def run_layers(cells, params, states, sequence, reset_states, *, keys, dropout=0.0, ctx=None, remat_every=None):
+  """`unroll_layers` with every default filled in, time already flipped, and one key (or None) per layer."""
+  ends, ys = [], sequence.xs
+  for layer, (cell, key) in enumerate(zip(cells, keys, strict=True)):
+    cell_key, drop_key = (None, None) if key is None else jax.random.split(key)
+    if layer > 0:
+      ys = jax.tree.map(lambda a, k=drop_key: layers.dropout(k, a, dropout), ys)
+    end, ys = _run(cell, params[layer], states[layer], sequence._replace(xs=ys), reset_states[layer],
+                   key=cell_key, ctx=ctx, remat_every=remat_every)
+    ends.append(end)
+  return tuple(ends), ys
+
+
+def _run(cell, params, state, sequence, reset_state, *, key, ctx, remat_every):
+  num_steps, batch_size = _sequence_shape(sequence.xs)
+  prepare_key, steps_key = (None, None) if key is None else jax.random.split(key)
+  params, ctx = _prepare(cell, params, ctx, batch_size, prepare_key)
+  if sequence.mask is not None:
+    # Before anything reads them: a NaN in padding would pass through `where` into the gradients.
+    zeros = jax.tree.map(jnp.zeros_like, sequence.xs)
+    sequence = sequence._replace(xs=select(sequence.mask, sequence.xs, zeros))
+  if cell.scan is not None and ctx is None:
+    def block(state, seq):
+      return cell.scan(params, state, seq.xs, mask=seq.mask, reset=seq.reset, reset_state=reset_state)
+  else:
+    if steps_key is not None:
+      sequence = sequence._replace(keys=jax.random.split(steps_key, num_steps))
+    def block(state, seq):
+      return _scan_steps(cell, params, state, seq, reset_state, ctx)
+  if remat_every is None:
+    return block(state, sequence)
+  return _rematerialise(block, state, sequence, num_steps, remat_every)
+
+
+def _scan_steps(cell, params, state, sequence, reset_state, ctx):
+  us = cell.project(params, sequence.xs)
+
+  def body(state, inputs):
+    u, mask, reset, key = inputs
+    if reset is not None:
+      state = select(reset, reset_state, state)
+    new_state, y = cell.step(params, state, u, key=key, ctx=ctx)
+    if mask is not None:
+      new_state = select(mask, new_state, state)
+      y = select(mask, y, jax.tree.map(jnp.zeros_like, y))
+    return new_state, y
+
+  return lax.scan(body, state, (us, *sequence[1:]))
+
+
+def _rematerialise(block, state, sequence, num_steps, every):
+  num_blocks, rest = divmod(num_steps, every)
+  cut = num_blocks * every
+  head = jax.tree.map(lambda a: a[:cut].reshape(num_blocks, every, *a.shape[1:]), sequence)
+  # Inside a scan the loop itself keeps XLA from merging the recomputation with the forward pass.
+  state, ys = lax.scan(jax.checkpoint(block, prevent_cse=False), state, head)
+  ys = jax.tree.map(lambda a: a.reshape(cut, *a.shape[2:]), ys)
+  if rest:
+    state, tail = jax.checkpoint(block)(state, jax.tree.map(lambda a: a[cut:], sequence))
+    ys = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), ys, tail)
+  return state, ys
+
+
+def select(condition: Array, on_true: PyTree, on_false: PyTree) -> PyTree:
+  """`jnp.where` over trees: `condition` is broadcast over the trailing axes of every leaf."""
+  def where(a, b):
+    return jnp.where(condition.reshape(condition.shape + (1,) * (a.ndim - condition.ndim)), a, b)
+  return jax.tree.map(where, on_true, on_false)
+
+
+def _prepare(cell, params, ctx, batch_size, key):
+  if cell.prepare is None:
+    return params, ctx
+  return cell.prepare(params, ctx, batch_size, key=key)
+
+
+def _flip(tree):
+  return jax.tree.map(lambda a: jnp.flip(a, 0), tree)
+
+
+def _sequence_shape(xs):
+  leaf = jax.tree.leaves(xs)[0]
+  if leaf.ndim < 2:
+    raise ValueError(f'xs has shape {leaf.shape}, expected time-major [T, B, ...]')
+  return leaf.shape[:2]
+
+
+def _check(name, array, shape):
+  if array is not None and array.shape != shape:
+    raise ValueError(f'{name} has shape {array.shape}, expected [T, B] = {shape} as in xs')
+
+
+def _check_state(state, expected):
+  if jax.tree.structure(state) != jax.tree.structure(expected):
+    raise ValueError(f'state is a {jax.tree.structure(state)}, expected {jax.tree.structure(expected)}')
+  for got, want in zip(jax.tree.leaves(state), jax.tree.leaves(expected), strict=True):
+    if got.shape != want.shape:
+      raise ValueError(f'a leaf of state has shape {got.shape}, expected {want.shape} from the cell and xs')

@@ -144,7 +144,8 @@ def variational_dropout(cell: Cell, *, input_rate: float = 0.0, state_rate: floa
   Source: Gal and Ghahramani 2016, section 4. Deviates from the paper: masks are tied over gates.
   """
   def prepare(params, ctx, batch_size, *, key=None):
-    params, ctx = (params, ctx) if cell.prepare is None else cell.prepare(params, ctx, batch_size, key=key)
+    cell_key, key = (None, None) if key is None else jax.random.split(key)
+    params, ctx = (params, ctx) if cell.prepare is None else cell.prepare(params, ctx, batch_size, key=cell_key)
     if key is None:
       return params, ctx
     masked = {}
@@ -170,7 +171,7 @@ def layer_norm(cell: Cell) -> Cell:
   """
   def init(key, x, ctx=None):
     params = cell.init(key, x, ctx)
-    wrap = lambda w: Normalized(w, jnp.ones(w.shape[-1]), jnp.zeros(w.shape[-1]))
+    wrap = lambda w: Normalized(w, jnp.ones(w.shape[-1], jnp.float32), jnp.zeros(w.shape[-1], jnp.float32))
     weights = _weights(params, 'w_x') | _weights(params, 'w_h')
     return params._replace(**{name: wrap(w) for name, w in weights.items()})
 
@@ -202,8 +203,8 @@ def learned_initial_state(cell: Cell) -> Cell:
   def step(params, state, u, *, key=None, ctx=None):
     return cell.step(params.cell, state, u, key=key, ctx=ctx)
 
-  def scan(params, state, xs, **keywords):
-    return cell.scan(params.cell, state, xs, **keywords)
+  def scan(params, state, xs, *, mask=None, reset=None, reset_state=None):
+    return cell.scan(params.cell, state, xs, mask=mask, reset=reset, reset_state=reset_state)
 
   def prepare(params, ctx, batch_size, *, key=None):
     inner, ctx = cell.prepare(params.cell, ctx, batch_size, key=key)
@@ -225,7 +226,11 @@ def _first(tree):
 
 
 def _weights(params, prefix):
-  return {n: w for n, w in params._asdict().items() if n.startswith(prefix) and w is not None}
+  fields = params._asdict() if hasattr(params, '_asdict') else {}
+  weights = {name: w for name, w in fields.items() if name.startswith(prefix) and w is not None}
+  if not weights:
+    raise ValueError(f'no weights {prefix}* in {type(params).__name__}: wrap the cell inside the combinator')
+  return weights
 
 
 def _num_inputs(w):

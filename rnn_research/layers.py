@@ -39,13 +39,25 @@ def matmul(x: Array, w: Array | Masked | Normalized, dtype=jnp.float32) -> Array
 
   Returns:
     [..., H] float32.
+
+  Raises:
+    ValueError: the sizes do not fit.
   """
   if isinstance(w, Masked):
-    return matmul(x * w.mask, w.w, dtype)
+    return matmul(x * jnp.broadcast_to(w.mask, x.shape), w.w, dtype)
   if isinstance(w, Normalized):
-    return w.scale * normalize(matmul(x, w.w, dtype)) + w.offset
+    normalized = normalize(matmul(x, w.w, dtype))
+    return _over_columns(w.scale, normalized) * normalized + _over_columns(w.offset, normalized)
+  if x.shape[-1] != w.shape[0]:
+    raise ValueError(f'x has shape {x.shape}, its last axis does not fit weights of shape {w.shape}')
   out_dtype = jnp.promote_types(jnp.float32, w.dtype)
   return jnp.matmul(x.astype(dtype), w.astype(dtype), preferred_element_type=out_dtype)
+
+
+def affine(x: Array, w: Array | Masked | Normalized, b: Array, dtype=jnp.float32) -> Array:
+  """Returns `x w + b` in float32 for `b = [H]`; see `matmul`."""
+  product = matmul(x, w, dtype)
+  return product + _over_columns(b, product)
 
 
 def normalize(a: Array, epsilon: float = 1e-5) -> Array:
@@ -79,4 +91,8 @@ def embed(table: Array, ids: Array) -> Array:
 
 def dense(params: Params, x: Array, dtype=jnp.float32) -> Array:
   """Returns `x w + b` for `params = {'w': [F, V], 'b': [V]}`, in float32."""
-  return matmul(x, params['w'], dtype) + params['b']
+  return affine(x, params['w'], params['b'], dtype)
+
+
+def _over_columns(a, like):
+  return jnp.broadcast_to(a, like.shape)

@@ -95,6 +95,11 @@ def unroll_layers(
     ValueError: the numbers of cells, params and states differ, or a shape does not fit.
   """
   num_steps, batch_size = _sequence_shape(xs)
+  if len(cells) != len(params) or (states is not None and len(cells) != len(states)):
+    counts = f'{len(params)} params and {"default" if states is None else len(states)} states'
+    raise ValueError(f'{len(cells)} cells do not fit {counts}')
+  if remat_every is not None and remat_every < 1:
+    raise ValueError(f'remat_every is {remat_every}, expected at least 1')
   _check('mask', mask, (num_steps, batch_size))
   _check('reset', reset, (num_steps, batch_size))
   initial = tuple(cell.initial_state(p, batch_size) for cell, p in zip(cells, params, strict=True))

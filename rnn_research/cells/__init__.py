@@ -1,7 +1,10 @@
 """Recurrences, one per file, and the registry that names them."""
 
+import difflib
 import functools
+import inspect
 
+from rnn_research.cell import Cell
 from rnn_research.cells.elman import elman, irnn
 from rnn_research.cells.gru import gru
 from rnn_research.cells.lstm import lstm
@@ -16,4 +19,23 @@ CELLS = {
     'lstm_peephole': functools.partial(lstm, peepholes=True),
 }
 
-__all__ = ['CELLS', 'elman', 'gru', 'irnn', 'lstm']
+__all__ = ['CELLS', 'elman', 'gru', 'irnn', 'lstm', 'make_cell']
+
+
+def make_cell(name: str, hidden_size: int, **options) -> Cell:
+  """Makes a registered cell; options it does not know are left out.
+
+  Args:
+    name: a key of `CELLS`.
+    hidden_size: H.
+    **options: keywords of some factories, such as `forget_bias`, `w_h_init` or `dtype`.
+
+  Raises:
+    ValueError: no such cell.
+  """
+  if name not in CELLS:
+    near = difflib.get_close_matches(name, CELLS, 1)
+    hint = f', did you mean {near[0]}?' if near else ''
+    raise ValueError(f'unknown cell {name!r}{hint} (cells: {", ".join(CELLS)})')
+  known = inspect.signature(CELLS[name]).parameters
+  return CELLS[name](hidden_size, **{k: v for k, v in options.items() if k in known})

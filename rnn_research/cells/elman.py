@@ -10,7 +10,7 @@ from jax.nn.initializers import lecun_normal, normal, orthogonal
 from rnn_research.cell import Cell
 from rnn_research.engines.fused import Pointwise, fused_scan
 from rnn_research.initializers import identity
-from rnn_research.layers import matmul
+from rnn_research.layers import affine, matmul
 from rnn_research.typing import Array
 
 
@@ -60,13 +60,13 @@ def elman(
     return ElmanParams(
         w_x=w_x_init(key_x, (x.shape[-1], hidden_size), jnp.float32),
         w_h=w_h_init(key_h, (hidden_size, hidden_size), jnp.float32),
-        b=jnp.zeros(hidden_size))
+        b=jnp.zeros(hidden_size, jnp.float32))
 
   def initial_state(params, batch_size):
     return ElmanState(jnp.zeros((batch_size, hidden_size), params.b.dtype))
 
   def project(params, xs):
-    return matmul(xs, params.w_x, dtype) + params.b
+    return affine(xs, params.w_x, params.b, dtype)
 
   def step(params, state, u, *, key=None, ctx=None):
     state, _ = pointwise.forward(u, matmul(state.h, params.w_h, dtype), state)
@@ -101,7 +101,7 @@ def _tanh_forward(u, m, state):
 
 def _relu_forward(u, m, state):
   a = u + m
-  return ElmanState(jnp.maximum(a, 0.0)), (a > 0.0).astype(a.dtype)
+  return ElmanState(jax.nn.relu(a)), (a > 0.0).astype(a.dtype)  # both take the derivative 0 at 0
 
 
 def _backward(slope, dstate):

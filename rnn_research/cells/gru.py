@@ -9,7 +9,7 @@ from jax.nn.initializers import lecun_normal, orthogonal
 
 from rnn_research.cell import Cell
 from rnn_research.engines.fused import Pointwise, fused_scan
-from rnn_research.layers import matmul
+from rnn_research.layers import affine, matmul
 from rnn_research.typing import Array
 
 
@@ -66,18 +66,18 @@ def gru(
     return GRUParams(
         w_x=w_x_init(key_x, (x.shape[-1], 3 * hidden_size), jnp.float32),
         w_h=jnp.concatenate(blocks if after else blocks[:2], 1),
-        b=jnp.zeros(3 * hidden_size),
-        b_hn=jnp.zeros(hidden_size) if after else None,
+        b=jnp.zeros(3 * hidden_size, jnp.float32),
+        b_hn=jnp.zeros(hidden_size, jnp.float32) if after else None,
         w_hn=None if after else blocks[2])
 
   def initial_state(params, batch_size):
     return GRUState(jnp.zeros((batch_size, hidden_size), params.b.dtype))
 
   def project(params, xs):
-    return matmul(xs, params.w_x, dtype) + params.b
+    return affine(xs, params.w_x, params.b, dtype)
 
   def step_after(params, state, u, *, key=None, ctx=None):
-    m = matmul(state.h, params.w_h, dtype) + _recurrent_bias(params)
+    m = affine(state.h, params.w_h, _recurrent_bias(params), dtype)
     state, _ = _forward(u, m, state)
     return state, state.h.astype(dtype)
 

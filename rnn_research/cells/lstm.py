@@ -10,7 +10,7 @@ from jax.nn.initializers import lecun_normal, orthogonal
 
 from rnn_research.cell import Cell
 from rnn_research.engines.fused import Pointwise, fused_scan
-from rnn_research.layers import matmul
+from rnn_research.layers import affine, matmul
 from rnn_research.typing import Array
 
 
@@ -71,8 +71,8 @@ def lstm(
     return LSTMParams(
         w_x=w_x_init(key_x, (x.shape[-1], 4 * hidden_size), jnp.float32),
         w_h=jnp.concatenate(blocks, 1),
-        b=jnp.zeros(4 * hidden_size).at[hidden_size:2 * hidden_size].set(forget_bias),
-        peepholes=jnp.zeros((3, hidden_size)) if peepholes else None,
+        b=jnp.zeros(4 * hidden_size, jnp.float32).at[hidden_size:2 * hidden_size].set(forget_bias),
+        peepholes=jnp.zeros((3, hidden_size), jnp.float32) if peepholes else None,
         w_p=lecun_normal()(key_p, (hidden_size, output_size), jnp.float32) if projection_size else None)
 
   def initial_state(params, batch_size):
@@ -80,7 +80,7 @@ def lstm(
     return LSTMState(zeros(hidden_size), zeros(output_size))
 
   def project(params, xs):
-    return matmul(xs, params.w_x, dtype) + params.b
+    return affine(xs, params.w_x, params.b, dtype)
 
   def step(params, state, u, *, key=None, ctx=None):
     m = matmul(state.h, params.w_h, dtype)
@@ -103,7 +103,7 @@ def _activate(z):
   One tanh over the whole contiguous block, with sigmoid(x) = (tanh(x / 2) + 1) / 2 as a scale per column: XLA does
   not vectorise several nonlinearities of slices inside a loop body on CPU.
   """
-  scale = jnp.asarray(np.repeat([0.5, 0.5, 1.0, 0.5], z.shape[-1] // 4), z.dtype)
+  scale = jnp.asarray(np.repeat([0.5, 0.5, 1.0, 0.5], z.shape[-1] // 4), z.dtype)[None]
   t = jnp.tanh(z * scale)
   return t * scale + (1.0 - scale), scale * scale * (1.0 - t * t)
 
@@ -130,6 +130,6 @@ _POINTWISE = Pointwise(_forward, _backward)
 
 def _peephole_step(z, c, peepholes):
   z_i, z_f, z_g, z_o = jnp.split(z, 4, -1)
-  p_i, p_f, p_o = peepholes
+  p_i, p_f, p_o = peepholes[:, None]
   c = jax.nn.sigmoid(z_f + p_f * c) * c + jax.nn.sigmoid(z_i + p_i * c) * jnp.tanh(z_g)
   return LSTMState(c, jax.nn.sigmoid(z_o + p_o * c) * jnp.tanh(c))

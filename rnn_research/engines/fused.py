@@ -65,12 +65,17 @@ def fused_scan(
     b_h: [G] float32, bias inside the recurrent product, or None.
     mask: [T, B] bool, False holds the state and gives 0; or None.
     reset: [T, B] bool, True puts `reset_state` in place before the step; or None.
-    reset_state: [B, H] leaves.
+    reset_state: [B, H] leaves, needed with `reset`.
     dtype: precision of the factors of the recurrent product.
 
   Returns:
     The state after the last step, and `h` of every step, [T, B, H] float32.
+
+  Raises:
+    ValueError: `reset` without `reset_state`.
   """
+  if reset is not None and reset_state is None:
+    raise ValueError('reset needs a reset_state')
   operands = _Operands(us, w_h, b_h, state, None if reset is None else reset_state)
   return _fused(pointwise, dtype, operands, mask, reset)
 
@@ -89,7 +94,7 @@ def _forward(pointwise, dtype, operands, mask, reset, keep):
     if reset_t is not None:
       state = select(reset_t, operands.reset_state, state)
     m = matmul(state.h, weights, dtype).astype(u.dtype)
-    m = m if operands.b_h is None else m + operands.b_h
+    m = m if operands.b_h is None else m + operands.b_h[None]
     new_state, residuals = pointwise.forward(u, m, state)
     y = new_state.h
     if mask_t is not None:

@@ -1,0 +1,298 @@
+"""Language models over characters, bytes or words: the classic demonstration that a recurrent network learns to write.
+
+  python launch.py                                             the default corpus, under 4 minutes on 2 cores
+  python launch.py --experiment=char_lm:tiny_shakespeare --config.data.path=input.txt.gz
+  python launch.py --workdir=DIR --mode=sample --prompt='def ' --length=500
+
+What each variant reaches, with command, seed and machine, is in the README's table of results.
+"""
+
+import functools
+import math
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.nn.initializers import lecun_normal
+from ml_collections import ConfigDict
+
+from rnn_research.cells import make_cell
+from rnn_research.data import streams, text
+from rnn_research.data import vocabulary as vocab_lib
+from rnn_research.decoding import Sampling, check_sampling, sampler
+from rnn_research.experiment import Command, Experiment
+from rnn_research.initializers import uniform
+from rnn_research.language_model import language_model, log_probabilities, sequence_loss
+from rnn_research.training.config import DTYPES, base_config, require
+
+VARIANTS = {
+    'quick': 'LSTM 1 x 256 on the Python standard library: minutes, with samples as it learns (the default)',
+    'debug': 'GRU 1 x 32, 30 steps: seconds, to see that everything works',
+    'karpathy': 'LSTM 1 x 128, the protocol of Karpathy, Johnson and Fei-Fei 2015 (bytes; War and Peace)',
+    'min_char_rnn': 'Elman 1 x 100, unroll 25, Adagrad 0.1, clip 5 by value: the 112-line classic',
+    'tiny_shakespeare': 'LSTM 1 x 512 with dropout, sized for 15 minutes on 2 cores',
+    'zaremba_medium': 'LSTM 2 x 650 over words, dropout 0.5, Zaremba et al. 2014 (Penn Treebank)',
+    'zaremba_small': 'LSTM 2 x 200 over words, no dropout, Zaremba et al. 2014 (Penn Treebank)',
+}
+
+_SAMPLE_LENGTH = {'char': 300, 'byte': 300, 'word': 60}
+
+
+def get_config(variant: str = 'quick') -> ConfigDict:
+  """Returns the config of a variant.
+
+  Raises:
+    KeyError: no such variant.
+  """
+  config = base_config()
+  config.data = ConfigDict({
+      'path': '',  # a UTF-8 file, .gz file or folder; '' is the Python standard library
+      'glob': '**/*',  # which files of a folder
+      'valid_path': '',  # separate files instead of splits by position
+      'test_path': '',
+      'tfds': '',  # a tensorflow-datasets name instead of a path
+      'data_dir': '',  # where tensorflow-datasets keeps its data
+      'download': False,
+      'unit': 'char',  # char, byte, word
+      'splits': (0.9, 0.05, 0.05),  # train, valid, test by position
+  })
+  config.model = ConfigDict({
+      'cell': 'lstm',
+      'hidden_size': 256,
+      'num_layers': 1,
+      'dropout': 0.0,
+      'embedding_size': 0,  # 0 feeds one-hot symbols
+      'init_scale': 0.0,  # weights from U[-s, s]; 0 is the cell's own initialisation
+      'forget_bias': 1.0,  # of an LSTM
+      'dtype': 'float32',  # of the products: float32, bfloat16
+  })
+  config.update(_CHANGES[variant])
+  return config.lock()
+
+
+_ZAREMBA = {
+    'data': {'unit': 'word'},
+    'model': {'num_layers': 2, 'forget_bias': 0.0},
+    # The papers sum the loss over the U steps of a chunk; ours is the mean, so the rate is U times theirs (1) and
+    # the norm is clipped at 1/U of theirs (5).
+    'optimizer': {'name': 'sgd', 'schedule': 'exponential'},
+    'train': {'batch_size': 20, 'eval_lanes': 20},
+}
+
+
+def _merged(base, changes):
+  return {block: {**base.get(block, {}), **changes.get(block, {})} for block in base | changes}
+
+
+_CHANGES = {
+    'quick': {
+        'model': {'hidden_size': 256},
+        'optimizer': {'learning_rate': 4e-3, 'clip_norm': 1.0, 'schedule': 'cosine', 'warmup_steps': 100},
+        'train': {'steps': 1500, 'batch_size': 64, 'unroll_length': 64, 'eval_every': 500,
+                  'show_steps': (0, 100, 300, 700, 1500)},
+    },
+    'debug': {
+        'model': {'cell': 'gru', 'hidden_size': 32},
+        'optimizer': {'learning_rate': 1e-2, 'clip_norm': 1.0},
+        'train': {'steps': 30, 'batch_size': 16, 'unroll_length': 16, 'eval_every': 10, 'log_every': 5,
+                  'show_steps': (0, 30)},
+    },
+    'karpathy': {
+        'data': {'unit': 'byte', 'splits': (0.8, 0.1, 0.1)},
+        'model': {'hidden_size': 128, 'init_scale': 0.08},
+        'optimizer': {'name': 'rmsprop', 'learning_rate': 2e-3, 'decay': 0.95, 'clip_value': 5.0,
+                      'schedule': 'exponential', 'decay_factor': 0.95, 'decay_after': 10},
+        'train': {'epochs': 50, 'batch_size': 100, 'unroll_length': 100, 'eval_lanes': 100, 'log_every': 50},
+    },
+    'min_char_rnn': {
+        'model': {'cell': 'elman', 'hidden_size': 100},
+        'optimizer': {'name': 'adagrad', 'learning_rate': 0.1, 'clip_value': 5.0},
+        'train': {'steps': 20_000, 'batch_size': 1, 'unroll_length': 25, 'eval_every': 5000, 'log_every': 500,
+                  'show_steps': (0, 1000, 5000, 20_000)},
+    },
+    'tiny_shakespeare': {
+        'data': {'splits': (0.9, 0.1, 0.0)},
+        'model': {'hidden_size': 512, 'dropout': 0.3},
+        'optimizer': {'learning_rate': 3e-3, 'clip_norm': 1.0, 'schedule': 'cosine', 'warmup_steps': 100},
+        'train': {'epochs': 12, 'batch_size': 64, 'unroll_length': 64, 'show_steps': (0, 100, 1000, 3000)},
+    },
+    'zaremba_medium': _merged(_ZAREMBA, {
+        'model': {'hidden_size': 650, 'embedding_size': 650, 'init_scale': 0.05, 'dropout': 0.5},
+        'optimizer': {'learning_rate': 35.0, 'clip_norm': 5 / 35, 'decay_factor': 1 / 1.2, 'decay_after': 6},
+        'train': {'epochs': 39, 'unroll_length': 35},
+    }),
+    'zaremba_small': _merged(_ZAREMBA, {
+        'model': {'hidden_size': 200, 'embedding_size': 200, 'init_scale': 0.1},
+        'optimizer': {'learning_rate': 20.0, 'clip_norm': 5 / 20, 'decay_factor': 0.5, 'decay_after': 4},
+        'train': {'epochs': 13, 'unroll_length': 20},
+    }),
+}
+
+
+def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
+  """Makes the experiment.
+
+  Args:
+    config: of `get_config`.
+    assets: of a trained model: its vocabulary, and the data it was trained on. A text other than that is evaluated
+      whole, with the model's vocabulary.
+
+  Raises:
+    ValueError: a number out of range, or data that cannot be used.
+  """
+  _check(config)
+  load = functools.cache(lambda: text.load_corpus(**config.data))
+  vocabulary = vocab_lib.from_json(assets['vocabulary']) if assets else load().vocabulary
+  model = _make_model(config.model, len(vocabulary.symbols))
+  score = jax.jit(functools.partial(log_probabilities, model))
+  trained_on = assets['data'] if assets else _jsonable(config.data)
+
+  def texts():
+    if trained_on != _jsonable(config.data):
+      return {'text': text.encode_foreign(config.data.path, config.data.glob, vocabulary)}
+    return {split: ids for split, ids in load().splits.items() if split != 'train'}
+
+  def train_data():
+    corpus = load()
+    return streams.text_stream(corpus.splits['train'], config.train.batch_size, config.train.unroll_length,
+                               corpus.fingerprint)
+
+  def loss(params, carry, batch, key, step):
+    total, carry = sequence_loss(model, params, carry, batch['inputs'].T, batch['targets'].T, key)
+    return total, (jnp.float32(batch['inputs'].size), carry, {})
+
+  def measure(split, lanes, params, key):
+    arrays = streams.evaluation_lanes(texts()[split], lanes)
+    return _measures(np.asarray(score(params, *arrays), np.float64), int(arrays[2].sum()))
+
+  def show(params, key):
+    pieces = _write(model, vocabulary, Sampling(0.8), params, '', _SAMPLE_LENGTH[vocabulary.unit], key)
+    return ''.join(pieces)
+
+  splits = ('text',) if trained_on != _jsonable(config.data) else _held_out(config.data)
+  return Experiment(
+      init=model.init,
+      initial_carry=model.initial_state,
+      loss=loss,
+      train_data=train_data,
+      evaluate={'valid': functools.partial(measure, 'valid', config.train.eval_lanes)},
+      final_evaluate={split: functools.partial(measure, split, 1) for split in splits},
+      headline=('valid', 'nats_per_symbol', 'min'),
+      assets={'vocabulary': vocab_lib.to_json(vocabulary), 'data': trained_on},
+      show=show,
+      report=None,
+      commands={'sample': _sample_command(model, vocabulary), 'score': _score_command(score, vocabulary)},
+      engine=_engine(model))
+
+
+def _check(config):
+  model = config.model
+  require('model.hidden_size', model.hidden_size, model.hidden_size >= 1, 'an integer >= 1')
+  require('model.num_layers', model.num_layers, model.num_layers >= 1, 'an integer >= 1')
+  require('model.embedding_size', model.embedding_size, model.embedding_size >= 0, 'an integer >= 0 (0 is one-hot)')
+  require('model.dropout', model.dropout, 0.0 <= model.dropout < 1.0, 'a number in [0, 1)')
+  require('model.init_scale', model.init_scale, model.init_scale >= 0.0, 'a number >= 0')
+  require('model.dtype', model.dtype, model.dtype in DTYPES, f'one of {", ".join(DTYPES)}')
+  require('data.unit', config.data.unit, config.data.unit in vocab_lib.UNITS, f'one of {", ".join(vocab_lib.UNITS)}')
+  if 'valid' not in _held_out(config.data):
+    raise ValueError(f'data.splits is {config.data.splits}, expected some validation text, or data.valid_path')
+
+
+def _make_model(config, vocabulary_size):
+  dtype, scale = DTYPES[config.dtype], config.init_scale
+  options = {'w_x_init': uniform(scale), 'w_h_init': uniform(scale)} if scale else {}
+  cells = tuple(make_cell(config.cell, config.hidden_size, forget_bias=config.forget_bias, dtype=dtype, **options)
+                for _ in range(config.num_layers))
+  return language_model(cells, vocabulary_size, embedding_size=config.embedding_size, dropout=config.dropout,
+                        w_init=uniform(scale) if scale else lecun_normal(), dtype=dtype)
+
+
+def _engine(model):
+  if all(cell.scan for cell in model.cells):
+    return 'fused scan with a hand-written backward pass'
+  return 'step by step under lax.scan (this cell has no fused form)'
+
+
+def _held_out(data):
+  """Returns the names of the splits beside train, without reading anything."""
+  if data.tfds:
+    return ('valid', 'test')
+  if data.valid_path or data.test_path:
+    return tuple(split for split in ('valid', 'test') if data[f'{split}_path'])
+  return tuple(split for split, part in zip(('valid', 'test'), data.splits[1:], strict=False) if part)
+
+
+def _jsonable(data):
+  return {name: list(value) if isinstance(value, tuple) else value for name, value in data.items()}
+
+
+def _measures(log_probabilities, count):
+  nats = -float(log_probabilities.sum()) / count
+  return {'nats_per_symbol': nats, 'bits_per_symbol': nats / math.log(2.0), 'perplexity': math.exp(min(nats, 700.0)),
+          'predictions': count}
+
+
+def _write(model, vocabulary, sampling, params, prompt, length, key):
+  """Yields pieces of text that the model writes after `prompt`; an empty prompt stands for a line end."""
+  prompt_ids = _prompt_ids(vocabulary, prompt)
+  generate = sampler(model, sampling, forbidden=_never_sampled(vocabulary))
+  join = _joiner(vocabulary)
+  for drawn in generate(params, prompt_ids[:, None], length, key):
+    yield join(drawn[:, 0])
+
+
+def _joiner(vocabulary):
+  """Returns a function from ids to text whose results can be joined, also where a piece ends inside a character."""
+  if vocabulary.unit == 'byte':
+    decoder = codecs.getincrementaldecoder('utf-8')('replace')
+    return lambda ids: decoder.decode(bytes(vocabulary.symbols[i] for i in ids))
+  space = ' ' if vocabulary.unit == 'word' else ''
+  return lambda ids: vocab_lib.decode(vocabulary, ids) + space
+
+
+def _prompt_ids(vocabulary, prompt):
+  unknown = vocab_lib.unseen(vocabulary, prompt)
+  if unknown:
+    raise ValueError(f'prompt has {", ".join(map(repr, unknown))}, which the model never saw in training')
+  ids = vocab_lib.encode(vocabulary, prompt or '\n')
+  return np.where(ids == vocab_lib.unknown_id(vocabulary), 0, ids) if not prompt else ids
+
+
+def _never_sampled(vocabulary):
+  # In a word text <unk> is a word like any other; elsewhere it stands for nothing that could be written.
+  return () if vocabulary.unit == 'word' else (vocab_lib.unknown_id(vocabulary),)
+
+
+def _sample_command(model, vocabulary):
+  def run(params, prompt, length, temperature, top_k, top_p, seed):
+    require('length', length, length >= 1, 'an integer >= 1')
+    sampling = Sampling(temperature, top_k, top_p)
+    check_sampling(sampling)
+    sys.stdout.write(prompt)
+    for piece in _write(model, vocabulary, sampling, params, prompt, length, jax.random.key(seed)):
+      sys.stdout.write(piece)
+      sys.stdout.flush()
+    sys.stdout.write('\n')
+
+  flags = {'prompt': '', 'length': 500, 'temperature': 0.8, 'top_k': 0, 'top_p': 1.0, 'seed': 0}
+  return Command(run, flags, {
+      'prompt': 'text that warms the state up', 'length': 'symbols to write',
+      'temperature': 'divides the logits; 0 takes the most probable symbol',
+      'top_k': 'keeps the k most probable symbols; 0 keeps all',
+      'top_p': 'keeps the most probable symbols up to this probability', 'seed': 'of the sampling'})
+
+
+def _score_command(score, vocabulary):
+  def run(params, text_path, out):
+    ids = text.encode_foreign(text_path, '**/*', vocabulary)
+    scores = np.asarray(score(params, *streams.evaluation_lanes(ids, 1)), np.float64)[:, 0]
+    with open(out, 'w', encoding='utf-8') if out else sys.stdout as f:
+      f.write('position\tsymbol\tlog_probability\n')
+      # The first symbol has nothing before it that could predict it.
+      for i, (symbol, value) in enumerate(zip(ids, ['', *(f'{v:.6f}' for v in scores)], strict=True)):
+        f.write(f'{i}\t{vocabulary.symbols[symbol]!r}\t{value}\n')
+    print(f'{len(scores)} predictions, {-scores.mean():.4f} nats per symbol', file=sys.stderr)
+
+  return Command(run, {'text_path': '', 'out': ''}, {
+      'text_path': 'the text to score: a file, .gz file or folder', 'out': 'file for the table; default: print it'})

@@ -1,0 +1,1 @@
+"""Data: text, vocabularies, tensorflow-datasets builders and grain pipelines."""

@@ -1,0 +1,100 @@
+"""Reading text files, compressed files and folders, with one sentence for people where that fails."""
+
+import gzip
+import zlib
+from collections.abc import Sequence
+from glob import iglob
+from pathlib import Path
+
+from rnn_research.data.vocabulary import split_symbols
+
+
+def read_bytes(path: str, pattern: str = '**/*', flag: str = 'data.path') -> bytes:
+  """Returns the content of a file, of a `.gz` file decompressed, or of a folder's files joined by nothing.
+
+  Args:
+    path: the file or folder; `~` is the home folder.
+    pattern: which files of a folder, in sorted POSIX order; `**` is any depth, hidden files must be named.
+    flag: the flag that holds `path`, for messages.
+
+  Raises:
+    FileNotFoundError: no such file or folder, or no file of the folder matches.
+    ValueError: a file cannot be read or decompressed, or there is nothing in it.
+  """
+  return b''.join(data for _, data in _read_files(list_files(path, pattern, flag), path, flag))
+
+
+def read_symbols(
+  path: str, pattern: str, unit: str, flag: str = 'data.path', leave_out: Sequence[Path] = ()
+) -> Sequence:
+  """Returns the text of a file or folder as symbols (`vocabulary.split_symbols`), files joined by nothing.
+
+  Args:
+    path: as in `read_bytes`.
+    pattern: as in `read_bytes`.
+    unit: 'char', 'byte' or 'word'.
+    flag: as in `read_bytes`.
+    leave_out: files that are not read although the pattern matches them.
+
+  Raises:
+    FileNotFoundError: as in `read_bytes`.
+    ValueError: as in `read_bytes`, or a file is no UTF-8 text and `unit` is not 'byte'.
+  """
+  taken = {file.resolve() for file in leave_out}
+  files = [file for file in list_files(path, pattern, flag) if file.resolve() not in taken]
+  if not files:
+    raise ValueError(f'{flag}: every file of {path!r} is held out by data.valid_path or data.test_path')
+  contents = _read_files(files, path, flag)
+  if unit == 'byte':
+    return b''.join(data for _, data in contents)
+  return split_symbols(''.join(decode_text(data, f'{flag}: {file}') for file, data in contents), unit)
+
+
+def list_files(path: str, pattern: str, flag: str) -> list[Path]:
+  """Returns the files that `path` and `pattern` mean; see `read_bytes`."""
+  root = Path(path).expanduser()
+  if root.is_file():
+    return [root]
+  if not root.is_dir():
+    raise FileNotFoundError(f'{flag}: there is no file or folder {str(root)!r}')
+  files = (root / name for name in iglob(pattern, root_dir=root, recursive=True))
+  found = sorted((file for file in files if file.is_file()), key=lambda file: file.as_posix())
+  if not found:
+    raise FileNotFoundError(f'{flag}: the folder {str(root)!r} has no file that matches data.glob={pattern!r}')
+  return found
+
+
+def _read_files(files: Sequence[Path], path: str, flag: str) -> list[tuple[Path, bytes]]:
+  """Returns the content of each file; raises ValueError where all of them together are empty."""
+  contents = [(file, _read_file(file, flag)) for file in files]
+  if not any(data for _, data in contents):
+    raise ValueError(f'{flag}: {str(path)!r} is empty; expected a text')
+  return contents
+
+
+def _read_file(file: Path, flag: str) -> bytes:
+  """Returns the content of one file, decompressed where its name ends in `.gz`."""
+  try:
+    with gzip.open(file) if file.suffix == '.gz' else open(file, 'rb') as stream:
+      return stream.read()
+  except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+    raise ValueError(f'{flag}: {file} is not a whole gzip file ({error})') from error
+  except OSError as error:
+    raise ValueError(f'{flag}: cannot read {file} ({error.strerror})') from error
+
+
+def decode_text(data: bytes, name: str) -> str:
+  """Returns UTF-8 bytes as text, line ends and byte order mark kept.
+
+  Raises:
+    ValueError: the bytes are binary or no UTF-8; the sentence begins with `name` and names the offset.
+  """
+  advice = 'expected UTF-8 text; convert it, or model bytes with --config.data.unit=byte'
+  zero = data.find(b'\0')
+  if zero >= 0:
+    raise ValueError(f'{name} is binary (a NUL byte at offset {zero}), {advice}')
+  try:
+    return data.decode('utf-8')
+  except UnicodeDecodeError as error:
+    found = f'byte 0x{data[error.start]:02x} at offset {error.start}'
+    raise ValueError(f'{name} is not UTF-8 ({found}), {advice}') from error

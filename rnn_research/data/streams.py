@@ -1,0 +1,77 @@
+"""Streams of a text: parallel contiguous lanes for truncated BPTT, and exact lanes for evaluation."""
+
+import functools
+
+import grain
+import numpy as np
+
+from rnn_research.experiment import TrainData
+
+
+def text_stream(ids: np.ndarray, batch_size: int, unroll_length: int, fingerprint: str) -> TrainData:
+  """Returns an endless stream of training batches in which every lane reads on contiguously.
+
+  The text is cut in B segments of `steps_per_epoch * U` predictions. In epoch e lane b reads segment (b + e) mod B,
+  so a lane goes on at an epoch border where it stopped, except at the end of the text, where it goes on at the
+  beginning. Fewer than `B * U` symbols at the end of the text are never read.
+
+  Args:
+    ids: [N] int32, the training text.
+    batch_size: B, lanes.
+    unroll_length: U, predictions of a lane in one batch.
+    fingerprint: hex digest of the text.
+
+  Returns:
+    TrainData whose iterator yields {'inputs': [B, U] int32, 'targets': [B, U] int32}, targets one symbol later.
+
+  Raises:
+    ValueError: the text is too short for one batch.
+  """
+  num_predictions = max(len(ids) - 1, 0)
+  steps = num_predictions // (batch_size * unroll_length)
+  if steps == 0:
+    raise ValueError(
+      f'the training text has {len(ids)} symbols: the largest batch_size x unroll_length that fits is '
+      f'{num_predictions}, and {batch_size} x {unroll_length} is {batch_size * unroll_length}'
+    )
+  size = batch_size * steps * unroll_length
+  inputs, targets = (part.reshape(batch_size, -1) for part in (ids[:size], ids[1 : size + 1]))
+  batch = functools.partial(_batch, inputs, targets, steps, unroll_length)
+  dataset = grain.MapDataset.range(steps * batch_size).map(batch).repeat()
+  # The text is in memory: reading threads would cost three times what they do.
+  options = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
+  return TrainData(iter(dataset.to_iter_dataset(options)), steps, fingerprint)
+
+
+def _batch(inputs: np.ndarray, targets: np.ndarray, steps: int, unroll_length: int, item: int) -> dict:
+  """Returns batch `item` of segments [B, steps * U] int32."""
+  epoch, step = divmod(item, steps)
+  segments = (np.arange(len(inputs)) + epoch) % len(inputs)
+  columns = slice(step * unroll_length, (step + 1) * unroll_length)
+  return {'inputs': inputs[segments, columns], 'targets': targets[segments, columns]}
+
+
+def evaluation_lanes(ids: np.ndarray, num_lanes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """Returns a text as parallel contiguous lanes that together make each of its N - 1 predictions once.
+
+  Args:
+    ids: [N] int32, the text.
+    num_lanes: L, capped at N - 1. With one lane this is the exact single stream; with more, each lane begins without
+      the context before its first symbol.
+
+  Returns:
+    inputs: [T, L] int32, T = ceil((N - 1) / L); lane j makes the predictions from j * T on.
+    targets: [T, L] int32, the next symbols.
+    mask: [T, L] bool, False in the padding (id 0) at the end of the text.
+
+  Raises:
+    ValueError: the text has fewer than two symbols, so there is nothing to predict.
+  """
+  if len(ids) < 2:
+    raise ValueError(f'the text has {len(ids)} symbols; evaluation needs at least 2, one to read and one to predict')
+  count = len(ids) - 1
+  lanes = min(num_lanes, count)
+  steps = -(-count // lanes)
+  arrays = ids[:-1], ids[1:], np.ones(count, bool)
+  padded = (np.pad(array, (0, steps * lanes - count)) for array in arrays)
+  return tuple(np.ascontiguousarray(array.reshape(lanes, steps).T) for array in padded)

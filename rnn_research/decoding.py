@@ -1,0 +1,112 @@
+"""Sampling from a model that runs on its own outputs."""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnn_research.combinators import stack
+from rnn_research.language_model import LanguageModel
+from rnn_research.typing import Array, Key, Params
+from rnn_research.unroll import free_run
+
+# Symbols per call of the compiled loop: often enough to watch, rare enough to cost nothing.
+_CHUNK = 64
+
+
+class Sampling(NamedTuple):
+  """How a symbol is drawn from logits.
+
+  Attributes:
+    temperature: divides the logits; 0 takes the most probable symbol.
+    top_k: keeps the k most probable symbols; 0 keeps all.
+    top_p: keeps the smallest set of symbols whose probabilities reach p (Holtzman et al. 2020); 1 keeps all.
+  """
+
+  temperature: float = 1.0
+  top_k: int = 0
+  top_p: float = 1.0
+
+
+def check_sampling(sampling: Sampling) -> None:
+  """Raises ValueError, naming the flag, if a number is out of range."""
+  if not 0.0 <= sampling.temperature < float('inf'):
+    raise ValueError(f'temperature is {sampling.temperature}, expected a number >= 0')
+  if sampling.top_k < 0:
+    raise ValueError(f'top_k is {sampling.top_k}, expected an integer >= 0 (0 keeps all symbols)')
+  if not 0.0 < sampling.top_p <= 1.0:
+    raise ValueError(f'top_p is {sampling.top_p}, expected a number in (0, 1]')
+
+
+def sample(key: Key, logits: Array, sampling: Sampling) -> Array:
+  """Draws one symbol per row.
+
+  Args:
+    key: consumed whole.
+    logits: [B, V] float32.
+    sampling: see `Sampling`.
+
+  Returns:
+    [B] int32.
+  """
+  if sampling.temperature == 0.0:
+    return jnp.argmax(logits, -1).astype(jnp.int32)
+  logits = logits / sampling.temperature
+  if sampling.top_k and sampling.top_k < logits.shape[-1]:
+    least = jax.lax.top_k(logits, sampling.top_k)[0][:, -1:]
+    logits = jnp.where(logits >= least, logits, -jnp.inf)
+  if sampling.top_p < 1.0:
+    logits = jnp.where(_nucleus(logits, sampling.top_p), logits, -jnp.inf)
+  return jax.random.categorical(key, logits, -1).astype(jnp.int32)
+
+
+def _nucleus(logits, p):
+  order = jnp.argsort(-logits, -1)
+  ordered = jnp.take_along_axis(jax.nn.softmax(logits, -1), order, -1)
+  before = jnp.cumsum(ordered, -1) - ordered
+  return jnp.take_along_axis(before < p, jnp.argsort(order, -1), -1)
+
+
+def sampler(model: LanguageModel, sampling: Sampling, forbidden: tuple[int, ...] = ()) -> Callable[..., Iterator]:
+  """Compiles sampling from a language model.
+
+  Args:
+    model: the language model.
+    sampling: how symbols are drawn.
+    forbidden: symbols that are never drawn.
+
+  Returns:
+    `generate(params, prompt, length, key)`, an iterator over arrays [<= 64, B] int32 that number `length` steps in
+    all. `prompt` is [P, B] int32, P >= 1; it warms the state up and is not repeated in the output.
+  """
+  cell = stack(*model.cells)
+
+  def draw(params, hs, key):
+    logits = model.logits(params, hs)
+    logits = logits.at[:, jnp.array(forbidden, int)].set(-jnp.inf)
+    return sample(key, logits, sampling)
+
+  @jax.jit
+  def start(params, prompt, key):
+    states, hs = model.unroll(params, model.initial_state(params, prompt.shape[1]), prompt)
+    return states, draw(params, hs[-1], key)
+
+  @jax.jit
+  def run(params, states, ids, key):
+    def feed(y, step_key):
+      drawn = draw(params, y, step_key)
+      return model.embed(params, drawn), drawn
+    states, drawn = free_run(cell, params['cells'], states, model.embed(params, ids), feed, _CHUNK, key=key)
+    return states, drawn
+
+  def generate(params: Params, prompt: np.ndarray, length: int, key: Key) -> Iterator[np.ndarray]:
+    states, ids = start(params, prompt, key)
+    yield np.asarray(ids)[None][:length]
+    for chunk, done in enumerate(range(1, length, _CHUNK)):
+      states, drawn = run(params, states, ids, jax.random.fold_in(key, chunk))
+      ids = drawn[-1]
+      yield np.asarray(drawn)[:length - done]
+
+  return generate

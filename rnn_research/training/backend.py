@@ -1,0 +1,127 @@
+"""Devices: how many, how a batch lies on them, and what must be set before JAX's backend starts."""
+
+import ctypes
+import os
+import platform
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from rnn_research.typing import PyTree
+
+_DISTRIBUTED = ('JAX_COORDINATOR_ADDRESS', 'JAX_NUM_PROCESSES', 'JAX_PROCESS_ID')
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
+
+
+def configure(batch_size: int, num_devices: int = 0) -> None:
+  """Sets up the CPU backend, before any other use of JAX: one single-threaded device per core.
+
+  Tiny per-step operations lose more by forking and joining threads than they win, so the batch is spread over
+  devices instead. Memory is kept by the allocator rather than given back to the system and faulted in again.
+
+  Args:
+    batch_size: rows per step over all processes.
+    num_devices: devices over all processes; 0 is the largest divisor of the batch not above this machine's cores.
+
+  Raises:
+    RuntimeError: the backend has already started.
+    ValueError: `num_devices` does not divide the batch.
+  """
+  processes = int(os.environ['JAX_NUM_PROCESSES']) if _is_distributed() else 1
+  total = num_devices or processes * largest_divisor(max(batch_size // processes, 1), num_cores())
+  _check_divides(batch_size, total, processes)
+  _set_cpu_devices(total // processes)
+  if total // processes > 1:
+    os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} --xla_cpu_multi_thread_eigen=false'.strip()
+  _keep_memory()
+
+
+def initialize_distributed() -> None:
+  """Joins the run's other processes if JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID are set.
+
+  Before the backend starts.
+  """
+  if _is_distributed():
+    address, num_processes, process_id = (os.environ[name] for name in _DISTRIBUTED)
+    jax.config.update('jax_cpu_collectives_implementation', 'gloo')
+    jax.distributed.initialize(address, int(num_processes), int(process_id))
+
+
+def data_mesh(batch_size: int, num_devices: int = 0) -> Mesh:
+  """Returns a mesh with the one axis 'data', with as many devices of each process.
+
+  Args:
+    batch_size: rows per step over all processes.
+    num_devices: devices over all processes; 0 is the largest divisor of the batch not above the devices present.
+
+  Raises:
+    ValueError: `num_devices` does not divide the batch, or there are fewer.
+  """
+  processes = jax.process_count()
+  total = num_devices or processes * largest_divisor(max(batch_size // processes, 1), jax.local_device_count())
+  _check_divides(batch_size, total, processes)
+  if total > jax.device_count():
+    raise ValueError(f'num_devices is {total}, but there are {jax.device_count()} {jax.default_backend()} devices')
+  of_each = [[d for d in jax.devices() if d.process_index == p][:total // processes] for p in range(processes)]
+  return Mesh(np.concatenate(of_each), ('data',), axis_types=(AxisType.Auto,))
+
+
+def shard_batch(mesh: Mesh, batch: PyTree) -> PyTree:
+  """Puts numpy arrays [B, ...], the same in every process, onto the mesh, split along B."""
+  return _put(NamedSharding(mesh, PartitionSpec('data')), batch)
+
+
+def replicate(mesh: Mesh, tree: PyTree) -> PyTree:
+  """Puts a copy of every array, the same in every process, onto every device of the mesh."""
+  return _put(NamedSharding(mesh, PartitionSpec()), tree)
+
+
+def local_copy(tree: PyTree) -> PyTree:
+  """Returns replicated arrays as arrays on this process's first device of their mesh, without copying."""
+  return jax.tree.map(lambda x: x.addressable_data(0), tree)
+
+
+def largest_divisor(n: int, limit: int) -> int:
+  """Returns the largest divisor of `n` that is not above `limit`."""
+  return next(d for d in range(min(n, limit), 0, -1) if n % d == 0)
+
+
+def num_cores() -> int:
+  """Returns the cores this process may use."""
+  return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+
+
+def _put(sharding: NamedSharding, tree: PyTree) -> PyTree:
+  if jax.process_count() == 1:
+    return jax.device_put(tree, sharding)
+  place = lambda x: jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
+  return jax.tree.map(lambda x: place(np.asarray(x)), tree)
+
+
+def _check_divides(batch_size: int, num_devices: int, processes: int) -> None:
+  if num_devices < 1 or batch_size % num_devices:
+    raise ValueError(f'num_devices is {num_devices}, which does not divide the batch of {batch_size}')
+  if num_devices % processes:
+    raise ValueError(f'num_devices is {num_devices}, which the {processes} processes cannot share evenly')
+
+
+def _is_distributed() -> bool:
+  return all(os.environ.get(name) for name in _DISTRIBUTED)
+
+
+def _set_cpu_devices(count: int) -> None:
+  try:
+    # JAX accepts the value it already has even after the start, so another value is tried first.
+    jax.config.update('jax_num_cpu_devices', jax.config.jax_num_cpu_devices + 1)
+    jax.config.update('jax_num_cpu_devices', count)
+  except RuntimeError as e:
+    raise RuntimeError('the JAX backend has already started, call configure before any other use of JAX') from e
+
+
+def _keep_memory() -> None:
+  """Lets glibc reuse freed blocks instead of returning them: page faults cost 20-50 % of a training step."""
+  if platform.libc_ver()[0] == 'glibc':
+    libc = ctypes.CDLL(None)
+    for option in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD):
+      libc.mallopt(option, 1 << 30)

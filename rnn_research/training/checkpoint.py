@@ -1,0 +1,144 @@
+"""Checkpoints of a run.
+
+  workdir/checkpoints/<step>   train state, data position, meta: the newest few, to resume from
+  workdir/best/<step>          parameters alone, of the best evaluation
+
+A step becomes visible under its name only when it is complete; what a killed save leaves behind is removed by the
+next `open_manager`.
+"""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from rnn_research.training import checkpoint_io as io
+from rnn_research.training.result import jsonable
+from rnn_research.typing import Params, PyTree
+
+
+class Restored(NamedTuple):
+  step: int
+  state: PyTree
+  data_state: Any  # JSON, what grain's `set_state` takes
+  meta: dict  # JSON
+
+
+def open_manager(workdir: str | os.PathLike, max_to_keep: int = 2) -> ocp.CheckpointManager:
+  """Opens `workdir/checkpoints` for writing and removes what an interrupted save left there.
+
+  Raises:
+    OSError: the folder cannot be made or written.
+  """
+  return io.open_folder(Path(workdir) / 'checkpoints', max_to_keep)
+
+
+def save(manager: ocp.CheckpointManager, step: int, state: PyTree, data_state: Any, meta: dict) -> None:
+  """Writes everything a run needs to go on after `step` updates; returns when it is on disk.
+
+  Every process calls it. Does nothing if this step is already there.
+
+  Args:
+    manager: of `open_manager`.
+    step: updates done.
+    state: pytree of arrays, sharded or replicated over any devices.
+    data_state: what grain's `get_state` returned.
+    meta: JSON: vocabulary, resolved config, versions.
+
+  Raises:
+    OSError: it could not be written; earlier checkpoints are intact.
+  """
+  items = {'state': ocp.args.PyTreeSave(state), 'data': ocp.args.JsonSave({'state': data_state}),
+           'meta': ocp.args.JsonSave(jsonable(meta))}
+  io.write(manager, step, items)
+
+
+def restore_latest(manager: ocp.CheckpointManager, template: PyTree) -> Restored | None:
+  """Returns the newest readable checkpoint, or None where there is none at all.
+
+  An unreadable step is set aside as `unreadable-<step>` with a printed warning, and the one before is used.
+
+  Args:
+    manager: of `open_manager`.
+    template: the state to fill, of arrays or `jax.ShapeDtypeStruct`s; gives structure, dtypes, shapes, shardings.
+
+  Raises:
+    ValueError: no checkpoint is readable, or the checkpoint holds another state than the template (names the leaf).
+  """
+  steps = sorted(manager.all_steps(), reverse=True)
+  for step, before in zip(steps, [*steps[1:], None], strict=False):
+    items = io.read(manager, step, ('data', 'meta'), 'state', template)
+    if items is not None:
+      return Restored(step, items['state'], items['data']['state'], items['meta'])
+    if before is not None:
+      _set_aside(manager, step, before)
+  if steps:
+    raise ValueError(f'none of the checkpoints in {manager.directory} can be read')
+  return None
+
+
+def save_best(workdir: str | os.PathLike, step: int, params: Params, metric: float) -> None:
+  """Writes the parameters of the best evaluation so far in place of the earlier best.
+
+  Every process calls it, each with the same replicated or local parameters.
+
+  Raises:
+    OSError: it could not be written; the earlier best is intact.
+  """
+  with io.open_folder(Path(workdir) / 'best', 1) as manager:
+    # A resumed run may pass a step again that it had already saved before it was interrupted.
+    for stale in [s for s in manager.all_steps() if s >= step]:
+      manager.delete(stale)
+    # As numpy arrays, since orbax refuses arrays of one device where there are several processes.
+    arrays = jax.tree.map(np.asarray, params)
+    io.write(manager, step, {'params': ocp.args.PyTreeSave(arrays), 'meta': ocp.args.JsonSave({'metric': metric})})
+
+
+def restore_params(workdir: str | os.PathLike, template: Params) -> tuple[int, Params]:
+  """Returns `(step, params)` of the best evaluation, or of the newest checkpoint if there was no evaluation yet.
+
+  Args:
+    workdir: of a training run; nothing in it is changed.
+    template: the parameters to fill, of arrays or `jax.ShapeDtypeStruct`s (placed on this process's first device).
+
+  Raises:
+    ValueError: no readable checkpoint, or other parameters than the template's (names the leaf).
+  """
+  placed = jax.tree.map(_placed, template)
+  for step, items in io.readable(Path(workdir) / 'best', (), 'params', placed):
+    return step, items['params']
+  for step, items in io.readable(Path(workdir) / 'checkpoints', (), 'state', {'params': placed}, 'params/'):
+    return step, items['state']['params']
+  raise ValueError(f'{workdir} holds no readable checkpoint')
+
+
+def read_meta(workdir: str | os.PathLike) -> tuple[int, dict]:
+  """Returns `(step, meta)` of the newest checkpoint whose meta can be read; changes nothing.
+
+  Raises:
+    ValueError: there is none.
+  """
+  for step, items in io.readable(Path(workdir) / 'checkpoints', ('meta',)):
+    return step, items['meta']
+  raise ValueError(f'{workdir} holds no readable checkpoint')
+
+
+def _set_aside(manager: ocp.CheckpointManager, step: int, before: int) -> None:
+  """Moves an unreadable step out of the way, so that the run can save that step again."""
+  io.warn(f'checkpoint {step} in {manager.directory} cannot be read, going back to {before}; '
+        f'it is kept as unreadable-{step}')
+  if jax.process_index() == 0:
+    aside = Path(manager.directory) / f'unreadable-{step}'
+    shutil.rmtree(aside, ignore_errors=True)
+    (Path(manager.directory) / str(step)).rename(aside)
+  ocp.multihost.sync_global_processes(f'set_aside_{step}')
+  manager.reload()
+
+
+def _placed(leaf: Any) -> jax.ShapeDtypeStruct:
+  sharding = getattr(leaf, 'sharding', None) or jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+  return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)

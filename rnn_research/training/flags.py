@@ -1,0 +1,213 @@
+"""The command line: flags to a request, with one clear sentence for every mistake.
+
+No flag is defined on import, and none in absl's global `FLAGS`: every parse has its own `FlagValues`.
+"""
+
+import datetime
+import difflib
+import json
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from rnn_research.experiment import Command
+from rnn_research.training.config import update_from_json
+
+
+class UsageError(ValueError):
+  """A mistake on the command line; its text is one sentence for people."""
+
+
+class Request(NamedTuple):
+  """What the command line asks for.
+
+  Attributes:
+    argv: the arguments, without the program's name.
+    experiment: 'name:variant', or '' where only a workdir is given.
+    workdir: '' if none is given.
+    mode: 'train', 'evaluate', 'report' or a command of the experiment.
+    list: whether to list experiments; with `cells`, cells.
+    cells: see `list`.
+    num_devices: 0 chooses.
+    help: whether to print the flags.
+  """
+
+  argv: tuple[str, ...]
+  experiment: str
+  workdir: str
+  mode: str
+  list: bool
+  cells: bool
+  num_devices: int
+  help: bool
+
+
+_HELP = {
+    'experiment': 'name or name:variant, see --list',
+    'workdir': 'folder of the run; one with a checkpoint goes on from it',
+    'mode': 'train, evaluate, report, or a command of the experiment such as sample',
+    'list': 'list experiments and their variants',
+    'cells': 'with --list: list cells',
+    'num_devices': 'devices to split the batch over; 0 takes as many as divide it',
+    'help': 'print this',
+}
+DEFAULT_EXPERIMENT = 'char_lm'
+_MODES = ('train', 'evaluate', 'report')
+_DEFAULTS = Request((), '', '', 'train', False, False, 0, False)
+
+
+def read_request(argv: list[str]) -> Request:
+  """Reads the flags that every experiment has; others are left for `read_config` and `read_command`.
+
+  Raises:
+    UsageError: a value of the wrong type.
+  """
+  values = _basic_flags()
+  _parse(values, argv)
+  return Request(tuple(argv), **{name: values[name].value for name in _HELP})
+
+
+def read_config(request: Request, config: ConfigDict) -> ConfigDict:
+  """Returns `config` with the overrides `--config.block.field=value`.
+
+  Raises:
+    UsageError: an unknown field or a value of the wrong type.
+  """
+  values = flags.FlagValues()
+  try:
+    config_flags.DEFINE_config_dict('config', config, flag_values=values, sys_argv=['', *request.argv])
+    values(['', *request.argv], known_only=True)
+  except (AttributeError, KeyError) as e:
+    raise UsageError(_unknown_field(request.argv, config)) from e
+  except (flags.Error, TypeError, ValueError) as e:
+    raise UsageError(str(e).replace('\n', ' ')) from e
+  return values['config'].value
+
+
+def read_command(request: Request, commands: Mapping[str, Command]) -> dict[str, Any]:
+  """Returns the values of the flags of the request's mode; every flag of the command line must now be known.
+
+  Args:
+    request: of `read_request`.
+    commands: those of the experiment; train, evaluate and report have no flags of their own.
+
+  Raises:
+    UsageError: an unknown mode, a flag that this mode does not use, an unknown flag, or a value of the wrong type.
+  """
+  if request.mode not in (*_MODES, *commands):
+    raise UsageError(f'mode is {request.mode!r}, expected one of {", ".join([*_MODES, *commands])}')
+  command = commands.get(request.mode, Command(None, {}, {}))
+  unused = ('num_devices',) if request.mode != 'train' else ()
+  for name in _given(request.argv):
+    _check_used(name, request.mode, command, commands, unused)
+  values = _basic_flags()
+  for name, default in command.flags.items():
+    _DEFINE[type(default)](name, default, command.help[name], flag_values=values)
+  stray = [word for word in _parse(values, request.argv) if not word.startswith('-')]
+  if stray:
+    raise UsageError(f'{stray[0]!r} is no flag; write --name=value')
+  return {name: values[name].value for name in command.flags}
+
+
+def resolve(request: Request, split_name: Callable[[str], tuple[str, str]],
+            get_config: Callable[[str], ConfigDict]) -> tuple[str, str, ConfigDict]:
+  """Returns 'experiment:variant', the workdir, and the config before overrides: flag before workdir before default.
+
+  Args:
+    request: of `read_request`.
+    split_name: `'name[:variant]' -> (name, variant)`.
+    get_config: `'name:variant' -> ConfigDict`.
+
+  Raises:
+    UsageError: the workdir belongs to another experiment, or a mode that needs a trained one got none.
+  """
+  name = ':'.join(split_name(request.experiment)) if request.experiment else ''
+  if request.workdir and (Path(request.workdir) / 'config.json').exists():
+    trained, config = _load_workdir(request.workdir, get_config)
+    if name and name != trained:
+      raise UsageError(f'--experiment={name}, but {request.workdir} belongs to {trained}; use a new workdir')
+    return trained, request.workdir, config
+  if request.mode != 'train':
+    raise UsageError(f'--mode={request.mode} needs --workdir, a folder with a trained run'
+                     + (f'; {request.workdir} has no config.json' if request.workdir else ''))
+  name = name or ':'.join(split_name(DEFAULT_EXPERIMENT))
+  time = datetime.datetime.now().strftime('%Y%m%d-%H%M%S')
+  return name, request.workdir or f'runs/{name.replace(":", "-")}-{time}', get_config(name)
+
+
+def help_text() -> str:
+  """Returns the flags that every run has, one line each."""
+  lines = [f'  --{name:12} {text}' for name, text in _HELP.items()]
+  return '\n'.join(['python launch.py [--flag=value ...]', *lines,
+                    '  --config.block.field=value   overrides a field of the experiment\'s config'])
+
+
+def is_for_people(error: Exception) -> bool:
+  """Returns whether an error speaks of the user's input: it comes from the system or from our own checks."""
+  frames = traceback.extract_tb(error.__traceback__)
+  ours = ('rnn_research', 'experiments')
+  return isinstance(error, OSError | UsageError | FloatingPointError) or Path(frames[-1].filename).parent.name in (
+      *ours, 'training', 'data', 'cells')
+
+
+def _load_workdir(workdir, get_config):
+  path = Path(workdir) / 'config.json'
+  try:
+    saved = json.loads(path.read_text())
+    return saved['experiment'], update_from_json(get_config(saved['experiment']).unlock(), saved['config']).lock()
+  except (OSError, KeyError, TypeError, AttributeError, json.JSONDecodeError) as e:
+    raise UsageError(f'{path} is not the config of a run: {type(e).__name__}: {e}') from e
+
+
+_DEFINE = {str: flags.DEFINE_string, int: flags.DEFINE_integer, float: flags.DEFINE_float, bool: flags.DEFINE_bool}
+
+
+def _basic_flags():
+  values = flags.FlagValues()
+  for name, text in _HELP.items():
+    default = getattr(_DEFAULTS, name)
+    _DEFINE[type(default)](name, default, text, flag_values=values)
+  return values
+
+
+def _parse(values, argv):
+  """Parses the flags of `values` and returns the words that are none of theirs."""
+  try:
+    return values(['', *argv], known_only=True)[1:]
+  except flags.Error as e:
+    raise UsageError(str(e).replace('\n', ' ')) from e
+
+
+def _given(argv):
+  """Returns the names of the flags on the command line."""
+  names = [word.lstrip('-').split('=')[0] for word in argv if word.startswith('-') and word.strip('-')]
+  return [name.removeprefix('no') if name.removeprefix('no') in _HELP else name for name in names]
+
+
+def _check_used(name, mode, command, commands, unused):
+  owners = [other for other, its in commands.items() if name in its.flags]
+  if name in command.flags or name.startswith('config.') or (name in _HELP and name not in unused):
+    return
+  if owners or name in unused:
+    raise UsageError(f'--{name} is not used by --mode={mode}, it belongs to --mode={" or ".join(owners or ["train"])}')
+  near = difflib.get_close_matches(name, [*_HELP, *command.flags], 1)
+  raise UsageError(f'unknown flag --{name}' + (f', did you mean --{near[0]}?' if near else ', see --help'))
+
+
+def _unknown_field(argv, config):
+  for name in _given(argv):
+    if not name.startswith('config.'):
+      continue
+    block, path = config, name.removeprefix('config.').split('.')
+    for i, part in enumerate(path):
+      if not isinstance(block, ConfigDict) or part not in block:
+        fields = list(block) if isinstance(block, ConfigDict) else []
+        near = difflib.get_close_matches(part, fields, 1)
+        hint = f', did you mean --config.{".".join([*path[:i], near[0]])}?' if near else ''
+        return f'--{name}: the config has no field {part!r} there{hint} (fields: {", ".join(fields) or "none"})'
+      block = block[part]
+  return 'a --config flag names an unknown field'

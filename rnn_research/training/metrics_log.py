@@ -1,0 +1,66 @@
+"""The numbers of a run over its steps: `metrics.jsonl` always, TensorBoard event files if asked."""
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+
+from rnn_research.training.result import jsonable, write_text
+
+
+class Log(NamedTuple):
+  """Attributes:
+    write: `(step, {name: number or text}) -> None`: one line, on disk when it returns.
+    close: `() -> None`.
+  """
+
+  write: Callable[[int, Mapping[str, Any]], None]
+  close: Callable[[], None]
+
+
+def open_log(workdir: str | os.PathLike, step: int, tensorboard: bool = False) -> Log:
+  """Opens `workdir/metrics.jsonl` for a run that stands after `step` updates; silent elsewhere than in process 0.
+
+  Lines of later steps, and a last line that was cut off, are dropped, so an interrupted and resumed run has the
+  lines of an uninterrupted one. What is measured at a step must therefore be written before its checkpoint.
+
+  Raises:
+    ValueError: `tensorboard` without tensorboardX installed.
+    OSError: the file cannot be written.
+  """
+  if jax.process_index() > 0:
+    return Log(lambda step, values: None, lambda: None)
+  events = _open_events(workdir, step) if tensorboard else None
+  path = Path(workdir) / 'metrics.jsonl'
+  if path.exists():
+    write_text(path, ''.join(line for line in _whole_lines(path) if json.loads(line)['step'] <= step))
+
+  def write(step, values):
+    with open(path, 'a', encoding='utf-8') as f:
+      f.write(json.dumps(jsonable({'step': step, **values}), allow_nan=False) + '\n')
+    for name, value in values.items() if events else ():
+      add = events.add_text if isinstance(value, str) else events.add_scalar
+      add(name, value, step)
+
+  return Log(write, events.close if events else lambda: None)
+
+
+def read_log(workdir: str | os.PathLike) -> list[dict[str, Any]]:
+  """Returns the lines of `workdir/metrics.jsonl`, [] without the file; a last line that was cut off is left out."""
+  path = Path(workdir) / 'metrics.jsonl'
+  return [json.loads(line) for line in _whole_lines(path)] if path.exists() else []
+
+
+def _whole_lines(path: Path) -> list[str]:
+  return [line for line in path.read_text('utf-8').splitlines(keepends=True) if line.endswith('\n')]
+
+
+def _open_events(workdir: str | os.PathLike, step: int):
+  try:
+    from tensorboardX import SummaryWriter
+  except ImportError as e:
+    raise ValueError("TensorBoard files need tensorboardX: pip install 'rnn_research[tensorboard]'") from e
+  return SummaryWriter(str(Path(workdir) / 'tensorboard'), purge_step=step + 1)

@@ -1,0 +1,133 @@
+"""The optimiser of a run: clip -> update rule with its learning-rate schedule -> plateau, from optax's parts."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import optax
+from ml_collections import ConfigDict
+
+from rnn_research.training.schedules import make_schedule, reduce_on_plateau
+from rnn_research.typing import Array, Params
+
+NAMES = ('sgd', 'rmsprop', 'adagrad', 'adam', 'adamw')
+SCHEDULES = ('constant', 'exponential', 'cosine', 'plateau')
+
+_RANGES = {
+  'learning_rate': ('a number > 0', lambda v: 0 < v < math.inf),
+  'clip_norm': ('a number >= 0 (0 is off)', lambda v: 0 <= v < math.inf),
+  'clip_value': ('a number >= 0 (0 is off)', lambda v: 0 <= v < math.inf),
+  'weight_decay': ('a number >= 0', lambda v: 0 <= v < math.inf),
+  'beta1': ('a number in [0, 1)', lambda v: 0 <= v < 1),
+  'beta2': ('a number in [0, 1)', lambda v: 0 <= v < 1),
+  'decay': ('a number in [0, 1)', lambda v: 0 <= v < 1),
+  'epsilon': ('a number > 0', lambda v: 0 < v < math.inf),
+  'decay_factor': ('a number in (0, 1)', lambda v: 0 < v < 1),
+  'decay_after': ('an epoch count >= 1', lambda v: v >= 1),
+  'warmup_steps': ('a step count >= 0', lambda v: v >= 0),
+  'final_fraction': ('a number in [0, 1]', lambda v: 0 <= v <= 1),
+  'patience': ('a count >= 1', lambda v: v >= 1),
+}
+
+
+def default_config() -> ConfigDict:
+  """Returns the `optimizer` block of a config: Adam at a constant rate."""
+  return ConfigDict({
+    'name': 'adam',  # sgd, rmsprop, adagrad, adam, adamw
+    'learning_rate': 2e-3,
+    'clip_norm': 0.0,  # global norm; 0 is off
+    'clip_value': 0.0,  # each element; 0 is off; comes before clip_norm
+    'weight_decay': 0.0,  # adamw
+    'beta1': 0.9,  # adam, adamw
+    'beta2': 0.999,  # adam, adamw
+    'decay': 0.95,  # rmsprop
+    'epsilon': 1e-8,
+    'schedule': 'constant',  # constant, exponential, cosine, plateau
+    'decay_factor': 0.95,  # exponential: per epoch; plateau: per reduction
+    'decay_after': 10,  # exponential: epochs at the full rate
+    'warmup_steps': 0,
+    'final_fraction': 0.1,  # cosine: last rate / learning_rate
+    'patience': 1,  # plateau: evaluations without improvement before a reduction
+  })
+
+
+def check_config(config: ConfigDict) -> None:
+  """Raises ValueError with one sentence for an unknown name or a number out of range."""
+  for field, names in (('name', NAMES), ('schedule', SCHEDULES)):
+    if config[field] not in names:
+      raise ValueError(f'optimizer.{field} is {config[field]!r}, expected one of {", ".join(names)}')
+  for field, (expected, holds) in _RANGES.items():
+    if not holds(config[field]):
+      raise ValueError(f'optimizer.{field} is {config[field]}, expected {expected}')
+  if config.weight_decay and config.name != 'adamw':
+    raise ValueError(f'optimizer.weight_decay is {config.weight_decay}, but only adamw decays weights, '
+                     f'not {config.name}')
+
+
+def make_optimizer(config: ConfigDict, steps_per_epoch: int, total_steps: int,
+                   eval_every: int) -> tuple[optax.GradientTransformationExtraArgs, optax.Schedule]:
+  """Returns the gradient transformation and the schedule it follows.
+
+  Call `tx.update(grads, opt_state, params, value=last_valid)`, whatever the schedule is. `value` matters to `plateau`
+  alone: it is the newest validation figure, lower is better, measured after every `eval_every` updates.
+
+  Args:
+    config: the `optimizer` block.
+    steps_per_epoch: updates that cover the training split once.
+    total_steps: updates of the whole run.
+    eval_every: updates between two evaluations.
+
+  Returns:
+    `(tx, schedule)`; `schedule(step)` is the learning rate of update `step`, counted from 0, before any plateau
+    reduction.
+
+  Raises:
+    ValueError: an unknown name or a number out of range.
+  """
+  check_config(config)
+  schedule = make_schedule(config, steps_per_epoch, total_steps)
+  parts = [*clipping(config), update_rule(config, schedule)]
+  if config.schedule == 'plateau':
+    parts.append(reduce_on_plateau(config.decay_factor, config.patience, eval_every))
+  return optax.with_extra_args_support(optax.chain(*parts)), schedule
+
+
+def clipping(config: ConfigDict) -> list[optax.GradientTransformation]:
+  """Returns the clips that are on: each element first, the global norm second."""
+  by_value = [optax.clip(config.clip_value)] if config.clip_value else []
+  by_norm = [optax.clip_by_global_norm(config.clip_norm)] if config.clip_norm else []
+  return by_value + by_norm
+
+
+def update_rule(config: ConfigDict, schedule: optax.Schedule) -> optax.GradientTransformation:
+  """Returns the rule `config.name`.
+
+    sgd      p -= r g
+    rmsprop  m = d m + (1 - d) g^2;  p -= r g / (sqrt(m) + eps)      (eps outside the root, as published)
+    adagrad  m += g^2;  p -= r g / sqrt(m + eps)                     (m starts at 0, as in min-char-rnn)
+    adam     Kingma and Ba 2015, algorithm 1
+    adamw    Loshchilov and Hutter 2019: adam, and p -= r weight_decay p
+  """
+  rules = {
+    'sgd': lambda: optax.sgd(schedule),
+    'rmsprop': lambda: optax.rmsprop(schedule, decay=config.decay, eps=config.epsilon, eps_in_sqrt=False),
+    'adagrad': lambda: optax.adagrad(schedule, initial_accumulator_value=0.0, eps=config.epsilon),
+    'adam': lambda: optax.adam(schedule, config.beta1, config.beta2, config.epsilon),
+    'adamw': lambda: optax.adamw(schedule, config.beta1, config.beta2, config.epsilon,
+                                 weight_decay=config.weight_decay),
+  }
+  return rules[config.name]()
+
+
+def clip_fraction(config: ConfigDict, grads: Params, norm: Array) -> Array:
+  """Returns [] float32: the share of elements that `clip_value` cuts; without it 1 or 0: whether `clip_norm` acts.
+
+  Args:
+    config: the `optimizer` block.
+    grads: gradients before clipping.
+    norm: [] float32, their global norm.
+  """
+  if config.clip_value:
+    cut = sum(jnp.sum(jnp.abs(g) > config.clip_value) for g in jax.tree.leaves(grads))
+    return cut / sum(g.size for g in jax.tree.leaves(grads))
+  return jnp.float32(config.clip_norm > 0) * (norm > config.clip_norm)

@@ -1,0 +1,88 @@
+"""What a person sees while a run trains: a live bar on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+PLAIN_LINE_SECONDS = 5.0
+
+
+class Display(NamedTuple):
+  """Attributes:
+    update: `(step, loss, units_per_second) -> None`: progress after `step` updates.
+    show: `(text) -> None`: prints a block, an evaluation or a sample, above the bar.
+    close: `() -> None`.
+  """
+
+  update: Callable[[int, float, float], None]
+  show: Callable[[str], None]
+  close: Callable[[], None]
+
+
+def open_display(total_steps: int, units: str) -> Display:
+  """Returns the display of a run of `total_steps` updates that consumes `units` ('characters'); silent elsewhere
+  than in process 0."""
+  if jax.process_index() > 0:
+    return Display(lambda step, loss, rate: None, lambda text: None, lambda: None)
+  describe = _describer(total_steps, units)
+  return (_bar if Console().is_terminal else _lines)(total_steps, describe)
+
+
+def _describer(total_steps: int, units: str) -> Callable[[int, float, float], str]:
+  """Returns `(step, loss, units_per_second) -> text`; time left goes by the pace since the first call."""
+  first = []
+
+  def describe(step, loss, rate):
+    now = time.monotonic()
+    if not first:
+      first.append((now, step))
+    start, start_step = first[0]
+    text = f'loss {loss:.4f}  {rate:,.0f} {units}/s'
+    if step == start_step:
+      return text
+    return f'{text}  {clock((total_steps - step) * (now - start) / (step - start_step))} left'
+
+  return describe
+
+
+def clock(seconds: float) -> str:
+  """Returns h:mm:ss."""
+  minutes, seconds = divmod(round(seconds), 60)
+  return f'{minutes // 60}:{minutes % 60:02}:{seconds:02}'
+
+
+def _bar(total_steps: int, describe: Callable) -> Display:
+  progress = Progress(BarColumn(), MofNCompleteColumn(), TextColumn('{task.description}', markup=False))
+  task = progress.add_task('', total=total_steps)
+  progress.start()
+
+  def update(step, loss, rate):
+    progress.update(task, completed=step, description=describe(step, loss, rate))
+
+  def show(text):
+    progress.console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+  return Display(update, show, progress.stop)
+
+
+def _lines(total_steps: int, describe: Callable) -> Display:
+  last = [-PLAIN_LINE_SECONDS]
+
+  def update(step, loss, rate):
+    text = describe(step, loss, rate)
+    if time.monotonic() - last[0] >= PLAIN_LINE_SECONDS:
+      last[0] = time.monotonic()
+      show(f'step {step}/{total_steps}  {text}')
+
+  return Display(update, show, lambda: None)
+
+
+def show(text: str) -> None:
+  """Prints `text`, with '?' for what the output's encoding cannot say."""
+  encoding = sys.stdout.encoding or 'utf-8'
+  print(text.encode(encoding, 'replace').decode(encoding), flush=True)

@@ -1,0 +1,102 @@
+"""The jitted training step: gradients under one explicit shard_map, then the optimiser."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax.training import train_state
+from jax import lax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from rnn_research.experiment import Experiment
+from rnn_research.training.backend import replicate, shard_batch
+from rnn_research.typing import Array, Key, PyTree
+
+_REPLICATED, _SHARDED = PartitionSpec(), PartitionSpec('data')
+
+
+class TrainState(train_state.TrainState):
+  """Everything that changes while training; what a checkpoint saves."""
+
+  carry: PyTree = ()  # state of truncated BPTT, leaves [B, ...]
+  average: PyTree = ()  # exponential moving average of the parameters, or ()
+  last_valid: Array | float = 0.0  # newest validation figure, lower is better, for learning rates that follow it
+
+
+def create_state(experiment: Experiment, tx: optax.GradientTransformation, key: Key, batch_size: int, averaged: bool,
+                 mesh: Mesh) -> TrainState:
+  """Returns the state before step 1, on the devices of `mesh`: the carry split along B, all else replicated."""
+  params = experiment.init(key)
+  # A large finite start: the first evaluation is then always an improvement.
+  state = TrainState.create(apply_fn=None, params=params, tx=tx, last_valid=jnp.float32(1e30),
+                            average=jax.tree.map(jnp.copy, params) if averaged else ())
+  state = state.replace(step=jnp.int32(0))
+  carry = shard_batch(mesh, experiment.initial_carry(params, batch_size))
+  return replicate(mesh, state).replace(carry=carry)
+
+
+def make_step(experiment: Experiment, mesh: Mesh, key: Key, *, micro_batches: int, ema_decay: float,
+              clipped: Callable) -> Callable[[TrainState, Any], Any]:
+  """Returns `compile(state, batch)`, whose result is the step `(state, batch) -> (state, metrics)`, state donated.
+
+  The loss is the sum of totals over the sum of weights, over all devices and micro-batches, so padding never skews a
+  mean. Randomness: `fold_in(fold_in(fold_in(key, step), shard), micro_batch)`.
+
+  Args:
+    experiment: its `loss`.
+    mesh: one axis, 'data'.
+    key: of the run.
+    micro_batches: the batch rows of each device are taken in so many slices, which saves memory, not work.
+    ema_decay: of the parameter average.
+    clipped: `(grads, norm) -> share clipped`.
+  """
+  local = jax.shard_map(
+      lambda *args: _local_gradients(experiment.loss, key, micro_batches, *args), mesh=mesh,
+      in_specs=(_REPLICATED, _SHARDED, _SHARDED, _REPLICATED), out_specs=(_REPLICATED, _SHARDED, _REPLICATED),
+      check_vma=False)
+
+  def step(state, batch):
+    (total, weight, sums), carry, grads = local(state.params, state.carry, batch, state.step)
+    grads = jax.tree.map(lambda g: g / weight, grads)
+    norm = optax.global_norm(grads)
+    updates, opt_state = state.tx.update(grads, state.opt_state, state.params, value=state.last_valid)
+    params = optax.apply_updates(state.params, updates)
+    average = optax.incremental_update(params, state.average, 1.0 - ema_decay) if ema_decay else ()
+    metrics = {'loss': total / weight, 'gradient_norm': norm, 'clipped': clipped(grads, norm),
+               **{name: value / weight for name, value in sums.items()}}
+    return state.replace(step=state.step + 1, params=params, opt_state=opt_state, carry=carry, average=average), metrics
+
+  def compile_step(state, batch):
+    shardings = jax.tree.map(lambda a: a.sharding, state), NamedSharding(mesh, _REPLICATED)
+    return jax.jit(step, donate_argnums=0, out_shardings=shardings).lower(state, batch).compile()
+
+  return compile_step
+
+
+def _local_gradients(loss, key, micro_batches, params, carry, batch, step):
+  """Runs on each device, over its rows: gradients are summed over slices and then once over devices."""
+  key = jax.random.fold_in(jax.random.fold_in(key, step), lax.axis_index('data'))
+  rows = lambda a: a.reshape(micro_batches, a.shape[0] // micro_batches, *a.shape[1:])
+
+  def one(inputs):
+    carry, batch, index = inputs
+    (total, (weight, carry, metrics)), grads = jax.value_and_grad(loss, has_aux=True)(
+        params, carry, batch, jax.random.fold_in(key, index), step)
+    return (total, weight, metrics, grads), carry
+
+  def add(sums, inputs):
+    new, carry = one(inputs)
+    return jax.tree.map(jnp.add, sums, new), carry
+
+  slices = jax.tree.map(rows, carry), jax.tree.map(rows, batch), jnp.arange(micro_batches)
+  if micro_batches == 1:
+    sums, carry = one((carry, batch, 0))
+  else:
+    zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype),
+                         jax.eval_shape(one, jax.tree.map(lambda a: a[0], slices))[0])
+    sums, carry = lax.scan(add, zeros, slices)
+    carry = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), carry)
+  total, weight, metrics, grads = lax.psum(sums, 'data')
+  return (total, weight, metrics), carry, grads

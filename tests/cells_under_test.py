@@ -1,0 +1,120 @@
+"""The table of cells that every law is tested on, and the tools that build and compare them.
+
+`CASES[name](dtype)` makes a cell over inputs `[B, 4]`; every cell of the registry and every combinator is in it.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnn_research import (
+    CELLS,
+    Cell,
+    gru,
+    layer_norm,
+    learned_initial_state,
+    lstm,
+    residual,
+    stack,
+    unroll,
+    variational_dropout,
+    zoneout,
+)
+from rnn_research.cells.lstm import LSTMState
+
+NUM_STEPS, BATCH, NUM_INPUTS, HIDDEN = 7, 3, 4, 5
+LENGTHS = (7, 0, 3)
+
+
+def _registered(name):
+  return lambda dtype=jnp.float32: CELLS[name](HIDDEN, dtype=dtype)
+
+
+def _stochastic_stack(dtype=jnp.float32):
+  return stack(
+      variational_dropout(lstm(HIDDEN, dtype=dtype), input_rate=0.3, state_rate=0.3), zoneout(gru(3, dtype=dtype), 0.4))
+
+
+CASES = {name: _registered(name) for name in CELLS} | {
+    'lstm_projection': lambda dtype=jnp.float32: lstm(HIDDEN, projection_size=3, dtype=dtype),
+    'lstm_peephole_projection': lambda dtype=jnp.float32: lstm(HIDDEN, peepholes=True, projection_size=3, dtype=dtype),
+    'stack': lambda dtype=jnp.float32: stack(lstm(HIDDEN, dtype=dtype), gru(3, dtype=dtype)),
+    'stack_stochastic': _stochastic_stack,
+    'residual': lambda dtype=jnp.float32: residual(gru(NUM_INPUTS, dtype=dtype)),
+    'zoneout': lambda dtype=jnp.float32: zoneout(lstm(HIDDEN, dtype=dtype), LSTMState(0.5, 0.25)),
+    'variational_dropout': lambda dtype=jnp.float32: variational_dropout(
+        lstm(HIDDEN, dtype=dtype), input_rate=0.3, state_rate=0.4),
+    'layer_norm': lambda dtype=jnp.float32: layer_norm(lstm(HIDDEN, dtype=dtype)),
+    'layer_norm_before': lambda dtype=jnp.float32: layer_norm(gru(HIDDEN, reset='before', dtype=dtype)),
+    'learned_initial_state': lambda dtype=jnp.float32: learned_initial_state(lstm(HIDDEN, dtype=dtype)),
+    'learned_stack': lambda dtype=jnp.float32: stack(
+        learned_initial_state(gru(HIDDEN, dtype=dtype)), residual(lstm(HIDDEN, dtype=dtype))),
+}
+
+
+@functools.cache
+def make(name: str, dtype=jnp.float32) -> Cell:
+  """Returns the cell of this name; the same object every time, so that jits are shared."""
+  return CASES[name](dtype)
+
+
+FUSED = [name for name in CASES if make(name).scan is not None]
+STEPPED = [name for name in CASES if make(name).scan is None]
+
+
+def perturbed(cell: Cell, num_inputs: int = NUM_INPUTS, seed: int = 1, scale: float = 0.3):
+  """Returns parameters without the zeros, ones and symmetries of an initialisation."""
+  params = cell.init(jax.random.key(seed), jax.ShapeDtypeStruct((BATCH, num_inputs), jnp.float32))
+  return noisy(params, seed + 1, scale)
+
+
+def noisy(tree, seed: int, scale: float = 0.3):
+  """Returns `tree` with a different normal number added to every element."""
+  leaves, structure = jax.tree.flatten(tree)
+  rng = np.random.default_rng(seed)
+  return jax.tree.unflatten(
+      structure, [a + jnp.asarray(rng.normal(0.0, scale, a.shape), a.dtype) for a in leaves])
+
+
+def inputs(num_steps: int = NUM_STEPS, batch_size: int = BATCH, num_inputs: int = NUM_INPUTS, seed: int = 0):
+  """Returns `[T, B, F] float32`."""
+  return jnp.asarray(np.random.default_rng(seed).normal(size=(num_steps, batch_size, num_inputs)), jnp.float32)
+
+
+def stepped(cell: Cell) -> Cell:
+  """Returns the cell without its whole-sequence form."""
+  return cell._replace(scan=None)
+
+
+def loss_of(cell: Cell, **keywords):
+  """Returns `(params, xs, state) -> scalar` that depends on every output and every leaf of the last state."""
+  def loss(params, xs, state):
+    end, ys = unroll(cell, params, xs, state, **keywords)
+    weights = 1.0 + jnp.arange(ys.size, dtype=jnp.float32).reshape(ys.shape) / ys.size
+    return jnp.sum(weights * jnp.sin(ys.astype(jnp.float32))) + sum(jnp.sum(a * a) for a in jax.tree.leaves(end))
+  return loss
+
+
+def assert_close(got, expected, rtol: float = 2e-5, atol: float = 2e-6):
+  """Asserts one structure and values equal within the tolerance."""
+  assert jax.tree.structure(got) == jax.tree.structure(expected)
+  for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
+    np.testing.assert_allclose(a, b, rtol=rtol, atol=atol)
+
+
+def assert_same(got, expected):
+  """Asserts one structure and bitwise equal values, NaN included."""
+  assert jax.tree.structure(got) == jax.tree.structure(expected)
+  for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
+    np.testing.assert_array_equal(a, b)
+
+
+run = jax.jit(unroll, static_argnums=0, static_argnames=('reverse', 'remat_every'))
+
+
+@functools.partial(jax.jit, static_argnums=0, static_argnames=('reverse', 'remat_every'))
+def gradients(cell, params, xs, state, **keywords):
+  """Returns the value of `loss_of` and its gradients with respect to params, xs and state."""
+  return jax.value_and_grad(loss_of(cell, **keywords), (0, 1, 2))(params, xs, state)

@@ -1,0 +1,247 @@
+"""Checkpoints: exact, on other device counts, and after everything that can go wrong with a disk."""
+
+import os
+import shutil
+import subprocess
+import sys
+from typing import NamedTuple
+
+import grain
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rnn_research.training import checkpoint
+
+META = {'vocabulary': ['a', 'é', '\n'], 'config': {'seed': 1}}
+
+
+class Weights(NamedTuple):
+  w: jax.Array
+  b: jax.Array
+
+
+def make_state(seed=0):
+  key = jax.random.key(seed)
+  weights = Weights(jax.random.normal(key, (8, 3)), jax.random.normal(key, (4,), jnp.bfloat16))
+  return {'params': (weights, {'d': [jnp.arange(3)]}), 'step': jnp.int32(7), 'carry': (), 'ema': None}
+
+
+def assert_same(a, b):
+  assert jax.tree.structure(a) == jax.tree.structure(b)
+  for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+    assert x.dtype == y.dtype
+    assert np.asarray(x).tobytes() == np.asarray(y).tobytes()
+
+
+def save_steps(workdir, *steps):
+  with checkpoint.open_manager(workdir) as manager:
+    for step in steps:
+      checkpoint.save(manager, step, make_state(step), {'next_index': step}, META)
+
+
+def restore(workdir, template=None):
+  with checkpoint.open_manager(workdir) as manager:
+    return checkpoint.restore_latest(manager, make_state() if template is None else template)
+
+
+def truncate(path):
+  """Halves every file of a step that holds array data."""
+  for name in path.glob('state/**/d/*'):
+    os.truncate(name, name.stat().st_size // 2)
+
+
+def run_python(code, *args, devices=1):
+  env = os.environ | {'JAX_PLATFORMS': 'cpu', 'JAX_NUM_CPU_DEVICES': str(devices)}
+  here = os.path.dirname(__file__)
+  env['PYTHONPATH'] = os.pathsep.join([os.path.dirname(here), here, env.get('PYTHONPATH', '')])
+  return subprocess.run([sys.executable, '-c', code, *map(str, args)], env=env, capture_output=True, text=True)
+
+
+def test_restores_bit_for_bit(tmp_path):
+  save_steps(tmp_path, 1, 2, 3)
+  step, state, data_state, meta = restore(tmp_path)
+  assert (step, data_state, meta) == (3, {'next_index': 3}, META)
+  assert_same(state, make_state(3))
+  assert sorted(p.name for p in (tmp_path / 'checkpoints').iterdir()) == ['2', '3']
+
+
+def test_nothing_to_restore(tmp_path):
+  assert restore(tmp_path) is None
+
+
+def test_template_of_shapes(tmp_path):
+  save_steps(tmp_path, 1)
+  step, params = checkpoint.restore_params(tmp_path, jax.eval_shape(lambda: make_state()['params']))
+  assert step == 1
+  assert_same(params, make_state(1)['params'])
+
+
+def test_grain_iterator_goes_on_where_it_was(tmp_path):
+  dataset = grain.MapDataset.source(range(10)).shuffle(seed=1).repeat().batch(4).to_iter_dataset()
+  iterator = iter(dataset)
+  for _ in range(5):
+    next(iterator)
+  with checkpoint.open_manager(tmp_path) as manager:
+    checkpoint.save(manager, 5, make_state(), iterator.get_state(), META)
+  resumed = iter(dataset)
+  resumed.set_state(restore(tmp_path).data_state)
+  for _ in range(3):
+    np.testing.assert_array_equal(next(resumed), next(iterator))
+
+
+def test_truncated_newest_falls_back(tmp_path, capsys):
+  save_steps(tmp_path, 10, 20)
+  truncate(tmp_path / 'checkpoints' / '20')
+  restored = restore(tmp_path)
+  assert restored.step == 10
+  assert_same(restored.state, make_state(10))
+  warning = capsys.readouterr().err
+  assert 'checkpoint 20 ' in warning
+  assert 'going back to 10' in warning
+  assert warning.count('\n') == 1
+  save_steps(tmp_path, 20)
+  assert_same(restore(tmp_path).state, make_state(20))
+
+
+@pytest.mark.parametrize('damaged', ['meta/metadata', 'data/metadata', 'state/_METADATA', 'state/manifest.ocdbt'])
+def test_any_damaged_part_falls_back(tmp_path, damaged, capsys):
+  save_steps(tmp_path, 10, 20)
+  file = tmp_path / 'checkpoints' / '20' / damaged
+  os.truncate(file, file.stat().st_size // 2)
+  assert restore(tmp_path).step == 10
+  assert 'going back to 10' in capsys.readouterr().err
+
+
+def test_missing_parts_fall_back(tmp_path, capsys):
+  save_steps(tmp_path, 10, 20)
+  shutil.rmtree(tmp_path / 'checkpoints' / '20' / 'state')
+  assert restore(tmp_path).step == 10
+  assert 'going back to 10' in capsys.readouterr().err
+
+
+def test_no_readable_checkpoint(tmp_path, capsys):
+  save_steps(tmp_path, 10, 20)
+  for step in (10, 20):
+    truncate(tmp_path / 'checkpoints' / str(step))
+  with pytest.raises(ValueError, match=r'none of the checkpoints in .* can be read'):
+    restore(tmp_path)
+
+
+@pytest.mark.parametrize(('change', 'text'), [
+  ({'step': jnp.float32(7)}, r'step is int32\[\] there and float32\[\] here'),
+  ({'params': (Weights(jnp.zeros((8, 4)), jnp.zeros(4, jnp.bfloat16)), {'d': [jnp.arange(3)]})},
+   r'params/0/w is float32\[8, 3\] there and float32\[8, 4\] here'),
+  ({'ema': jnp.zeros(2)}, r'ema is absent there and float32\[2\] here'),
+  ({'step': None}, r'step is int32\[\] there and absent here'),
+])
+def test_another_state_is_refused(tmp_path, change, text):
+  save_steps(tmp_path, 10)
+  with pytest.raises(ValueError, match=text):
+    restore(tmp_path, make_state() | change)
+  assert restore(tmp_path).step == 10
+
+
+def test_best_replaces_the_earlier_best(tmp_path):
+  for step in (10, 30, 20, 20):
+    checkpoint.save_best(tmp_path, step, make_state(step)['params'], 1.5)
+    assert [p.name for p in (tmp_path / 'best').iterdir()] == [str(step)]
+  save_steps(tmp_path, 40)
+  step, params = checkpoint.restore_params(tmp_path, make_state()['params'])
+  assert step == 20
+  assert_same(params, make_state(20)['params'])
+  assert checkpoint.read_meta(tmp_path) == (40, META)
+
+
+def test_unreadable_best_gives_the_latest(tmp_path, capsys):
+  checkpoint.save_best(tmp_path, 10, make_state(10)['params'], 1.5)
+  save_steps(tmp_path, 20)
+  shutil.rmtree(tmp_path / 'best' / '10' / 'params')
+  assert checkpoint.restore_params(tmp_path, make_state()['params'])[0] == 20
+  assert 'cannot be read' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('read', [lambda d: checkpoint.restore_params(d, {'w': jnp.ones(2)}), checkpoint.read_meta])
+def test_empty_workdir(tmp_path, read):
+  with pytest.raises(ValueError, match='holds no readable checkpoint'):
+    read(tmp_path)
+  assert not list(tmp_path.iterdir())
+
+
+def test_saving_is_quiet(tmp_path, capfd):
+  save_steps(tmp_path, 1, 2, 3)
+  restore(tmp_path)
+  checkpoint.restore_params(tmp_path, make_state()['params'])
+  assert capfd.readouterr() == ('', '')
+
+
+SHARDED = """
+import sys, jax, jax.numpy as jnp
+from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
+from rnn_research.training import checkpoint
+from test_checkpoint import META, make_state
+mesh = jax.make_mesh((8,), ('data',), axis_types=(AxisType.Auto,))
+place = lambda x: jax.device_put(x, NamedSharding(mesh, P('data') if x.shape[:1] == (8,) else P()))
+with checkpoint.open_manager(sys.argv[1]) as manager:
+  checkpoint.save(manager, 4, jax.tree.map(place, make_state(4)), None, META)
+checkpoint.save_best(sys.argv[1], 4, jax.tree.map(place, make_state(4)['params']), 1.0)
+"""
+
+
+def test_eight_devices_to_one(tmp_path):
+  assert run_python(SHARDED, tmp_path, devices=8).returncode == 0
+  state = restore(tmp_path).state
+  assert_same(state, make_state(4))
+  assert all(len(x.devices()) == 1 for x in jax.tree.leaves(state))
+  shapes = jax.eval_shape(lambda: make_state()['params'])
+  assert_same(checkpoint.restore_params(tmp_path, shapes)[1], make_state(4)['params'])
+
+
+FULL_DISK = """
+import resource, sys
+import jax, jax.numpy as jnp
+from rnn_research.training import checkpoint
+big = {'params': {'w': jax.random.normal(jax.random.key(0), (300, 1000))}}
+with checkpoint.open_manager(sys.argv[1]) as manager:
+  checkpoint.save(manager, 1, big, None, {})
+  resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+  for save in (lambda: checkpoint.save(manager, 2, big, None, {}),
+               lambda: checkpoint.save_best(sys.argv[1], 2, big, 1.0)):
+    try:
+      save()
+    except OSError as e:
+      print(e)
+"""
+
+
+def test_full_disk_keeps_the_checkpoint_before(tmp_path):
+  done = run_python(FULL_DISK, tmp_path)
+  assert done.returncode == 0, done.stderr
+  assert done.stdout.count('step 2 could not be saved') == 2
+  assert len(done.stdout.splitlines()) == 2
+  step, params = checkpoint.restore_params(tmp_path, {'w': jnp.zeros((300, 1000))})
+  assert step == 1
+  assert_same(params['w'], jax.random.normal(jax.random.key(0), (300, 1000)))
+
+
+KILLED = """
+import os, signal, sys
+from rnn_research.training import checkpoint
+from test_checkpoint import META, make_state
+with checkpoint.open_manager(sys.argv[1]) as manager:
+  checkpoint.save(manager, 1, make_state(1), None, META)
+  os.replace = os.rename = lambda *args, **kwargs: os.kill(os.getpid(), signal.SIGKILL)
+  checkpoint.save(manager, 2, make_state(2), None, META)
+"""
+
+
+def test_killed_while_saving(tmp_path):
+  assert run_python(KILLED, tmp_path).returncode == -9
+  folder = tmp_path / 'checkpoints'
+  assert len(list(folder.iterdir())) == 2
+  assert checkpoint.read_meta(tmp_path) == (1, META)
+  assert restore(tmp_path).step == 1
+  assert [p.name for p in folder.iterdir()] == ['1']
+  save_steps(tmp_path, 2)
+  assert restore(tmp_path).step == 2

@@ -1,0 +1,306 @@
+"""The laws of a cell, each tested over the whole table of cells and combinators."""
+
+import inspect
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from cells_under_test import (
+    BATCH,
+    CASES,
+    FUSED,
+    HIDDEN,
+    LENGTHS,
+    NUM_INPUTS,
+    NUM_STEPS,
+    assert_close,
+    assert_same,
+    gradients,
+    inputs,
+    loss_of,
+    make,
+    noisy,
+    perturbed,
+    run,
+    stepped,
+)
+
+from rnn_research import cell as contract
+from rnn_research import gru, learned_initial_state, length_mask, lstm, stack, unroll, unroll_layers
+
+pytestmark = pytest.mark.usefixtures('strict_shapes')
+every_cell = pytest.mark.parametrize('name', CASES)
+fused_cell = pytest.mark.parametrize('name', FUSED)
+
+MASK = np.asarray(length_mask(np.array(LENGTHS), NUM_STEPS))
+HOLES = np.array([[1, 0, 1, 1, 0, 1, 1], [0] * 7, [1, 1, 1, 0, 0, 0, 0]], bool).T
+RESET = np.array([[0, 0, 1, 0, 0, 1, 0], [1] + [0] * 6, [0, 1, 1, 0, 0, 0, 1]], bool).T
+LOOPS = {'plain': {}, 'mask': {'mask': HOLES}, 'reset': {'reset': RESET}, 'both': {'mask': HOLES, 'reset': RESET}}
+
+
+def setup(name, dtype=jnp.float32):
+  """Returns a cell, generic parameters, inputs and a state that is not the initial one."""
+  cell = make(name, dtype)
+  params = perturbed(cell)
+  return cell, params, inputs(), noisy(cell.initial_state(params, BATCH), 3)
+
+
+def rows(tree, keep, axis):
+  return jax.tree.map(lambda a: np.take(a, keep, axis), tree)
+
+
+@every_cell
+def test_projecting_a_sequence_equals_projecting_its_steps(name):
+  cell, params, xs, _ = setup(name)
+  steps = [cell.project(params, xs[t:t + 1]) for t in range(NUM_STEPS)]
+  assert_close(cell.project(params, xs), jax.tree.map(lambda *us: jnp.concatenate(us), *steps))
+
+
+@every_cell
+def test_two_chunks_equal_one_unroll(name):
+  cell, params, xs, state = setup(name)
+  whole = run(cell, params, xs, state, **LOOPS['both'])
+  middle, first = run(cell, params, xs[:3], state, mask=HOLES[:3], reset=RESET[:3])
+  end, second = run(cell, params, xs[3:], middle, mask=HOLES[3:], reset=RESET[3:])
+  assert_close((end, jnp.concatenate([first, second])), whole)
+
+
+@every_cell
+def test_padding_changes_neither_state_nor_earlier_outputs(name):
+  cell, params, xs, state = setup(name)
+  end, ys = run(cell, params, jnp.where(MASK[..., None], xs, jnp.nan), state, mask=MASK)
+  full_end, full_ys = run(cell, params, xs, state)
+  short_end, _ = run(cell, params, xs[:3], state)
+  assert_close(ys, jnp.where(MASK[..., None], full_ys, 0.0))
+  assert not np.asarray(ys)[~MASK].any()
+  assert_close(rows(end, [0], 0), rows(full_end, [0], 0))
+  assert_same(rows(end, [1], 0), rows(state, [1], 0))
+  assert_close(rows(end, [2], 0), rows(short_end, [2], 0))
+
+
+@every_cell
+def test_padding_holds_the_state_bit_for_bit_and_has_no_gradient(name):
+  cell, params, xs, state = setup(name)
+  xs = jnp.where(MASK[..., None], xs, jnp.nan)
+  more = jnp.concatenate([xs, jnp.full_like(xs[:2], jnp.nan)])
+  end, ys = run(cell, params, xs, state, mask=MASK)
+  later, longer_ys = run(cell, params, more, state, mask=np.concatenate([MASK, np.zeros_like(MASK[:2])]))
+  assert_same((later, longer_ys[:NUM_STEPS]), (end, ys))
+  value, (dparams, dxs, dstate) = gradients(cell, params, xs, state, mask=MASK)
+  assert all(np.isfinite(a).all() for a in jax.tree.leaves((value, dparams, dxs, dstate)))
+  assert not np.asarray(dxs)[~MASK].any()
+  assert_close(rows(dstate, [1], 0), jax.tree.map(lambda a: 2.0 * a, rows(state, [1], 0)))
+
+
+@every_cell
+def test_rows_are_independent(name):
+  cell, params, xs, state = setup(name)
+  others = [0, 2]
+  broken = xs.at[:, 1].set(jnp.nan)
+  end, ys = run(cell, params, xs, state)
+  broken_end, broken_ys = run(cell, params, broken, state)
+  assert_same(rows((broken_end, broken_ys[-1]), others, 0), rows((end, ys[-1]), others, 0))
+  assert_same(broken_ys[:, np.array(others)], ys[:, np.array(others)])
+  _, (_, dxs, dstate) = gradients(cell, params, xs, state)
+  _, (_, broken_dxs, broken_dstate) = gradients(cell, params, broken, state)
+  assert_same((rows(broken_dxs, others, 1), rows(broken_dstate, others, 0)),
+              (rows(dxs, others, 1), rows(dstate, others, 0)))
+
+
+@every_cell
+def test_a_stack_in_one_loop_equals_layer_by_layer(name):
+  cells = make(name), gru(3)
+  whole = stack(*cells)
+  params = perturbed(whole)
+  states = noisy(whole.initial_state(params, BATCH), 3)
+
+  def loss(unrolled):
+    def f(params, xs, states):
+      ends, ys = unrolled(params, xs, states)
+      return jnp.sum(jnp.sin(ys)) + sum(jnp.sum(a * a) for a in jax.tree.leaves(ends)), ys
+    return jax.jit(jax.value_and_grad(f, (0, 1, 2), has_aux=True))
+
+  one_loop = loss(lambda *args: unroll(stepped(whole), *args, **LOOPS['both']))
+  layerwise = loss(lambda *args: unroll_layers(cells, *args, **LOOPS['both']))
+  assert_close(one_loop(params, inputs(), states), layerwise(params, inputs(), states), rtol=1e-4, atol=1e-5)
+
+
+@fused_cell
+@pytest.mark.parametrize('loop', LOOPS)
+def test_scan_equals_stepping_in_values_and_gradients(name, loop):
+  cell, params, xs, state = setup(name)
+  assert_close(run(cell, params, xs, state, **LOOPS[loop]), run(stepped(cell), params, xs, state, **LOOPS[loop]))
+  fused = gradients(cell, params, xs, state, **LOOPS[loop])
+  assert_close(fused, gradients(stepped(cell), params, xs, state, **LOOPS[loop]), rtol=1e-4, atol=2e-5)
+
+
+@fused_cell
+def test_scan_equals_stepping_where_everything_is_zero(name):
+  cell, params, xs, state = setup(name)
+  params, xs, state = jax.tree.map(jnp.zeros_like, (params, xs, state))
+  assert_close(gradients(cell, params, xs, state), gradients(stepped(cell), params, xs, state))
+
+
+@fused_cell
+def test_second_derivatives_of_scan_equal_those_of_stepping(name):
+  cell, params, xs, state = setup(name)
+
+  def penalty(cell):
+    gradient = jax.grad(loss_of(cell, **LOOPS['both']), (0, 1, 2))
+    squares = lambda *args: sum(jnp.sum(a * a) for a in jax.tree.leaves(gradient(*args)))
+    return jax.jit(jax.grad(squares, (0, 1, 2)))
+
+  got, expected = (penalty(c)(params, xs, state) for c in (cell, stepped(cell)))
+  scale = max(float(jnp.abs(a).max()) for a in jax.tree.leaves(expected))
+  assert_close(got, expected, rtol=1e-3, atol=1e-5 * scale)
+
+
+@fused_cell
+def test_forward_mode_goes_through_step_and_is_refused_by_scan(name):
+  cell, params, xs, state = setup(name)
+  tangent = lambda cell: jax.jvp(lambda s: unroll(cell, params, xs, s)[1], (state,), (state,))
+  assert np.isfinite(tangent(stepped(cell))[1]).all()
+  with pytest.raises(TypeError, match='forward-mode'):
+    tangent(cell)
+
+
+@fused_cell
+def test_a_cell_with_scan_ignores_key_and_ctx_in_step(name):
+  cell, params, xs, state = setup(name)
+  u = jax.tree.map(lambda a: a[0], cell.project(params, xs))
+  without = cell.step(params, state, u)
+  assert_same(cell.step(params, state, u, key=jax.random.key(5)), without)
+  assert_same(unroll(cell, params, xs, state, key=jax.random.key(5)), unroll(cell, params, xs, state))
+
+
+@every_cell
+@pytest.mark.parametrize('dtype', [jnp.float32, jnp.bfloat16])
+def test_state_keeps_structure_shape_and_dtype(name, dtype):
+  cell, params, xs, state = setup(name, dtype)
+  signature = lambda tree: jax.tree.map(lambda a: (a.shape, a.dtype), tree)
+  end, ys = jax.eval_shape(lambda *args: unroll(cell, *args, **LOOPS['both']), params, xs, state)
+  assert signature(end) == signature(state) == signature(cell.initial_state(params, BATCH))
+  assert {a.dtype for a in jax.tree.leaves(end)} == {jnp.dtype(jnp.float32)}
+  assert (ys.shape[:2], ys.dtype) == ((NUM_STEPS, BATCH), jnp.dtype(dtype))
+
+
+@every_cell
+def test_rematerialisation_changes_no_gradient(name):
+  cell, params, xs, state = setup(name)
+  keywords = {'mask': HOLES[:6], 'reset': RESET[:6], 'key': jax.random.key(7)}
+  expected = gradients(cell, params, xs[:6], state, **keywords)
+  assert all(np.isfinite(a).all() for a in jax.tree.leaves(expected))
+  for every in (3, 4):
+    assert_close(gradients(cell, params, xs[:6], state, remat_every=every, **keywords), expected, 1e-4, 1e-5)
+
+
+@every_cell
+def test_jit_equals_no_jit_with_one_trace(name):
+  cell, params, xs, state = setup(name)
+  traces = []
+
+  @jax.jit
+  def jitted(params, xs, state, mask, key):
+    traces.append(name)
+    return unroll(cell, params, xs, state, mask=mask, key=key)
+
+  key = jax.random.key(0)
+  assert_close(jitted(params, xs, state, MASK, key), unroll(cell, params, xs, state, mask=MASK, key=key))
+  end, _ = jitted(params, xs + 1.0, state, MASK, key)
+  jitted(params, xs, end, HOLES, jax.random.key(1))
+  assert len(traces) == 1
+
+
+@every_cell
+def test_outputs_depend_on_the_past_only(name):
+  cell, params, xs, state = setup(name)
+  _, ys = run(cell, params, xs, state)
+  _, changed = run(cell, params, xs.at[4:].add(1.0), state)
+  assert_same(changed[:4], ys[:4])
+  assert (np.asarray(changed[4:]) != np.asarray(ys[4:])).any((0, 2)).all()
+
+
+@every_cell
+def test_reset_equals_starting_afresh(name):
+  cell, params, xs, state = setup(name)
+  reset = np.zeros((NUM_STEPS, BATCH), bool)
+  reset[3, 1] = True
+  end, ys = run(cell, params, xs, state, reset=reset)
+  plain_end, plain_ys = run(cell, params, xs, state)
+  fresh_end, fresh_ys = run(cell, params, xs[3:])
+  assert_close(ys[3:, 1], fresh_ys[:, 1])
+  assert_close(rows(end, [1], 0), rows(fresh_end, [1], 0))
+  assert_close((ys[:3, 1], rows(ys, [0, 2], 1)), (plain_ys[:3, 1], rows(plain_ys, [0, 2], 1)))
+  assert_close(rows(end, [0, 2], 0), rows(plain_end, [0, 2], 0))
+  assert np.abs(np.asarray(ys[3:, 1] - plain_ys[3:, 1])).max() > 1e-4
+
+
+@pytest.mark.parametrize('change', [lambda cell: cell, stepped], ids=['scan', 'stepped'])
+def test_reset_passes_gradient_to_a_learned_initial_state(change):
+  cell = change(learned_initial_state(lstm(HIDDEN)))
+  params, xs = perturbed(cell), inputs()
+  reset = np.zeros((NUM_STEPS, BATCH), bool).copy()
+  reset[3] = True
+  total = lambda params, xs, **keywords: jnp.sum(jnp.sin(unroll(cell, params, xs, **keywords)[1]))
+  whole = jax.jit(jax.grad(lambda p: total(p, xs, reset=reset)))(params)
+  parts = jax.jit(jax.grad(lambda p: total(p, xs[:3]) + total(p, xs[3:])))(params)
+  assert_close(whole, parts)
+  assert np.abs(np.asarray(whole.start.h)).min() > 0.0
+
+
+@every_cell
+def test_reverse_under_a_mask_equals_reversing_every_row(name):
+  cell, params, xs, state = setup(name)
+  end, ys = run(cell, params, xs, state, mask=MASK, reverse=True)
+  order = np.stack([[*range(n - 1, -1, -1), *range(n, NUM_STEPS)] for n in LENGTHS], 1)
+  turn = lambda a: np.take_along_axis(np.asarray(a), order[..., None], 0)
+  expected_end, expected = run(cell, params, turn(xs), state, mask=MASK)
+  assert_close((end, ys), (expected_end, jnp.asarray(turn(expected))))
+
+
+@every_cell
+def test_bfloat16_compute_stays_near_float32(name):
+  cell, params, xs, state = setup(name, jnp.bfloat16)
+  assert {a.dtype for a in jax.tree.leaves(params)} == {jnp.dtype(jnp.float32)}
+  end, ys = run(cell, params, xs, state)
+  _, expected = run(make(name), params, xs, state)
+  difference = np.abs(np.asarray(ys, np.float32) - np.asarray(expected))
+  assert 0.0 < difference.max() < 0.05 * np.abs(expected).max()
+  rounded = jax.tree.map(lambda a: a.astype(jnp.bfloat16).astype(jnp.float32), end)
+  assert any((np.asarray(a) != np.asarray(b)).any() for a, b in zip(*map(jax.tree.leaves, (end, rounded)), strict=True))
+
+
+@fused_cell
+def test_scan_equals_stepping_in_bfloat16(name):
+  cell, params, xs, state = setup(name, jnp.bfloat16)
+  got, expected = gradients(cell, params, xs, state), gradients(stepped(cell), params, xs, state)
+  for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
+    assert a.dtype == b.dtype
+    np.testing.assert_allclose(a, b, atol=0.03 * np.abs(b).max())
+
+
+PROTOCOLS = {
+    'init': contract.InitFn, 'initial_state': contract.InitialStateFn, 'project': contract.ProjectFn,
+    'step': contract.StepFn, 'scan': contract.ScanFn, 'prepare': contract.PrepareFn,
+}
+
+
+@every_cell
+def test_signatures_are_those_of_the_protocols(name):
+  for field, function in make(name)._asdict().items():
+    if function is not None:
+      expected = list(inspect.signature(PROTOCOLS[field].__call__).parameters.values())[1:]
+      got = inspect.signature(function).parameters.values()
+      describe = lambda parameters: [(p.name, p.kind, p.default) for p in parameters]
+      assert describe(got) == describe(expected), (name, field)
+
+
+@every_cell
+def test_initialisation_needs_only_the_shape_and_repeats_with_its_key(name):
+  cell = make(name)
+  x = jnp.ones((BATCH, NUM_INPUTS))
+  params = cell.init(jax.random.key(0), x)
+  assert_same(cell.init(jax.random.key(0), jax.ShapeDtypeStruct(x.shape, x.dtype)), params)
+  different = cell.init(jax.random.key(1), x)
+  assert any((np.asarray(a) != b).any() for a, b in zip(*map(jax.tree.leaves, (params, different)), strict=True))

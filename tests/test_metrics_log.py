@@ -1,0 +1,129 @@
+"""The files of numbers a run leaves, and what a person sees of it."""
+
+import json
+import math
+import pty
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from rnn_research.training import metrics_log, progress, result
+
+
+def write_steps(workdir, steps, start=0, **options):
+  log = metrics_log.open_log(workdir, start, **options)
+  for step in steps:
+    log.write(step, {'train/loss': 1 / step})
+  log.close()
+
+
+def test_lines(tmp_path):
+  write_steps(tmp_path, [1, 3])
+  assert metrics_log.read_log(tmp_path) == [{'step': 1, 'train/loss': 1.0}, {'step': 3, 'train/loss': 1 / 3}]
+
+
+def test_a_line_is_on_disk_when_write_returns(tmp_path):
+  log = metrics_log.open_log(tmp_path, 0)
+  log.write(1, {'loss': np.float32(0.5), 'bad': math.nan})
+  assert (tmp_path / 'metrics.jsonl').read_text() == '{"step": 1, "loss": 0.5, "bad": null}\n'
+
+
+def test_a_resumed_run_has_the_lines_of_an_uninterrupted_one(tmp_path):
+  whole, parts = tmp_path / 'whole', tmp_path / 'parts'
+  whole.mkdir()
+  parts.mkdir()
+  write_steps(whole, range(1, 9))
+  write_steps(parts, range(1, 7))
+  with open(parts / 'metrics.jsonl', 'a') as f:
+    f.write('{"step": 7, "train/lo')
+  write_steps(parts, range(5, 9), start=4)
+  assert (whole / 'metrics.jsonl').read_bytes() == (parts / 'metrics.jsonl').read_bytes()
+
+
+def test_tensorboard(tmp_path):
+  pytest.importorskip('tensorboardX')
+  log = metrics_log.open_log(tmp_path, 0, tensorboard=True)
+  log.write(1, {'train/loss': 0.5, 'sample': 'to be or'})
+  log.close()
+  written = b''.join(p.read_bytes() for p in (tmp_path / 'tensorboard').iterdir())
+  assert b'train/loss' in written
+  assert b'to be or' in written
+
+
+def test_tensorboard_that_is_not_installed(tmp_path, monkeypatch):
+  monkeypatch.setitem(sys.modules, 'tensorboardX', None)
+  with pytest.raises(ValueError, match='need tensorboardX: pip install'):
+    write_steps(tmp_path, [], tensorboard=True)
+
+
+def test_no_log_yet(tmp_path):
+  assert metrics_log.read_log(tmp_path) == []
+
+
+def test_plain_lines(capsys, monkeypatch):
+  now = [100.0]
+  monkeypatch.setattr(progress.time, 'monotonic', lambda: now[0])
+  display = progress.open_display(100, 'characters')
+  for step in range(1, 13):
+    display.update(step, 2.5, 12345.6)
+    now[0] += 1
+  display.show('valid 1.25')
+  display.close()
+  assert capsys.readouterr().out.splitlines() == [
+    'step 1/100  loss 2.5000  12,346 characters/s',
+    'step 6/100  loss 2.5000  12,346 characters/s  0:01:34 left',
+    'step 11/100  loss 2.5000  12,346 characters/s  0:01:29 left',
+    'valid 1.25',
+  ]
+
+
+ON_TERMINAL = """
+from rnn_research.training import progress
+display = progress.open_display(10, 'characters')
+for step in range(1, 11):
+  display.update(step, 2.5, 1000.0)
+  if step == 5:
+    display.show('a [bold] sample\\nin two lines')
+display.close()
+"""
+
+
+def test_a_bar_on_a_terminal():
+  ours, theirs = pty.openpty()
+  env = {'TERM': 'xterm', 'COLUMNS': '120', 'PYTHONPATH': ':'.join(sys.path), 'JAX_PLATFORMS': 'cpu'}
+  with subprocess.Popen([sys.executable, '-c', ON_TERMINAL], stdout=theirs, stderr=theirs, env=env) as process:
+    process.wait(60)
+  with open(theirs, 'wb') as end:
+    end.write(b'\nEND')
+  with open(ours, 'rb', buffering=0) as f:
+    out = b''
+    while not out.endswith(b'END'):
+      out += f.read(4096)
+  text = out.decode()
+  assert 'a [bold] sample\r\nin two lines' in text
+  assert '10/10' in text
+  assert '0:00:00 left' in text
+
+
+def test_an_output_that_knows_ascii_only():
+  env = {'PYTHONPATH': ':'.join(sys.path), 'PYTHONIOENCODING': 'ascii'}
+  code = "from rnn_research.training.progress import show; show('caf\\u00e9')"
+  assert subprocess.run([sys.executable, '-c', code], env=env, capture_output=True, check=True).stdout == b'caf?\n'
+
+
+def test_json_is_replaced_as_a_whole_and_strict(tmp_path):
+  path = tmp_path / 'result.json'
+  value = {'loss': np.float32(0.5), 'seeds': np.arange(2), 'inf': -math.inf, 'by': {'valid': (1, None)}}
+  result.write_json(path, value)
+  assert json.loads(path.read_text()) == {'loss': 0.5, 'seeds': [0, 1], 'inf': None, 'by': {'valid': [1, None]}}
+  with pytest.raises(TypeError):
+    result.write_json(path, {'bad': object()})
+  assert json.loads(path.read_text())['loss'] == 0.5
+  assert [p.name for p in tmp_path.iterdir()] == ['result.json']
+
+
+def test_versions_and_hash():
+  assert set(result.versions()) >= {'python', 'jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy'}
+  assert result.git_hash() is None or len(result.git_hash().removesuffix('-dirty')) == 40

@@ -1,0 +1,201 @@
+"""Corpora: sources, splits, policies and the sentences for unusable input."""
+
+import gzip
+import re
+import sys
+
+import numpy as np
+import pytest
+
+from rnn_research.data.files import read_bytes
+from rnn_research.data.stdlib_corpus import standard_library_source
+from rnn_research.data.text import cut, encode_foreign, load_corpus
+from rnn_research.data.vocabulary import decode
+
+PROSE = 'The 🙂 語 sat.\r\nOn a mat\n' * 20
+
+
+@pytest.fixture
+def prose(tmp_path):
+  path = tmp_path / 'prose.txt'
+  path.write_bytes(PROSE.encode())
+  return str(path)
+
+
+def test_file_gz_and_folder_are_read_alike(tmp_path, prose):
+  (tmp_path / 'a').mkdir()
+  (tmp_path / 'a' / 'b.txt').write_bytes(b'second')
+  (tmp_path / 'a' / '.hidden').write_bytes(b'\0')
+  (tmp_path / 'a-c.txt.gz').write_bytes(gzip.compress(b'first'))
+  assert read_bytes(prose) == PROSE.encode()
+  assert read_bytes(str(tmp_path / 'a-c.txt.gz')) == b'first'
+  assert read_bytes(str(tmp_path)) == b'firstsecond' + PROSE.encode()
+  assert read_bytes(str(tmp_path), '*.txt') == PROSE.encode()
+
+
+def test_home_folder_is_understood(tmp_path, prose, monkeypatch):
+  monkeypatch.setenv('HOME', str(tmp_path))
+  assert read_bytes('~/prose.txt') == PROSE.encode()
+
+
+@pytest.mark.parametrize('unit', ['char', 'byte', 'word'])
+def test_splits_are_cut_by_position_in_symbols(prose, unit):
+  corpus = load_corpus(path=prose, unit=unit, splits=(0.7, 0.2, 0.1))
+  symbols = {'char': PROSE, 'byte': PROSE.encode(), 'word': PROSE.replace('\n', ' <eos> ').split()}[unit]
+  n = len(symbols)
+  assert {split: len(ids) for split, ids in corpus.splits.items()} == {
+    'train': n * 7 // 10, 'valid': n * 9 // 10 - n * 7 // 10, 'test': n - n * 9 // 10,
+  }  # fmt: skip
+  whole = np.concatenate([corpus.splits[split] for split in ('train', 'valid', 'test')])
+  assert whole.dtype == np.int32
+  expected = PROSE if unit != 'word' else re.sub(r'\s*\n', '\n', PROSE)
+  assert decode(corpus.vocabulary, whole) == expected
+  assert corpus.unknown == {'train': 0, 'valid': 0, 'test': 0}
+
+
+def test_fraction_zero_leaves_the_split_out_and_decimal_fractions_are_exact():
+  assert cut('abcd', (1.0, 0, 0)) == {'train': 'abcd'}
+  assert cut('abcd', (0.5, 0, 0.5)) == {'train': 'ab', 'test': 'cd'}
+  assert cut('0123456789', (0.7, 0.2, 0.1)) == {'train': '0123456', 'valid': '78', 'test': '9'}
+  assert len(cut('x' * 100, (0.29, 0.01, 0.7))['train']) == 29
+  assert sum(map(len, cut('0123456789', (1 / 3, 1 / 3, 1 / 3)).values())) == 10
+  assert cut('0123456789', (0.9999995, 0.0, 0.0)) == {'train': '0123456789'}
+
+
+@pytest.mark.parametrize('splits, found', [
+  ((0.9, 0.2, 0.1), 'sum is 1.2'), ((0.9, 0.1), 'expected three'), ((1.1, -0.1, 0.0), r'in \[0, 1\]'),
+  ((0.0, 0.5, 0.5), 'the first above 0'), ((float('nan'), 0.5, 0.5), 'expected three'),
+  ((0.5, 0.4, 0.09), 'sum is 0.99'),
+])  # fmt: skip
+def test_wrong_fractions_are_refused(prose, splits, found):
+  with pytest.raises(ValueError, match=rf'^data\.splits is .*{found}'):
+    load_corpus(path=prose, splits=splits)
+
+
+def test_vocabulary_comes_from_training_only_and_unknown_symbols_are_counted(tmp_path):
+  path = tmp_path / 'text'
+  path.write_text('ab' * 40 + 'abcb' * 5)
+  corpus = load_corpus(path=str(path), splits=(0.8, 0.1, 0.1))
+  assert corpus.vocabulary.symbols == ('a', 'b', '<unk>')
+  assert corpus.unknown == {'train': 0, 'valid': 2, 'test': 3}
+  assert decode(corpus.vocabulary, corpus.splits['valid']) == 'ab\ufffdbab\ufffdbab'
+
+
+def test_separate_files_are_whole_splits_and_never_trained_on(tmp_path, prose):
+  for name in ('v.txt', 't.txt', 'x.txt'):
+    (tmp_path / name).write_text(f'{name} ' * 3)
+  corpus = load_corpus(path=str(tmp_path), valid_path=str(tmp_path / 'v.txt'), test_path=str(tmp_path / 't.txt'))
+  assert len(corpus.splits['train']) == len(PROSE) + 18
+  assert len(corpus.splits['valid']) == len(corpus.splits['test']) == 18
+  assert corpus.unknown['valid'] == 3
+  only_test = load_corpus(path=prose, test_path=str(tmp_path / 't.txt'))
+  assert sorted(only_test.splits) == ['test', 'train']
+  with pytest.raises(ValueError, match=r'every file of .* is held out'):
+    load_corpus(path=prose, valid_path=prose)
+
+
+def test_foreign_text_is_encoded_whole(tmp_path, prose):
+  vocabulary = load_corpus(path=prose).vocabulary
+  (tmp_path / 'other').write_text('That? 🙂')
+  assert decode(vocabulary, encode_foreign(str(tmp_path / 'other'), '**/*', vocabulary)) == 'That\ufffd 🙂'
+
+
+def test_fingerprint_sees_training_text_and_vocabulary(tmp_path):
+  digests = set()
+  for text in ('abab', 'abba', 'acac', 'abab'):
+    (tmp_path / 't').write_text(text)
+    digests.add(load_corpus(path=str(tmp_path / 't'), splits=(1.0, 0.0, 0.0)).fingerprint)
+  assert len(digests) == 3
+  assert all(re.fullmatch('[0-9a-f]{64}', digest) for digest in digests)
+
+
+CONTENTS = {
+  'empty': (b'', "is empty; expected a text"),
+  'binary': (b'MZ\0\1', r'binary is binary \(a NUL byte at offset 2\)'),
+  'latin1': (b'caf\xe9 au lait', r'latin1 is not UTF-8 \(byte 0xe9 at offset 3\)'),
+  'utf16': ('héllo'.encode('utf-16'), r'NUL byte at offset 3'),
+  'cut.gz': (gzip.compress(b'text' * 100)[:-9], 'cut.gz is not a whole gzip file'),
+  'no.gz': (b'plain text', 'no.gz is not a whole gzip file'),
+  'flipped.gz': (gzip.compress(b'text' * 100)[:10] + b'\xff' * 30, 'flipped.gz is not a whole gzip file'),
+  'short': (b'x', 'split has 0 symbols|split has 1 symbols'),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize('name', CONTENTS)
+@pytest.mark.parametrize('flag', ['path', 'valid_path'])
+def test_unusable_files_give_one_sentence(tmp_path, prose, name, flag):
+  content, sentence = CONTENTS[name]
+  (tmp_path / name).write_bytes(content)
+  with pytest.raises(ValueError, match=sentence) as caught:
+    load_corpus(**({'path': prose} | {flag: str(tmp_path / name)}))
+  assert '\n' not in str(caught.value)
+  if name != 'short':
+    assert str(caught.value).startswith(f'data.{flag}: ')
+  if name in ('binary', 'latin1', 'utf16'):
+    assert '--config.data.unit=byte' in str(caught.value)
+    assert len(load_corpus(path=str(tmp_path / name), unit='byte', splits=(1, 0, 0)).splits['train']) == len(content)
+
+
+def test_bad_file_of_a_folder_is_named(tmp_path, prose):
+  (tmp_path / 'z.bin').write_bytes(b'\xff')
+  with pytest.raises(ValueError, match=r'z\.bin is not UTF-8 \(byte 0xff at offset 0\)'):
+    load_corpus(path=str(tmp_path))
+
+
+def test_missing_sources_and_contradictions(tmp_path, prose):
+  with pytest.raises(FileNotFoundError, match=r"data\.path: there is no file or folder '/no/such'"):
+    load_corpus(path='/no/such')
+  with pytest.raises(FileNotFoundError, match=r"has no file that matches data\.glob='\*\.c'"):
+    load_corpus(path=str(tmp_path), glob='*.c')
+  with pytest.raises(ValueError, match='need a training text'):
+    load_corpus(valid_path=prose)
+  with pytest.raises(ValueError, match=r'data\.tfds brings its own text'):
+    load_corpus(path=prose, tfds='tiny_shakespeare')
+  with pytest.raises(ValueError, match=r"data\.unit is 'letter'"):
+    load_corpus(path=prose, unit='letter')
+
+
+def test_embedded_corpus_is_the_standard_library():
+  source = standard_library_source()
+  assert len(source) == 3_000_000
+  assert source.isascii()
+  with open(sys.modules['abc'].__file__, 'rb') as stream:
+    assert stream.read() in source
+  assert source == standard_library_source()
+  corpus = load_corpus()
+  assert [len(corpus.splits[split]) for split in ('train', 'valid', 'test')] == [2_700_000, 150_000, 150_000]
+  assert 90 < len(corpus.vocabulary.symbols) <= 129
+
+
+def test_embedded_corpus_takes_ascii_files_in_order_and_leaves_tests_out(tmp_path, monkeypatch):
+  sources = {
+    'b.py': b'3', 'a/z.py': b'2', 'a-b.py': b'1', 'B/x.py': b'0', 'c.txt': b'text', 'd.py': 'é'.encode(),
+    'a/test/t.py': b't', 'tests/t.py': b't', 'site-packages/p/q.py': b'p', 'idlelib/i.py': b'i',
+    'e.py': b'x' * 3_000_000,
+  }  # fmt: skip
+  for name, source in sources.items():
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_bytes(source)
+  monkeypatch.setattr('sysconfig.get_path', lambda name: str(tmp_path))
+  assert standard_library_source() == b'0123' + b'x' * 2_999_996
+  monkeypatch.setattr('sysconfig.get_path', lambda name: str(tmp_path / 'none'))
+  with pytest.raises(FileNotFoundError, match='no Python source of the standard library'):
+    standard_library_source()
+
+
+def test_war_and_peace_has_the_published_symbols(data_dir):
+  path = str(data_dir / 'warpeace/warpeace_input.txt.gz')
+  corpus = load_corpus(path=path, unit='byte', splits=(0.8, 0.1, 0.1))
+  assert sum(map(len, corpus.splits.values())) == 3_258_246
+  assert len(set(read_bytes(path))) == 87
+  characters = load_corpus(path=path)
+  assert decode(characters.vocabulary, characters.splits['train'][:1]) == '\ufeff'
+  assert '\r' in characters.vocabulary.symbols
+
+
+def test_novels_in_a_folder(data_dir):
+  folder = data_dir / 'adventure_novels'
+  held_out = {'valid_path': 'white-fang.txt.gz', 'test_path': 'the-prisoner-of-zenda.txt.gz'}
+  held_out = {flag: str(folder / name) for flag, name in held_out.items()}
+  corpus = load_corpus(path=str(folder), unit='byte', **held_out)
+  assert sum(map(len, corpus.splits.values())) == len(read_bytes(str(folder)))

@@ -25,6 +25,7 @@ from rnn_research.experiment import Command, Experiment
 from rnn_research.initializers import uniform
 from rnn_research.language_model import language_model, log_probabilities, sequence_loss
 from rnn_research.training.config import DTYPES, base_config, require
+from rnn_research.unroll import select
 
 VARIANTS = {
     'quick': 'LSTM 1 x 256 on the Python standard library: minutes, with samples as it learns (the default)',
@@ -67,6 +68,7 @@ def get_config(variant: str = 'quick') -> ConfigDict:
       'forget_bias': 1.0,  # of an LSTM
       'dtype': 'float32',  # of the products: float32, bfloat16
   })
+  config.train.reset_rate = 0.0  # chance that a lane begins a chunk from the initial state
   config.update(_CHANGES[variant])
   return config.lock()
 
@@ -89,7 +91,7 @@ _CHANGES = {
     'quick': {
         'model': {'hidden_size': 256},
         'optimizer': {'learning_rate': 4e-3, 'clip_norm': 1.0, 'schedule': 'cosine', 'warmup_steps': 100},
-        'train': {'steps': 1500, 'batch_size': 64, 'unroll_length': 64, 'eval_every': 500,
+        'train': {'steps': 1500, 'batch_size': 64, 'unroll_length': 64, 'eval_every': 500, 'reset_rate': 0.03,
                   'show_steps': (0, 100, 300, 700, 1500)},
     },
     'debug': {
@@ -115,7 +117,7 @@ _CHANGES = {
         'data': {'splits': (0.9, 0.1, 0.0)},
         'model': {'hidden_size': 512, 'dropout': 0.3},
         'optimizer': {'learning_rate': 3e-3, 'clip_norm': 1.0, 'schedule': 'cosine', 'warmup_steps': 100},
-        'train': {'epochs': 12, 'batch_size': 64, 'unroll_length': 64, 'show_steps': (0, 100, 1000, 3000)},
+        'train': {'epochs': 12, 'batch_size': 64, 'unroll_length': 64, 'reset_rate': 0.03, 'show_steps': (0, 100, 1000, 3000)},
     },
     'zaremba_medium': _merged(_ZAREMBA, {
         'model': {'hidden_size': 650, 'embedding_size': 650, 'init_scale': 0.05, 'dropout': 0.5},
@@ -159,6 +161,8 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
                                corpus.fingerprint)
 
   def loss(params, carry, batch, key, step):
+    reset_key, key = jax.random.split(key)
+    carry = _reset_some(reset_key, carry, model.initial_state(params, len(batch['inputs'])), config.train.reset_rate)
     total, carry = sequence_loss(model, params, carry, batch['inputs'].T, batch['targets'].T, key)
     return total, (jnp.float32(batch['inputs'].size), carry, {})
 
@@ -194,9 +198,22 @@ def _check(config):
   require('model.dropout', model.dropout, 0.0 <= model.dropout < 1.0, 'a number in [0, 1)')
   require('model.init_scale', model.init_scale, model.init_scale >= 0.0, 'a number >= 0')
   require('model.dtype', model.dtype, model.dtype in DTYPES, f'one of {", ".join(DTYPES)}')
+  require('train.reset_rate', config.train.reset_rate, 0.0 <= config.train.reset_rate < 1.0, 'a number in [0, 1)')
   require('data.unit', config.data.unit, config.data.unit in vocab_lib.UNITS, f'one of {", ".join(vocab_lib.UNITS)}')
   if 'valid' not in _held_out(config.data):
     raise ValueError(f'data.splits is {config.data.splits}, expected some validation text, or data.valid_path')
+
+
+def _reset_some(key, carry, initial, rate):
+  """Puts each lane back to its initial state with probability `rate`.
+
+  Lanes that are never reset let a model come to rely on states that were reached early in training and that no
+  evaluation, which starts from the initial state, ever meets again.
+  """
+  if rate == 0.0:
+    return carry
+  lanes = jax.tree.leaves(carry)[0].shape[0]
+  return select(jax.random.bernoulli(key, rate, (lanes,)), initial, carry)
 
 
 def _make_model(config, vocabulary_size):

@@ -67,11 +67,15 @@ def normalize(a: Array, epsilon: float = 1e-5) -> Array:
 
 
 def dropout(key: Key | None, x: Array, rate: float) -> Array:
-  """Zeroes each element with probability `rate` and divides the rest by `1 - rate`; the identity without a key."""
+  """Zeroes each element with probability `rate` and divides the rest by `1 - rate`; the identity without a key.
+
+  The probability is rounded to a multiple of 2^-16: 16 random bits per element cost a third of a `bernoulli` on CPU.
+  """
   if key is None or rate == 0.0:
     return x
-  keep = jax.random.bernoulli(key, 1.0 - rate, x.shape)
-  return jnp.where(keep, x / (1.0 - rate), 0.0)
+  threshold = round((1.0 - rate) * 2**16)
+  keep = jax.random.bits(key, x.shape, jnp.uint16) < threshold
+  return jnp.where(keep, x * (2**16 / threshold), 0.0)
 
 
 def embed(table: Array, ids: Array) -> Array:

@@ -50,8 +50,9 @@ def test_one_device_keeps_its_threads():
 
 def test_a_backend_that_has_started_is_an_error():
   code = """
+backend.configure(8, 1)
+jax.devices()
 for num_devices in (2, 1):
-  jax.devices()
   try:
     backend.configure(8, num_devices)
   except RuntimeError as e:

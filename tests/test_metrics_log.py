@@ -120,7 +120,10 @@ def test_json_is_replaced_as_a_whole_and_strict(tmp_path):
   assert json.loads(path.read_text()) == {'loss': 0.5, 'seeds': [0, 1], 'inf': None, 'by': {'valid': [1, None]}}
   with pytest.raises(TypeError):
     result.write_json(path, {'bad': object()})
-  assert json.loads(path.read_text())['loss'] == 0.5
+  (tmp_path / 'link').hardlink_to(path)
+  result.write_json(path, {'loss': 0.25})
+  assert json.loads((tmp_path / 'link').read_text())['loss'] == 0.5, 'the old file was written over'
+  (tmp_path / 'link').unlink()
   assert [p.name for p in tmp_path.iterdir()] == ['result.json']
 
 

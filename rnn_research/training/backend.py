@@ -44,7 +44,6 @@ def initialize_distributed() -> None:
   """
   if _is_distributed():
     address, num_processes, process_id = (os.environ[name] for name in _DISTRIBUTED)
-    jax.config.update('jax_cpu_collectives_implementation', 'gloo')
     jax.distributed.initialize(address, int(num_processes), int(process_id))
 
 
@@ -78,7 +77,10 @@ def replicate(mesh: Mesh, tree: PyTree) -> PyTree:
 
 
 def local_copy(tree: PyTree) -> PyTree:
-  """Returns replicated arrays as arrays on this process's first device of their mesh, without copying."""
+  """Returns replicated arrays as arrays on this process's first device of their mesh.
+
+  They share memory with the originals, and so live until those are donated to a jitted function.
+  """
   return jax.tree.map(lambda x: x.addressable_data(0), tree)
 
 

@@ -18,6 +18,7 @@ from rnn_research.training.backend import local_copy, replicate, shard_batch
 from rnn_research.training.metrics_log import open_log
 from rnn_research.training.progress import open_display
 from rnn_research.training.result import versions
+from rnn_research.training.schedules import learning_rate
 from rnn_research.training.step import create_state, make_step
 
 
@@ -138,7 +139,10 @@ def _loop(run, compiled, state, step, best, window, mesh, started):
     while step < run.total:
       state, metrics = compiled(state, shard_batch(mesh, next(run.data.iterator)))
       step += 1
-      # One step late, so that the host prepares the next step while this one runs.
+      if mesh.devices.flat[0].platform == 'cpu':
+        # Two steps in flight can deadlock: threads that wait in one step's psum starve the other step of threads.
+        jax.block_until_ready(metrics)
+      # One step late, so that the host prepares the next step while an accelerator runs this one.
       window = window if pending is None else _settle(run, window, *pending)
       pending = step, metrics
       evaluate, save, log = (step % n == 0 or step == run.total
@@ -147,7 +151,7 @@ def _loop(run, compiled, state, step, best, window, mesh, started):
       if evaluate or save or log or stop or step in train.show_steps:
         window, pending = _settle(run, window, *pending), None
       if log:
-        window, since = _write_window(run, window, step, since), (time.monotonic(), step)
+        window, since = _write_window(run, state, window, step, since), (time.monotonic(), step)
       if evaluate:
         last_valid, best = _evaluate(run, state, step, best)
         state = state.replace(last_valid=replicate(mesh, np.float32(last_valid)))
@@ -179,14 +183,15 @@ def _settle(run, window, step, metrics):
   return {**sums, 'largest_gradient_norm': largest, 'steps': window.get('steps', 0) + 1}
 
 
-def _write_window(run, window, step, since):
+def _write_window(run, state, window, step, since):
   steps, largest = window.pop('steps'), window.pop('largest_gradient_norm')
   means = {name: value / steps for name, value in window.items()}
   symbols = (step - since[1]) * run.config.train.batch_size * run.config.train.unroll_length
   rate = symbols / max(time.monotonic() - since[0], 1e-9)
   run.log.write(step, {**{f'train/{name}': value for name, value in means.items()},
                        'train/largest_gradient_norm': largest, 'train/epoch': step / run.data.steps_per_epoch,
-                       'learning_rate': float(run.schedule(step - 1)), 'symbols_per_second': rate})
+                       'learning_rate': float(learning_rate(run.schedule, state.opt_state, step - 1)),
+                       'symbols_per_second': rate})
   run.display.update(step, means['loss'], rate)
   return {}
 

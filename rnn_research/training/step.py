@@ -60,7 +60,7 @@ def make_step(experiment: Experiment, mesh: Mesh, key: Key, *, micro_batches: in
   def step(state, batch):
     (total, weight, sums), carry, grads = local(state.params, state.carry, batch, state.step)
     grads = jax.tree.map(lambda g: g / weight, grads)
-    norm = optax.global_norm(grads)
+    norm = optax.tree.norm(grads)
     updates, opt_state = state.tx.update(grads, state.opt_state, state.params, value=state.last_valid)
     params = optax.apply_updates(state.params, updates)
     average = optax.incremental_update(params, state.average, 1.0 - ema_decay) if ema_decay else ()

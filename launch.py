@@ -5,29 +5,37 @@ import sys
 from absl import app, logging
 
 import experiments
-from rnn_research.training import backend, checkpoint, flags, runs
+from rnn_research.errors import InputError
+from rnn_research.training import backend, flags, runs
 from rnn_research.training import config as config_lib
 
 
 def launch(argv: list[str]) -> None:
-  """Does what the command line asks for; raises ValueError or OSError with one sentence for people."""
+  """Does what the command line asks for; raises InputError or OSError with one sentence for people."""
   request = flags.read_request(argv)
-  if request.help or request.list:
-    print(flags.help_text() if request.help else experiments.cell_listing() if request.cells else experiments.listing())
+  if request.list:
+    flags.read_command(request, {})
+    print(experiments.cell_listing() if request.cells else experiments.listing())
     return
   name, workdir, base = flags.resolve(request, experiments.split_name, experiments.get_config)
-  saved = config_lib.copy(base)
-  config = flags.read_config(request, base)
+  commands = experiments.commands(name)
+  if request.help:
+    print(flags.help_text(name, commands))
+    return
+  values = flags.read_command(request, commands)
+  config = flags.read_config(request, config_lib.copy(base))
   config_lib.check_ranges(config)
-  training = request.mode == 'train'
-  resumed = runs.has_checkpoint(workdir)
+  training, resumed = request.mode == 'train', runs.has_checkpoint(workdir)
+  if backend.is_distributed() and not (training and request.workdir):
+    raise flags.UsageError('several processes run only --mode=train, in the one --workdir that all of them name')
   if resumed or not training:
-    config_lib.check_unchanged(saved, config, workdir, training)
-  backend.configure(config.train.batch_size if training else 1, request.num_devices)
+    config_lib.check_unchanged(base, config, workdir, training)
+  if training:
+    backend.configure(config_lib.rows_per_step(config), request.num_devices or runs.saved_devices(workdir))
+  else:
+    backend.configure(1)
   backend.initialize_distributed()
-  assets = checkpoint.read_meta(workdir)[1]['assets'] if resumed or not training else None
-  experiment = experiments.build(name, config, assets)
-  values = flags.read_command(request, experiment.commands)
+  experiment = experiments.build(name, config, runs.assets(workdir) if resumed or not training else None)
   if training:
     runs.train(experiment, name, config, workdir, request.num_devices)
   elif request.mode == 'evaluate':
@@ -35,18 +43,20 @@ def launch(argv: list[str]) -> None:
   elif request.mode == 'report':
     runs.report(experiment, workdir)
   else:
-    experiment.commands[request.mode].run(runs.restore(experiment, workdir)[1], **values)
+    experiment.commands[request.mode](runs.restore(experiment, workdir)[1], **values)
 
 
 def main(_):
   logging.set_verbosity(logging.WARNING)
+  sys.stdout.reconfigure(errors='replace')  # samples may hold what the terminal cannot say
   try:
     launch(sys.argv[1:])
-  except (ValueError, OSError, FloatingPointError) as error:
-    if not flags.is_for_people(error):
-      raise
+  except (InputError, OSError, FloatingPointError) as error:
     print(f'error: {error}', file=sys.stderr)
     return 2 if isinstance(error, flags.UsageError) else 1
+  except KeyboardInterrupt:
+    print('interrupted: a run goes on from its last checkpoint with --workdir=DIR', file=sys.stderr)
+    return 130
 
 
 if __name__ == '__main__':

@@ -1,7 +1,7 @@
 """Experiments, one file each: what is trained, on what, with which numbers.
 
-A module offers `VARIANTS` (name -> one line, the first is the default), `get_config(variant)` and
-`build(config, assets=None)`; it is found by itself.
+A module offers `VARIANTS` (name -> one line, the first is the default), `COMMANDS` (its modes beside train, evaluate
+and report), `get_config(variant)` and `build(config, assets=None)`; it is found by itself.
 """
 
 import difflib
@@ -13,7 +13,8 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from rnn_research.cells import CELLS
-from rnn_research.experiment import Experiment
+from rnn_research.errors import InputError
+from rnn_research.experiment import Command, Experiment
 
 
 def names() -> list[str]:
@@ -25,20 +26,30 @@ def split_name(name: str) -> tuple[str, str]:
   """Returns (experiment, variant) of 'experiment' or 'experiment:variant'.
 
   Raises:
-    ValueError: no such experiment or variant.
+    InputError: no such experiment or variant.
   """
   experiment, _, variant = name.partition(':')
   _check('experiment', experiment, names())
-  variants = _module(experiment).VARIANTS
-  variant = variant or next(iter(variants))
-  _check(f'variant of {experiment}', variant, list(variants))
+  known = list(variants(experiment))
+  variant = variant or known[0]
+  _check(f'variant of {experiment}', variant, known)
   return experiment, variant
+
+
+def variants(experiment: str) -> dict[str, str]:
+  """Returns the variants of an experiment: name -> one line."""
+  return _module(experiment).VARIANTS
 
 
 def get_config(name: str) -> ConfigDict:
   """Returns the config of 'experiment:variant'."""
   experiment, variant = split_name(name)
   return _module(experiment).get_config(variant)
+
+
+def commands(name: str) -> dict[str, Command]:
+  """Returns the modes of 'experiment:variant' beside train, evaluate and report."""
+  return _module(split_name(name)[0]).COMMANDS
 
 
 def build(name: str, config: ConfigDict, assets: dict | None = None) -> Experiment:
@@ -50,7 +61,7 @@ def listing() -> str:
   """Returns experiments and variants, one line each."""
   lines = []
   for name in names():
-    lines += [f'{f"{name}:{variant}":32} {text}' for variant, text in _module(name).VARIANTS.items()]
+    lines += [f'{f"{name}:{variant}":32} {text}' for variant, text in variants(name).items()]
   return '\n'.join(lines)
 
 
@@ -71,5 +82,5 @@ def _module(name):
 def _check(what, name, known):
   if name not in known:
     near = difflib.get_close_matches(name, known, 1)
-    raise ValueError(f'unknown {what} {name!r}' + (f', did you mean {near[0]}?' if near else '')
+    raise InputError(f'unknown {what} {name!r}' + (f', did you mean {near[0]}?' if near else '')
                      + f' (there are: {", ".join(known)})')

@@ -7,7 +7,10 @@
 What each variant reaches, with command, seed and machine, is in the README's table of results.
 """
 
+import codecs
+import contextlib
 import functools
+import itertools
 import math
 import sys
 
@@ -17,14 +20,16 @@ import numpy as np
 from jax.nn.initializers import lecun_normal
 from ml_collections import ConfigDict
 
+from rnn_research.analysis.language_report import write_report
 from rnn_research.cells import make_cell
 from rnn_research.data import streams, text
 from rnn_research.data import vocabulary as vocab_lib
 from rnn_research.decoding import Sampling, check_sampling, sampler
+from rnn_research.errors import InputError
 from rnn_research.experiment import Command, Experiment
 from rnn_research.initializers import uniform
 from rnn_research.language_model import language_model, log_probabilities, sequence_loss
-from rnn_research.training.config import DTYPES, base_config, require
+from rnn_research.training.config import DTYPES, base_config, require, require_seed
 from rnn_research.unroll import select
 
 VARIANTS = {
@@ -35,6 +40,19 @@ VARIANTS = {
     'tiny_shakespeare': 'LSTM 1 x 512 with dropout, sized for 15 minutes on 2 cores',
     'zaremba_medium': 'LSTM 2 x 650 over words, dropout 0.5, Zaremba et al. 2014 (Penn Treebank)',
     'zaremba_small': 'LSTM 2 x 200 over words, no dropout, Zaremba et al. 2014 (Penn Treebank)',
+}
+
+COMMANDS = {
+    'sample': Command('writes text that goes on from a prompt', {
+        'prompt': ('', 'text that warms the state up'),
+        'length': (500, 'symbols to write'),
+        'temperature': (0.8, 'divides the logits; 0 takes the most probable symbol'),
+        'top_k': (0, 'keeps the k most probable symbols; 0 keeps all'),
+        'top_p': (1.0, 'keeps the most probable symbols up to this probability'),
+        'seed': (0, 'of the sampling'),
+    }),
+    'score': Command('writes the log-probability of every symbol of the text of --config.data.path, by default of the '
+                     'last held-out split', {'out': ('', 'file for the table; by default it is printed')}),
 }
 
 _SAMPLE_LENGTH = {'char': 300, 'byte': 300, 'word': 60}
@@ -89,7 +107,7 @@ def _merged(base, changes):
 
 _CHANGES = {
     'quick': {
-        'model': {'hidden_size': 256},
+        'model': {'hidden_size': 256, 'forget_bias': 0.0},
         'optimizer': {'learning_rate': 4e-3, 'clip_norm': 1.0, 'schedule': 'cosine', 'warmup_steps': 100},
         'train': {'steps': 1500, 'batch_size': 64, 'unroll_length': 64, 'eval_every': 500, 'reset_rate': 0.03,
                   'show_steps': (0, 100, 300, 700, 1500)},
@@ -102,7 +120,7 @@ _CHANGES = {
     },
     'karpathy': {
         'data': {'unit': 'byte', 'splits': (0.8, 0.1, 0.1)},
-        'model': {'hidden_size': 128, 'init_scale': 0.08},
+        'model': {'hidden_size': 128, 'init_scale': 0.08, 'forget_bias': 0.0},
         'optimizer': {'name': 'rmsprop', 'learning_rate': 2e-3, 'decay': 0.95, 'clip_value': 5.0,
                       'schedule': 'exponential', 'decay_factor': 0.95, 'decay_after': 10},
         'train': {'epochs': 50, 'batch_size': 100, 'unroll_length': 100, 'eval_lanes': 100, 'log_every': 50},
@@ -115,9 +133,10 @@ _CHANGES = {
     },
     'tiny_shakespeare': {
         'data': {'splits': (0.9, 0.1, 0.0)},
-        'model': {'hidden_size': 512, 'dropout': 0.3},
+        'model': {'hidden_size': 512, 'dropout': 0.5, 'forget_bias': 0.0},
         'optimizer': {'learning_rate': 3e-3, 'clip_norm': 1.0, 'schedule': 'cosine', 'warmup_steps': 100},
-        'train': {'epochs': 12, 'batch_size': 64, 'unroll_length': 64, 'reset_rate': 0.03, 'show_steps': (0, 100, 1000, 3000)},
+        'train': {'epochs': 12, 'batch_size': 32, 'unroll_length': 64, 'reset_rate': 0.03,
+                  'show_steps': (0, 100, 1000, 3000)},
     },
     'zaremba_medium': _merged(_ZAREMBA, {
         'model': {'hidden_size': 650, 'embedding_size': 650, 'init_scale': 0.05, 'dropout': 0.5},
@@ -137,11 +156,11 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
 
   Args:
     config: of `get_config`.
-    assets: of a trained model: its vocabulary, and the data it was trained on. A text other than that is evaluated
-      whole, with the model's vocabulary.
+    assets: of a trained model: its vocabulary, the data it was trained on and their fingerprint. Another text than
+      that is evaluated whole, with the model's vocabulary.
 
   Raises:
-    ValueError: a number out of range, or data that cannot be used.
+    InputError: a number out of range, or data that cannot be used.
   """
   _check(config)
   load = functools.cache(lambda: text.load_corpus(**config.data))
@@ -149,11 +168,16 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
   model = _make_model(config.model, len(vocabulary.symbols))
   score = jax.jit(functools.partial(log_probabilities, model))
   trained_on = assets['data'] if assets else _jsonable(config.data)
+  held_out = assets['held_out'] if assets else _held_out(load())
+  foreign = any(trained_on[field] != config.data[field] for field in ('path', 'glob'))
 
   def texts():
-    if trained_on != _jsonable(config.data):
+    if foreign:
       return {'text': text.encode_foreign(config.data.path, config.data.glob, vocabulary)}
-    return {split: ids for split, ids in load().splits.items() if split != 'train'}
+    if assets and load().fingerprint != assets['fingerprint']:
+      raise InputError('the text is not the one that the model was trained on (it has changed since, or belongs to '
+                       'another Python version); name a text to evaluate with --config.data.path')
+    return {split: load().splits[split] for split in held_out}
 
   def train_data():
     corpus = load()
@@ -170,23 +194,23 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     arrays = streams.evaluation_lanes(texts()[split], lanes)
     return _measures(np.asarray(score(params, *arrays), np.float64), int(arrays[2].sum()))
 
-  def show(params, key):
-    pieces = _write(model, vocabulary, Sampling(0.8), params, '', _SAMPLE_LENGTH[vocabulary.unit], key)
+  def write(temperature, params, key):
+    pieces = _write(model, vocabulary, Sampling(temperature), params, '', _SAMPLE_LENGTH[vocabulary.unit], key)
     return ''.join(pieces)
 
-  splits = ('text',) if trained_on != _jsonable(config.data) else _held_out(config.data)
   return Experiment(
       init=model.init,
       initial_carry=model.initial_state,
       loss=loss,
       train_data=train_data,
       evaluate={'valid': functools.partial(measure, 'valid', config.train.eval_lanes)},
-      final_evaluate={split: functools.partial(measure, split, 1) for split in splits},
+      final_evaluate={split: functools.partial(measure, split, 1) for split in (('text',) if foreign else held_out)},
       headline=('valid', 'nats_per_symbol', 'min'),
-      assets={'vocabulary': vocab_lib.to_json(vocabulary), 'data': trained_on},
-      show=show,
-      report=None,
-      commands={'sample': _sample_command(model, vocabulary), 'score': _score_command(score, vocabulary)},
+      assets={'vocabulary': vocab_lib.to_json(vocabulary), 'data': trained_on, 'held_out': held_out},
+      show=functools.partial(write, 0.8),
+      report=functools.partial(write_report, write),
+      commands={'sample': functools.partial(_sample, model, vocabulary),
+                'score': functools.partial(_score, score, vocabulary, texts)},
       engine=_engine(model))
 
 
@@ -200,8 +224,6 @@ def _check(config):
   require('model.dtype', model.dtype, model.dtype in DTYPES, f'one of {", ".join(DTYPES)}')
   require('train.reset_rate', config.train.reset_rate, 0.0 <= config.train.reset_rate < 1.0, 'a number in [0, 1)')
   require('data.unit', config.data.unit, config.data.unit in vocab_lib.UNITS, f'one of {", ".join(vocab_lib.UNITS)}')
-  if 'valid' not in _held_out(config.data):
-    raise ValueError(f'data.splits is {config.data.splits}, expected some validation text, or data.valid_path')
 
 
 def _reset_some(key, carry, initial, rate):
@@ -231,13 +253,12 @@ def _engine(model):
   return 'step by step under lax.scan (this cell has no fused form)'
 
 
-def _held_out(data):
-  """Returns the names of the splits beside train, without reading anything."""
-  if data.tfds:
-    return ('valid', 'test')
-  if data.valid_path or data.test_path:
-    return tuple(split for split in ('valid', 'test') if data[f'{split}_path'])
-  return tuple(split for split, part in zip(('valid', 'test'), data.splits[1:], strict=False) if part)
+def _held_out(corpus):
+  splits = [split for split in corpus.splits if split != 'train']
+  if 'valid' not in splits:
+    raise InputError('the data have no validation text, expected a second number of data.splits above 0, or a text of '
+                     'its own as data.valid_path')
+  return splits
 
 
 def _jsonable(data):
@@ -251,29 +272,39 @@ def _measures(log_probabilities, count):
 
 
 def _write(model, vocabulary, sampling, params, prompt, length, key):
-  """Yields pieces of text that the model writes after `prompt`; an empty prompt stands for a line end."""
-  prompt_ids = _prompt_ids(vocabulary, prompt)
+  """Returns an iterator over pieces of text that the model writes after `prompt`; '' stands for a line end."""
   generate = sampler(model, sampling, forbidden=_never_sampled(vocabulary))
-  join = _joiner(vocabulary)
-  for drawn in generate(params, prompt_ids[:, None], length, key):
-    yield join(drawn[:, 0])
+  join = _joiner(vocabulary, prompt)
+  return (join(drawn[:, 0]) for drawn in generate(params, _prompt_ids(vocabulary, prompt)[:, None], length, key))
 
 
-def _joiner(vocabulary):
+def _joiner(vocabulary, prompt):
   """Returns a function from ids to text whose results can be joined, also where a piece ends inside a character."""
   if vocabulary.unit == 'byte':
     decoder = codecs.getincrementaldecoder('utf-8')('replace')
     return lambda ids: decoder.decode(bytes(vocabulary.symbols[i] for i in ids))
-  space = ' ' if vocabulary.unit == 'word' else ''
-  return lambda ids: vocab_lib.decode(vocabulary, ids) + space
+  if vocabulary.unit == 'char':
+    return lambda ids: vocab_lib.decode(vocabulary, ids)
+  last = [prompt]
+
+  def join(ids):
+    piece = vocab_lib.decode(vocabulary, ids)
+    apart = last[0] and not last[0][-1].isspace() and not piece.startswith('\n')
+    last[0] = piece
+    return f' {piece}' if apart else piece
+
+  return join
 
 
 def _prompt_ids(vocabulary, prompt):
   unknown = vocab_lib.unseen(vocabulary, prompt)
   if unknown:
-    raise ValueError(f'prompt has {", ".join(map(repr, unknown))}, which the model never saw in training')
-  ids = vocab_lib.encode(vocabulary, prompt or '\n')
-  return np.where(ids == vocab_lib.unknown_id(vocabulary), 0, ids) if not prompt else ids
+    raise InputError(f'prompt has {", ".join(map(repr, unknown))}, which the model never saw in training')
+  ids = vocab_lib.encode(vocabulary, prompt)
+  if len(ids):
+    return ids
+  start = vocab_lib.encode(vocabulary, '\n')
+  return np.where(start == vocab_lib.unknown_id(vocabulary), 0, start)
 
 
 def _never_sampled(vocabulary):
@@ -281,35 +312,23 @@ def _never_sampled(vocabulary):
   return () if vocabulary.unit == 'word' else (vocab_lib.unknown_id(vocabulary),)
 
 
-def _sample_command(model, vocabulary):
-  def run(params, prompt, length, temperature, top_k, top_p, seed):
-    require('length', length, length >= 1, 'an integer >= 1')
-    sampling = Sampling(temperature, top_k, top_p)
-    check_sampling(sampling)
-    sys.stdout.write(prompt)
-    for piece in _write(model, vocabulary, sampling, params, prompt, length, jax.random.key(seed)):
-      sys.stdout.write(piece)
-      sys.stdout.flush()
-    sys.stdout.write('\n')
-
-  flags = {'prompt': '', 'length': 500, 'temperature': 0.8, 'top_k': 0, 'top_p': 1.0, 'seed': 0}
-  return Command(run, flags, {
-      'prompt': 'text that warms the state up', 'length': 'symbols to write',
-      'temperature': 'divides the logits; 0 takes the most probable symbol',
-      'top_k': 'keeps the k most probable symbols; 0 keeps all',
-      'top_p': 'keeps the most probable symbols up to this probability', 'seed': 'of the sampling'})
+def _sample(model, vocabulary, params, prompt, length, temperature, top_k, top_p, seed):
+  """Prints `prompt` and what the model writes after it, as it comes."""
+  require('length', length, length >= 1, 'an integer >= 1')
+  require_seed('seed', seed)
+  sampling = Sampling(temperature, top_k, top_p)
+  check_sampling(sampling)
+  pieces = _write(model, vocabulary, sampling, params, prompt, length, jax.random.key(seed))
+  for piece in itertools.chain([prompt], pieces, ['\n']):
+    print(piece, end='', flush=True)
 
 
-def _score_command(score, vocabulary):
-  def run(params, text_path, out):
-    ids = text.encode_foreign(text_path, '**/*', vocabulary)
-    scores = np.asarray(score(params, *streams.evaluation_lanes(ids, 1)), np.float64)[:, 0]
-    with open(out, 'w', encoding='utf-8') if out else sys.stdout as f:
-      f.write('position\tsymbol\tlog_probability\n')
-      # The first symbol has nothing before it that could predict it.
-      for i, (symbol, value) in enumerate(zip(ids, ['', *(f'{v:.6f}' for v in scores)], strict=True)):
-        f.write(f'{i}\t{vocabulary.symbols[symbol]!r}\t{value}\n')
-    print(f'{len(scores)} predictions, {-scores.mean():.4f} nats per symbol', file=sys.stderr)
-
-  return Command(run, {'text_path': '', 'out': ''}, {
-      'text_path': 'the text to score: a file, .gz file or folder', 'out': 'file for the table; default: print it'})
+def _score(score, vocabulary, texts, params, out):
+  """Writes a table of the log-probabilities of the last of `texts()`; the first symbol has nothing to predict it."""
+  *_, ids = texts().values()
+  scores = np.asarray(score(params, *streams.evaluation_lanes(ids, 1)), np.float64)[:, 0]
+  values = ['', *(f'{value:.6f}' for value in scores)]
+  rows = (f'{i}\t{vocabulary.symbols[id]!r}\t{value}\n' for i, (id, value) in enumerate(zip(ids, values, strict=True)))
+  with open(out, 'w', encoding='utf-8') if out else contextlib.nullcontext(sys.stdout) as f:
+    f.writelines(['position\tsymbol\tlog_probability\n', *rows])
+  print(f'{len(scores)} predictions, {-scores.mean():.4f} nats per symbol', file=sys.stderr)

@@ -6,8 +6,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from rnn_research.combinators import stack
+from rnn_research.errors import InputError
 from rnn_research.language_model import LanguageModel
 from rnn_research.typing import Array, Key, Params
 from rnn_research.unroll import free_run
@@ -31,13 +33,13 @@ class Sampling(NamedTuple):
 
 
 def check_sampling(sampling: Sampling) -> None:
-  """Raises ValueError, naming the flag, if a number is out of range."""
+  """Raises InputError, naming the flag, if a number is out of range."""
   if not 0.0 <= sampling.temperature < float('inf'):
-    raise ValueError(f'temperature is {sampling.temperature}, expected a number >= 0')
+    raise InputError(f'temperature is {sampling.temperature}, expected a number >= 0')
   if sampling.top_k < 0:
-    raise ValueError(f'top_k is {sampling.top_k}, expected an integer >= 0 (0 keeps all symbols)')
+    raise InputError(f'top_k is {sampling.top_k}, expected an integer >= 0 (0 keeps all symbols)')
   if not 0.0 < sampling.top_p <= 1.0:
-    raise ValueError(f'top_p is {sampling.top_p}, expected a number in (0, 1]')
+    raise InputError(f'top_p is {sampling.top_p}, expected a number in (0, 1]')
 
 
 def sample(key: Key, logits: Array, sampling: Sampling) -> Array:
@@ -54,19 +56,15 @@ def sample(key: Key, logits: Array, sampling: Sampling) -> Array:
   if sampling.temperature == 0.0:
     return jnp.argmax(logits, -1).astype(jnp.int32)
   logits = logits / sampling.temperature
-  if sampling.top_k and sampling.top_k < logits.shape[-1]:
-    least = jax.lax.top_k(logits, sampling.top_k)[0][:, -1:]
-    logits = jnp.where(logits >= least, logits, -jnp.inf)
-  if sampling.top_p < 1.0:
-    logits = jnp.where(_nucleus(logits, sampling.top_p), logits, -jnp.inf)
-  return jax.random.categorical(key, logits, -1).astype(jnp.int32)
-
-
-def _nucleus(logits, p):
-  order = jnp.argsort(-logits, -1)
-  ordered = jnp.take_along_axis(jax.nn.softmax(logits, -1), order, -1)
-  before = jnp.cumsum(ordered, -1) - ordered
-  return jnp.take_along_axis(before < p, jnp.argsort(order, -1), -1)
+  if not sampling.top_k and sampling.top_p == 1.0:
+    return jax.random.categorical(key, logits, -1).astype(jnp.int32)
+  size = logits.shape[-1]
+  # Sorted, and of equal logits the first in front: so exactly k are kept, as `argmax` would choose them.
+  logits, symbols = lax.top_k(logits, min(sampling.top_k or size, size))
+  chances = jax.nn.softmax(logits, -1)
+  logits = jnp.where(jnp.cumsum(chances, -1) - chances < sampling.top_p, logits, -jnp.inf)
+  drawn = jax.random.categorical(key, logits, -1)
+  return jnp.take_along_axis(symbols, drawn[:, None], -1)[:, 0].astype(jnp.int32)
 
 
 def sampler(model: LanguageModel, sampling: Sampling, forbidden: tuple[int, ...] = ()) -> Callable[..., Iterator]:

@@ -19,25 +19,24 @@ class TrainData(NamedTuple):
 
 
 class Command(NamedTuple):
-  """A mode of the launcher beside train, evaluate and report: sample, score, translate.
+  """What the launcher must know of a mode beside train, evaluate and report: sample, score, translate.
 
   Attributes:
-    run: `(params, **flags) -> None`; prints or writes its result. Raises ValueError with one sentence for people.
-    flags: name -> default value, whose type is the flag's type.
-    help: name -> one line.
+    help: one line.
+    flags: name -> (default value, whose type is the flag's type; one line of help).
   """
 
-  run: Callable[..., None]
-  flags: Mapping[str, Any]
-  help: Mapping[str, str]
+  help: str
+  flags: Mapping[str, tuple[Any, str]]
 
 
 class Experiment(NamedTuple):
   """A model, its data and its measures, as pure functions.
 
-  A module of `experiments/` offers `VARIANTS` (name -> one line), `get_config(variant) -> ConfigDict` and
-  `build(config, assets=None) -> Experiment`. With `assets` (those of a trained workdir) the vocabulary is not made
-  anew and data are read only by the functions that need them, so sampling needs no corpus.
+  A module of `experiments/` offers `VARIANTS` (name -> one line), `COMMANDS` (name -> `Command`),
+  `get_config(variant) -> ConfigDict` and `build(config, assets=None) -> Experiment`. With `assets` (those of a trained
+  workdir, and the 'fingerprint' of its training data) the vocabulary is not made anew and data are read only by the
+  functions that need them, so sampling needs no corpus.
 
   Attributes:
     init: `(key) -> params`.
@@ -50,8 +49,9 @@ class Experiment(NamedTuple):
     headline: (split, metric, 'min' or 'max'): what "best" means.
     assets: what a checkpoint must carry beside arrays, as JSON: vocabulary, label names.
     show: `(params, key) -> str`, shown at `train.show_steps` while training; or None.
-    report: `(params, workdir, out_dir) -> None`: writes figures, samples and tables for people; or None.
-    commands: name -> Command.
+    report: `(params, workdir, out_dir) -> None`: writes figures, samples and tables for people.
+    commands: name -> `(params, **flags) -> None`, one for each of the module's `COMMANDS`: prints or writes its
+      result. Raises InputError with one sentence for people.
     engine: one line: which form of the recurrence runs and why.
   """
 
@@ -64,6 +64,6 @@ class Experiment(NamedTuple):
   headline: tuple[str, str, str]
   assets: Mapping[str, Any]
   show: Callable | None
-  report: Callable | None
-  commands: Mapping[str, Command]
+  report: Callable
+  commands: Mapping[str, Callable[..., None]]
   engine: str

@@ -70,11 +70,17 @@ def dropout(key: Key | None, x: Array, rate: float) -> Array:
   """Zeroes each element with probability `rate` and divides the rest by `1 - rate`; the identity without a key.
 
   The probability is rounded to a multiple of 2^-16: 16 random bits per element cost a third of a `bernoulli` on CPU.
+
+  Raises:
+    ValueError: `rate` is outside [0, 1).
   """
+  if not 0.0 <= rate < 1.0:
+    raise ValueError(f'dropout rate is {rate}, expected 0 <= rate < 1')
   if key is None or rate == 0.0:
     return x
-  threshold = round((1.0 - rate) * 2**16)
-  keep = jax.random.bits(key, x.shape, jnp.uint16) < threshold
+  threshold = max(1, round((1.0 - rate) * 2**16))
+  # The last number kept, not the first dropped: 2^16 itself would wrap to 0.
+  keep = jax.random.bits(key, x.shape, jnp.uint16) <= threshold - 1
   return jnp.where(keep, x * (2**16 / threshold), 0.0)
 
 

@@ -127,11 +127,7 @@ def run(cell, params, xs, state, *, mask=None, reset=None, reverse=False):
   return _unroll(cell, params, xs, state, mask=mask, reset=reset, reverse=reverse)
 
 
-# Compilation is nearly all the time of these tests, and these options save a third of it.
-QUICK = {'xla_backend_optimization_level': 0}
-
-
-@functools.partial(jax.jit, static_argnums=0, static_argnames='remat_every', compiler_options=QUICK)
+@functools.partial(jax.jit, static_argnums=0, static_argnames='remat_every')
 def gradients(cell, params, xs, state, **keywords):
   """Returns ((loss, (end, ys)), gradients with respect to params, xs and state)."""
   return jax.value_and_grad(loss_of(cell, **keywords), (0, 1, 2), has_aux=True)(params, xs, state)

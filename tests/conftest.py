@@ -1,10 +1,16 @@
 """Fixtures of the whole suite."""
 
+import fcntl
 import os
 import pathlib
+import shutil
 
 import jax
 import pytest
+from launching import TINY, prose, run
+
+import launch
+from rnn_research.training import backend
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DATA_DIR = (ROOT / os.environ.get('RNN_RESEARCH_DATA', '../shared/data')).resolve()
@@ -23,6 +29,65 @@ def strict_shapes():
   """Makes silent broadcasting over axes that one operand lacks an error."""
   with jax.numpy_rank_promotion('raise'):
     yield
+
+
+@pytest.fixture
+def quick_compilation():
+  """Skips most of XLA's optimisations: compilation is nearly all the time of tests on tiny arrays."""
+  before = jax.config.read('jax_disable_most_optimizations')
+  jax.config.update('jax_disable_most_optimizations', True)
+  yield
+  jax.config.update('jax_disable_most_optimizations', before)
+
+
+@pytest.fixture(scope='session', autouse=True)
+def make_once(tmp_path_factory):
+  """Returns `(name, make) -> folder`, filled by `make(folder)` once for all pytest workers; not to be changed."""
+  base = tmp_path_factory.getbasetemp()
+  base = base.parent if 'PYTEST_XDIST_WORKER' in os.environ else base
+  os.environ['RNN_RESEARCH_COMPILED'] = str(base / 'compiled')
+
+  def make(name, fill):
+    with open(base / f'{name}.lock', 'w') as lock:
+      fcntl.flock(lock, fcntl.LOCK_EX)
+      if not (base / f'{name}.made').exists():
+        (base / name).mkdir()
+        fill(base / name)
+        (base / f'{name}.made').touch()
+    return base / name
+
+  return make
+
+
+@pytest.fixture(scope='session')
+def text(make_once):
+  """Returns a small UTF-8 text file."""
+  return make_once('texts', lambda folder: (folder / 'prose.txt').write_text(prose(), 'utf-8')) / 'prose.txt'
+
+
+@pytest.fixture(scope='session')
+def trained(make_once, text):
+  """Returns a workdir in which a tiny model was trained for 12 steps; not to be changed, see `workdir`."""
+  return make_once('trained', lambda folder: run(
+      '--experiment=char_lm:debug', f'--config.data.path={text}', f'--workdir={folder}', *TINY,
+      '--config.train.steps=12'))
+
+
+@pytest.fixture
+def workdir(trained, tmp_path):
+  """Returns a copy of `trained`."""
+  return shutil.copytree(trained, tmp_path / 'workdir')
+
+
+@pytest.fixture
+def main(make_once, monkeypatch, capsys):
+  """Returns `launch.main` for this process, whose backend is set up already: `(*flags) -> (code, stdout, stderr)`."""
+  def call(*flags):
+    monkeypatch.setattr(backend, 'configure', lambda batch_size, num_devices=0: None)
+    monkeypatch.setattr('sys.argv', ['launch.py', *map(str, flags)])
+    capsys.readouterr()
+    return launch.main(None) or 0, *capsys.readouterr()
+  return call
 
 
 def pytest_terminal_summary(terminalreporter):

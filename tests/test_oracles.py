@@ -10,7 +10,7 @@ from rnn_research import elman, unroll
 from rnn_research.cells.elman import ElmanParams, ElmanState
 from rnn_research.language_model import language_model, sequence_loss
 
-pytestmark = pytest.mark.usefixtures('strict_shapes')
+pytestmark = pytest.mark.usefixtures('strict_shapes', 'quick_compilation')
 
 
 def sigmoid(a):

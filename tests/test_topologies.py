@@ -1,5 +1,8 @@
 """Shapes and values of every way to relate inputs to outputs, against explicit single steps."""
 
+import functools
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -7,7 +10,7 @@ from cells_under_test import BATCH, HIDDEN, NUM_INPUTS, assert_close, inputs, no
 
 from rnn_research import elman, gru, length_mask, lstm, topologies
 
-pytestmark = pytest.mark.usefixtures('strict_shapes')
+pytestmark = pytest.mark.usefixtures('strict_shapes', 'quick_compilation')
 
 CELL = lstm(HIDDEN)
 PARAMS = perturbed(CELL)
@@ -15,11 +18,16 @@ SQUARE = gru(NUM_INPUTS)  # its outputs fit its inputs
 SQUARE_PARAMS = perturbed(SQUARE)
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def one_step(cell, params, x, state):
+  return cell.step(params, state, cell.project(params, x[None])[0])
+
+
 def by_steps(cell, params, xs, state=None):
   """Returns the last state and every output, from an explicit loop over single steps."""
   state, ys = cell.initial_state(params, BATCH) if state is None else state, []
   for x in xs:
-    state, y = cell.step(params, state, cell.project(params, x[None])[0])
+    state, y = one_step(cell, params, x, state)
     ys.append(y)
   return state, jnp.stack(ys)
 
@@ -111,5 +119,5 @@ def test_encoder_decoder():
 
 def test_encoder_decoder_refuses_states_that_do_not_fit():
   decoder = elman(HIDDEN)
-  with pytest.raises(ValueError, match='LSTMState.*expected.*ElmanState'):
+  with pytest.raises(ValueError, match=r'LSTMState.*expected.*ElmanState'):
     topologies.encoder_decoder(CELL, decoder, (PARAMS, perturbed(decoder)), inputs(), inputs())

@@ -8,6 +8,7 @@ from rnn_research.cell import Cell
 from rnn_research.cells.elman import elman, irnn
 from rnn_research.cells.gru import gru
 from rnn_research.cells.lstm import lstm
+from rnn_research.errors import InputError
 
 # name -> factory(hidden_size, *, dtype=...). A new cell is one file and one line here.
 CELLS = {
@@ -31,11 +32,11 @@ def make_cell(name: str, hidden_size: int, **options) -> Cell:
     **options: keywords of some factories, such as `forget_bias`, `w_h_init` or `dtype`.
 
   Raises:
-    ValueError: no such cell.
+    InputError: no such cell.
   """
   if name not in CELLS:
     near = difflib.get_close_matches(name, CELLS, 1)
     hint = f', did you mean {near[0]}?' if near else ''
-    raise ValueError(f'unknown cell {name!r}{hint} (cells: {", ".join(CELLS)})')
+    raise InputError(f'unknown cell {name!r}{hint} (cells: {", ".join(CELLS)})')
   known = inspect.signature(CELLS[name]).parameters
   return CELLS[name](hidden_size, **{k: v for k, v in options.items() if k in known})

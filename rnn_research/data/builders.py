@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rnn_research.data.files import decode_text, read_bytes
+from rnn_research.errors import InputError
 
 URL = 'https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt'
 SHA256 = '86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed'
@@ -27,7 +28,7 @@ def prepared_builder(name: str, data_dir: str = '', download: bool = False):
 
   Raises:
     FileNotFoundError: the data set is not there and may not or cannot be downloaded.
-    ValueError: the name cannot be read, or the download failed.
+    InputError: the name cannot be read, or the download failed.
   """
   from tensorflow_datasets.core import constants, read_only_builder, registered
 
@@ -37,7 +38,7 @@ def prepared_builder(name: str, data_dir: str = '', download: bool = False):
   except registered.DatasetNotFoundError:
     missing = f'data.tfds: there is no prepared {name!r} in {data_dir or constants.DATA_DIR}'
   except ValueError as error:
-    raise ValueError(f'data.tfds: {str(error).splitlines()[0]}') from error
+    raise InputError(f'data.tfds: {str(error).splitlines()[0]}') from error
   if name != 'tiny_shakespeare':
     raise FileNotFoundError(f'{missing}; prepare it with tensorflow-datasets, or name its folder with data.data_dir')
   if not download:
@@ -60,9 +61,9 @@ def _download() -> bytes:
     with urllib.request.urlopen(URL, timeout=60) as response:
       data = response.read()
   except OSError as error:
-    raise ValueError(f'data.download: cannot download {URL} ({error})') from error
+    raise InputError(f'data.download: cannot download {URL} ({error})') from error
   if hashlib.sha256(data).hexdigest() != SHA256:
-    raise ValueError(f'data.download: {URL} is not the file expected (its sha256 differs)')
+    raise InputError(f'data.download: {URL} is not the file expected (its sha256 differs)')
   return data
 
 
@@ -109,12 +110,12 @@ def read_text(builder, split: str) -> bytes:
   """Returns the feature 'text' of all examples of a split, joined by newlines.
 
   Raises:
-    ValueError: the data set has no such split or feature.
+    InputError: the data set has no such split or feature.
   """
   info = builder.info
   for kind, wanted, found in (('split', split, info.splits), ('feature', 'text', info.features)):
     if wanted not in found:
-      raise ValueError(f'data.tfds: {info.name} has no {kind} {wanted!r}, it has {", ".join(found)}')
+      raise InputError(f'data.tfds: {info.name} has no {kind} {wanted!r}, it has {", ".join(found)}')
   return b'\n'.join(example['text'] for example in _examples(builder, split))
 
 

@@ -7,6 +7,7 @@ from glob import iglob
 from pathlib import Path
 
 from rnn_research.data.vocabulary import split_symbols
+from rnn_research.errors import InputError
 
 
 def read_bytes(path: str, pattern: str = '**/*', flag: str = 'data.path') -> bytes:
@@ -19,7 +20,7 @@ def read_bytes(path: str, pattern: str = '**/*', flag: str = 'data.path') -> byt
 
   Raises:
     FileNotFoundError: no such file or folder, or no file of the folder matches.
-    ValueError: a file cannot be read or decompressed, or there is nothing in it.
+    InputError: a file cannot be read or decompressed, or there is nothing in it.
   """
   return b''.join(data for _, data in _read_files(list_files(path, pattern, flag), path, flag))
 
@@ -38,12 +39,12 @@ def read_symbols(
 
   Raises:
     FileNotFoundError: as in `read_bytes`.
-    ValueError: as in `read_bytes`, or a file is no UTF-8 text and `unit` is not 'byte'.
+    InputError: as in `read_bytes`, or a file is no UTF-8 text and `unit` is not 'byte'.
   """
   taken = {file.resolve() for file in leave_out}
   files = [file for file in list_files(path, pattern, flag) if file.resolve() not in taken]
   if not files:
-    raise ValueError(f'{flag}: every file of {path!r} is held out by data.valid_path or data.test_path')
+    raise InputError(f'{flag}: every file of {path!r} is held out by data.valid_path or data.test_path')
   contents = _read_files(files, path, flag)
   if unit == 'byte':
     return b''.join(data for _, data in contents)
@@ -65,10 +66,10 @@ def list_files(path: str, pattern: str, flag: str) -> list[Path]:
 
 
 def _read_files(files: Sequence[Path], path: str, flag: str) -> list[tuple[Path, bytes]]:
-  """Returns the content of each file; raises ValueError where all of them together are empty."""
+  """Returns the content of each file; raises InputError where all of them together are empty."""
   contents = [(file, _read_file(file, flag)) for file in files]
   if not any(data for _, data in contents):
-    raise ValueError(f'{flag}: {str(path)!r} is empty; expected a text')
+    raise InputError(f'{flag}: {str(path)!r} is empty; expected a text')
   return contents
 
 
@@ -78,23 +79,23 @@ def _read_file(file: Path, flag: str) -> bytes:
     with gzip.open(file) if file.suffix == '.gz' else open(file, 'rb') as stream:
       return stream.read()
   except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-    raise ValueError(f'{flag}: {file} is not a whole gzip file ({error})') from error
+    raise InputError(f'{flag}: {file} is not a whole gzip file ({error})') from error
   except OSError as error:
-    raise ValueError(f'{flag}: cannot read {file} ({error.strerror})') from error
+    raise InputError(f'{flag}: cannot read {file} ({error.strerror})') from error
 
 
 def decode_text(data: bytes, name: str) -> str:
   """Returns UTF-8 bytes as text, line ends and byte order mark kept.
 
   Raises:
-    ValueError: the bytes are binary or no UTF-8; the sentence begins with `name` and names the offset.
+    InputError: the bytes are binary or no UTF-8; the sentence begins with `name` and names the offset.
   """
   advice = 'expected UTF-8 text; convert it, or model bytes with --config.data.unit=byte'
   zero = data.find(b'\0')
   if zero >= 0:
-    raise ValueError(f'{name} is binary (a NUL byte at offset {zero}), {advice}')
+    raise InputError(f'{name} is binary (a NUL byte at offset {zero}), {advice}')
   try:
     return data.decode('utf-8')
   except UnicodeDecodeError as error:
     found = f'byte 0x{data[error.start]:02x} at offset {error.start}'
-    raise ValueError(f'{name} is not UTF-8 ({found}), {advice}') from error
+    raise InputError(f'{name} is not UTF-8 ({found}), {advice}') from error

@@ -5,6 +5,7 @@ import functools
 import grain
 import numpy as np
 
+from rnn_research.errors import InputError
 from rnn_research.experiment import TrainData
 
 
@@ -25,12 +26,12 @@ def text_stream(ids: np.ndarray, batch_size: int, unroll_length: int, fingerprin
     TrainData whose iterator yields {'inputs': [B, U] int32, 'targets': [B, U] int32}, targets one symbol later.
 
   Raises:
-    ValueError: the text is too short for one batch.
+    InputError: the text is too short for one batch.
   """
   num_predictions = max(len(ids) - 1, 0)
   steps = num_predictions // (batch_size * unroll_length)
   if steps == 0:
-    raise ValueError(
+    raise InputError(
       f'the training text has {len(ids)} symbols: the largest batch_size x unroll_length that fits is '
       f'{num_predictions}, and {batch_size} x {unroll_length} is {batch_size * unroll_length}'
     )
@@ -65,10 +66,10 @@ def evaluation_lanes(ids: np.ndarray, num_lanes: int) -> tuple[np.ndarray, np.nd
     mask: [T, L] bool, False in the padding (id 0) at the end of the text.
 
   Raises:
-    ValueError: the text has fewer than two symbols, so there is nothing to predict.
+    InputError: the text has fewer than two symbols, so there is nothing to predict.
   """
   if len(ids) < 2:
-    raise ValueError(f'the text has {len(ids)} symbols; evaluation needs at least 2, one to read and one to predict')
+    raise InputError(f'the text has {len(ids)} symbols; evaluation needs at least 2, one to read and one to predict')
   count = len(ids) - 1
   lanes = min(num_lanes, count)
   steps = -(-count // lanes)

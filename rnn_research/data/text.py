@@ -13,6 +13,7 @@ from rnn_research.data import builders
 from rnn_research.data.files import decode_text, list_files, read_symbols
 from rnn_research.data.stdlib_corpus import standard_library_source
 from rnn_research.data.vocabulary import Vocabulary, build_vocabulary, encode, split_symbols, to_json, unknown_id
+from rnn_research.errors import InputError
 
 SPLITS = ('train', 'valid', 'test')
 TFDS_SPLITS = {'train': 'train', 'valid': 'validation', 'test': 'test'}
@@ -62,7 +63,7 @@ def load_corpus(
 
   Raises:
     FileNotFoundError: a source does not exist.
-    ValueError: a source cannot be used, or the flags contradict each other.
+    InputError: a source cannot be used, or the flags contradict each other.
   """
   _check_sources(path, valid_path, test_path, tfds)
   if tfds:
@@ -74,11 +75,11 @@ def load_corpus(
 
 
 def _check_sources(path: str, valid_path: str, test_path: str, tfds: str) -> None:
-  """Raises ValueError where flags name two sources, or a validation text without a training text."""
+  """Raises InputError where flags name two sources, or a validation text without a training text."""
   if tfds and (path or valid_path or test_path):
-    raise ValueError('data.tfds brings its own text and splits: do not give data.path, data.valid_path, data.test_path')
+    raise InputError('data.tfds brings its own text and splits: do not give data.path, data.valid_path, data.test_path')
   if (valid_path or test_path) and not path:
-    raise ValueError('data.valid_path and data.test_path need a training text: give data.path too')
+    raise InputError('data.valid_path and data.test_path need a training text: give data.path too')
 
 
 def _read_tfds_splits(name: str, data_dir: str, download: bool, unit: str) -> dict[str, Sequence]:
@@ -107,12 +108,13 @@ def cut(symbols: Sequence, fractions: Sequence[float]) -> dict[str, Sequence]:
   """Cuts N symbols by position in train, valid and test, at floor(N * cumulative fraction); leaves out fraction 0.
 
   Raises:
-    ValueError: the fractions are not three numbers in [0, 1] with sum 1, or the training split's is 0.
+    InputError: the fractions are not three numbers in [0, 1] with sum 1, or the training split's is 0.
   """
-  if len(fractions) != len(SPLITS) or not all(0 <= part <= 1 for part in fractions) or not fractions[0]:
-    raise ValueError(f'data.splits is {tuple(fractions)}, expected three fractions in [0, 1], the first above 0')
+  valid = all(isinstance(part, int | float) and 0 <= part <= 1 for part in fractions)
+  if len(fractions) != len(SPLITS) or not valid or not fractions[0]:
+    raise InputError(f'data.splits is {tuple(fractions)}, expected three fractions in [0, 1], the first above 0')
   if abs(sum(fractions) - 1) > 1e-6:
-    raise ValueError(f'data.splits is {tuple(fractions)}, whose sum is {sum(fractions):g}, expected 1')
+    raise InputError(f'data.splits is {tuple(fractions)}, whose sum is {sum(fractions):g}, expected 1')
   # Decimal fractions, since 0.7 + 0.2 < 0.9 in binary.
   exact = [Fraction(str(part)) for part in fractions]
   ends = [math.floor(len(symbols) * sum(exact[: i + 1]) / sum(exact)) for i in range(len(exact))]
@@ -124,11 +126,11 @@ def encode_corpus(parts: Mapping[str, Sequence], unit: str) -> Corpus:
   """Encodes split -> symbols with the vocabulary of 'train'.
 
   Raises:
-    ValueError: a split has fewer than two symbols, so that nothing in it can be predicted.
+    InputError: a split has fewer than two symbols, so that nothing in it can be predicted.
   """
   for split, symbols in parts.items():
     if len(symbols) < 2:
-      raise ValueError(f'the {split} split has {len(symbols)} symbols ({unit}), expected at least 2: use a longer text')
+      raise InputError(f'the {split} split has {len(symbols)} symbols ({unit}), expected at least 2: use a longer text')
   vocabulary = build_vocabulary(parts['train'], unit)
   ids = {split: encode(vocabulary, symbols) for split, symbols in parts.items()}
   unknown = {split: int(np.count_nonzero(part == unknown_id(vocabulary))) for split, part in ids.items()}

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rnn_research.errors import InputError
+
 UNITS = ('char', 'byte', 'word')
 END_OF_LINE = '<eos>'
 UNKNOWN = {'char': '<unk>', 'byte': -1, 'word': '<unk>'}
@@ -40,10 +42,10 @@ def split_symbols(data: str | bytes | list, unit: str) -> Sequence:
     unit: 'char', 'byte' or 'word'.
 
   Raises:
-    ValueError: `unit` is none of the three.
+    InputError: `unit` is none of the three.
   """
   if unit not in UNITS:
-    raise ValueError(f'data.unit is {unit!r}, expected one of {", ".join(UNITS)}')
+    raise InputError(f'data.unit is {unit!r}, expected one of {", ".join(UNITS)}')
   if unit == 'byte':
     return data.encode('utf-8', 'surrogateescape') if isinstance(data, str) else data
   text = data.decode('utf-8') if isinstance(data, bytes) else data

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from rnn_research.errors import InputError
 from rnn_research.typing import PyTree
 
 _DISTRIBUTED = ('JAX_COORDINATOR_ADDRESS', 'JAX_NUM_PROCESSES', 'JAX_PROCESS_ID')
@@ -26,9 +27,9 @@ def configure(batch_size: int, num_devices: int = 0) -> None:
 
   Raises:
     RuntimeError: the backend has already started.
-    ValueError: `num_devices` does not divide the batch.
+    InputError: `num_devices` does not divide the batch.
   """
-  processes = int(os.environ['JAX_NUM_PROCESSES']) if _is_distributed() else 1
+  processes = int(os.environ['JAX_NUM_PROCESSES']) if is_distributed() else 1
   total = num_devices or processes * largest_divisor(max(batch_size // processes, 1), num_cores())
   _check_divides(batch_size, total, processes)
   _set_cpu_devices(total // processes)
@@ -37,12 +38,27 @@ def configure(batch_size: int, num_devices: int = 0) -> None:
   _keep_memory()
 
 
+def is_distributed() -> bool:
+  """Returns whether this process is one of several.
+
+  Raises:
+    InputError: only some of the variables are set, or the numbers are none.
+  """
+  values = {name: os.environ[name] for name in _DISTRIBUTED if os.environ.get(name)}
+  if values and len(values) < len(_DISTRIBUTED):
+    raise InputError(f'only {", ".join(values)} is set, expected all of {", ".join(_DISTRIBUTED)} or none')
+  for name in _DISTRIBUTED[1:] if values else ():
+    if not values[name].isdigit():
+      raise InputError(f'{name} is {values[name]!r}, expected an integer')
+  return bool(values)
+
+
 def initialize_distributed() -> None:
   """Joins the run's other processes if JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID are set.
 
   Before the backend starts.
   """
-  if _is_distributed():
+  if is_distributed():
     address, num_processes, process_id = (os.environ[name] for name in _DISTRIBUTED)
     jax.distributed.initialize(address, int(num_processes), int(process_id))
 
@@ -55,13 +71,13 @@ def data_mesh(batch_size: int, num_devices: int = 0) -> Mesh:
     num_devices: devices over all processes; 0 is the largest divisor of the batch not above the devices present.
 
   Raises:
-    ValueError: `num_devices` does not divide the batch, or there are fewer.
+    InputError: `num_devices` does not divide the batch, or there are fewer.
   """
   processes = jax.process_count()
   total = num_devices or processes * largest_divisor(max(batch_size // processes, 1), jax.local_device_count())
   _check_divides(batch_size, total, processes)
   if total > jax.device_count():
-    raise ValueError(f'num_devices is {total}, but there are {jax.device_count()} {jax.default_backend()} devices')
+    raise InputError(f'num_devices is {total}, but there are {jax.device_count()} {jax.default_backend()} devices')
   of_each = [[d for d in jax.devices() if d.process_index == p][:total // processes] for p in range(processes)]
   return Mesh(np.concatenate(of_each), ('data',), axis_types=(AxisType.Auto,))
 
@@ -103,13 +119,9 @@ def _put(sharding: NamedSharding, tree: PyTree) -> PyTree:
 
 def _check_divides(batch_size: int, num_devices: int, processes: int) -> None:
   if num_devices < 1 or batch_size % num_devices:
-    raise ValueError(f'num_devices is {num_devices}, which does not divide the batch of {batch_size}')
+    raise InputError(f'num_devices is {num_devices}, which does not divide the batch of {batch_size}')
   if num_devices % processes:
-    raise ValueError(f'num_devices is {num_devices}, which the {processes} processes cannot share evenly')
-
-
-def _is_distributed() -> bool:
-  return all(os.environ.get(name) for name in _DISTRIBUTED)
+    raise InputError(f'num_devices is {num_devices}, which the {processes} processes cannot share evenly')
 
 
 def _set_cpu_devices(count: int) -> None:

@@ -16,6 +16,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from rnn_research.errors import InputError
 from rnn_research.training import checkpoint_io as io
 from rnn_research.training.result import jsonable
 from rnn_research.typing import Params, PyTree
@@ -67,7 +68,7 @@ def restore_latest(manager: ocp.CheckpointManager, template: PyTree) -> Restored
     template: the state to fill, of arrays or `jax.ShapeDtypeStruct`s; gives structure, dtypes, shapes, shardings.
 
   Raises:
-    ValueError: no checkpoint is readable, or the checkpoint holds another state than the template (names the leaf).
+    InputError: no checkpoint is readable, or the checkpoint holds another state than the template (names the leaf).
   """
   steps = sorted(manager.all_steps(), reverse=True)
   for step, before in zip(steps, [*steps[1:], None], strict=False):
@@ -77,7 +78,7 @@ def restore_latest(manager: ocp.CheckpointManager, template: PyTree) -> Restored
     if before is not None:
       _set_aside(manager, step, before)
   if steps:
-    raise ValueError(f'none of the checkpoints in {manager.directory} can be read')
+    raise InputError(f'none of the checkpoints in {manager.directory} can be read')
   return None
 
 
@@ -106,25 +107,25 @@ def restore_params(workdir: str | os.PathLike, template: Params) -> tuple[int, P
     template: the parameters to fill, of arrays or `jax.ShapeDtypeStruct`s (placed on this process's first device).
 
   Raises:
-    ValueError: no readable checkpoint, or other parameters than the template's (names the leaf).
+    InputError: no readable checkpoint, or other parameters than the template's (names the leaf).
   """
   placed = jax.tree.map(_placed, template)
   for step, items in io.readable(Path(workdir) / 'best', (), 'params', placed):
     return step, items['params']
   for step, items in io.readable(Path(workdir) / 'checkpoints', (), 'state', {'params': placed}, 'params/'):
     return step, items['state']['params']
-  raise ValueError(f'{workdir} holds no readable checkpoint')
+  raise InputError(f'{workdir} holds no readable checkpoint')
 
 
 def read_meta(workdir: str | os.PathLike) -> tuple[int, dict]:
   """Returns `(step, meta)` of the newest checkpoint whose meta can be read; changes nothing.
 
   Raises:
-    ValueError: there is none.
+    InputError: there is none.
   """
   for step, items in io.readable(Path(workdir) / 'checkpoints', ('meta',)):
     return step, items['meta']
-  raise ValueError(f'{workdir} holds no readable checkpoint')
+  raise InputError(f'{workdir} holds no readable checkpoint')
 
 
 def _set_aside(manager: ocp.CheckpointManager, step: int, before: int) -> None:

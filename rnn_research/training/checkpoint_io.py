@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
+from rnn_research.errors import InputError
 from rnn_research.typing import PyTree
 
 _TREES, _JSON = ('state', 'params'), ('data', 'meta')
@@ -18,6 +19,10 @@ _TREES, _JSON = ('state', 'params'), ('data', 'meta')
 
 def open_folder(directory: Path, max_to_keep: int) -> ocp.CheckpointManager:
   """Opens a folder of steps for writing, makes it if need be, and removes what an interrupted save left in it."""
+  try:
+    directory.mkdir(parents=True, exist_ok=True)
+  except OSError as e:
+    raise OSError(f'the folder {directory} cannot be made ({e.strerror})') from e
   return _open(directory, max_to_keep=max_to_keep, create=True, cleanup_tmp_directories=True,
                enable_async_checkpointing=False, save_root_metadata=False)
 
@@ -59,7 +64,7 @@ def read(manager: ocp.CheckpointManager, step: int, json_items: tuple[str, ...],
   """Returns the named items of a step, or None where anything in it is unreadable.
 
   Raises:
-    ValueError: the leaves of `item` whose names start with `within` are not those of the template.
+    InputError: the leaves of `item` whose names start with `within` are not those of the template.
   """
   args = {name: ocp.args.JsonRestore() for name in json_items}
   if item is not None:
@@ -74,25 +79,20 @@ def read(manager: ocp.CheckpointManager, step: int, json_items: tuple[str, ...],
 
 def _attempt(read_it: Callable[[], Any]) -> Any:
   """Returns `read_it()`, or None where it fails: a truncated step raises errors of many kinds."""
-  report = sys.unraisablehook
-  # After a failed read tensorstore still reports its other reads, to an event loop that orbax has closed by then.
-  sys.unraisablehook = lambda info: None if 'Event loop is closed' in str(info.exc_value) else report(info)
   try:
     with _quiet():
-      result = read_it()
+      return read_it()
   except Exception:
     return None
-  sys.unraisablehook = report
-  return result
 
 
 def _check_leaves(saved: PyTree, template: PyTree, within: str, path: Path) -> None:
-  """Raises ValueError at the first leaf that differs: orbax would cast dtypes in silence."""
+  """Raises InputError at the first leaf that differs: orbax would cast dtypes in silence."""
   there, here = ({name: f'{leaf.dtype}{list(leaf.shape)}' for name, leaf in ocp.tree.to_flat_dict(tree, sep='/').items()
                   if leaf is not None and name.startswith(within)} for tree in (saved, template))
   for name in sorted(here.keys() | there.keys()):
     if here.get(name) != there.get(name):
-      raise ValueError(f'checkpoint {path} does not fit this run: {name} is {there.get(name, "absent")} there '
+      raise InputError(f'checkpoint {path} does not fit this run: {name} is {there.get(name, "absent")} there '
                        f'and {here.get(name, "absent")} here')
 
 
@@ -108,11 +108,17 @@ def _one_line(error: Exception) -> str:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-  """Silences orbax, which logs through absl."""
+  """Silences orbax, which logs through absl, for good once something failed.
+
+  After a failed read or write its threads still go on with the others for a while, and tensorstore reports these to an
+  event loop that orbax has closed by then.
+  """
   logger = logging.getLogger('absl')
-  level = logger.level
+  level, hooks = logger.level, (sys.unraisablehook, sys.excepthook)
   logger.setLevel(logging.CRITICAL)
-  try:
-    yield
-  finally:
-    logger.setLevel(level)
+  closed = lambda error: 'Event loop is closed' in str(error)
+  sys.unraisablehook = lambda info: None if closed(info.exc_value) else hooks[0](info)
+  sys.excepthook = lambda kind, error, trace: None if closed(error) else hooks[1](kind, error, trace)
+  yield
+  logger.setLevel(level)
+  sys.unraisablehook, sys.excepthook = hooks

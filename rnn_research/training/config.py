@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from rnn_research.errors import InputError
 from rnn_research.training import optimizer
 
 DTYPES = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
@@ -11,6 +12,8 @@ DTYPES = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
 CHANGEABLE = (
     'train.steps', 'train.epochs', 'train.eval_every', 'train.checkpoint_every', 'train.log_every', 'train.show_steps',
     'train.tensorboard')
+# What may differ while a trained model is used: where the text is.
+_PLACES = ('data.path', 'data.glob', 'data.data_dir', 'data.download')
 
 
 def base_config() -> ConfigDict:
@@ -39,40 +42,56 @@ def check_ranges(config: ConfigDict) -> None:
   """Checks the blocks of `base_config`.
 
   Raises:
-    ValueError: a number out of range, as one sentence that names the field.
+    InputError: a number out of range, as one sentence that names the field.
   """
+  require_seed('seed', config.seed)
   optimizer.check_config(config.optimizer)
   train = config.train
   for field in ('batch_size', 'unroll_length', 'micro_batches', 'eval_lanes', 'log_every'):
     require(f'train.{field}', train[field], train[field] >= 1, 'an integer >= 1')
   for field in ('steps', 'epochs', 'eval_every', 'checkpoint_every'):
     require(f'train.{field}', train[field], train[field] >= 0, 'an integer >= 0')
+  require('train.micro_batches', train.micro_batches, train.batch_size % train.micro_batches == 0,
+          f'a divisor of train.batch_size, {train.batch_size}')
+  require('train.show_steps', train.show_steps, all(isinstance(step, int) and step >= 0 for step in train.show_steps),
+          'integers >= 0')
   require('train.ema_decay', train.ema_decay, 0.0 <= train.ema_decay < 1.0, 'a number in [0, 1)')
   if bool(train.steps) == bool(train.epochs):
-    raise ValueError(f'train.steps is {train.steps} and train.epochs is {train.epochs}, expected one of them to be '
+    raise InputError(f'train.steps is {train.steps} and train.epochs is {train.epochs}, expected one of them to be '
                      'positive and the other 0')
 
 
 def require(field: str, value, holds: bool, expected: str) -> None:
-  """Raises ValueError, '<field> is <value>, expected <expected>', unless it holds."""
+  """Raises InputError, '<field> is <value>, expected <expected>', unless it holds."""
   if not holds:
-    raise ValueError(f'{field} is {value!r}, expected {expected}')
+    raise InputError(f'{field} is {value!r}, expected {expected}')
+
+
+def require_seed(field: str, value: int) -> None:
+  """Raises InputError unless `value` can be a seed."""
+  require(field, value, 0 <= value < 2**32, 'an integer in [0, 2**32)')
 
 
 def check_unchanged(saved: ConfigDict, config: ConfigDict, workdir: str, training: bool) -> None:
   """Checks that a config may be used with what `workdir` holds.
 
-  A run that goes on may change `CHANGEABLE` alone; every other mode may change the data that it reads.
+  A run that goes on may change `CHANGEABLE` alone; every other mode may name another text.
 
   Raises:
-    ValueError: other fields differ; it names them.
+    InputError: other fields differ; it names them.
   """
   before, now = _flat(saved), _flat(config)
   changed = [f'{field} ({before.get(field)!r} in the workdir, now {now.get(field)!r})' for field in {**before, **now}
              if before.get(field) != now.get(field)
-             and not (field in CHANGEABLE if training else field.startswith('data.'))]
+             and field not in (CHANGEABLE if training else _PLACES)]
   if changed:
-    raise ValueError(f'{workdir} holds a run with another {", another ".join(changed)}; use a new workdir')
+    raise InputError(f'{workdir} holds a run with another {", another ".join(changed)}'
+                     + ('; use a new workdir' if training else ''))
+
+
+def rows_per_step(config: ConfigDict) -> int:
+  """Returns how many rows of the batch a step takes at once; devices share them evenly."""
+  return config.train.batch_size // config.train.micro_batches
 
 
 def copy(config: ConfigDict) -> ConfigDict:

@@ -6,7 +6,6 @@ No flag is defined on import, and none in absl's global `FLAGS`: every parse has
 import datetime
 import difflib
 import json
-import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,11 +13,12 @@ from typing import Any, NamedTuple
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from rnn_research.errors import InputError
 from rnn_research.experiment import Command
 from rnn_research.training.config import update_from_json
 
 
-class UsageError(ValueError):
+class UsageError(InputError):
   """A mistake on the command line; its text is one sentence for people."""
 
 
@@ -81,10 +81,8 @@ def read_config(request: Request, config: ConfigDict) -> ConfigDict:
   try:
     config_flags.DEFINE_config_dict('config', config, flag_values=values, sys_argv=['', *request.argv])
     values(['', *request.argv], known_only=True)
-  except (AttributeError, KeyError) as e:
-    raise UsageError(_unknown_field(request.argv, config)) from e
-  except (flags.Error, TypeError, ValueError) as e:
-    raise UsageError(str(e).replace('\n', ' ')) from e
+  except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as e:
+    raise UsageError(_unknown_field(request.argv, config) or str(e).replace('\n', ' ')) from e
   return values['config'].value
 
 
@@ -100,17 +98,17 @@ def read_command(request: Request, commands: Mapping[str, Command]) -> dict[str,
   """
   if request.mode not in (*_MODES, *commands):
     raise UsageError(f'mode is {request.mode!r}, expected one of {", ".join([*_MODES, *commands])}')
-  command = commands.get(request.mode, Command(None, {}, {}))
-  unused = ('num_devices',) if request.mode != 'train' else ()
-  for name in _given(request.argv):
-    _check_used(name, request.mode, command, commands, unused)
+  own = commands[request.mode].flags if request.mode in commands else {}
   values = _basic_flags()
-  for name, default in command.flags.items():
-    _DEFINE[type(default)](name, default, command.help[name], flag_values=values)
-  stray = [word for word in _parse(values, request.argv) if not word.startswith('-')]
-  if stray:
-    raise UsageError(f'{stray[0]!r} is no flag; write --name=value')
-  return {name: values[name].value for name in command.flags}
+  for name, (default, text) in own.items():
+    _DEFINE[type(default)](name, default, text, flag_values=values)
+  for word in _parse(values, request.argv):
+    if not word.startswith('--config.'):
+      raise UsageError(_unexpected(word, request.mode, own, commands))
+  for name, needed in (('num_devices', request.mode == 'train'), ('cells', request.list)):
+    if values[name].present and not needed:
+      raise UsageError(f'--{name} belongs to {"--list" if name == "cells" else "--mode=train"}')
+  return {name: values[name].value for name in own}
 
 
 def resolve(request: Request, split_name: Callable[[str], tuple[str, str]],
@@ -139,19 +137,15 @@ def resolve(request: Request, split_name: Callable[[str], tuple[str, str]],
   return name, request.workdir or f'runs/{name.replace(":", "-")}-{time}', get_config(name)
 
 
-def help_text() -> str:
-  """Returns the flags that every run has, one line each."""
-  lines = [f'  --{name:12} {text}' for name, text in _HELP.items()]
-  return '\n'.join(['python launch.py [--flag=value ...]', *lines,
-                    '  --config.block.field=value   overrides a field of the experiment\'s config'])
-
-
-def is_for_people(error: Exception) -> bool:
-  """Returns whether an error speaks of the user's input: it comes from the system or from our own checks."""
-  frames = traceback.extract_tb(error.__traceback__)
-  ours = ('rnn_research', 'experiments')
-  return isinstance(error, OSError | UsageError | FloatingPointError) or Path(frames[-1].filename).parent.name in (
-      *ours, 'training', 'data', 'cells')
+def help_text(name: str, commands: Mapping[str, Command]) -> str:
+  """Returns the flags that every run has and those of an experiment's commands, one line each."""
+  line = lambda flag, text: f'  --{flag:28} {text}'
+  lines = ['python launch.py [--flag=value ...]', *(line(flag, text) for flag, text in _HELP.items()),
+           line('config.block.field=value', 'overrides a field of the experiment\'s config')]
+  for mode, command in commands.items():
+    lines += [f'\n--mode={mode}, of {name}: {command.help}']
+    lines += [line(f'{flag}={default}', text) for flag, (default, text) in command.flags.items()]
+  return '\n'.join(lines)
 
 
 def _load_workdir(workdir, get_config):
@@ -159,8 +153,8 @@ def _load_workdir(workdir, get_config):
   try:
     saved = json.loads(path.read_text())
     return saved['experiment'], update_from_json(get_config(saved['experiment']).unlock(), saved['config']).lock()
-  except (OSError, KeyError, TypeError, AttributeError, json.JSONDecodeError) as e:
-    raise UsageError(f'{path} is not the config of a run: {type(e).__name__}: {e}') from e
+  except (OSError, KeyError, TypeError, AttributeError, ValueError) as e:
+    raise UsageError(f'{path} is not the config of a run ({type(e).__name__}: {e})') from e
 
 
 _DEFINE = {str: flags.DEFINE_string, int: flags.DEFINE_integer, float: flags.DEFINE_float, bool: flags.DEFINE_bool}
@@ -182,26 +176,22 @@ def _parse(values, argv):
     raise UsageError(str(e).replace('\n', ' ')) from e
 
 
-def _given(argv):
-  """Returns the names of the flags on the command line."""
-  names = [word.lstrip('-').split('=')[0] for word in argv if word.startswith('-') and word.strip('-')]
-  return [name.removeprefix('no') if name.removeprefix('no') in _HELP else name for name in names]
-
-
-def _check_used(name, mode, command, commands, unused):
-  owners = [other for other, its in commands.items() if name in its.flags]
-  if name in command.flags or name.startswith('config.') or (name in _HELP and name not in unused):
-    return
-  if owners or name in unused:
-    raise UsageError(f'--{name} is not used by --mode={mode}, it belongs to --mode={" or ".join(owners or ["train"])}')
-  near = difflib.get_close_matches(name, [*_HELP, *command.flags], 1)
-  raise UsageError(f'unknown flag --{name}' + (f', did you mean --{near[0]}?' if near else ', see --help'))
+def _unexpected(word, mode, own, commands):
+  """Returns what is wrong with a word of the command line that is no flag of the mode."""
+  if not word.startswith('-'):
+    return f'{word!r} is no flag; write --name=value'
+  name = word.lstrip('-').split('=')[0]
+  owners = [other for other, command in commands.items() if name in command.flags]
+  if owners:
+    return f'--{name} is not used by --mode={mode}, it belongs to --mode={" or ".join(owners)}'
+  near = difflib.get_close_matches(name, [*_HELP, *own], 1)
+  return f'unknown flag --{name}' + (f', did you mean --{near[0]}?' if near else ', see --help')
 
 
 def _unknown_field(argv, config):
-  for name in _given(argv):
-    if not name.startswith('config.'):
-      continue
+  """Returns what is wrong with the first --config flag that names no field, '' where all of them do."""
+  names = [word.split('=')[0].removeprefix('--') for word in argv]
+  for name in (name for name in names if name.startswith('config.')):
     block, path = config, name.removeprefix('config.').split('.')
     for i, part in enumerate(path):
       if not isinstance(block, ConfigDict) or part not in block:
@@ -210,4 +200,4 @@ def _unknown_field(argv, config):
         hint = f', did you mean --config.{".".join([*path[:i], near[0]])}?' if near else ''
         return f'--{name}: the config has no field {part!r} there{hint} (fields: {", ".join(fields) or "none"})'
       block = block[part]
-  return 'a --config flag names an unknown field'
+  return ''

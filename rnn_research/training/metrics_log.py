@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from rnn_research.errors import InputError
 from rnn_research.training.result import jsonable, write_text
 
 
@@ -28,7 +29,7 @@ def open_log(workdir: str | os.PathLike, step: int, tensorboard: bool = False) -
   lines of an uninterrupted one. What is measured at a step must therefore be written before its checkpoint.
 
   Raises:
-    ValueError: `tensorboard` without tensorboardX installed.
+    InputError: `tensorboard` without tensorboardX installed.
     OSError: the file cannot be written.
   """
   if jax.process_index() > 0:
@@ -39,8 +40,11 @@ def open_log(workdir: str | os.PathLike, step: int, tensorboard: bool = False) -
     write_text(path, ''.join(line for line in _whole_lines(path) if json.loads(line)['step'] <= step))
 
   def write(step, values):
-    with open(path, 'a', encoding='utf-8') as f:
-      f.write(json.dumps(jsonable({'step': step, **values}), allow_nan=False) + '\n')
+    try:
+      with open(path, 'a', encoding='utf-8') as f:
+        f.write(json.dumps(jsonable({'step': step, **values}), allow_nan=False) + '\n')
+    except OSError as e:
+      raise OSError(f'step {step} cannot be written to {path} ({e.strerror})') from e
     for name, value in values.items() if events else ():
       add = events.add_text if isinstance(value, str) else events.add_scalar
       add(name, value, step)
@@ -62,5 +66,5 @@ def _open_events(workdir: str | os.PathLike, step: int):
   try:
     from tensorboardX import SummaryWriter
   except ImportError as e:
-    raise ValueError("TensorBoard files need tensorboardX: pip install 'rnn_research[tensorboard]'") from e
+    raise InputError("TensorBoard files need tensorboardX: pip install 'rnn_research[tensorboard]'") from e
   return SummaryWriter(str(Path(workdir) / 'tensorboard'), purge_step=step + 1)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
+from rnn_research.errors import InputError
 from rnn_research.training.schedules import make_schedule, reduce_on_plateau
 from rnn_research.typing import Array, Params
 
@@ -52,15 +53,15 @@ def default_config() -> ConfigDict:
 
 
 def check_config(config: ConfigDict) -> None:
-  """Raises ValueError with one sentence for an unknown name or a number out of range."""
+  """Raises InputError with one sentence for an unknown name or a number out of range."""
   for field, names in (('name', NAMES), ('schedule', SCHEDULES)):
     if config[field] not in names:
-      raise ValueError(f'optimizer.{field} is {config[field]!r}, expected one of {", ".join(names)}')
+      raise InputError(f'optimizer.{field} is {config[field]!r}, expected one of {", ".join(names)}')
   for field, (expected, holds) in _RANGES.items():
     if not holds(config[field]):
-      raise ValueError(f'optimizer.{field} is {config[field]}, expected {expected}')
+      raise InputError(f'optimizer.{field} is {config[field]}, expected {expected}')
   if config.weight_decay and config.name != 'adamw':
-    raise ValueError(f'optimizer.weight_decay is {config.weight_decay}, but only adamw decays weights, '
+    raise InputError(f'optimizer.weight_decay is {config.weight_decay}, but only adamw decays weights, '
                      f'not {config.name}')
 
 
@@ -82,7 +83,7 @@ def make_optimizer(config: ConfigDict, steps_per_epoch: int, total_steps: int,
     reduction.
 
   Raises:
-    ValueError: an unknown name or a number out of range.
+    InputError: an unknown name or a number out of range.
   """
   check_config(config)
   schedule = make_schedule(config, steps_per_epoch, total_steps)

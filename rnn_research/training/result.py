@@ -46,13 +46,19 @@ def jsonable(value: Any) -> Any:
   return value
 
 
+def figures(metrics: Mapping[str, Any]) -> str:
+  """Returns metrics as one line for people."""
+  number = lambda value: f'{value:.4f}' if abs(value) < 1e6 else f'{value:.4g}'
+  return '  '.join(f'{name} {number(value) if isinstance(value, float) else value}' for name, value in metrics.items())
+
+
 def write_json(path: str | os.PathLike, value: Mapping[str, Any]) -> None:
   """Writes `value` as indented JSON; a reader sees the old file or the new one, never a part."""
   write_text(path, json.dumps(jsonable(value), indent=2, ensure_ascii=False, allow_nan=False) + '\n')
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
-  """Replaces the file at `path` by `text` in one step."""
+  """Replaces the file at `path` by `text` in one step; raises OSError, with the old file intact."""
   path = Path(path)
   tmp = path.with_name(f'{path.name}.{os.getpid()}.tmp')
   try:
@@ -61,5 +67,7 @@ def write_text(path: str | os.PathLike, text: str) -> None:
       f.flush()
       os.fsync(f.fileno())
     os.replace(tmp, path)
+  except OSError as e:
+    raise OSError(f'{path} cannot be written ({e.strerror})') from e
   finally:
     tmp.unlink(missing_ok=True)

@@ -1,6 +1,6 @@
 """A run in its workdir: train, evaluate, report.
 
-  config.json            experiment, resolved config, device count
+  config.json            experiment, resolved config, seed, device count, engine, versions, git hash
   checkpoints/ best/     see `checkpoint`
   metrics.jsonl          numbers and samples by step
   result.json            of a finished training run; result-evaluate.json of an evaluation
@@ -16,6 +16,8 @@ from ml_collections import ConfigDict
 
 from rnn_research.experiment import Experiment
 from rnn_research.training import backend, checkpoint, loop, result
+from rnn_research.training.checkpoint_io import warn
+from rnn_research.training.config import rows_per_step
 from rnn_research.typing import Params
 
 
@@ -29,41 +31,37 @@ def train(experiment: Experiment, name: str, config: ConfigDict, workdir: str, n
     workdir: made if it does not exist.
     num_devices: 0 takes those of the workdir, or as many as divide the batch.
   """
-  data = experiment.train_data()
-  mesh = backend.data_mesh(config.train.batch_size, _device_count(workdir, num_devices))
-  if jax.process_index() == 0:
-    Path(workdir).mkdir(parents=True, exist_ok=True)
-    result.write_json(Path(workdir) / 'config.json', {
-        'experiment': name, 'config': config.to_dict(), 'num_devices': mesh.size, 'versions': result.versions(),
-        'git_hash': result.git_hash()})
-  stopped = loop.train(experiment, data, config, workdir, mesh)
-  if not stopped.finished or jax.process_index() > 0:
+  data, mesh = experiment.train_data(), _mesh(config, workdir, num_devices)
+  about = _about(experiment, name, config) | {'num_devices': mesh.size}
+  stopped = loop.train(experiment, data, config, workdir, mesh, about)
+  if not stopped.finished:
     return
-  path = Path(workdir) / 'result.json'
+  first, path = jax.process_index() == 0, Path(workdir) / 'result.json'
   if not _is_of(path, stopped.step):
-    metrics = {'best_step': stopped.best[0], 'metrics': _final_metrics(experiment, config, workdir)}
-    result.write_json(path, {**_about(experiment, name, config), 'steps': stopped.step, 'seconds': stopped.seconds,
-                             'num_devices': mesh.size, **metrics})
-    if experiment.report:
-      report(experiment, workdir)
-  print_result(path)
+    # In every process: restoring waits for all of them.
+    params = restore(experiment, workdir)[1]
+    metrics = _final_metrics(experiment, config, params)
+    if first:
+      result.write_json(path, {**about, 'steps': stopped.step, 'seconds': stopped.seconds,
+                               'best_step': stopped.best[0], 'metrics': metrics})
+      _write_report(experiment, params, workdir)
+  if first:
+    print_result(path)
 
 
 def evaluate(experiment: Experiment, name: str, config: ConfigDict, workdir: str) -> None:
   """Evaluates the best parameters of a workdir on whole splits; writes and prints result-evaluate.json."""
-  step, _ = restore(experiment, workdir)
+  step, params = restore(experiment, workdir)
   path = Path(workdir) / 'result-evaluate.json'
   result.write_json(path, {**_about(experiment, name, config), 'steps': step,
-                           'metrics': _final_metrics(experiment, config, workdir)})
+                           'seconds': checkpoint.read_meta(workdir)[1]['seconds'],
+                           'metrics': _final_metrics(experiment, config, params)})
   print_result(path)
 
 
 def report(experiment: Experiment, workdir: str) -> None:
   """Writes figures and samples for people to workdir/report."""
-  out = Path(workdir) / 'report'
-  out.mkdir(exist_ok=True)
-  experiment.report(restore(experiment, workdir)[1], workdir, str(out))
-  print(f'the report is in {out}', flush=True)
+  _write_report(experiment, restore(experiment, workdir)[1], workdir)
 
 
 def restore(experiment: Experiment, workdir: str) -> tuple[int, Params]:
@@ -76,18 +74,34 @@ def has_checkpoint(workdir: str) -> bool:
   return any(path.name.isdigit() for path in Path(workdir).glob('checkpoints/*'))
 
 
+def assets(workdir: str) -> dict[str, Any]:
+  """Returns what `build` needs of a trained workdir: the experiment's assets and the data's fingerprint."""
+  meta = checkpoint.read_meta(workdir)[1]
+  return meta['assets'] | {'fingerprint': meta['fingerprint']}
+
+
+def saved_devices(workdir: str) -> int:
+  """Returns how many devices the run in `workdir` is split over; 0 where there is none to go on from."""
+  path = Path(workdir) / 'config.json'
+  return json.loads(path.read_text()).get('num_devices', 0) if path.exists() and has_checkpoint(workdir) else 0
+
+
 def print_result(path: Path) -> None:
   """Prints a result file: a line per split."""
   values = json.loads(Path(path).read_text())
   for split, metrics in values['metrics'].items():
-    numbers = '  '.join(f'{name} {value:.4f}' if isinstance(value, float) else f'{name} {value}'
-                        for name, value in metrics.items())
-    print(f'{split}: {numbers}')
+    print(f'{split}: {result.figures(metrics)}')
   print(f'after {values["steps"]} steps; all of it is in {path}', flush=True)
 
 
-def _final_metrics(experiment, config, workdir) -> dict[str, dict[str, Any]]:
-  _, params = restore(experiment, workdir)
+def _write_report(experiment, params, workdir):
+  out = Path(workdir) / 'report'
+  out.mkdir(exist_ok=True)
+  experiment.report(params, workdir, str(out))
+  print(f'the report is in {out}', flush=True)
+
+
+def _final_metrics(experiment, config, params):
   key = jax.random.key(config.seed)
   return {split: measure(params, key) for split, measure in experiment.final_evaluate.items()}
 
@@ -106,13 +120,10 @@ def _is_of(path, step):
   return path.exists() and json.loads(path.read_text())['steps'] == step
 
 
-def _device_count(workdir, num_devices):
-  """Returns the devices to ask for: those of the flag, else those of the workdir, else 0."""
-  path = Path(workdir) / 'config.json'
-  if not path.exists() or not has_checkpoint(workdir):
-    return num_devices
-  saved = json.loads(path.read_text())['num_devices']
-  wanted = num_devices or min(saved, jax.device_count())
-  if wanted != saved:
-    print(f'warning: the run began on {saved} devices and goes on with {wanted}: not bit for bit', flush=True)
-  return wanted
+def _mesh(config, workdir, num_devices):
+  """Returns a mesh of the devices of the flag, else of the workdir if there are so many, else of as many as fit."""
+  saved = saved_devices(workdir)
+  mesh = backend.data_mesh(rows_per_step(config), num_devices or (saved if saved <= jax.device_count() else 0))
+  if saved not in (0, mesh.size):
+    warn(f'the run began on {saved} devices and goes on with {mesh.size}: not bit for bit')
+  return mesh

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
+from rnn_research.errors import InputError
 from rnn_research.typing import Array, PyTree
 
 
@@ -31,7 +32,7 @@ def make_schedule(config: ConfigDict, steps_per_epoch: int, total_steps: int) ->
                                    transition_begin=(config.decay_after - 1) * steps_per_epoch, staircase=True)
   elif config.schedule == 'cosine':
     if total_steps <= warmup:
-      raise ValueError(f'optimizer.warmup_steps is {warmup}, expected less than the {total_steps} training steps')
+      raise InputError(f'optimizer.warmup_steps is {warmup}, expected less than the {total_steps} training steps')
     cosine = optax.cosine_decay_schedule(rate, total_steps - warmup, config.final_fraction)
     main = lambda step: cosine(jnp.maximum(step - warmup, 0))
   else:

@@ -1,0 +1,1 @@
+"""Pictures, tables and texts that show people what a run did."""

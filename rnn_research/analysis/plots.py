@@ -1,0 +1,163 @@
+"""Figures of a training run, sized for a slide; colours, line styles and markers each tell the curves apart."""
+
+import math
+import os
+import textwrap
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
+
+from rnn_research.analysis.tables import Rows, Table, columns, running_mean, write_csv
+
+# Okabe and Ito 2008, ordered so that neighbours differ in lightness too.
+BLUE, VERMILLION, GREY = '#0072B2', '#D55E00', '#767676'
+_LABEL, _TICK, _CAPTION = 18, 15, 13
+
+
+class Plot(NamedTuple):
+  """A figure, and the numbers that it shows: name -> [N] float64."""
+
+  figure: Figure
+  table: Table
+
+
+def loss_curves(rows: Rows) -> Plot:
+  """Draws training loss and validation loss over steps and epochs, in nats and bits per symbol.
+
+  Args:
+    rows: lines of a log with `train/loss`, `train/epoch` and, where there was an evaluation, `valid/nats_per_symbol`.
+  """
+  table = columns(rows, ['train/epoch', 'train/loss', 'valid/nats_per_symbol'])
+  logged = ~np.isnan(table['train/loss'])
+  steps, losses = table['step'][logged], table['train/loss'][logged]
+  width = 2 * (len(losses) // 50) + 1
+  smooth = np.full(len(logged), np.nan)
+  smooth[logged] = running_mean(losses, width)
+  figure = Figure(figsize=(11, 6.6), layout='constrained')
+  axes = figure.subplots()
+  if width > 1:
+    axes.plot(steps, losses, color=BLUE, alpha=0.45, linewidth=1)
+  if len(steps):
+    axes.plot(steps, smooth[logged], color=BLUE, linewidth=2.5, marker=_marker(steps), markersize=10, label='training')
+  _validation_points(axes, table['step'], table['valid/nats_per_symbol'])
+  _second_axes(axes, _steps_per_epoch(table))
+  axes.set_xlabel('training step', fontsize=_LABEL)
+  axes.set_ylabel('nats per symbol', fontsize=_LABEL)
+  _finish(axes)
+  _caption(figure, f'Training: mean loss {_window(steps)}, before each update, dropout on if there is any'
+           f'{_smoothing(width)}.{_validation(table)}')
+  return Plot(figure, {**table, 'train/loss_smoothed': smooth})
+
+
+def gradient_figure(rows: Rows) -> Plot:
+  """Draws the gradient norm before clipping (mean and largest per window), the share clipped, and the learning rate.
+
+  Args:
+    rows: lines of a log with `train/gradient_norm`, `train/largest_gradient_norm`, `train/clipped`, `learning_rate`.
+  """
+  names = ['train/gradient_norm', 'train/largest_gradient_norm', 'train/clipped', 'learning_rate']
+  table = columns(rows, names)
+  steps, mean, largest, clipped, rate = table.values()
+  figure = Figure(figsize=(11, 8.2), layout='constrained')
+  norms, shares, rates = figure.subplots(3, sharex=True, height_ratios=(3, 1.2, 1.2))
+  _norm_panel(norms, steps, mean, largest)
+  shares.plot(steps, clipped, color=BLUE, linewidth=2, marker=_marker(steps))
+  shares.fill_between(steps, clipped, color=BLUE, alpha=0.25)
+  shares.set_ylim(0, 1)
+  shares.yaxis.set_major_formatter(PercentFormatter(1.0))
+  shares.set_ylabel('clipped', fontsize=_LABEL)
+  rates.plot(steps, rate, color=GREY, linewidth=2.5, marker=_marker(steps))
+  rates.set_ylim(bottom=0)
+  rates.set_ylabel('learning\nrate', fontsize=_LABEL)
+  rates.set_xlabel('training step', fontsize=_LABEL)
+  for axes in (norms, shares, rates):
+    _finish(axes)
+  _caption(figure, f'Global norm of the gradient before clipping, {_window(steps)}: mean and largest. '
+           'Clipped: share of steps whose norm was cut, or of gradient elements where each element is cut. '
+           'Learning rate: that of the last step of a window.')
+  return Plot(figure, table)
+
+
+def save(plot: Plot, path: str | os.PathLike) -> None:
+  """Writes the figure to `path`, a .png, and its numbers beside it as .csv."""
+  plot.figure.savefig(path, dpi=120)
+  write_csv(Path(path).with_suffix('.csv'), plot.table)
+
+
+def _norm_panel(axes: Axes, steps: np.ndarray, mean: np.ndarray, largest: np.ndarray) -> None:
+  axes.plot(steps, largest, color=VERMILLION, linestyle='', marker='D', markersize=4, label='largest')
+  axes.plot(steps, mean, color=BLUE, linewidth=2.5, marker=_marker(steps), markersize=10, label='mean')
+  axes.set_yscale('log')
+  axes.set_ylabel('gradient norm', fontsize=_LABEL)
+  shown = np.concatenate([mean, largest])
+  shown = shown[shown > 0]
+  if not len(shown):
+    return
+  ladder = np.outer(10.0 ** np.arange(-20, 20), (1, 2, 5)).ravel()
+  low, high = ladder[ladder <= shown.min()][-1], ladder[ladder >= shown.max()][0]
+  axes.set_ylim(low, high)
+  axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 200 * low else (1,)))
+  axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f'{value:g}'))
+  axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _validation_points(axes: Axes, steps: np.ndarray, values: np.ndarray) -> None:
+  measured = ~np.isnan(values)
+  if not measured.any():
+    return
+  axes.plot(steps[measured], values[measured], color=VERMILLION, linestyle=':', linewidth=2, marker='o', markersize=10,
+            markeredgecolor='white', label='validation')
+  last = steps[measured][-1], values[measured][-1]
+  axes.annotate(f'{last[1]:.3f}', last, (0, 12), textcoords='offset points', ha='right', fontsize=_TICK,
+                color=VERMILLION)
+
+
+def _second_axes(axes: Axes, steps_per_epoch: float | None) -> None:
+  bits = axes.secondary_yaxis('right', functions=(lambda y: y / math.log(2), lambda y: y * math.log(2)))
+  bits.set_ylabel('bits per symbol', fontsize=_LABEL)
+  bits.tick_params(labelsize=_TICK)
+  if steps_per_epoch:
+    epochs = axes.secondary_xaxis('top', functions=(lambda x: x / steps_per_epoch, lambda x: x * steps_per_epoch))
+    epochs.set_xlabel('epochs', fontsize=_LABEL)
+    epochs.tick_params(labelsize=_TICK)
+
+
+def _steps_per_epoch(table: Table) -> float | None:
+  """Returns the steps of one epoch, None where no line tells."""
+  known = table['train/epoch'] > 0
+  return table['step'][known][-1] / table['train/epoch'][known][-1] if known.any() else None
+
+
+def _marker(steps: np.ndarray) -> str:
+  return '.' if len(steps) <= 20 else ''
+
+
+def _window(steps: np.ndarray) -> str:
+  width = int(np.median(np.diff(steps, prepend=0))) if len(steps) else 1
+  return f'over windows of {width} steps' if width > 1 else 'at each step'
+
+
+def _smoothing(width: int) -> str:
+  return f'; thick: running mean over up to {width} of these' if width > 1 else ''
+
+
+def _validation(table: Table) -> str:
+  measured = ~np.isnan(table['valid/nats_per_symbol'])
+  return ' Validation: the whole validation text in parallel streams, without dropout.' if measured.any() else ''
+
+
+def _finish(axes: Axes) -> None:
+  axes.tick_params(labelsize=_TICK)
+  axes.grid(alpha=0.3)
+  axes.margins(x=0.02)
+  axes.spines[['top', 'right']].set_visible(False)
+  if axes.get_legend_handles_labels()[0]:
+    axes.legend(fontsize=_TICK, frameon=False, loc='upper right')
+
+
+def _caption(figure: Figure, text: str) -> None:
+  figure.supxlabel('\n'.join(textwrap.wrap(text, 106)), x=0.02, ha='left', fontsize=_CAPTION, color='#404040')

@@ -1,0 +1,86 @@
+"""Logged numbers as columns, and CSV and Markdown for people."""
+
+import csv
+import io
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from rnn_research.training.result import write_text
+
+Rows = Sequence[Mapping[str, Any]]  # lines of a metrics log
+Table = Mapping[str, np.ndarray]  # name -> column
+
+
+def columns(rows: Rows, names: Iterable[str]) -> dict[str, np.ndarray]:
+  """Returns the logged numbers by name, one entry for every step at which one of `names` was logged.
+
+  Args:
+    rows: lines of a log, each with a `step`; several lines may belong to one step.
+    names: what is wanted.
+
+  Returns:
+    `step` and each name -> [N] float64, not-a-number where a step has no such number.
+  """
+  names, by_step = list(names), {}
+  for row in rows:
+    if any(name in row for name in names):
+      by_step.setdefault(row['step'], {}).update(row)
+  steps = sorted(by_step)
+  found = {name: np.array([by_step[step].get(name) for step in steps], np.float64) for name in names}
+  return {'step': np.array(steps, np.float64), **found}
+
+
+def running_mean(values: np.ndarray, width: int) -> np.ndarray:
+  """Returns the mean of each number and its neighbours on both sides, [N] float64.
+
+  The centred window is `width` numbers wide; it grows from 1 at the start, where a loss falls fast, and shrinks
+  towards the end.
+  """
+  index = np.arange(len(values))
+  reach = np.minimum(width // 2, np.minimum(index // 8, index[::-1]))
+  return np.array([values[i - r:i + r + 1].mean() for i, r in enumerate(reach)])
+
+
+def write_csv(path: str | os.PathLike, table: Table) -> None:
+  """Writes columns of one length as CSV with a header; what is not a number stays empty."""
+  out = io.StringIO()
+  writer = csv.writer(out, lineterminator='\n')
+  writer.writerow(table)
+  writer.writerows([_cell(value) for value in row] for row in zip(*table.values(), strict=True))
+  write_text(path, out.getvalue())
+
+
+def fenced(text: str) -> str:
+  """Returns `text` as a Markdown code block that no content of it can end."""
+  longest = max((len(run) for run in re.findall('`+', text)), default=0)
+  fence = '`' * max(3, longest + 1)
+  return f'{fence}text\n{text}\n{fence}\n'
+
+
+def samples_markdown(rows: Rows) -> str:
+  """Returns the samples of a log in the order of their steps, each under the training loss that was known then."""
+  samples = sorted(((row['step'], row['sample']) for row in rows if 'sample' in row), key=lambda sample: sample[0])
+  if not samples:
+    return 'No samples were written while this model trained.\n'
+  losses = columns(rows, ['train/loss'])
+  return '\n'.join(f'### {_heading(step, losses)}\n\n{fenced(text)}' for step, text in samples)
+
+
+def write_samples(path: str | os.PathLike, rows: Rows) -> None:
+  """Writes the samples of a log as Markdown; see `samples_markdown`."""
+  write_text(path, f'# What the model wrote while it trained\n\n{samples_markdown(rows)}')
+
+
+def _heading(step: int, losses: Table) -> str:
+  if step == 0:
+    return 'At first, before any training'
+  known = losses['train/loss'][losses['step'] <= step]
+  return f'After {step:,} steps' + (f', training loss {known[-1]:.2f} nats' if len(known) else '')
+
+
+def _cell(value: float) -> str:
+  return '' if np.isnan(value) else f'{value:.10g}'

@@ -1,0 +1,81 @@
+"""Runs of `launch.py` as people start it, in tiny sizes; trained workdirs are made once and shared by all tests."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+ROOT = Path(__file__).resolve().parent.parent
+WORDS = ('the', 'quick', 'brown', 'fox', 'jumps', 'over', 'a', 'lazy', 'dog', 'and', 'naïve', '漢字', 'café', 'sleep\n')
+TINY = ['--config.model.hidden_size=8', '--config.train.batch_size=4', '--config.train.unroll_length=8',
+        '--config.train.eval_every=4', '--config.train.log_every=3', '--config.train.show_steps=()']
+TIMES = ('symbols_per_second',)
+
+
+def prose(num_words=1500, seed=0):
+  """Returns words in a random order: a text that is easy to make and not trivial to predict."""
+  return ' '.join(random.Random(seed).choices(WORDS, k=num_words))
+
+
+def environment(**changes):
+  """Returns the environment of a child: CPU, no JAX settings of ours but a cache of compiled programs."""
+  keep = {k: v for k, v in os.environ.items() if not k.startswith(('JAX_', 'XLA_'))}
+  return keep | {
+      'JAX_PLATFORMS': 'cpu', 'PYTHONPATH': str(ROOT), 'PYTHONIOENCODING': 'utf-8',
+      'JAX_COMPILATION_CACHE_DIR': os.environ['RNN_RESEARCH_COMPILED'],
+      'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0', 'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '-1'} | changes
+
+
+def start(*args, code=None, cwd=None, **env):
+  """Starts `launch.py`, or `code` in its place."""
+  program = [str(ROOT / 'launch.py')] if code is None else ['-c', code]
+  return subprocess.Popen([sys.executable, *program, *map(str, args)], cwd=cwd, env=environment(**env),
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding='utf-8')
+
+
+def run(*args, rc=0, **options):
+  """Runs `launch.py` to its end and returns (stdout, stderr)."""
+  process = start(*args, **options)
+  out, err = process.communicate(timeout=120)
+  assert process.returncode == rc, f'exit {process.returncode}\n{out}\n{err}'
+  assert 'Traceback' not in err, err
+  return out, err
+
+
+def log_of(workdir):
+  """Returns the lines of metrics.jsonl without the times."""
+  lines = (Path(workdir) / 'metrics.jsonl').read_text('utf-8').splitlines()
+  return [{name: value for name, value in json.loads(line).items() if name not in TIMES} for line in lines]
+
+
+def read_json(workdir, name):
+  return json.loads((Path(workdir) / name).read_text('utf-8'))
+
+
+def arrays(workdir, step):
+  """Returns every array of a checkpoint's train state: name -> NumPy array."""
+  path = Path(workdir).absolute() / 'checkpoints' / str(step) / 'state'
+  checkpointer = ocp.PyTreeCheckpointer()
+  tree = checkpointer.metadata(path).item_metadata.tree
+  as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
+  restored = checkpointer.restore(path, args=ocp.args.PyTreeRestore(restore_args=as_numpy))
+  return {jax.tree_util.keystr(name): leaf for name, leaf in jax.tree_util.tree_leaves_with_path(restored)}
+
+
+def assert_same_run(one, other, step):
+  """Asserts that two workdirs hold the same train state bit for bit, and the same metrics apart from times."""
+  a, b = arrays(one, step), arrays(other, step)
+  assert a.keys() == b.keys()
+  assert [name for name in a if a[name].tobytes() != b[name].tobytes()] == []
+  assert log_of(one) == log_of(other)
+
+
+def files_of(folder):
+  """Returns the content of every file under a folder: path -> bytes."""
+  return {str(path): path.read_bytes() for path in Path(folder).rglob('*') if path.is_file()}

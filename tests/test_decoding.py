@@ -1,0 +1,161 @@
+"""Sampling against NumPy twins and step-by-step runs."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rnn_research import decoding
+from rnn_research.cells import gru, lstm
+from rnn_research.combinators import stack
+from rnn_research.decoding import Sampling, check_sampling, sample, sampler
+from rnn_research.language_model import language_model
+
+pytestmark = pytest.mark.usefixtures('quick_compilation')
+
+V = 7
+LOGITS = np.array([[0.3, 2.0, -1.0, 0.9, 2.0, -3.0, 0.0], [1.0, 0.0, 0.5, -0.5, 0.2, 3.0, -2.0]], np.float32)
+
+
+@pytest.fixture(scope='module')
+def model():
+  """Returns (model, params) whose most probable symbols vary, over an embedding and two layers."""
+  model = language_model((gru(6), lstm(5)), V, embedding_size=4, w_init=jax.nn.initializers.normal(2.0))
+  return model, jax.tree.map(lambda a: a * 1.5, model.init(jax.random.key(4)))
+
+
+def frequencies(sampling, num_draws=40_000):
+  """Returns how often each symbol is drawn from each row of LOGITS."""
+  logits = jnp.repeat(LOGITS, num_draws, 0)
+  drawn = np.asarray(sample(jax.random.key(0), logits, sampling)).reshape(2, num_draws)
+  return np.stack([np.bincount(row, minlength=V) / num_draws for row in drawn])
+
+
+def expected(sampling):
+  """Returns the probabilities that `sample` should follow, one row and one symbol at a time."""
+  rows = []
+  for row in LOGITS.astype(np.float64):
+    probabilities = np.exp(row / sampling.temperature)
+    probabilities /= probabilities.sum()
+    order = sorted(range(V), key=lambda i: (-probabilities[i], i))
+    order = order[:sampling.top_k] if sampling.top_k else order
+    total, kept, reached = sum(probabilities[i] for i in order), [], 0.0
+    for i in order:
+      if reached < sampling.top_p:
+        kept.append(i)
+      reached += probabilities[i] / total
+    rows.append([probabilities[i] if i in kept else 0.0 for i in range(V)])
+  return np.array(rows) / np.sum(rows, 1, keepdims=True)
+
+
+@pytest.mark.parametrize('sampling', [
+    Sampling(), Sampling(0.5), Sampling(2.0), Sampling(1.0, 3), Sampling(1.0, 1), Sampling(1.0, 2), Sampling(0.7, 100),
+    Sampling(1.0, 0, 0.6), Sampling(1.0, 0, 0.95), Sampling(1.0, 0, 1e-6), Sampling(1.3, 4, 0.8),
+], ids=str)
+def test_draws_follow_the_distribution(sampling):
+  found, wanted = frequencies(sampling), expected(sampling)
+  assert ((found > 0) <= (wanted > 0)).all()
+  np.testing.assert_allclose(found, wanted, atol=0.01)
+
+
+def test_of_equal_logits_exactly_k_stay():
+  logits = jnp.zeros((500, V))
+  drawn = sample(jax.random.key(0), logits, Sampling(1.0, 2))
+  assert set(drawn.tolist()) == {0, 1}
+  assert set(sample(jax.random.key(0), logits, Sampling(1.0, 1)).tolist()) == {0}
+
+
+def test_temperature_zero_takes_the_most_probable():
+  assert sample(jax.random.key(0), jnp.asarray(LOGITS), Sampling(0.0)).tolist() == [1, 5]
+
+
+@pytest.mark.parametrize(('sampling', 'text'), [
+    (Sampling(-0.1), 'temperature is -0.1'), (Sampling(float('nan')), 'temperature is nan'),
+    (Sampling(float('inf')), 'temperature is inf'), (Sampling(1.0, -1), 'top_k is -1'),
+    (Sampling(1.0, 0, 0.0), 'top_p is 0.0'), (Sampling(1.0, 0, 1.1), 'top_p is 1.1'),
+])
+def test_numbers_out_of_range(sampling, text):
+  with pytest.raises(ValueError, match=text):
+    check_sampling(sampling)
+
+
+compiled = functools.cache(sampler)
+
+
+def run(model, sampling, prompt, length, seed=0, forbidden=()):
+  model, params = model
+  pieces = list(compiled(model, sampling, forbidden)(params, prompt, length, jax.random.key(seed)))
+  assert all(len(piece) <= 64 and piece.dtype == np.int32 for piece in pieces)
+  return np.concatenate(pieces)
+
+
+def greedy_by_steps(model, prompt, length):
+  """Returns the most probable continuation, one jitted step of the stacked cells at a time."""
+  model, params = model
+  cell = stack(*model.cells)
+
+  @jax.jit
+  def advance(states, ids):
+    u = jax.tree.map(lambda a: a[0], cell.project(params['cells'], model.embed(params, ids)[None]))
+    states, hs = cell.step(params['cells'], states, u)
+    return states, jnp.argmax(model.logits(params, hs), -1)
+
+  states, written = model.initial_state(params, prompt.shape[1]), []
+  for ids in prompt:
+    states, ids = advance(states, jnp.asarray(ids))
+  for _ in range(length):
+    written.append(np.asarray(ids))
+    states, ids = advance(states, ids)
+  return np.stack(written)
+
+
+PROMPT = np.array([[1, 2], [3, 3], [5, 0]], np.int32)
+
+
+@pytest.mark.parametrize('length', [1, 2, 64, 65, 66, 200])
+def test_chunks_equal_one_step_at_a_time(model, length):
+  written = run(model, Sampling(0.0), PROMPT, length)
+  assert written.shape == (length, 2)
+  np.testing.assert_array_equal(written, greedy_by_steps(model, PROMPT, length))
+
+
+def test_the_greedy_run_is_no_constant(model):
+  written = run(model, Sampling(0.0), PROMPT, 50)
+  assert len(set(written[:, 0].tolist())) > 1
+  assert (written[:, 0] != written[:, 1]).any()
+
+
+def test_a_batch_of_prompts_equals_one_by_one(model):
+  together = run(model, Sampling(0.0), PROMPT, 80)
+  for lane in range(2):
+    np.testing.assert_array_equal(run(model, Sampling(0.0), PROMPT[:, lane:lane + 1], 80), together[:, lane:lane + 1])
+
+
+def test_seeds(model):
+  one = run(model, Sampling(1.0), PROMPT, 130)
+  np.testing.assert_array_equal(one, run(model, Sampling(1.0), PROMPT, 130))
+  np.testing.assert_array_equal(one[:70], run(model, Sampling(1.0), PROMPT, 70))
+  other = run(model, Sampling(1.0), PROMPT, 130, seed=1)
+  # Chunks have keys of their own, and no two chunks share one.
+  assert (one[1:65] != other[1:65]).any()
+  assert (one[65:129] != one[1:65]).any()
+
+
+def test_forbidden_symbols_are_never_drawn(model):
+  model, params = model
+  params = params | {'head': {'w': params['head']['w'], 'b': jnp.zeros(V).at[4].set(20.0)}}
+  free = run((model, params), Sampling(1.0), PROMPT, 100)
+  assert (free == 4).mean() > 0.9
+  for sampling in (Sampling(0.0), Sampling(1.0), Sampling(5.0, 2), Sampling(5.0, 0, 0.9)):
+    assert not np.isin(run((model, params), sampling, PROMPT, 200, forbidden=(4, 0)), (0, 4)).any()
+
+
+def test_one_compilation_for_all_lengths_and_keys(model, monkeypatch):
+  draws = []
+  monkeypatch.setattr(decoding, 'sample', lambda *args: draws.append(1) or sample(*args))
+  generate = sampler(model[0], Sampling(0.8))
+  for seed, length in enumerate((300, 1, 65, 1000)):
+    assert sum(map(len, generate(model[1], PROMPT, length, jax.random.key(seed)))) == length
+  assert len(draws) == 2  # traced once after the prompt and once in the loop

@@ -1,0 +1,259 @@
+"""`launch.py` from the first run to the report, as a subprocess."""
+
+import json
+import math
+import shutil
+import subprocess
+import sys
+
+import pytest
+from launching import ROOT, TINY, environment, files_of, log_of, prose, read_json, run
+
+import experiments
+from rnn_research.data import vocabulary as vocab_lib
+from rnn_research.data.text import load_corpus
+from rnn_research.training import checkpoint
+
+
+def test_lists(main):
+  code, out, _ = main('--list')
+  assert code == 0
+  for name in experiments.names():
+    assert f'{name}:debug ' in out
+  assert len(out.splitlines()) == sum(len(experiments.variants(name)) for name in experiments.names())
+
+
+def test_lists_cells(main):
+  code, out, _ = main('--list', '--cells')
+  counts = dict(line.split() for line in out.splitlines()[1:])
+  assert code == 0
+  assert counts['lstm'] == f'{4 * 128 * (64 + 128 + 1):,}'
+  assert counts['elman'] == f'{128 * (64 + 128 + 1):,}'
+
+
+def test_help_names_every_flag():
+  out, _ = run('--help')
+  for flag in ('experiment', 'workdir', 'mode', 'num_devices', 'config.block.field', 'prompt', 'temperature=0.8'):
+    assert f'--{flag}' in out
+
+
+@pytest.fixture(scope='module')
+def default_run(make_once):
+  """Returns a folder in which `python launch.py` ran with nothing but smaller numbers."""
+  def make(folder):
+    sizes = [flag for flag in TINY if 'show_steps' not in flag]
+    out, _ = run(*sizes, '--config.train.steps=8', '--config.optimizer.warmup_steps=2', '--config.train.eval_lanes=500',
+                 '--config.train.show_steps=0,8', cwd=folder)
+    (folder / 'stdout.txt').write_text(out, 'utf-8')
+  return make_once('default', make)
+
+
+def test_without_flags_the_default_is_trained(default_run):
+  (workdir,) = (default_run / 'runs').iterdir()
+  assert workdir.name.startswith('char_lm-quick-')
+  assert read_json(workdir, 'config.json')['experiment'] == 'char_lm:quick'
+  assert {path.name for path in workdir.iterdir()} == {
+      'best', 'checkpoints', 'config.json', 'metrics.jsonl', 'report', 'result.json'}
+  out = (default_run / 'stdout.txt').read_text('utf-8')
+  before = out[:out.index('a sample after step 0')]
+  assert f'runs/{workdir.name}' in before
+  assert 'parameters' in before
+  assert 'peak memory' in before
+  assert 'recurrence: fused' in before
+  assert 'a sample after step 8' in out
+  assert out.index('valid: nats_per_symbol') < out.index('test: nats_per_symbol')
+  assert [sorted(line) for line in log_of(workdir) if 'sample' in line] == 2 * [['sample', 'step']]
+
+
+def test_result_says_everything(trained):
+  result = read_json(trained, 'result.json')
+  assert result['experiment'] == 'char_lm:debug'
+  assert result['config']['model']['hidden_size'] == 8
+  assert (result['seed'], result['steps']) == (0, 12)
+  assert result['num_devices'] == read_json(trained, 'config.json')['num_devices'] >= 1
+  assert result['seconds'] > 0
+  assert result['engine']
+  assert result['versions'].keys() >= {'python', 'jax', 'flax', 'optax'}
+  git = subprocess.run(['git', '-C', ROOT, 'rev-parse', 'HEAD'], capture_output=True, text=True)
+  assert git.returncode or result['git_hash'].startswith(git.stdout.strip())
+  vocabulary = len(set(prose()[:int(0.9 * len(prose()))])) + 1
+  gru = 3 * (8 * (vocabulary + 8) + 8)
+  assert gru <= result['params'] - (8 + 1) * vocabulary <= gru + 8
+  for split, size in (('valid', 0.05), ('test', 0.05)):
+    metrics = result['metrics'][split]
+    assert metrics['predictions'] == pytest.approx(size * len(prose()), abs=2)
+    assert metrics['bits_per_symbol'] == pytest.approx(metrics['nats_per_symbol'] / math.log(2))
+    assert metrics['perplexity'] == pytest.approx(math.exp(metrics['nats_per_symbol']))
+
+
+def test_metrics_of_training(trained):
+  lines = log_of(trained)
+  assert [line['step'] for line in lines if 'train/loss' in line] == [3, 6, 9, 12]
+  assert [line['step'] for line in lines if 'valid/nats_per_symbol' in line] == [4, 8, 12]
+  assert {path.name for path in (trained / 'checkpoints').iterdir()} == {'8', '12'}
+  losses = [line['train/loss'] for line in lines if 'train/loss' in line]
+  assert losses[-1] < losses[0]
+
+
+def test_a_finished_run_prints_its_result_again(workdir):
+  before = files_of(workdir)
+  out, err = run(f'--workdir={workdir}')
+  result = read_json(workdir, 'result.json')
+  assert f'valid: nats_per_symbol {result["metrics"]["valid"]["nats_per_symbol"]:.4f}' in out
+  assert err == ''
+  assert files_of(workdir) == before
+
+
+def test_evaluate(workdir):
+  before = files_of(workdir)
+  run(f'--workdir={workdir}', '--mode=evaluate')
+  again, result = read_json(workdir, 'result-evaluate.json'), read_json(workdir, 'result.json')
+  assert again['metrics'] == result['metrics']
+  for name in ('experiment', 'config', 'seed', 'steps', 'params', 'engine', 'versions', 'git_hash'):
+    assert again[name] == result[name]
+  assert again['seconds'] == pytest.approx(result['seconds'], rel=0.5)
+  (workdir / 'result-evaluate.json').unlink()
+  assert files_of(workdir) == before
+
+
+def test_evaluate_another_text(workdir, tmp_path, main):
+  other = tmp_path / 'other.txt'
+  other.write_text(prose(200, seed=1) + 'Ж', 'utf-8')
+  before = files_of(workdir)
+  code, out, _ = main(f'--workdir={workdir}', '--mode=evaluate', f'--config.data.path={other}')
+  assert code == 0
+  metrics = read_json(workdir, 'result-evaluate.json')['metrics']
+  assert list(metrics) == ['text']
+  assert metrics['text']['predictions'] == len(other.read_text('utf-8')) - 1
+  assert files_of(workdir).items() > before.items()
+
+  table = tmp_path / 'scores.tsv'
+  code, out, _ = main(f'--workdir={workdir}', '--mode=score', f'--config.data.path={other}', f'--out={table}')
+  rows = [line.split('\t') for line in table.read_text('utf-8').splitlines()]
+  scores = [float(row[2]) for row in rows[2:]]
+  assert (code, out, rows[0], rows[1][2]) == (0, '', ['position', 'symbol', 'log_probability'], '')
+  assert [row[1] for row in rows[1:-1]] == [repr(symbol) for symbol in other.read_text('utf-8')[:-1]]
+  assert rows[-1][1] == repr('<unk>')
+  assert -sum(scores) / len(scores) == pytest.approx(metrics['text']['nats_per_symbol'], abs=1e-5)
+
+
+def test_score_prints_the_last_split(trained, main):
+  code, out, err = main(f'--workdir={trained}', '--mode=score')
+  metrics = read_json(trained, 'result.json')['metrics']['test']
+  assert code == 0
+  assert len(out.splitlines()) == metrics['predictions'] + 2
+  assert err == f'{metrics["predictions"]} predictions, {metrics["nats_per_symbol"]:.4f} nats per symbol\n'
+
+
+def sample(main, workdir, *flags):
+  code, out, err = main(f'--workdir={workdir}', '--mode=sample', *flags)
+  assert (code, err) == (0, '')
+  return out
+
+
+def test_sample(trained, main):
+  write = lambda *flags: sample(main, trained, *flags)
+  before = files_of(trained)
+  text = write('--prompt=the naïve 漢', '--length=150', '--seed=3')
+  assert text.startswith('the naïve 漢')
+  assert len(text) == len('the naïve 漢') + 150 + len('\n')
+  assert set(text) <= set(prose())
+  assert text == run(f'--workdir={trained}', '--mode=sample', '--prompt=the naïve 漢', '--length=150', '--seed=3')[0]
+  assert text != write('--prompt=the naïve 漢', '--length=150', '--seed=4')
+  assert len(write('--length=1')) == 2
+  greedy = write('--length=70', '--temperature=0')
+  assert greedy == write('--length=70', '--top_k=1', '--seed=8')
+  assert greedy == write('--length=70', '--top_p=1e-9', '--seed=9')
+  assert files_of(trained) == before
+
+
+def test_sample_bytes(make_once, text, main):
+  workdir = make_once('bytes', lambda folder: run(
+      '--experiment=char_lm:debug', f'--config.data.path={text}', '--config.data.unit=byte', f'--workdir={folder}',
+      *TINY, '--config.train.steps=2'))
+  out = sample(main, workdir, '--prompt=é 漢', '--length=100')
+  assert out.startswith('é 漢')
+  assert len(out.encode()) >= len('é 漢'.encode()) + 100
+
+
+def test_sample_words(make_once, text, main):
+  workdir = make_once('words', lambda folder: run(
+      '--experiment=char_lm:debug', f'--config.data.path={text}', '--config.data.unit=word', f'--workdir={folder}',
+      *TINY, '--config.train.steps=2'))
+  out = sample(main, workdir, '--prompt=the quick', '--length=100', '--temperature=3')
+  assert set(out.split()) <= {*prose().split(), '<unk>'}
+  assert len(out.split()) + out.count('\n') - 1 == 102
+  assert len(sample(main, workdir, '--prompt= ', '--length=9').replace('\n', ' \n').split(' ')) >= 9
+
+
+def test_sampling_needs_no_corpus(make_once, trained, tmp_path, main):
+  values = read_json(trained, 'config.json')
+  values['config']['data']['path'] = str(tmp_path / 'gone.txt')
+  workdir = tmp_path / 'copy'
+  workdir.mkdir()
+  for name in ('best', 'checkpoints'):
+    (workdir / name).symlink_to(trained / name)
+  (workdir / 'config.json').write_text(json.dumps(values))
+  assert len(sample(main, workdir, '--length=5')) == 6
+  code, _, err = main(f'--workdir={workdir}', '--mode=evaluate')
+  assert code == 1
+  assert 'gone.txt' in err
+
+
+def test_a_text_that_has_changed_is_not_taken_for_the_old_one(trained, main, monkeypatch):
+  changed = lambda **data: load_corpus(**data)._replace(fingerprint='another')
+  monkeypatch.setattr('rnn_research.data.text.load_corpus', changed)
+  for mode in ('evaluate', 'score'):
+    code, _, err = main(f'--workdir={trained}', f'--mode={mode}')
+    assert code == 1
+    assert 'the text is not the one that the model was trained on' in err
+
+
+def test_report(main, workdir):
+  shutil.rmtree(workdir / 'report')
+  code, out, err = main(f'--workdir={workdir}', '--mode=report')
+  assert (code, err) == (0, '')
+  assert f'the report is in {workdir}/report' in out
+  assert any((workdir / 'report').iterdir())
+
+
+def test_more_steps_go_on(trained, workdir):
+  out, _ = run(f'--workdir={workdir}', '--config.train.steps=16')
+  assert 'after 16 steps' in out
+  assert read_json(workdir, 'result.json')['steps'] == 16
+  assert read_json(workdir, 'config.json')['config']['train']['steps'] == 16
+  assert log_of(workdir)[:len(log_of(trained))] == log_of(trained)
+  assert read_json(workdir, 'result.json')['seconds'] > read_json(trained, 'result.json')['seconds']
+
+
+IMPORTED_TWICE = """
+import importlib, sys
+from absl import app, flags, logging
+before = set(flags.FLAGS)
+import launch, experiments, experiments.char_lm, rnn_research.training.runs
+for name in [name for name in sys.modules if name.split('.')[0] in ('launch', 'experiments', 'rnn_research')]:
+  del sys.modules[name]
+import launch, experiments, experiments.char_lm, rnn_research.training.runs
+try:
+  launch.launch(['--list'])
+  launch.launch(['--list', '--cells'])
+  launch.launch(['--mode=sample', '--workdir=/nowhere'])
+except ValueError as e:
+  assert 'no config.json' in str(e), e
+ours = {name for name in set(flags.FLAGS) - before if flags.FLAGS.find_module_defining_flag(name).split('.')[0]
+        in ('launch', 'experiments', 'rnn_research', '__main__')}
+assert not ours, ours
+"""
+
+
+def test_imports_define_no_flags(tmp_path):
+  done = subprocess.run([sys.executable, '-c', IMPORTED_TWICE], cwd=tmp_path, env=environment(), capture_output=True,
+                        text=True)
+  assert done.returncode == 0, done.stderr
+
+
+def test_vocabulary_is_in_the_checkpoint(trained):
+  _, meta = checkpoint.read_meta(trained)
+  vocabulary = vocab_lib.from_json(meta['assets']['vocabulary'])
+  assert set(vocabulary.symbols[:-1]) <= set(prose())
+  assert meta['config'] == read_json(trained, 'config.json')['config']

@@ -1,0 +1,194 @@
+"""Interrupted runs: whatever stops one, the same command makes of it the run that nothing had stopped."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import time
+
+import pytest
+from launching import ROOT, TINY, arrays, assert_same_run, files_of, log_of, prose, read_json, run, start
+
+from rnn_research.training import checkpoint
+
+STEPS = 24
+# Everything with a memory: dropout, parameter average, a rate that follows the validation, micro-batches, lane resets.
+FLAGS = ['--experiment=char_lm:debug', *TINY, f'--config.train.steps={STEPS}', '--config.model.num_layers=2',
+         '--config.model.dropout=0.2', '--config.train.ema_decay=0.9', '--config.train.micro_batches=2',
+         '--config.train.reset_rate=0.1', '--config.optimizer.schedule=plateau', '--config.optimizer.patience=1',
+         '--config.optimizer.learning_rate=2.0', '--config.train.eval_every=6', '--config.train.checkpoint_every=4',
+         '--config.train.log_every=5', '--config.train.show_steps=0,10', '--num_devices=2']
+
+SIGNALLED = f"""
+import os, signal, sys
+sys.path.insert(0, {str(ROOT)!r})
+import launch
+from rnn_research.training import loop
+number, step = int(sys.argv.pop(1)), int(sys.argv.pop(1))
+take, calls = loop.shard_batch, []
+def counted(*args):
+  calls.append(1)
+  if len(calls) == step + 1:  # the first call is the compilation's
+    os.kill(os.getpid(), number)
+  return take(*args)
+loop.shard_batch = counted
+sys.exit(launch.main(None))
+"""
+
+
+@pytest.fixture(scope='module')
+def whole(make_once, text):
+  """Returns the workdir of an uninterrupted run; not to be changed."""
+  return make_once('whole', lambda folder: run(*FLAGS, f'--config.data.path={text}', f'--workdir={folder}'))
+
+
+@pytest.fixture
+def copy(whole, tmp_path):
+  """Returns a copy of `whole`."""
+  return shutil.copytree(whole, tmp_path / 'copy')
+
+
+def signalled(number, step, *flags, rc):
+  """Runs `launch.py`, which gets a signal at the start of its `step`-th step; returns stdout."""
+  return run(int(number), step, *flags, code=SIGNALLED, rc=rc)[0]
+
+
+def test_the_run_has_something_to_lose(whole):
+  """The rate has been reduced and the average differs from the parameters; without that the other tests say little."""
+  state = arrays(whole, STEPS)
+  scales = [value for name, value in state.items() if name.endswith("['scale']")]
+  (scale,) = scales
+  assert scale < 1
+  averages = [name for name in state if name.startswith("['average']")]
+  assert averages
+  assert all((state[name] != state[name.replace('average', 'params')]).any() for name in averages)
+
+
+def test_killed_twice_at_random_steps(whole, text, tmp_path):
+  flags = [*FLAGS, f'--config.data.path={text}', f'--workdir={tmp_path}']
+  for low, high in ((1, STEPS // 2), (1, STEPS // 2)):
+    step = random.randint(low, high)
+    print('killed at step', step, 'of this start')
+    signalled(signal.SIGKILL, step, *flags, rc=-signal.SIGKILL)
+  assert not (tmp_path / 'result.json').exists()
+  run(f'--workdir={tmp_path}')
+  assert_same_run(tmp_path, whole, STEPS)
+  same, other = read_json(whole, 'result.json'), read_json(tmp_path, 'result.json')
+  assert same['metrics'] == other['metrics']
+  assert same['best_step'] == other['best_step']
+
+
+def test_killed_before_the_first_checkpoint(whole, text, tmp_path):
+  flags = [*FLAGS, f'--config.data.path={text}', f'--workdir={tmp_path}']
+  signalled(signal.SIGKILL, 2, *flags, rc=-signal.SIGKILL)
+  assert [line['step'] for line in log_of(tmp_path)] == [0]
+  run(*flags)
+  assert_same_run(tmp_path, whole, STEPS)
+
+
+def test_sigterm_saves(whole, text, tmp_path):
+  step = random.randint(1, STEPS - 1)
+  out = signalled(signal.SIGTERM, step, *FLAGS, f'--config.data.path={text}', f'--workdir={tmp_path}', rc=0)
+  assert f'stopped by SIGTERM after step {step}: saved, --workdir={tmp_path} goes on from here' in out
+  assert checkpoint.read_meta(tmp_path)[0] == step
+  assert not (tmp_path / 'result.json').exists()
+  run(f'--workdir={tmp_path}')
+  assert_same_run(tmp_path, whole, STEPS)
+
+
+def test_sigterm_from_outside(text, tmp_path):
+  process = start('--experiment=char_lm:debug', *TINY, '--config.train.steps=1000000', f'--config.data.path={text}',
+                  '--config.train.eval_every=1000000', f'--workdir={tmp_path}')
+  while not (tmp_path / 'metrics.jsonl').exists():
+    assert process.poll() is None, process.communicate()
+    time.sleep(0.05)
+  process.terminate()
+  out, err = process.communicate(timeout=60)
+  assert (process.returncode, err) == (0, '')
+  assert f'stopped by SIGTERM after step {checkpoint.read_meta(tmp_path)[0]}: saved' in out
+
+
+def test_truncated_newest_checkpoint(whole, copy):
+  for path in (copy / 'checkpoints' / str(STEPS) / 'state').glob('**/d/*'):
+    os.truncate(path, path.stat().st_size // 2)
+  (copy / 'result.json').unlink()
+  _, err = run(f'--workdir={copy}')
+  assert f'warning: checkpoint {STEPS} in ' in err
+  assert 'going back to 20' in err
+  assert_same_run(copy, whole, STEPS)
+  assert read_json(copy, 'result.json')['metrics'] == read_json(whole, 'result.json')['metrics']
+
+
+IDENTITY = {
+    'model.cell': 'lstm', 'model.hidden_size': '9', 'model.num_layers': '1', 'model.dtype': 'bfloat16',
+    'data.unit': 'byte', 'data.splits': '(0.8,0.1,0.1)', 'optimizer.name': 'sgd', 'seed': '1',
+    'train.batch_size': '8',
+}
+
+
+@pytest.mark.parametrize('field', IDENTITY)
+def test_another_identity_is_refused(main, whole, field):
+  before = files_of(whole)
+  code, out, err = main(f'--workdir={whole}', f'--config.{field}={IDENTITY[field]}', '--config.train.steps=30')
+  assert (code, out) == (1, '')
+  assert err.startswith(f'error: {whole} holds a run with another {field} (')
+  assert f'now {IDENTITY[field]!r})'.replace("'", '') in err.replace("'", '').replace(', 0', ',0')
+  assert 'train.steps' not in err
+  assert files_of(whole) == before
+
+
+def test_all_fields_that_differ_are_named(main, whole):
+  _, _, err = main(f'--workdir={whole}', '--config.model.cell=lstm', '--config.model.dropout=0.3')
+  assert "another model.cell ('gru' in the workdir, now 'lstm'), another model.dropout (0.2 in the" in err
+
+
+def test_numbers_of_steps_may_change(whole, copy):
+  epochs, per_epoch = 2, (int(len(prose()) * 0.9) - 1) // (4 * 8)
+  assert epochs * per_epoch > STEPS
+  out, err = run(f'--workdir={copy}', '--config.train.steps=0', f'--config.train.epochs={epochs}',
+                 '--config.train.eval_every=40', '--config.train.checkpoint_every=50', '--config.train.log_every=9',
+                 '--config.train.show_steps=()')
+  assert err == ''
+  assert f'after {epochs * per_epoch} steps' in out
+  assert log_of(copy)[:len(log_of(whole))] == log_of(whole)
+  assert min(line['step'] for line in log_of(copy) if line['step'] > STEPS) == 27
+  assert read_json(copy, 'config.json')['config']['train']['epochs'] == epochs
+
+
+def test_another_device_count(whole, copy):
+  _, err = run(f'--workdir={copy}', '--config.train.steps=26', '--num_devices=1')
+  assert err == 'warning: the run began on 2 devices and goes on with 1: not bit for bit\n'
+  assert read_json(copy, 'config.json')['num_devices'] == 1
+  out, err = run(f'--workdir={copy}', '--config.train.steps=27')
+  assert err == ''
+  assert '1 device(s)' in out
+
+
+def test_the_device_count_of_the_workdir_is_kept(text, tmp_path):
+  """Also where it is above what would be chosen here."""
+  flags = [f'--workdir={tmp_path}', f'--config.data.path={text}', '--num_devices=4', '--config.train.steps=4']
+  run('--experiment=char_lm:debug', *TINY, *flags)
+  out, err = run(f'--workdir={tmp_path}', '--config.train.steps=5')
+  assert err == ''
+  assert '4 device(s)' in out
+
+
+def test_another_version_is_said(main, copy, monkeypatch):
+  monkeypatch.setattr('rnn_research.training.loop.versions', lambda: {'jax': '9.9.9'})
+  _, _, err = main(f'--workdir={copy}')
+  assert 'warning: resumed with jax ' in err
+  assert '-> 9.9.9: the run goes on, but not bit for bit' in err
+
+
+def test_changed_training_data_are_refused(main, text, copy, tmp_path):
+  (tmp_path / 'changed.txt').write_text(prose().replace('dog', 'god'), 'utf-8')
+  values = read_json(copy, 'config.json')
+  values['config']['data']['path'] = str(tmp_path / 'changed.txt')
+  (copy / 'config.json').write_text(json.dumps(values))
+  before = files_of(copy)
+  code, _, err = main(f'--workdir={copy}', '--config.train.steps=30')
+  assert code == 1
+  assert 'error: the training data differ from those of the checkpoint (digest ' in err
+  assert 'Traceback' not in err
+  assert files_of(copy) == before

@@ -37,7 +37,7 @@ VARIANTS = {
     'debug': 'GRU 1 x 32, 30 steps: seconds, to see that everything works',
     'karpathy': 'LSTM 1 x 128, the protocol of Karpathy, Johnson and Fei-Fei 2015 (bytes; War and Peace)',
     'min_char_rnn': 'Elman 1 x 100, unroll 25, Adagrad 0.1, clip 5 by value: the 112-line classic',
-    'tiny_shakespeare': 'LSTM 1 x 512 with dropout, sized for 15 minutes on 2 cores',
+    'tiny_shakespeare': 'LSTM 1 x 512, dropout 0.5, sized for less than 15 minutes on 2 cores',
     'zaremba_medium': 'LSTM 2 x 650 over words, dropout 0.5, Zaremba et al. 2014 (Penn Treebank)',
     'zaremba_small': 'LSTM 2 x 200 over words, no dropout, Zaremba et al. 2014 (Penn Treebank)',
 }
@@ -109,8 +109,8 @@ _CHANGES = {
     'quick': {
         'model': {'hidden_size': 256, 'forget_bias': 0.0},
         'optimizer': {'learning_rate': 4e-3, 'clip_norm': 1.0, 'schedule': 'cosine', 'warmup_steps': 100},
-        'train': {'steps': 1500, 'batch_size': 64, 'unroll_length': 64, 'eval_every': 500, 'reset_rate': 0.03,
-                  'show_steps': (0, 100, 300, 700, 1500)},
+        'train': {'steps': 3000, 'batch_size': 32, 'unroll_length': 64, 'eval_every': 500, 'reset_rate': 0.03,
+                  'show_steps': (0, 100, 300, 1000, 3000)},
     },
     'debug': {
         'model': {'cell': 'gru', 'hidden_size': 32},
@@ -135,8 +135,8 @@ _CHANGES = {
         'data': {'splits': (0.9, 0.1, 0.0)},
         'model': {'hidden_size': 512, 'dropout': 0.5, 'forget_bias': 0.0},
         'optimizer': {'learning_rate': 3e-3, 'clip_norm': 1.0, 'schedule': 'cosine', 'warmup_steps': 100},
-        'train': {'epochs': 12, 'batch_size': 32, 'unroll_length': 64, 'reset_rate': 0.03,
-                  'show_steps': (0, 100, 1000, 3000)},
+        'train': {'epochs': 20, 'batch_size': 32, 'unroll_length': 64, 'reset_rate': 0.03,
+                  'show_steps': (0, 100, 1000, 5000)},
     },
     'zaremba_medium': _merged(_ZAREMBA, {
         'model': {'hidden_size': 650, 'embedding_size': 650, 'init_scale': 0.05, 'dropout': 0.5},

@@ -5,7 +5,7 @@ import sys
 from absl import app, logging
 
 import experiments
-from rnn_research.errors import InputError
+from rnn_research import errors
 from rnn_research.training import backend, flags, runs
 from rnn_research.training import config as config_lib
 
@@ -51,12 +51,12 @@ def main(_):
   sys.stdout.reconfigure(errors='replace')  # samples may hold what the terminal cannot say
   try:
     launch(sys.argv[1:])
-  except (InputError, OSError, FloatingPointError) as error:
-    print(f'error: {error}', file=sys.stderr)
+  except (Exception, KeyboardInterrupt) as error:
+    said = errors.sentence(error)
+    if said is None:
+      raise
+    print(said, file=sys.stderr)
     return 2 if isinstance(error, flags.UsageError) else 1
-  except KeyboardInterrupt:
-    print('interrupted: a run goes on from its last checkpoint with --workdir=DIR', file=sys.stderr)
-    return 130
 
 
 if __name__ == '__main__':

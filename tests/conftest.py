@@ -51,6 +51,7 @@ def make_once(tmp_path_factory):
     with open(base / f'{name}.lock', 'w') as lock:
       fcntl.flock(lock, fcntl.LOCK_EX)
       if not (base / f'{name}.made').exists():
+        shutil.rmtree(base / name, ignore_errors=True)
         (base / name).mkdir()
         fill(base / name)
         (base / f'{name}.made').touch()

@@ -42,7 +42,7 @@ def start(*args, code=None, cwd=None, **env):
 def run(*args, rc=0, **options):
   """Runs `launch.py` to its end and returns (stdout, stderr)."""
   process = start(*args, **options)
-  out, err = process.communicate(timeout=120)
+  out, err = process.communicate(timeout=600)
   assert process.returncode == rc, f'exit {process.returncode}\n{out}\n{err}'
   assert 'Traceback' not in err, err
   return out, err

@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import jax
 import numpy as np
 import pytest
 from launching import ROOT, TINY, arrays, files_of, prose, run
@@ -266,6 +267,17 @@ def test_full_disk(text, tmp_path):
   assert arrays(tmp_path, 4)
   out, _ = run(f'--workdir={tmp_path}')
   assert 'after 12 steps' in out
+
+
+@pytest.mark.parametrize(('error', 'said'), [
+    (jax.errors.JaxRuntimeError('RESOURCE_EXHAUSTED: Out of memory allocating 8 bytes.\nand so on'), 'smaller model'),
+    (KeyboardInterrupt(), 'interrupted'),
+])
+def test_nobody_needs_a_traceback_of(main, trained, monkeypatch, error, said):
+  def stop(*args):
+    raise error
+  monkeypatch.setattr(checkpoint, 'restore_params', stop)
+  assert_refused(main(f'--workdir={trained}', '--mode=sample'), said)
 
 
 def test_a_mistake_of_the_program_keeps_its_traceback(main, trained, monkeypatch):

@@ -12,6 +12,7 @@ import pytest
 from launching import TINY, assert_same_run, log_of, read_json, run, start
 
 import experiments
+from rnn_research import language_model
 from rnn_research.cells import make_cell
 from rnn_research.data.text import load_corpus
 from rnn_research.experiment import Command
@@ -98,7 +99,7 @@ def test_two_processes_equal_one(one_device, text, tmp_path):
   flags = [*LAUNCH, f'--config.data.path={text}', '--num_devices=2', f'--workdir={tmp_path}']
   processes = [start(*flags, JAX_COORDINATOR_ADDRESS=address, JAX_NUM_PROCESSES='2', JAX_PROCESS_ID=str(i))
                for i in range(2)]
-  outputs = [process.communicate(timeout=120) for process in processes]
+  outputs = [process.communicate(timeout=600) for process in processes]
   assert [process.returncode for process in processes] == [0, 0], outputs
   assert 'after 6 steps' in outputs[0][0]
   assert [line for line in outputs[1][0].splitlines() if '[Gloo]' not in line] == []
@@ -199,7 +200,9 @@ def scored(text):
   values = tiny(text, train__eval_lanes=3)
   experiment = experiments.build('char_lm:debug', values)
   params = jax.tree.map(lambda a: 2 * a, experiment.init(jax.random.key(5)))
-  return experiment, params, load_corpus(**values.data).splits, make_cell('gru', 6)
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(language_model, '_LOGITS_LIMIT', 20 * 3 * len(params['head']['b']))  # chunks of 60 and of 20 steps
+    yield experiment, params, load_corpus(**values.data).splits, make_cell('gru', 6)
 
 
 def test_evaluation_counts_every_prediction_once(scored):

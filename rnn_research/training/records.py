@@ -82,7 +82,8 @@ def evaluate(run: Run, state: TrainState, step: int, best: tuple[int, float]) ->
   if not math.isfinite(value):
     raise _diverged(run, step, f'{split}/{metric} is {value}')
   run.log.write(step, figures)
-  run.display.show(f'step {step}/{run.total}  {result.figures(figures)}')
+  shown = {name: value for name, value in figures.items() if isinstance(value, float)}
+  run.display.show(f'step {step}/{run.total}  {result.figures(shown)}')
   sign = 1.0 if sense == 'min' else -1.0
   if not sign * value >= sign * best[1]:  # also true of the first evaluation, when best is not a number
     checkpoint.save_best(run.workdir, step, params, value)

@@ -6,7 +6,7 @@ from absl import app, logging
 
 import experiments
 from rnn_research import errors
-from rnn_research.training import backend, flags, runs
+from rnn_research.training import backend, checkpoint, flags, runs
 from rnn_research.training import config as config_lib
 
 
@@ -25,9 +25,9 @@ def launch(argv: list[str]) -> None:
   values = flags.read_command(request, commands)
   config = flags.read_config(request, config_lib.copy(base))
   config_lib.check_ranges(config)
-  training, resumed = request.mode == 'train', runs.has_checkpoint(workdir)
+  training, resumed = request.mode == 'train', checkpoint.has_checkpoint(workdir)
   if backend.is_distributed() and not (training and request.workdir):
-    raise flags.UsageError('several processes run only --mode=train, in the one --workdir that all of them name')
+    raise errors.UsageError('several processes run only --mode=train, in the one --workdir that all of them name')
   if resumed or not training:
     config_lib.check_unchanged(base, config, workdir, training)
   if training:
@@ -49,14 +49,7 @@ def launch(argv: list[str]) -> None:
 def main(_):
   logging.set_verbosity(logging.WARNING)
   sys.stdout.reconfigure(errors='replace')  # samples may hold what the terminal cannot say
-  try:
-    launch(sys.argv[1:])
-  except (Exception, KeyboardInterrupt) as error:
-    said = errors.sentence(error)
-    if said is None:
-      raise
-    print(said, file=sys.stderr)
-    return 2 if isinstance(error, flags.UsageError) else 1
+  return errors.exit_code(lambda: launch(sys.argv[1:]))
 
 
 if __name__ == '__main__':

@@ -52,9 +52,11 @@ COMMANDS = {
         'seed': (0, 'of the sampling'),
     }),
     'score': Command('writes the log-probability of every symbol of the text of --config.data.path, by default of the '
-                     'last held-out split', {'out': ('', 'file for the table; by default it is printed')}),
+                     'last held-out split', {'out': ('', 'file for the table; by default it is printed')},
+                     reads_data=True),
 }
 
+_UNITS = {'char': 'characters', 'byte': 'bytes', 'word': 'words'}
 _SAMPLE_LENGTH = {'char': 300, 'byte': 300, 'word': 60}
 
 
@@ -211,17 +213,11 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
       report=functools.partial(write_report, write),
       commands={'sample': functools.partial(_sample, model, vocabulary),
                 'score': functools.partial(_score, score, vocabulary, texts)},
-      engine=_engine(model))
+      engine=_engine(model),
+      unit=_UNITS[vocabulary.unit])
 
 
 def _check(config):
-  model = config.model
-  require('model.hidden_size', model.hidden_size, model.hidden_size >= 1, 'an integer >= 1')
-  require('model.num_layers', model.num_layers, model.num_layers >= 1, 'an integer >= 1')
-  require('model.embedding_size', model.embedding_size, model.embedding_size >= 0, 'an integer >= 0 (0 is one-hot)')
-  require('model.dropout', model.dropout, 0.0 <= model.dropout < 1.0, 'a number in [0, 1)')
-  require('model.init_scale', model.init_scale, model.init_scale >= 0.0, 'a number >= 0')
-  require('model.dtype', model.dtype, model.dtype in DTYPES, f'one of {", ".join(DTYPES)}')
   require('train.reset_rate', config.train.reset_rate, 0.0 <= config.train.reset_rate < 1.0, 'a number in [0, 1)')
   require('data.unit', config.data.unit, config.data.unit in vocab_lib.UNITS, f'one of {", ".join(vocab_lib.UNITS)}')
 
@@ -299,7 +295,8 @@ def _joiner(vocabulary, prompt):
 def _prompt_ids(vocabulary, prompt):
   unknown = vocab_lib.unseen(vocabulary, prompt)
   if unknown:
-    raise InputError(f'prompt has {", ".join(map(repr, unknown))}, which the model never saw in training')
+    shown = ', '.join(hex(symbol) if vocabulary.unit == 'byte' else repr(symbol) for symbol in unknown)
+    raise InputError(f'prompt has {shown}, which the model never saw in training')
   ids = vocab_lib.encode(vocabulary, prompt)
   if len(ids):
     return ids

@@ -112,11 +112,15 @@ def zoneout(cell: Cell, rates: PyTree) -> Cell:
     rates: z, a number, or a state of numbers such as `LSTMState(c=0.5, h=0.05)`.
 
   Raises:
-    ValueError: the state has no field `h`.
+    ValueError: a rate is outside [0, 1], or the state has no field `h`.
 
   Source: Krueger et al. 2017, section 3. Deviates from the paper: h_t is computed from the cell's new c_t, not from
   the zoned-out one.
   """
+  for rate in jax.tree.leaves(rates):
+    if not 0.0 <= rate <= 1.0:
+      raise ValueError(f'a zoneout rate is {rate}, expected 0 <= rate <= 1')
+
   def step(params, state, u, *, key=None, ctx=None):
     if not hasattr(state, 'h'):
       raise ValueError(f'zoneout needs a state with a field h, found {type(state).__name__}')
@@ -141,8 +145,15 @@ def variational_dropout(cell: Cell, *, input_rate: float = 0.0, state_rate: floa
     input_rate: of d_x.
     state_rate: of d_h, which touches the recurrent products only, not a state carried on elementwise.
 
+  Raises:
+    ValueError: a rate is outside [0, 1).
+
   Source: Gal and Ghahramani 2016, section 4. Deviates from the paper: masks are tied over gates.
   """
+  for name, rate in (('input_rate', input_rate), ('state_rate', state_rate)):
+    if not 0.0 <= rate < 1.0:
+      raise ValueError(f'{name} is {rate}, expected 0 <= rate < 1')
+
   def prepare(params, ctx, batch_size, *, key=None):
     cell_key, key = (None, None) if key is None else jax.random.split(key)
     params, ctx = (params, ctx) if cell.prepare is None else cell.prepare(params, ctx, batch_size, key=cell_key)

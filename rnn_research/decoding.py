@@ -96,13 +96,14 @@ def sampler(model: LanguageModel, sampling: Sampling, forbidden: tuple[int, ...]
     def feed(y, step_key):
       drawn = draw(params, y, step_key)
       return model.embed(params, drawn), drawn
-    states, drawn = free_run(cell, params['cells'], states, model.embed(params, ids), feed, _CHUNK, key=key)
+    states, drawn = free_run(cell, params['cells'], states, model.embed(params, ids), feed, _CHUNK,
+                             feed_key=key)
     return states, drawn
 
   def generate(params: Params, prompt: np.ndarray, length: int, key: Key) -> Iterator[np.ndarray]:
-    states, ids = start(params, prompt, key)
+    states, ids = start(params, prompt, jax.random.fold_in(key, 0))
     yield np.asarray(ids)[None][:length]
-    for chunk, done in enumerate(range(1, length, _CHUNK)):
+    for chunk, done in enumerate(range(1, length, _CHUNK), 1):
       states, drawn = run(params, states, ids, jax.random.fold_in(key, chunk))
       ids = drawn[-1]
       yield np.asarray(drawn)[:length - done]

@@ -1,5 +1,9 @@
 """Mistakes of people, as opposed to mistakes of the program."""
 
+import os
+import sys
+from collections.abc import Callable
+
 import jax
 
 
@@ -7,12 +11,34 @@ class InputError(ValueError):
   """What a user gave cannot be used: a number, a name, a file. Its text is one sentence that says what and why."""
 
 
-def sentence(error: BaseException) -> str | None:
-  """Returns what the launcher says of an exception without a traceback; None for a mistake of the program."""
+class UsageError(InputError):
+  """A mistake in a flag."""
+
+
+def exit_code(run: Callable[[], None]) -> int:
+  """Returns the exit status of `run()`, with one sentence on stderr for what people can mend themselves.
+
+  A mistake of the program keeps its traceback.
+  """
+  try:
+    run()
+  except BrokenPipeError:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader, such as `head`, has seen enough
+  except KeyboardInterrupt:
+    print('interrupted', file=sys.stderr)
+    return 130
+  except Exception as error:
+    said = _sentence(error)
+    if said is None:
+      raise
+    print(f'error: {said}', file=sys.stderr)
+    return 2 if isinstance(error, UsageError) else 1
+  return 0
+
+
+def _sentence(error):
   if isinstance(error, InputError | OSError | FloatingPointError):
-    return f'error: {error}'
-  if isinstance(error, KeyboardInterrupt):
-    return 'error: interrupted; a run goes on from its last checkpoint with --workdir=DIR'
+    return str(error)
   if isinstance(error, jax.errors.JaxRuntimeError) and 'RESOURCE_EXHAUSTED' in str(error):
-    return f'error: {str(error).splitlines()[0]} Use a smaller model or batch, or more train.micro_batches'
+    return f'{str(error).splitlines()[0]} Use a smaller model or batch, or more train.micro_batches'
   return None

@@ -24,10 +24,12 @@ class Command(NamedTuple):
   Attributes:
     help: one line.
     flags: name -> (default value, whose type is the flag's type; one line of help).
+    reads_data: whether it reads data, so that `data` fields of the config may say where they are.
   """
 
   help: str
   flags: Mapping[str, tuple[Any, str]]
+  reads_data: bool = False
 
 
 class Experiment(NamedTuple):
@@ -42,7 +44,7 @@ class Experiment(NamedTuple):
     init: `(key) -> params`.
     initial_carry: `(params, batch_size) -> carry`, the state of truncated BPTT, leaves [B, ...]; or ().
     loss: `(params, carry, batch, key, step) -> (total, (weight, carry, metrics))`: sums over the batch, in nats;
-      `metrics` are sums too, divided by the sum of weights. None where `report` is the whole run.
+      `metrics` are sums too, divided by the sum of weights.
     train_data: `() -> TrainData`, read when training starts.
     evaluate: split -> `(params, key) -> {metric: float}`, quick, used while training.
     final_evaluate: the same, exact, used at the end of a run and by `--mode=evaluate`.
@@ -53,11 +55,12 @@ class Experiment(NamedTuple):
     commands: name -> `(params, **flags) -> None`, one for each of the module's `COMMANDS`: prints or writes its
       result. Raises InputError with one sentence for people.
     engine: one line: which form of the recurrence runs and why.
+    unit: what the weights of `loss` count, in the plural: 'characters', 'examples'.
   """
 
   init: Callable
   initial_carry: Callable
-  loss: Callable | None
+  loss: Callable
   train_data: Callable[[], TrainData]
   evaluate: Mapping[str, Callable]
   final_evaluate: Mapping[str, Callable]
@@ -67,3 +70,4 @@ class Experiment(NamedTuple):
   report: Callable
   commands: Mapping[str, Callable[..., None]]
   engine: str
+  unit: str = 'examples'

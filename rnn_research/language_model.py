@@ -83,7 +83,7 @@ def language_model(
     return layers.dense(params['head'], hs, dtype)
 
   def unroll(params, states, ids, *, key=None, mask=None):
-    keys = [None] * 3 if key is None or dropout == 0.0 else jax.random.split(key, 3)
+    keys = [None] * 3 if key is None else jax.random.split(key, 3)
     xs = embed(params, ids)
     xs = layers.dropout(keys[0], xs, dropout) if embedding_size else xs
     states, hs = unroll_layers(cells, params['cells'], xs, states, dropout=dropout, key=keys[1], mask=mask)

@@ -53,6 +53,7 @@ def one_to_many_feedback(
     feed: Callable[[PyTree, Key | None], tuple[PyTree, PyTree]] = lambda y, key: (y, y),
     *,
     key: Key | None = None,
+    feed_key: Key | None = None,
 ) -> tuple[State, PyTree]:
   """One input, T outputs; the model's own output is the next input.
 
@@ -63,13 +64,14 @@ def one_to_many_feedback(
     num_steps: T.
     feed: maps an output to the next input and to what is recorded; see `free_run`. By default the output itself,
       whose size must then be that of the input.
-    key: see `free_run`.
+    key: of the cell's noise, see `free_run`.
+    feed_key: of `feed`, see `free_run`.
 
   Returns:
     The state, and what `feed` recorded [T, B, ...].
   """
   state = cell.initial_state(params, jax.tree.leaves(x)[0].shape[0])
-  return free_run(cell, params, state, x, feed, num_steps, key=key)
+  return free_run(cell, params, state, x, feed, num_steps, key=key, feed_key=feed_key)
 
 
 def many_to_one(cell: Cell, params: Params, xs: PyTree, *, mask: Array | None = None) -> tuple[State, PyTree]:

@@ -40,7 +40,8 @@ def unroll(
     params: its parameters.
     xs: [T, B, ...] inputs. Masked steps may hold anything, NaN included.
     state: [B, ...] state before the first step; default `cell.initial_state`.
-    mask: [T, B] bool; False holds the state bit for bit and gives y = 0. See `length_mask`.
+    mask: [T, B] bool; False holds the state bit for bit and gives y = 0. See `length_mask`. A reset acts first, also
+      at a masked step.
     reset: [T, B] bool; True puts the initial state in place before the step is taken. With `reverse` a step's
       predecessor is the one after it in time, so documents are then marked at their last step.
     key: consumed by `cell.prepare` and, split per step, by `cell.step`; None means deterministic.
@@ -163,6 +164,7 @@ def free_run(
     num_steps: int,
     *,
     key: Key | None = None,
+    feed_key: Key | None = None,
     ctx: PyTree = None,
 ) -> tuple[State, PyTree]:
   """Lets a cell run on its own outputs: `y_t = step(x_t)`, `(x_{t+1}, out_t) = feed(y_t, key_t)`.
@@ -174,7 +176,8 @@ def free_run(
     x: [B, ...] first input.
     feed: maps an output and a key to the next input and to what is recorded, e.g. a sampled symbol.
     num_steps: T.
-    key: consumed by `prepare`, by each step and by `feed`; None means deterministic.
+    key: consumed by `prepare` and by each step of the cell; None means a deterministic cell.
+    feed_key: split per step and consumed by `feed`, which gets None without it.
     ctx: see `unroll`.
 
   Returns:
@@ -183,15 +186,15 @@ def free_run(
   prepare_key, steps_key = (None, None) if key is None else jax.random.split(key)
   params, ctx = _prepare(cell, params, ctx, jax.tree.leaves(x)[0].shape[0], prepare_key)
 
-  def body(carry, step_key):
+  def body(carry, step_keys):
     state, x = carry
-    cell_key, feed_key = (None, None) if key is None else jax.random.split(step_key)
+    cell_key, own_key = step_keys
     u = jax.tree.map(lambda a: a[0], cell.project(params, jax.tree.map(lambda a: a[None], x)))
     state, y = cell.step(params, state, u, key=cell_key, ctx=ctx)
-    x, out = feed(y, feed_key)
+    x, out = feed(y, own_key)
     return (state, x), out
 
-  keys = None if key is None else jax.random.split(steps_key, num_steps)
+  keys = tuple(None if k is None else jax.random.split(k, num_steps) for k in (steps_key, feed_key))
   (state, _), outs = lax.scan(body, (state, x), keys, length=num_steps)
   return state, outs
 

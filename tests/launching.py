@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 WORDS = ('the', 'quick', 'brown', 'fox', 'jumps', 'over', 'a', 'lazy', 'dog', 'and', 'naïve', '漢字', 'café', 'sleep\n')
 TINY = ['--config.model.hidden_size=8', '--config.train.batch_size=4', '--config.train.unroll_length=8',
         '--config.train.eval_every=4', '--config.train.log_every=3', '--config.train.show_steps=()']
-TIMES = ('symbols_per_second',)
+TIMES = ('units_per_second',)
 
 
 def prose(num_words=1500, seed=0):

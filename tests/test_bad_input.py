@@ -1,5 +1,6 @@
 """Mistakes on the command line and in files: one sentence on stderr, exit 1 or 2, nothing made or overwritten."""
 
+import fcntl
 import json
 import shutil
 
@@ -236,6 +237,21 @@ def test_loss_that_is_not_a_number(text, tmp_path):
   assert not (tmp_path / 'result.json').exists()
 
 
+def test_a_failed_start_does_not_bind_the_workdir(text, tmp_path):
+  diverge(text, tmp_path)
+  run('--experiment=char_lm:debug', f'--workdir={tmp_path}', f'--config.data.path={text}', *TINY,
+      '--config.train.steps=4')
+  assert json.loads((tmp_path / 'result.json').read_text())['config']['optimizer']['name'] == 'adam'
+
+
+def test_a_workdir_in_use(main, text, tmp_path):
+  with open(tmp_path / '.lock', 'w') as lock:
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    outcome = main('--experiment=char_lm:debug', f'--workdir={tmp_path}', f'--config.data.path={text}', *TINY)
+  assert_refused(outcome, 'is in use by another run')
+  assert [path.name for path in tmp_path.iterdir()] == ['.lock']
+
+
 def test_evaluation_that_is_not_a_number(text, tmp_path):
   outcome = diverge(text, tmp_path, '--config.train.eval_every=1')
   assert_refused(outcome, 'step 1: valid/nats_per_symbol is ', 'there is no checkpoint yet')
@@ -269,15 +285,18 @@ def test_full_disk(text, tmp_path):
   assert 'after 12 steps' in out
 
 
-@pytest.mark.parametrize(('error', 'said'), [
-    (jax.errors.JaxRuntimeError('RESOURCE_EXHAUSTED: Out of memory allocating 8 bytes.\nand so on'), 'smaller model'),
-    (KeyboardInterrupt(), 'interrupted'),
+@pytest.mark.parametrize(('error', 'code', 'said'), [
+    (jax.errors.JaxRuntimeError('RESOURCE_EXHAUSTED: Out of memory allocating 8 bytes.\nand on'), 1, 'smaller model'),
+    (KeyboardInterrupt(), 130, 'interrupted'),
 ])
-def test_nobody_needs_a_traceback_of(main, trained, monkeypatch, error, said):
+def test_nobody_needs_a_traceback_of(main, trained, monkeypatch, error, code, said):
   def stop(*args):
     raise error
   monkeypatch.setattr(checkpoint, 'restore_params', stop)
-  assert_refused(main(f'--workdir={trained}', '--mode=sample'), said)
+  found, _, err = main(f'--workdir={trained}', '--mode=sample')
+  assert found == code
+  assert said in err
+  assert 'Traceback' not in err
 
 
 def test_a_mistake_of_the_program_keeps_its_traceback(main, trained, monkeypatch):

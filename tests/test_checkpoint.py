@@ -154,6 +154,16 @@ def test_best_replaces_the_earlier_best(tmp_path):
   assert checkpoint.read_meta(tmp_path) == (40, META)
 
 
+def test_best_of_a_step_that_is_passed_again(tmp_path):
+  for step, state, metric in ((10, 1, 1.5), (10, 2, 1.5), (20, 3, 1.2), (10, 4, 1.4)):
+    checkpoint.save_best(tmp_path, step, make_state(state)['params'], metric)
+    if metric == 1.5:  # the same figure again: what is there stays
+      assert_same(checkpoint.restore_params(tmp_path, make_state()['params'])[1], make_state(1)['params'])
+  step, params = checkpoint.restore_params(tmp_path, make_state()['params'])
+  assert step == 10
+  assert_same(params, make_state(4)['params'])
+
+
 def test_unreadable_best_gives_the_latest(tmp_path, capsys):
   checkpoint.save_best(tmp_path, 10, make_state(10)['params'], 1.5)
   save_steps(tmp_path, 20)

@@ -9,7 +9,7 @@ import pytest
 
 from rnn_research import decoding
 from rnn_research.cells import gru, lstm
-from rnn_research.combinators import stack
+from rnn_research.combinators import stack, variational_dropout, zoneout
 from rnn_research.decoding import Sampling, check_sampling, sample, sampler
 from rnn_research.language_model import language_model
 
@@ -164,3 +164,20 @@ def test_one_compilation_for_all_lengths_and_keys(model, monkeypatch):
   for seed, length in enumerate((300, 1, 65, 1000)):
     assert sum(map(len, generate(model[1], PROMPT, length, jax.random.key(seed)))) == length
   assert len(draws) == 2  # traced once after the prompt and once in the loop
+
+
+@pytest.mark.parametrize('cell', [zoneout(gru(6), 0.4), variational_dropout(gru(6), input_rate=0.3, state_rate=0.3)])
+def test_the_network_itself_is_deterministic_while_it_writes(cell):
+  noisy = language_model((cell,), V, embedding_size=4)
+  params = noisy.init(jax.random.key(0))
+  generate = sampler(noisy, Sampling(0.0))
+  first, second = (np.concatenate(list(generate(params, PROMPT, 80, jax.random.key(seed)))) for seed in (0, 1))
+  np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.parametrize('cell', [zoneout(gru(6), 0.4), variational_dropout(gru(6), input_rate=0.3, state_rate=0.3)])
+def test_the_noise_of_cells_needs_no_dropout_of_the_model(cell):
+  noisy = language_model((cell,), V, dropout=0.0)
+  params = noisy.init(jax.random.key(0))
+  run = lambda key: noisy.unroll(params, noisy.initial_state(params, PROMPT.shape[1]), PROMPT, key=key)[1]
+  assert (np.asarray(run(jax.random.key(1))) != np.asarray(run(jax.random.key(2)))).any()

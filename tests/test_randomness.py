@@ -137,7 +137,8 @@ def test_free_run_gives_every_step_its_own_keys():
   cell = recorder()
   feed = lambda y, key: (jax.random.uniform(key, y.shape), y)
   state, x = cell.initial_state(perturbed(cell), BATCH), inputs()[0]
-  run = lambda key: np.asarray(free_run(cell, PARAMS, state, x, feed, 5, key=key)[1])
+  run = lambda key: np.asarray(
+      free_run(cell, PARAMS, state, x, feed, 5, key=key, feed_key=jax.random.fold_in(key, 1))[1])
   assert len(np.unique(run(KEY))) == run(KEY).size
   np.testing.assert_array_equal(run(KEY), run(KEY))
   assert (run(jax.random.key(1))[1:] != run(KEY)[1:]).all()
@@ -150,3 +151,12 @@ def test_free_run_draws_variational_masks_once():
   _, ys = free_run(cell, params, cell.initial_state(params, BATCH), x, lambda y, key: (x, y), 5, key=KEY)
   assert_close(ys, jnp.broadcast_to(ys[:1], ys.shape))
   assert (np.asarray(ys[0]) != np.asarray(unroll(cell, params, x[None])[1][0])).any()
+
+
+@pytest.mark.parametrize('rate', [-0.1, 1.1])
+def test_rates_out_of_range(rate):
+  with pytest.raises(ValueError, match=f'rate is {rate}'):
+    zoneout(elman(HIDDEN), rate)
+  for name in ('input_rate', 'state_rate'):
+    with pytest.raises(ValueError, match=f'{name} is {rate}'):
+      variational_dropout(elman(HIDDEN), **{name: rate})

@@ -100,13 +100,22 @@ def test_foreign_text_is_encoded_whole(tmp_path, prose):
   assert decode(vocabulary, encode_foreign(str(tmp_path / 'other'), '**/*', vocabulary)) == 'That\ufffd 🙂'
 
 
-def test_fingerprint_sees_training_text_and_vocabulary(tmp_path):
+def test_fingerprint_sees_text_and_vocabulary(tmp_path):
   digests = set()
   for text in ('abab', 'abba', 'acac', 'abab'):
     (tmp_path / 't').write_text(text)
     digests.add(load_corpus(path=str(tmp_path / 't'), splits=(1.0, 0.0, 0.0)).fingerprint)
   assert len(digests) == 3
   assert all(re.fullmatch('[0-9a-f]{64}', digest) for digest in digests)
+
+
+def test_fingerprint_sees_held_out_text(tmp_path):
+  digests = set()
+  for text in ('ababab', 'abbaba'):
+    (tmp_path / 'train').write_text('abab')
+    (tmp_path / 'valid').write_text(text)
+    digests.add(load_corpus(path=str(tmp_path / 'train'), valid_path=str(tmp_path / 'valid')).fingerprint)
+  assert len(digests) == 2
 
 
 CONTENTS = {

@@ -26,7 +26,7 @@ class Corpus(NamedTuple):
     splits: 'train' and, where the source has them, 'valid' and 'test' -> [N] int32, symbol ids.
     vocabulary: the symbols of the training split and the unknown symbol.
     unknown: split -> how many of its ids are the unknown symbol (words: `<unk>` of the text itself counts too).
-    fingerprint: sha256 hex digest of the vocabulary and the encoded training split.
+    fingerprint: sha256 hex digest of the vocabulary and the encoded splits.
   """
 
   splits: Mapping[str, np.ndarray]
@@ -135,7 +135,8 @@ def encode_corpus(parts: Mapping[str, Sequence], unit: str) -> Corpus:
   ids = {split: encode(vocabulary, symbols) for split, symbols in parts.items()}
   unknown = {split: int(np.count_nonzero(part == unknown_id(vocabulary))) for split, part in ids.items()}
   digest = hashlib.sha256(json.dumps(to_json(vocabulary)).encode())
-  digest.update(ids['train'].astype('<i4'))
+  for part in ids.values():
+    digest.update(part.astype('<i4'))
   return Corpus(ids, vocabulary, unknown, digest.hexdigest())
 
 

@@ -50,6 +50,9 @@ def is_distributed() -> bool:
   for name in _DISTRIBUTED[1:] if values else ():
     if not values[name].isdigit():
       raise InputError(f'{name} is {values[name]!r}, expected an integer')
+  if values and not int(values['JAX_PROCESS_ID']) < int(values['JAX_NUM_PROCESSES']):
+    raise InputError(f'JAX_PROCESS_ID is {values["JAX_PROCESS_ID"]}, expected less than JAX_NUM_PROCESSES, '
+                     f'{values["JAX_NUM_PROCESSES"]}')
   return bool(values)
 
 

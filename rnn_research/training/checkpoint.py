@@ -90,13 +90,16 @@ def save_best(workdir: str | os.PathLike, step: int, params: Params, metric: flo
   Raises:
     OSError: it could not be written; the earlier best is intact.
   """
-  with io.open_folder(Path(workdir) / 'best', 1) as manager:
+  with io.open_folder(Path(workdir) / 'best', None) as manager:
     # A resumed run may pass a step again that it had already saved before it was interrupted.
-    for stale in [s for s in manager.all_steps() if s >= step]:
-      manager.delete(stale)
+    again = io.read(manager, step, ('meta',)) if step in manager.all_steps() else None
+    if again is not None and again['meta'] != {'metric': metric}:
+      manager.delete(step)
     # As numpy arrays, since orbax refuses arrays of one device where there are several processes.
     arrays = jax.tree.map(np.asarray, params)
     io.write(manager, step, {'params': ocp.args.PyTreeSave(arrays), 'meta': ocp.args.JsonSave({'metric': metric})})
+    for other in set(manager.all_steps()) - {step}:
+      manager.delete(other)
 
 
 def restore_params(workdir: str | os.PathLike, template: Params) -> tuple[int, Params]:
@@ -126,6 +129,11 @@ def read_meta(workdir: str | os.PathLike) -> tuple[int, dict]:
   for step, items in io.readable(Path(workdir) / 'checkpoints', ('meta',)):
     return step, items['meta']
   raise InputError(f'{workdir} holds no readable checkpoint')
+
+
+def has_checkpoint(workdir: str) -> bool:
+  """Returns whether a run in `workdir` has saved anything to go on from."""
+  return any(path.name.isdigit() for path in Path(workdir).glob('checkpoints/*'))
 
 
 def _set_aside(manager: ocp.CheckpointManager, step: int, before: int) -> None:

@@ -17,7 +17,7 @@ from rnn_research.typing import PyTree
 _TREES, _JSON = ('state', 'params'), ('data', 'meta')
 
 
-def open_folder(directory: Path, max_to_keep: int) -> ocp.CheckpointManager:
+def open_folder(directory: Path, max_to_keep: int | None) -> ocp.CheckpointManager:
   """Opens a folder of steps for writing, makes it if need be, and removes what an interrupted save left in it."""
   try:
     directory.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,7 @@
 """The blocks of a config that every experiment has, and the checks of their ranges."""
 
+import math
+
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
@@ -16,6 +18,16 @@ CHANGEABLE = (
 _PLACES = ('data.path', 'data.glob', 'data.data_dir', 'data.download')
 
 
+_MODEL_RANGES = {
+    'hidden_size': (lambda v: v >= 1, 'an integer >= 1'),
+    'num_layers': (lambda v: v >= 1, 'an integer >= 1'),
+    'embedding_size': (lambda v: v >= 0, 'an integer >= 0 (0 is one-hot)'),
+    'dropout': (lambda v: 0.0 <= v < 1.0, 'a number in [0, 1)'),
+    'init_scale': (lambda v: 0.0 <= v < math.inf, "a number >= 0 (0 is the cell's own)"),
+    'dtype': (lambda v: v in DTYPES, f'one of {", ".join(DTYPES)}'),
+}
+
+
 def base_config() -> ConfigDict:
   """Returns the config with the blocks `seed`, `optimizer` and `train`; an experiment adds `data` and `model`."""
   return ConfigDict({
@@ -27,7 +39,7 @@ def base_config() -> ConfigDict:
           'batch_size': 50,
           'unroll_length': 50,
           'micro_batches': 1,  # slices of a device's rows, for less memory
-          'ema_decay': 0.0,  # of the parameter average that is then evaluated; 0 is off
+          'ema_decay': 0.0,  # of the parameter average, which starts at the first parameters; 0 is off
           'eval_every': 0,  # steps; 0 is once per epoch
           'eval_lanes': 50,  # parallel streams of an evaluation while training
           'checkpoint_every': 0,  # steps; 0 is at every evaluation
@@ -55,6 +67,9 @@ def check_ranges(config: ConfigDict) -> None:
           f'a divisor of train.batch_size, {train.batch_size}')
   require('train.show_steps', train.show_steps, all(isinstance(step, int) and step >= 0 for step in train.show_steps),
           'integers >= 0')
+  for field, (holds, expected) in _MODEL_RANGES.items():
+    if field in config.get('model', {}):
+      require(f'model.{field}', config.model[field], holds(config.model[field]), expected)
   require('train.ema_decay', train.ema_decay, 0.0 <= train.ema_decay < 1.0, 'a number in [0, 1)')
   if bool(train.steps) == bool(train.epochs):
     raise InputError(f'train.steps is {train.steps} and train.epochs is {train.epochs}, expected one of them to be '

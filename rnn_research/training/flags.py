@@ -5,6 +5,7 @@ No flag is defined on import, and none in absl's global `FLAGS`: every parse has
 
 import datetime
 import difflib
+import functools
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,13 +14,10 @@ from typing import Any, NamedTuple
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from rnn_research.errors import InputError
+from rnn_research.errors import UsageError
 from rnn_research.experiment import Command
+from rnn_research.training.checkpoint import has_checkpoint
 from rnn_research.training.config import update_from_json
-
-
-class UsageError(InputError):
-  """A mistake on the command line; its text is one sentence for people."""
 
 
 class Request(NamedTuple):
@@ -82,7 +80,8 @@ def read_config(request: Request, config: ConfigDict) -> ConfigDict:
     config_flags.DEFINE_config_dict('config', config, flag_values=values, sys_argv=['', *request.argv])
     values(['', *request.argv], known_only=True)
   except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as e:
-    raise UsageError(_unknown_field(request.argv, config) or str(e).replace('\n', ' ')) from e
+    raise UsageError(_unknown_field(request.argv, config) or _wrong_type(request.argv, config)
+                     or str(e).replace('\n', ' ')) from e
   return values['config'].value
 
 
@@ -102,7 +101,10 @@ def read_command(request: Request, commands: Mapping[str, Command]) -> dict[str,
   values = _basic_flags()
   for name, (default, text) in own.items():
     _DEFINE[type(default)](name, default, text, flag_values=values)
+  configurable = request.mode in ('train', 'evaluate', *_reading(commands)) and not request.list
   for word in _parse(values, request.argv):
+    if word.startswith('--config.') and not configurable:
+      raise UsageError(f'{word.split("=")[0]} is not used by {"--list" if request.list else f"--mode={request.mode}"}')
     if not word.startswith('--config.'):
       raise UsageError(_unexpected(word, request.mode, own, commands))
   for name, needed in (('num_devices', request.mode == 'train'), ('cells', request.list)):
@@ -124,14 +126,16 @@ def resolve(request: Request, split_name: Callable[[str], tuple[str, str]],
     UsageError: the workdir belongs to another experiment, or a mode that needs a trained one got none.
   """
   name = ':'.join(split_name(request.experiment)) if request.experiment else ''
-  if request.workdir and (Path(request.workdir) / 'config.json').exists():
+  begun = request.workdir and (Path(request.workdir) / 'config.json').exists()
+  # What a run that failed before its first checkpoint left there is no reason to refuse another start.
+  if begun and (not request.experiment or has_checkpoint(request.workdir)):
     trained, config = _load_workdir(request.workdir, get_config)
     if name and name != trained:
       raise UsageError(f'--experiment={name}, but {request.workdir} belongs to {trained}; use a new workdir')
     return trained, request.workdir, config
   if request.mode != 'train':
     raise UsageError(f'--mode={request.mode} needs --workdir, a folder with a trained run'
-                     + (f'; {request.workdir} has no config.json' if request.workdir else ''))
+                     + (f'; {request.workdir} holds none' if request.workdir else ''))
   name = name or ':'.join(split_name(DEFAULT_EXPERIMENT))
   time = datetime.datetime.now().strftime('%Y%m%d-%H%M%S')
   return name, request.workdir or f'runs/{name.replace(":", "-")}-{time}', get_config(name)
@@ -151,7 +155,7 @@ def help_text(name: str, commands: Mapping[str, Command]) -> str:
 def _load_workdir(workdir, get_config):
   path = Path(workdir) / 'config.json'
   try:
-    saved = json.loads(path.read_text())
+    saved = json.loads(path.read_text('utf-8'))
     return saved['experiment'], update_from_json(get_config(saved['experiment']).unlock(), saved['config']).lock()
   except (OSError, KeyError, TypeError, AttributeError, ValueError) as e:
     raise UsageError(f'{path} is not the config of a run ({type(e).__name__}: {e})') from e
@@ -176,6 +180,10 @@ def _parse(values, argv):
     raise UsageError(str(e).replace('\n', ' ')) from e
 
 
+def _reading(commands):
+  return [mode for mode, command in commands.items() if command.reads_data]
+
+
 def _unexpected(word, mode, own, commands):
   """Returns what is wrong with a word of the command line that is no flag of the mode."""
   if not word.startswith('-'):
@@ -186,6 +194,21 @@ def _unexpected(word, mode, own, commands):
     return f'--{name} is not used by --mode={mode}, it belongs to --mode={" or ".join(owners)}'
   near = difflib.get_close_matches(name, [*_HELP, *own], 1)
   return f'unknown flag --{name}' + (f', did you mean --{near[0]}?' if near else ', see --help')
+
+
+_KINDS = {int: 'an integer', float: 'a number'}
+
+
+def _wrong_type(argv, config):
+  """Returns what is wrong with the first --config flag whose value is no number, '' where all of them are."""
+  for word in (word for word in argv if word.startswith('--config.')):
+    name, _, value = word.removeprefix('--config.').partition('=')
+    kind = type(functools.reduce(lambda block, part: block[part], name.split('.'), config))
+    try:
+      _ = kind(value) if kind in _KINDS else None
+    except ValueError:
+      return f'--config.{name} is {value!r}, expected {_KINDS[kind]}'
+  return ''
 
 
 def _unknown_field(argv, config):

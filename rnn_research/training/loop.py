@@ -67,19 +67,20 @@ def train(experiment: Experiment, data: TrainData, config: ConfigDict, workdir: 
   init_key, step_key, eval_key = jax.random.split(key, 3)
   state = create_state(experiment, tx, init_key, config.train.batch_size, config.train.ema_decay > 0, mesh)
   with contextlib.ExitStack() as stack:
+    terminated = stack.enter_context(_sigterm())
     manager = stack.enter_context(checkpoint.open_manager(workdir))
     state, step, seconds, best, window = _resume(manager, state, data)
     if jax.process_index() == 0:
       write_json(Path(workdir) / 'config.json', about)
     log = open_log(workdir, step or -1, config.train.tensorboard)  # the sample before step 1 is written anew
-    display = open_display(total, 'symbols')
+    display = open_display(total, experiment.unit)
     stack.callback(log.close)
     stack.callback(display.close)
     run = Run(experiment, config, workdir, data, total, eval_every, config.train.checkpoint_every or eval_every,
                schedule, manager, log, display, eval_key)
     if step < total:
       compiled = _compile(run, state, mesh, step_key)
-      return _loop(run, compiled, state, step, best, window, mesh, started - seconds)
+      return _loop(run, compiled, state, step, best, window, mesh, started - seconds, terminated)
   return Stopped(step, seconds, True, best)
 
 
@@ -120,39 +121,40 @@ def _compile(run, state, mesh, key):
   return compiled
 
 
-def _loop(run, compiled, state, step, best, window, mesh, started):
+def _loop(run, compiled, state, step, best, window, mesh, started, terminated):
   train = run.config.train
   show_steps = train.show_steps if run.experiment.show else ()
   if step == 0 and 0 in show_steps:
     records.show(run, state, 0)
   pending, since = None, (time.monotonic(), step)
-  with _sigterm() as terminated:
-    while step < run.total:
-      state, metrics = compiled(state, shard_batch(mesh, next(run.data.iterator)))
-      step += 1
-      if mesh.devices.flat[0].platform == 'cpu':
-        # Two steps in flight can deadlock: threads that wait in one step's psum starve the other step of threads.
-        jax.block_until_ready(metrics)
-      # One step late, so that the host prepares the next step while an accelerator runs this one.
-      window = window if pending is None else records.settle(run, window, *pending)
-      pending = step, metrics
-      evaluate, save, log = (step % n == 0 or step == run.total
-                             for n in (run.eval_every, run.checkpoint_every, train.log_every))
-      stop = _agreed(terminated) if log or jax.process_count() == 1 else False
-      if evaluate or save or log or stop or step in show_steps:
-        window, pending = records.settle(run, window, *pending), None
-      if log:
-        window, since = records.write_window(run, state, window, step, since), (time.monotonic(), step)
-      if evaluate:
-        last_valid, best = records.evaluate(run, state, step, best)
-        state = state.replace(last_valid=replicate(mesh, np.float32(last_valid)))
-      if step in show_steps:
-        records.show(run, state, step)
-      if save or stop:
-        records.save(run, state, step, best, window, time.monotonic() - started)
-      if stop and step < run.total:
-        run.display.show(f'stopped by SIGTERM after step {step}: saved, --workdir={run.workdir} goes on from here')
-        return Stopped(step, time.monotonic() - started, False, best)
+  while step < run.total:
+    state, metrics = compiled(state, shard_batch(mesh, next(run.data.iterator)))
+    step += 1
+    if mesh.devices.flat[0].platform == 'cpu':
+      # Two steps in flight can deadlock: threads that wait in one step's psum starve the other step of threads.
+      jax.block_until_ready(metrics)
+    # One step late, so that the host prepares the next step while an accelerator runs this one.
+    window = window if pending is None else records.settle(run, window, *pending)
+    pending = step, metrics
+    evaluate, save, log = (step % n == 0 or step == run.total
+                           for n in (run.eval_every, run.checkpoint_every, train.log_every))
+    stop = _agreed(terminated) if log or jax.process_count() == 1 else False
+    if evaluate or save or log or stop or step in show_steps:
+      window, pending = records.settle(run, window, *pending), None
+    if log:
+      window, since = records.write_window(run, state, window, step, since), (time.monotonic(), step)
+    pause = time.monotonic()
+    if evaluate:
+      last_valid, best = records.evaluate(run, state, step, best)
+      state = state.replace(last_valid=replicate(mesh, np.float32(last_valid)))
+    if step in show_steps:
+      records.show(run, state, step)
+    if save or stop:
+      records.save(run, state, step, best, window, time.monotonic() - started)
+    since = since[0] + time.monotonic() - pause, since[1]  # the speed is that of training alone
+    if stop and step < run.total:
+      run.display.show(f'stopped by SIGTERM after step {step}: saved, --workdir={run.workdir} goes on from here')
+      return Stopped(step, time.monotonic() - started, False, best)
   return Stopped(step, time.monotonic() - started, True, best)
 
 

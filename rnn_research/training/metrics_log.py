@@ -66,5 +66,5 @@ def _open_events(workdir: str | os.PathLike, step: int):
   try:
     from tensorboardX import SummaryWriter
   except ImportError as e:
-    raise InputError("TensorBoard files need tensorboardX: pip install 'rnn_research[tensorboard]'") from e
+    raise InputError("TensorBoard files need tensorboardX: pip install tensorboardX") from e
   return SummaryWriter(str(Path(workdir) / 'tensorboard'), purge_step=step + 1)

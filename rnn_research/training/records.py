@@ -52,12 +52,11 @@ def write_window(run: Run, state: TrainState, window: dict, step: int, since: tu
   """Writes the means of a window's steps, with the speed since (time, step), and returns an empty window."""
   steps, largest = window.pop('steps'), window.pop('largest_gradient_norm')
   means = {name: value / steps for name, value in window.items()}
-  symbols = (step - since[1]) * run.config.train.batch_size * run.config.train.unroll_length
-  rate = symbols / max(time.monotonic() - since[0], 1e-9)
+  rate = means.pop('weight') * (step - since[1]) / max(time.monotonic() - since[0], 1e-9)
   run.log.write(step, {**{f'train/{name}': value for name, value in means.items()},
                        'train/largest_gradient_norm': largest, 'train/epoch': step / run.data.steps_per_epoch,
                        'learning_rate': float(learning_rate(run.schedule, state.opt_state, step - 1)),
-                       'symbols_per_second': rate})
+                       'units_per_second': rate})
   run.display.update(step, means['loss'], rate)
   return {}
 

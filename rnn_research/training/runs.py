@@ -7,6 +7,8 @@
   report/                figures and samples for people
 """
 
+import contextlib
+import fcntl
 import json
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from rnn_research.errors import InputError
 from rnn_research.experiment import Experiment
 from rnn_research.training import backend, checkpoint, loop, result
 from rnn_research.training.checkpoint_io import warn
@@ -33,9 +36,13 @@ def train(experiment: Experiment, name: str, config: ConfigDict, workdir: str, n
   """
   data, mesh = experiment.train_data(), _mesh(config, workdir, num_devices)
   about = _about(experiment, name, config) | {'num_devices': mesh.size}
-  stopped = loop.train(experiment, data, config, workdir, mesh, about)
-  if not stopped.finished:
-    return
+  with _alone(workdir):
+    stopped = loop.train(experiment, data, config, workdir, mesh, about)
+    if stopped.finished:
+      _finish(experiment, config, workdir, stopped, about)
+
+
+def _finish(experiment, config, workdir, stopped, about):
   first, path = jax.process_index() == 0, Path(workdir) / 'result.json'
   if not _is_of(path, stopped.step):
     # In every process: restoring waits for all of them.
@@ -69,11 +76,6 @@ def restore(experiment: Experiment, workdir: str) -> tuple[int, Params]:
   return checkpoint.restore_params(workdir, _template(experiment))
 
 
-def has_checkpoint(workdir: str) -> bool:
-  """Returns whether a run in `workdir` has saved anything to go on from."""
-  return any(path.name.isdigit() for path in Path(workdir).glob('checkpoints/*'))
-
-
 def assets(workdir: str) -> dict[str, Any]:
   """Returns what `build` needs of a trained workdir: the experiment's assets and the data's fingerprint."""
   meta = checkpoint.read_meta(workdir)[1]
@@ -83,15 +85,32 @@ def assets(workdir: str) -> dict[str, Any]:
 def saved_devices(workdir: str) -> int:
   """Returns how many devices the run in `workdir` is split over; 0 where there is none to go on from."""
   path = Path(workdir) / 'config.json'
-  return json.loads(path.read_text()).get('num_devices', 0) if path.exists() and has_checkpoint(workdir) else 0
+  if not path.exists() or not checkpoint.has_checkpoint(workdir):
+    return 0
+  return json.loads(path.read_text('utf-8')).get('num_devices', 0)
 
 
 def print_result(path: Path) -> None:
   """Prints a result file: a line per split."""
-  values = json.loads(Path(path).read_text())
+  values = json.loads(Path(path).read_text('utf-8'))
   for split, metrics in values['metrics'].items():
     print(f'{split}: {result.figures(metrics)}')
   print(f'after {values["steps"]} steps; all of it is in {path}', flush=True)
+
+
+@contextlib.contextmanager
+def _alone(workdir):
+  """Keeps a second run out of `workdir`: they would remove each other's checkpoints."""
+  if jax.process_index() > 0:
+    yield
+    return
+  Path(workdir).mkdir(parents=True, exist_ok=True)
+  with open(Path(workdir) / '.lock', 'w') as lock:
+    try:
+      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as e:
+      raise InputError(f'{workdir} is in use by another run') from e
+    yield
 
 
 def _write_report(experiment, params, workdir):
@@ -117,7 +136,7 @@ def _template(experiment):
 
 
 def _is_of(path, step):
-  return path.exists() and json.loads(path.read_text())['steps'] == step
+  return path.exists() and json.loads(path.read_text('utf-8'))['steps'] == step
 
 
 def _mesh(config, workdir, num_devices):

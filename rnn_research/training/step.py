@@ -64,7 +64,7 @@ def make_step(experiment: Experiment, mesh: Mesh, key: Key, *, micro_batches: in
     updates, opt_state = state.tx.update(grads, state.opt_state, state.params, value=state.last_valid)
     params = optax.apply_updates(state.params, updates)
     average = optax.incremental_update(params, state.average, 1.0 - ema_decay) if ema_decay else ()
-    metrics = {'loss': total / weight, 'gradient_norm': norm, 'clipped': clipped(grads, norm),
+    metrics = {'loss': total / weight, 'weight': weight, 'gradient_norm': norm, 'clipped': clipped(grads, norm),
                **{name: value / weight for name, value in sums.items()}}
     return state.replace(step=state.step + 1, params=params, opt_state=opt_state, carry=carry, average=average), metrics
 

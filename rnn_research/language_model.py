@@ -11,6 +11,7 @@ from jax.nn.initializers import lecun_normal
 
 from rnn_research import layers
 from rnn_research.cell import Cell
+from rnn_research.combinators import stack
 from rnn_research.typing import Array, Key, Params, State
 from rnn_research.unroll import unroll_layers
 
@@ -63,13 +64,12 @@ def language_model(
   def init(key):
     key_e, key_c, key_h = jax.random.split(key, 3)
     size = embedding_size or vocabulary_size
-    x, cell_params = jax.ShapeDtypeStruct((1, size), jnp.float32), []
-    for cell, k in zip(cells, jax.random.split(key_c, len(cells)), strict=True):
-      cell_params.append(cell.init(k, x))
-      x = jax.eval_shape(lambda p, a, c=cell: _outputs(c, p, a), cell_params[-1], x)
-    head = {'w': w_init(key_h, (x.shape[-1], vocabulary_size), jnp.float32), 'b': jnp.zeros(vocabulary_size)}
+    cell_params = stack(*cells).init(key_c, jax.ShapeDtypeStruct((1, size), jnp.float32))
+    xs = jax.ShapeDtypeStruct((1, 1, size), jnp.float32)
+    hs = jax.eval_shape(lambda params, xs: unroll_layers(cells, params, xs)[1], cell_params, xs)
+    head = {'w': w_init(key_h, (hs.shape[-1], vocabulary_size), jnp.float32), 'b': jnp.zeros(vocabulary_size)}
     embedding = {'embedding': w_init(key_e, (vocabulary_size, size), jnp.float32)} if embedding_size else {}
-    return {'cells': tuple(cell_params), 'head': head, **embedding}
+    return {'cells': cell_params, 'head': head, **embedding}
 
   def initial_state(params, batch_size):
     return tuple(cell.initial_state(p, batch_size) for cell, p in zip(cells, params['cells'], strict=True))
@@ -138,7 +138,3 @@ def log_probabilities(model: LanguageModel, params: Params, ids: Array, targets:
 
   _, scores = lax.scan(body, model.initial_state(params, lanes), (cut(ids), cut(targets), cut(mask)))
   return scores.reshape(blocks * chunk, lanes)[:num_steps]
-
-
-def _outputs(cell, params, x):
-  return cell.step(params, cell.initial_state(params, x.shape[0]), cell.project(params, x[None])[0])[1]

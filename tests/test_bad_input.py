@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import os
 import shutil
 
 import jax
@@ -245,11 +246,12 @@ def test_a_failed_start_does_not_bind_the_workdir(text, tmp_path):
 
 
 def test_a_workdir_in_use(main, text, tmp_path):
-  with open(tmp_path / '.lock', 'w') as lock:
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    outcome = main('--experiment=char_lm:debug', f'--workdir={tmp_path}', f'--config.data.path={text}', *TINY)
+  folder = os.open(tmp_path, os.O_RDONLY)
+  fcntl.flock(folder, fcntl.LOCK_EX)
+  outcome = main('--experiment=char_lm:debug', f'--workdir={tmp_path}', f'--config.data.path={text}', *TINY)
+  os.close(folder)
   assert_refused(outcome, 'is in use by another run')
-  assert [path.name for path in tmp_path.iterdir()] == ['.lock']
+  assert not list(tmp_path.iterdir())
 
 
 def test_evaluation_that_is_not_a_number(text, tmp_path):

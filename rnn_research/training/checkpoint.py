@@ -7,8 +7,11 @@ A step becomes visible under its name only when it is complete; what a killed sa
 next `open_manager`.
 """
 
+import contextlib
+import fcntl
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +30,26 @@ class Restored(NamedTuple):
   state: PyTree
   data_state: Any  # JSON, what grain's `set_state` takes
   meta: dict  # JSON
+
+
+@contextlib.contextmanager
+def hold(workdir: str | os.PathLike) -> Iterator[None]:
+  """Makes `workdir` and keeps every other run out of it: two would remove each other's checkpoints.
+
+  Raises:
+    InputError: another run holds it.
+    OSError: it cannot be made.
+  """
+  if jax.process_index() > 0:
+    yield
+    return
+  io.make_folder(Path(workdir))
+  folder = os.open(workdir, os.O_RDONLY)
+  try:
+    _lock(folder, workdir)
+    yield
+  finally:
+    os.close(folder)
 
 
 def open_manager(workdir: str | os.PathLike, max_to_keep: int = 2) -> ocp.CheckpointManager:
@@ -134,6 +157,13 @@ def read_meta(workdir: str | os.PathLike) -> tuple[int, dict]:
 def has_checkpoint(workdir: str) -> bool:
   """Returns whether a run in `workdir` has saved anything to go on from."""
   return any(path.name.isdigit() for path in Path(workdir).glob('checkpoints/*'))
+
+
+def _lock(folder: int, workdir: str | os.PathLike) -> None:
+  try:
+    fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+  except BlockingIOError as e:
+    raise InputError(f'{workdir} is in use by another run') from e
 
 
 def _set_aside(manager: ocp.CheckpointManager, step: int, before: int) -> None:

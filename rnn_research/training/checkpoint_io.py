@@ -19,12 +19,17 @@ _TREES, _JSON = ('state', 'params'), ('data', 'meta')
 
 def open_folder(directory: Path, max_to_keep: int | None) -> ocp.CheckpointManager:
   """Opens a folder of steps for writing, makes it if need be, and removes what an interrupted save left in it."""
+  make_folder(directory)
+  return _open(directory, max_to_keep=max_to_keep, create=True, cleanup_tmp_directories=True,
+               enable_async_checkpointing=False, save_root_metadata=False)
+
+
+def make_folder(directory: Path) -> None:
+  """Makes a folder and those above it; raises OSError of one sentence where that fails."""
   try:
     directory.mkdir(parents=True, exist_ok=True)
   except OSError as e:
     raise OSError(f'the folder {directory} cannot be made ({e.strerror})') from e
-  return _open(directory, max_to_keep=max_to_keep, create=True, cleanup_tmp_directories=True,
-               enable_async_checkpointing=False, save_root_metadata=False)
 
 
 def _open(directory: Path, **options) -> ocp.CheckpointManager:

@@ -128,14 +128,14 @@ def resolve(request: Request, split_name: Callable[[str], tuple[str, str]],
   name = ':'.join(split_name(request.experiment)) if request.experiment else ''
   begun = request.workdir and (Path(request.workdir) / 'config.json').exists()
   # What a run that failed before its first checkpoint left there is no reason to refuse another start.
-  if begun and (not request.experiment or has_checkpoint(request.workdir)):
+  if begun and (request.mode != 'train' or not request.experiment or has_checkpoint(request.workdir)):
     trained, config = _load_workdir(request.workdir, get_config)
     if name and name != trained:
       raise UsageError(f'--experiment={name}, but {request.workdir} belongs to {trained}; use a new workdir')
     return trained, request.workdir, config
   if request.mode != 'train':
     raise UsageError(f'--mode={request.mode} needs --workdir, a folder with a trained run'
-                     + (f'; {request.workdir} holds none' if request.workdir else ''))
+                     + (f'; {request.workdir} has no config.json' if request.workdir else ''))
   name = name or ':'.join(split_name(DEFAULT_EXPERIMENT))
   time = datetime.datetime.now().strftime('%Y%m%d-%H%M%S')
   return name, request.workdir or f'runs/{name.replace(":", "-")}-{time}', get_config(name)

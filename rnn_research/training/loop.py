@@ -68,6 +68,7 @@ def train(experiment: Experiment, data: TrainData, config: ConfigDict, workdir: 
   state = create_state(experiment, tx, init_key, config.train.batch_size, config.train.ema_decay > 0, mesh)
   with contextlib.ExitStack() as stack:
     terminated = stack.enter_context(_sigterm())
+    stack.enter_context(checkpoint.hold(workdir))
     manager = stack.enter_context(checkpoint.open_manager(workdir))
     state, step, seconds, best, window = _resume(manager, state, data)
     if jax.process_index() == 0:

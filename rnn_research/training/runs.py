@@ -7,8 +7,6 @@
   report/                figures and samples for people
 """
 
-import contextlib
-import fcntl
 import json
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,6 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from rnn_research.errors import InputError
 from rnn_research.experiment import Experiment
 from rnn_research.training import backend, checkpoint, loop, result
 from rnn_research.training.checkpoint_io import warn
@@ -36,13 +33,9 @@ def train(experiment: Experiment, name: str, config: ConfigDict, workdir: str, n
   """
   data, mesh = experiment.train_data(), _mesh(config, workdir, num_devices)
   about = _about(experiment, name, config) | {'num_devices': mesh.size}
-  with _alone(workdir):
-    stopped = loop.train(experiment, data, config, workdir, mesh, about)
-    if stopped.finished:
-      _finish(experiment, config, workdir, stopped, about)
-
-
-def _finish(experiment, config, workdir, stopped, about):
+  stopped = loop.train(experiment, data, config, workdir, mesh, about)
+  if not stopped.finished:
+    return
   first, path = jax.process_index() == 0, Path(workdir) / 'result.json'
   if not _is_of(path, stopped.step):
     # In every process: restoring waits for all of them.
@@ -96,21 +89,6 @@ def print_result(path: Path) -> None:
   for split, metrics in values['metrics'].items():
     print(f'{split}: {result.figures(metrics)}')
   print(f'after {values["steps"]} steps; all of it is in {path}', flush=True)
-
-
-@contextlib.contextmanager
-def _alone(workdir):
-  """Keeps a second run out of `workdir`: they would remove each other's checkpoints."""
-  if jax.process_index() > 0:
-    yield
-    return
-  Path(workdir).mkdir(parents=True, exist_ok=True)
-  with open(Path(workdir) / '.lock', 'w') as lock:
-    try:
-      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as e:
-      raise InputError(f'{workdir} is in use by another run') from e
-    yield
 
 
 def _write_report(experiment, params, workdir):

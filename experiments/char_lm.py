@@ -37,7 +37,7 @@ VARIANTS = {
     'debug': 'GRU 1 x 32, 30 steps: seconds, to see that everything works',
     'karpathy': 'LSTM 1 x 128, the protocol of Karpathy, Johnson and Fei-Fei 2015 (bytes; War and Peace)',
     'min_char_rnn': 'Elman 1 x 100, unroll 25, Adagrad 0.1, clip 5 by value: the 112-line classic',
-    'tiny_shakespeare': 'LSTM 1 x 512, dropout 0.5, sized for less than 15 minutes on 2 cores',
+    'tiny_shakespeare': 'LSTM 1 x 512, dropout 0.5, less than 15 minutes on 2 cores',
     'zaremba_medium': 'LSTM 2 x 650 over words, dropout 0.5, Zaremba et al. 2014 (Penn Treebank)',
     'zaremba_small': 'LSTM 2 x 200 over words, no dropout, Zaremba et al. 2014 (Penn Treebank)',
 }
@@ -137,7 +137,7 @@ _CHANGES = {
         'data': {'splits': (0.9, 0.1, 0.0)},
         'model': {'hidden_size': 512, 'dropout': 0.5, 'forget_bias': 0.0},
         'optimizer': {'learning_rate': 3e-3, 'clip_norm': 1.0, 'schedule': 'cosine', 'warmup_steps': 100},
-        'train': {'epochs': 20, 'batch_size': 32, 'unroll_length': 64, 'reset_rate': 0.03,
+        'train': {'epochs': 11, 'batch_size': 32, 'unroll_length': 64, 'reset_rate': 0.03,
                   'show_steps': (0, 100, 1000, 5000)},
     },
     'zaremba_medium': _merged(_ZAREMBA, {

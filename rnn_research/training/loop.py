@@ -30,7 +30,7 @@ class Stopped(NamedTuple):
 
   Attributes:
     step: updates done.
-    seconds: training time over all sessions of the run, compilation included.
+    seconds: training time over all starts of the run, compilation included.
     finished: False after SIGTERM.
     best: (step, headline figure) of the best evaluation.
   """

@@ -20,7 +20,6 @@ import numpy as np
 from jax.nn.initializers import lecun_normal
 from ml_collections import ConfigDict
 
-from rnn_research.analysis.language_report import write_report
 from rnn_research.cells import make_cell
 from rnn_research.data import streams, text
 from rnn_research.data import vocabulary as vocab_lib
@@ -200,6 +199,10 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     pieces = _write(model, vocabulary, Sampling(temperature), params, '', _SAMPLE_LENGTH[vocabulary.unit], key)
     return ''.join(pieces)
 
+  def report(params, workdir, out_dir):
+    from rnn_research.analysis.language_report import write_report  # matplotlib is slow to load
+    write_report(write, params, workdir, out_dir)
+
   return Experiment(
       init=model.init,
       initial_carry=model.initial_state,
@@ -210,7 +213,7 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
       headline=('valid', 'nats_per_symbol', 'min'),
       assets={'vocabulary': vocab_lib.to_json(vocabulary), 'data': trained_on, 'held_out': held_out},
       show=functools.partial(write, 0.8),
-      report=functools.partial(write_report, write),
+      report=report,
       commands={'sample': functools.partial(_sample, model, vocabulary),
                 'score': functools.partial(_score, score, vocabulary, texts)},
       engine=_engine(model),

@@ -21,9 +21,11 @@ from jax.nn.initializers import lecun_normal
 from ml_collections import ConfigDict
 
 from rnn_research.cells import make_cell
+from rnn_research.combinators import weight_dropout
 from rnn_research.data import streams, text
 from rnn_research.data import vocabulary as vocab_lib
 from rnn_research.decoding import Sampling, check_sampling, sampler
+from rnn_research.engines import choice
 from rnn_research.errors import InputError
 from rnn_research.experiment import Command, Experiment
 from rnn_research.initializers import uniform
@@ -81,10 +83,12 @@ def get_config(variant: str = 'quick') -> ConfigDict:
       'cell': 'lstm',
       'hidden_size': 256,
       'num_layers': 1,
-      'dropout': 0.0,
+      'dropout': 0.0,  # of the vertical connections
+      'weight_dropout': 0.0,  # of the recurrent weights
       'embedding_size': 0,  # 0 feeds one-hot symbols
       'init_scale': 0.0,  # weights from U[-s, s]; 0 is the cell's own initialisation
       'forget_bias': 1.0,  # of an LSTM
+      'engine': 'auto',  # which form of the recurrence runs: auto, fused, scan
       'dtype': 'float32',  # of the products: float32, bfloat16
   })
   config.train.reset_rate = 0.0  # chance that a lane begins a chunk from the initial state
@@ -216,7 +220,7 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
       report=report,
       commands={'sample': functools.partial(_sample, model, vocabulary),
                 'score': functools.partial(_score, score, vocabulary, texts)},
-      engine=_engine(model),
+      engine=choice.explain(config.model.cell, config.model.engine, model.cells[0].scan is not None),
       unit=_UNITS[vocabulary.unit])
 
 
@@ -240,16 +244,11 @@ def _reset_some(key, carry, initial, rate):
 def _make_model(config, vocabulary_size):
   dtype, scale = DTYPES[config.dtype], config.init_scale
   options = {'w_x_init': uniform(scale), 'w_h_init': uniform(scale)} if scale else {}
-  cells = tuple(make_cell(config.cell, config.hidden_size, forget_bias=config.forget_bias, dtype=dtype, **options)
-                for _ in range(config.num_layers))
+  cell = make_cell(config.cell, config.hidden_size, forget_bias=config.forget_bias, engine=config.engine, dtype=dtype,
+                   **options)
+  cells = (weight_dropout(cell, config.weight_dropout) if config.weight_dropout else cell,) * config.num_layers
   return language_model(cells, vocabulary_size, embedding_size=config.embedding_size, dropout=config.dropout,
                         w_init=uniform(scale) if scale else lecun_normal(), dtype=dtype)
-
-
-def _engine(model):
-  if all(cell.scan for cell in model.cells):
-    return 'fused scan with a hand-written backward pass'
-  return 'step by step under lax.scan (this cell has no fused form)'
 
 
 def _held_out(corpus):

@@ -2,10 +2,19 @@
 
 from rnn_research.cell import Cell
 from rnn_research.cells import CELLS, elman, gru, irnn, lstm
-from rnn_research.combinators import layer_norm, learned_initial_state, residual, stack, variational_dropout, zoneout
+from rnn_research.combinators import (
+    layer_norm,
+    learned_initial_state,
+    residual,
+    stack,
+    variational_dropout,
+    weight_dropout,
+    zoneout,
+)
 from rnn_research.unroll import bidirectional, free_run, length_mask, unroll, unroll_layers
 
 __all__ = [
     'CELLS', 'Cell', 'bidirectional', 'elman', 'free_run', 'gru', 'irnn', 'layer_norm', 'learned_initial_state',
-    'length_mask', 'lstm', 'residual', 'stack', 'unroll', 'unroll_layers', 'variational_dropout', 'zoneout',
+    'length_mask', 'lstm', 'residual', 'stack', 'unroll', 'unroll_layers', 'variational_dropout', 'weight_dropout',
+    'zoneout',
 ]

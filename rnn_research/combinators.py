@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from rnn_research import layers
 from rnn_research.cell import Cell
 from rnn_research.layers import Masked, Normalized
 from rnn_research.typing import Params, PyTree
@@ -167,6 +168,39 @@ def variational_dropout(cell: Cell, *, input_rate: float = 0.0, state_rate: floa
     return params._replace(**masked), ctx
 
   return cell._replace(scan=None, prepare=prepare)
+
+
+def weight_dropout(cell: Cell, rate: float) -> Cell:
+  """Drops recurrent weights, with one mask for all steps and sequences of an unroll; the cell keeps its fused form.
+
+    m_t = h_{t-1} (W_h * d),    d ~ Bernoulli(1 - rate) / (1 - rate), drawn once
+
+  Args:
+    cell: the recurrence.
+    rate: of d; without a key nothing is dropped.
+
+  Raises:
+    ValueError: `rate` is outside [0, 1).
+
+  Source: Merity et al. 2018 (arXiv 1708.02182), section 2; DropConnect, Wan et al. 2013. Deviates from the paper:
+  nothing.
+  """
+  if not 0.0 <= rate < 1.0:
+    raise ValueError(f'rate is {rate}, expected 0 <= rate < 1')
+
+  def drop(key, w):
+    return w._replace(w=drop(key, w.w)) if hasattr(w, '_replace') else layers.dropout(key, w, rate)
+
+  def prepare(params, ctx, batch_size, *, key=None):
+    cell_key, key = (None, None) if key is None else jax.random.split(key)
+    params, ctx = (params, ctx) if cell.prepare is None else cell.prepare(params, ctx, batch_size, key=cell_key)
+    if key is None:
+      return params, ctx
+    weights = _weights(params, 'w_h')
+    keys = jax.random.split(key, len(weights))
+    return params._replace(**{name: drop(k, w) for k, (name, w) in zip(keys, weights.items(), strict=True)}), ctx
+
+  return cell._replace(prepare=prepare)
 
 
 def layer_norm(cell: Cell) -> Cell:

@@ -239,7 +239,7 @@ def _run(cell, params, state, sequence, reset_state, *, key, ctx, remat_every):
       return _scan_steps(cell, params, state, seq, reset_state, ctx)
   if remat_every is None:
     return block(state, sequence)
-  return _rematerialise(block, state, sequence, num_steps, remat_every)
+  return in_blocks(jax.checkpoint(block), state, sequence, remat_every)
 
 
 def _scan_steps(cell, params, state, sequence, reset_state, ctx):
@@ -258,15 +258,18 @@ def _scan_steps(cell, params, state, sequence, reset_state, ctx):
   return lax.scan(body, state, (us, *sequence[1:]))
 
 
-def _rematerialise(block, state, sequence, num_steps, every):
+def in_blocks(block: Callable, state: State, sequence: PyTree, every: int) -> tuple[State, PyTree]:
+  """Runs `block: (state, steps) -> (state, outputs)` over pieces of `every` steps, the last of which may be shorter."""
+  num_steps = jax.tree.leaves(sequence)[0].shape[0]
   num_blocks, rest = divmod(num_steps, every)
+  if num_blocks + (rest > 0) == 1:
+    return block(state, sequence)
   cut = num_blocks * every
   head = jax.tree.map(lambda a: a[:cut].reshape(num_blocks, every, *a.shape[1:]), sequence)
-  # Inside a scan the loop itself keeps XLA from merging the recomputation with the forward pass.
-  state, ys = lax.scan(jax.checkpoint(block, prevent_cse=False), state, head)
+  state, ys = lax.scan(block, state, head)
   ys = jax.tree.map(lambda a: a.reshape(cut, *a.shape[2:]), ys)
   if rest:
-    state, tail = jax.checkpoint(block)(state, jax.tree.map(lambda a: a[cut:], sequence))
+    state, tail = block(state, jax.tree.map(lambda a: a[cut:], sequence))
     ys = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), ys, tail)
   return state, ys
 

@@ -20,6 +20,7 @@ from rnn_research import (
     stack,
     unroll,
     variational_dropout,
+    weight_dropout,
     zoneout,
 )
 from rnn_research.cells.lstm import LSTMState
@@ -47,6 +48,7 @@ CASES = {name: _registered(name) for name in CELLS} | {
     'zoneout': lambda dtype=jnp.float32: zoneout(lstm(HIDDEN, dtype=dtype), LSTMState(0.5, 0.25)),
     'variational_dropout': lambda dtype=jnp.float32: variational_dropout(
         lstm(HIDDEN, dtype=dtype), input_rate=0.3, state_rate=0.4),
+    'weight_dropout': lambda dtype=jnp.float32: weight_dropout(gru(HIDDEN, reset='before', dtype=dtype), 0.4),
     'layer_norm': lambda dtype=jnp.float32: layer_norm(lstm(HIDDEN, dtype=dtype)),
     'layer_norm_before': lambda dtype=jnp.float32: layer_norm(gru(HIDDEN, reset='before', dtype=dtype)),
     'learned_initial_state': lambda dtype=jnp.float32: learned_initial_state(lstm(HIDDEN, dtype=dtype)),

@@ -79,6 +79,7 @@ ORACLES = {
     'gru_reset_before': (gru_step, -0.085306673078),
     'zoneout': (zoneout_step, 0.091513740226),
     'variational_dropout': (lstm_step, 0.149439042943),
+    'weight_dropout': (gru_step, -0.085306673078),
     'layer_norm': (lstm_step, -0.030359054532),
     'layer_norm_before': (gru_step, -0.185516309901),
     'residual': (residual_step, -0.879374683131),

@@ -17,7 +17,17 @@ from cells_under_test import (
     perturbed,
 )
 
-from rnn_research import elman, free_run, layer_norm, unroll, unroll_layers, variational_dropout, zoneout
+from rnn_research import (
+    elman,
+    free_run,
+    gru,
+    layer_norm,
+    unroll,
+    unroll_layers,
+    variational_dropout,
+    weight_dropout,
+    zoneout,
+)
 from rnn_research.layers import dropout, matmul
 
 pytestmark = pytest.mark.usefixtures('strict_shapes', 'quick_compilation')
@@ -99,6 +109,31 @@ def test_variational_masks_of_nested_combinators_are_independent():
   cell = variational_dropout(variational_dropout(elman(64), state_rate=0.5), state_rate=0.5)
   params, _ = cell.prepare(perturbed(cell), None, BATCH, key=KEY)
   assert (np.asarray(params.w_h.mask) != params.w_h.w.mask).any()
+
+
+def test_weight_dropout_draws_one_mask_per_unroll_and_keeps_the_fused_form():
+  cell = weight_dropout(gru(300, reset='before'), 0.2)
+  params = perturbed(cell)
+  dropped, _ = cell.prepare(params, None, BATCH, key=KEY)
+  for name in ('w_h', 'w_hn'):
+    factors = np.asarray(getattr(dropped, name) / getattr(params, name))
+    np.testing.assert_allclose(factors[factors > 0.0], 1.25, rtol=1e-4)
+    assert abs((factors == 0.0).mean() - 0.2) < 0.02
+  assert dropped._replace(w_h=params.w_h, w_hn=params.w_hn) == params
+  # What unroll runs is the fused form of the plain cell with the weights that were drawn.
+  drawn, _ = cell.prepare(params, None, BATCH, key=jax.random.split(jax.random.split(jax.random.fold_in(KEY, 0))[0])[0])
+  assert_same(unroll(cell, params, inputs(), key=KEY), unroll(gru(300, reset='before'), drawn, inputs()))
+  assert_same(unroll(cell, params, inputs()), unroll(gru(300, reset='before'), params, inputs()))
+  with pytest.raises(ValueError, match='rate is 1,'):
+    weight_dropout(gru(3), 1)
+
+
+def test_weight_dropout_inside_layer_norm_drops_the_matrix_alone():
+  cell = layer_norm(weight_dropout(elman(HIDDEN), 0.5))
+  params = perturbed(cell)
+  dropped, _ = cell.prepare(params, None, BATCH, key=KEY)
+  assert_same(dropped.w_h._replace(w=0), params.w_h._replace(w=0))
+  assert (np.asarray(dropped.w_h.w) == 0.0).any()
 
 
 def test_masked_and_normalised_weights_follow_their_equations():

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from jax.nn.initializers import lecun_normal, normal, orthogonal
 
 from rnn_research.cell import Cell
-from rnn_research.engines.fused import Pointwise, fused_scan
+from rnn_research.engines.choice import choose
+from rnn_research.engines.fused import Pointwise, Weights, fused_scan
 from rnn_research.initializers import identity
 from rnn_research.layers import affine, matmul
 from rnn_research.typing import Array
@@ -30,6 +31,7 @@ def elman(
     activation: str = 'tanh',
     w_x_init: Callable = lecun_normal(),
     w_h_init: Callable = orthogonal(),
+    engine: str = 'auto',
     dtype=jnp.float32,
 ) -> Cell:
   """The vanilla recurrent network.
@@ -41,6 +43,7 @@ def elman(
     activation: phi, 'tanh' or 'relu'.
     w_x_init: initialiser of [F, H].
     w_h_init: initialiser of [H, H].
+    engine: 'auto', 'fused' or 'scan'; see `rnn_research.engines.choice`.
     dtype: precision of the products; parameters and state are float32.
 
   Returns:
@@ -48,6 +51,7 @@ def elman(
 
   Raises:
     ValueError: `activation` is neither.
+    InputError: there is no such engine.
 
   Source: Elman 1990. Deviates from the paper: biases; trained by backpropagation through time.
   """
@@ -69,44 +73,45 @@ def elman(
     return affine(xs, params.w_x, params.b, dtype)
 
   def step(params, state, u, *, key=None, ctx=None):
-    state, _ = pointwise.forward(u, matmul(state.h, params.w_h, dtype), state)
+    state, _ = pointwise.forward((u,), lambda i, a: matmul(a, params.w_h, dtype), state)
     return state, state.h.astype(dtype)
 
   def scan(params, state, xs, *, mask=None, reset=None, reset_state=None):
-    state, hs = fused_scan(pointwise, project(params, xs), params.w_h, state, mask=mask, reset=reset,
-                           reset_state=reset_state, dtype=dtype)
+    weights = Weights((params.w_x,), (params.w_h,), (params.b,), (None,))
+    state, hs = fused_scan(pointwise, weights, xs, state, mask=mask, reset=reset, reset_state=reset_state, dtype=dtype)
     return state, hs.astype(dtype)
 
-  return Cell(init, initial_state, project, step, scan)
+  return Cell(init, initial_state, project, step, choose('elman', engine, {'fused': scan}))
 
 
-def irnn(hidden_size: int, *, dtype=jnp.float32) -> Cell:
+def irnn(hidden_size: int, *, engine: str = 'auto', dtype=jnp.float32) -> Cell:
   """The Elman network with ReLU, identity recurrent weights and small input weights, N(0, 0.001^2).
 
     h_t = max(0, x_t W_x + h_{t-1} W_h + b),    W_h = I and b = 0 at first
 
   Args:
     hidden_size: H.
+    engine: see `elman`.
     dtype: precision of the products.
 
   Source: Le, Jaitly and Hinton 2015, section 2. Deviates from the paper: 0.001 is taken as a standard deviation.
   """
-  return elman(hidden_size, activation='relu', w_x_init=normal(0.001), w_h_init=identity, dtype=dtype)
+  return elman(hidden_size, activation='relu', w_x_init=normal(0.001), w_h_init=identity, engine=engine, dtype=dtype)
 
 
-def _tanh_forward(u, m, state):
-  h = jnp.tanh(u + m)
+def _tanh_forward(us, product, state):
+  h = jnp.tanh(us[0] + product(0, state.h))
   return ElmanState(h), 1.0 - h * h
 
 
-def _relu_forward(u, m, state):
-  a = u + m
+def _relu_forward(us, product, state):
+  a = us[0] + product(0, state.h)
   return ElmanState(jax.nn.relu(a)), (a > 0.0).astype(a.dtype)  # both take the derivative 0 at 0
 
 
-def _backward(slope, dstate):
+def _backward(slope, dstate, product_t):
   da = dstate.h * slope
-  return da, da, ElmanState(jnp.zeros_like(da))
+  return (da,), ElmanState(product_t(0, da))
 
 
 _POINTWISE = {'tanh': Pointwise(_tanh_forward, _backward), 'relu': Pointwise(_relu_forward, _backward)}

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from jax.nn.initializers import lecun_normal, orthogonal
 
 from rnn_research.cell import Cell
-from rnn_research.engines.fused import Pointwise, fused_scan
+from rnn_research.engines.choice import choose
+from rnn_research.engines.fused import Pointwise, Weights, fused_scan
 from rnn_research.layers import affine, matmul
 from rnn_research.typing import Array
 
@@ -31,6 +32,7 @@ def gru(
     reset: str = 'after',
     w_x_init: Callable = lecun_normal(),
     w_h_init: Callable = orthogonal(),
+    engine: str = 'auto',
     dtype=jnp.float32,
 ) -> Cell:
   """The gated recurrent unit. The two reset forms are different functions: weights do not transfer.
@@ -46,6 +48,7 @@ def gru(
     reset: 'after' or 'before' the recurrent product of the candidate.
     w_x_init: initialiser of [F, 3H].
     w_h_init: initialiser of one gate's [H, H].
+    engine: 'auto', 'fused' or 'scan'; see `rnn_research.engines.choice`.
     dtype: precision of the products; parameters and state are float32.
 
   Returns:
@@ -53,12 +56,13 @@ def gru(
 
   Raises:
     ValueError: `reset` is neither form.
+    InputError: there is no such engine.
 
   Source: Cho et al. 2014 (arXiv 1406.1078: version 3 resets before, version 1 after). Deviates from the paper: biases.
   """
-  if reset not in ('after', 'before'):
+  if reset not in _POINTWISE:
     raise ValueError(f"reset is {reset!r}, expected 'after' or 'before'")
-  after = reset == 'after'
+  pointwise, after = _POINTWISE[reset], reset == 'after'
 
   def init(key, x, ctx=None):
     key_x, key_h = jax.random.split(key)
@@ -76,49 +80,70 @@ def gru(
   def project(params, xs):
     return affine(xs, params.w_x, params.b, dtype)
 
-  def step_after(params, state, u, *, key=None, ctx=None):
-    m = affine(state.h, params.w_h, _recurrent_bias(params), dtype)
-    state, _ = _forward(u, m, state)
+  def step(params, state, u, *, key=None, ctx=None):
+    if after:
+      ms = jnp.split(affine(state.h, params.w_h, jnp.pad(params.b_hn, (2 * hidden_size, 0)), dtype), 3, -1)
+      product = lambda i, a: ms[i]
+    else:
+      ms = jnp.split(matmul(state.h, params.w_h, dtype), 2, -1)
+      product = lambda i, a: ms[i] if i < 2 else matmul(a, params.w_hn, dtype)
+    state, _ = pointwise.forward(jnp.split(u, 3, -1), product, state)
     return state, state.h.astype(dtype)
 
-  def step_before(params, state, u, *, key=None, ctx=None):
-    u_gates, u_n = u[..., :2 * hidden_size], u[..., 2 * hidden_size:]
-    r, z = jnp.split(jax.nn.sigmoid(u_gates + matmul(state.h, params.w_h, dtype)), 2, -1)
-    n = jnp.tanh(u_n + matmul(r * state.h, params.w_hn, dtype))
-    h = n + z * (state.h - n)
-    return GRUState(h), h.astype(dtype)
-
   def scan(params, state, xs, *, mask=None, reset=None, reset_state=None):
-    state, hs = fused_scan(_POINTWISE, project(params, xs), params.w_h, state, b_h=_recurrent_bias(params),
-                           mask=mask, reset=reset, reset_state=reset_state, dtype=dtype)
+    gates = lambda a: tuple(jnp.split(a, 3, -1))
+    w_h = gates(params.w_h) if after else (*jnp.split(params.w_h, 2, -1), params.w_hn)
+    weights = Weights(gates(params.w_x), w_h, gates(params.b), (None, None, params.b_hn))
+    state, hs = fused_scan(pointwise, weights, xs, state, mask=mask, reset=reset, reset_state=reset_state, dtype=dtype)
     return state, hs.astype(dtype)
 
-  return Cell(init, initial_state, project, step_after if after else step_before, scan if after else None)
+  fused = choose('gru' if after else 'gru_reset_before', engine, {'fused': scan})
+  return Cell(init, initial_state, project, step, fused)
 
 
-def _recurrent_bias(params):
-  return jnp.pad(params.b_hn, (2 * params.b_hn.shape[0], 0))
+def _sigmoid(a):
+  return 0.5 * jnp.tanh(0.5 * a) + 0.5
 
 
-def _forward(u, m, state):
+# XLA vectorises these steps on a CPU because every gate is an array of its own, not a slice of one product.
+
+
+def _forward_after(us, product, state):
   """The step with the reset after the product. Residuals are its linearisation."""
-  u_gates, u_n = jnp.split(u, [2 * state.h.shape[-1]], -1)
-  m_gates, m_n = jnp.split(m, [2 * state.h.shape[-1]], -1)
-  r, z = jnp.split(0.5 * jnp.tanh(0.5 * (u_gates + m_gates)) + 0.5, 2, -1)
-  n = jnp.tanh(u_n + r * m_n)
+  r = _sigmoid(us[0] + product(0, state.h))
+  z = _sigmoid(us[1] + product(1, state.h))
+  m = product(2, state.h)
+  n = jnp.tanh(us[2] + r * m)
   difference = state.h - n
   dn = (1.0 - z) * (1.0 - n * n)
-  residuals = dn, dn * r, dn * m_n * r * (1.0 - r), difference * z * (1.0 - z), z
+  return GRUState(n + z * difference), (dn, r, dn * m * r * (1.0 - r), difference * z * (1.0 - z), z)
+
+
+def _backward_after(residuals, dstate, product_t):
+  n_factor, r, r_factor, z_factor, z = residuals
+  dh = dstate.h
+  dr, dz, dn = dh * r_factor, dh * z_factor, dh * n_factor
+  return (dr, dz, dn), GRUState(dh * z + product_t(0, dr) + product_t(1, dz) + product_t(2, dn * r))
+
+
+def _forward_before(us, product, state):
+  """The step with the reset before the product."""
+  r = _sigmoid(us[0] + product(0, state.h))
+  z = _sigmoid(us[1] + product(1, state.h))
+  n = jnp.tanh(us[2] + product(2, r * state.h))
+  difference = state.h - n
+  residuals = (1.0 - z) * (1.0 - n * n), r, state.h * r * (1.0 - r), difference * z * (1.0 - z), z
   return GRUState(n + z * difference), residuals
 
 
-def _backward(residuals, dstate):
-  n_factor, m_factor, r_factor, z_factor, z = residuals
+def _backward_before(residuals, dstate, product_t):
+  n_factor, r, r_factor, z_factor, z = residuals
   dh = dstate.h
-  dr, dz = dh * r_factor, dh * z_factor
-  du = jnp.concatenate([dr, dz, dh * n_factor], -1)
-  dm = jnp.concatenate([dr, dz, dh * m_factor], -1)
-  return du, dm, GRUState(dh * z)
+  dz, dn = dh * z_factor, dh * n_factor
+  dreset = product_t(2, dn)
+  dr = dreset * r_factor
+  return (dr, dz, dn), GRUState(dh * z + dreset * r + product_t(0, dr) + product_t(1, dz))
 
 
-_POINTWISE = Pointwise(_forward, _backward)
+_POINTWISE = {'after': Pointwise(_forward_after, _backward_after),
+              'before': Pointwise(_forward_before, _backward_before)}

@@ -9,7 +9,8 @@ import numpy as np
 from jax.nn.initializers import lecun_normal, orthogonal
 
 from rnn_research.cell import Cell
-from rnn_research.engines.fused import Pointwise, fused_scan
+from rnn_research.engines.choice import choose
+from rnn_research.engines.fused import Pointwise, Weights, fused_scan
 from rnn_research.layers import affine, matmul
 from rnn_research.typing import Array
 
@@ -35,6 +36,7 @@ def lstm(
     projection_size: int | None = None,
     w_x_init: Callable = lecun_normal(),
     w_h_init: Callable = orthogonal(),
+    engine: str = 'auto',
     dtype=jnp.float32,
 ) -> Cell:
   """Long short-term memory with a forget gate.
@@ -46,7 +48,7 @@ def lstm(
     o = sigmoid(x_t W_o + h_{t-1} R_o + p_o * c_t + b_o)        output gate, which sees the new cell
     h_t = (o * tanh(c_t)) W_p,    y_t = h_t
 
-  The p terms exist with `peepholes`, W_p with `projection_size`; without them the cell has a fused `scan`.
+  The p terms exist with `peepholes`, W_p with `projection_size`; with either the cell has no engine but 'scan'.
 
   Args:
     hidden_size: H.
@@ -55,10 +57,14 @@ def lstm(
     projection_size: P, the size of h; None leaves h at size H.
     w_x_init: initialiser of [F, 4H].
     w_h_init: initialiser of one gate's [H, H].
+    engine: 'auto', 'fused' or 'scan'; see `rnn_research.engines.choice`.
     dtype: precision of the products; parameters, c and h are float32.
 
   Returns:
     A cell over inputs [B, F] with outputs [B, H or P] of `dtype`.
+
+  Raises:
+    InputError: there is no such engine.
 
   Source: Hochreiter and Schmidhuber 1997; forget gate Gers et al. 2000; peepholes Gers et al. 2002; projection Sak
   et al. 2014. Deviates from the papers: gradients are not truncated; the state starts at zero.
@@ -83,18 +89,22 @@ def lstm(
     return affine(xs, params.w_x, params.b, dtype)
 
   def step(params, state, u, *, key=None, ctx=None):
-    m = matmul(state.h, params.w_h, dtype)
-    state = _peephole_step(u + m, state.c, params.peepholes) if peepholes else _forward(u, m, state)[0]
+    product = lambda i, a: matmul(a, params.w_h, dtype)
+    if peepholes:
+      state = _peephole_step(u + product(0, state.h), state.c, params.peepholes)
+    else:
+      state, _ = _forward((u,), product, state)
     if projection_size:
       state = state._replace(h=matmul(state.h, params.w_p, dtype))
     return state, state.h.astype(dtype)
 
   def scan(params, state, xs, *, mask=None, reset=None, reset_state=None):
-    state, hs = fused_scan(_POINTWISE, project(params, xs), params.w_h, state, mask=mask, reset=reset,
-                           reset_state=reset_state, dtype=dtype)
+    weights = Weights((params.w_x,), (params.w_h,), (params.b,), (None,))
+    state, hs = fused_scan(_POINTWISE, weights, xs, state, mask=mask, reset=reset, reset_state=reset_state, dtype=dtype)
     return state, hs.astype(dtype)
 
-  return Cell(init, initial_state, project, step, None if peepholes or projection_size else scan)
+  offered = {} if peepholes or projection_size else {'fused': scan}
+  return Cell(init, initial_state, project, step, choose('lstm', engine, offered))
 
 
 def _activate(z):
@@ -108,9 +118,9 @@ def _activate(z):
   return t * scale + (1.0 - scale), scale * scale * (1.0 - t * t)
 
 
-def _forward(u, m, state):
-  """The fused step. Residuals are its linearisation: dc/dh, dc/dc_{t-1}, and the factors of dz."""
-  gates, slopes = _activate(u + m)
+def _forward(us, product, state):
+  """The step of one block i f g o. Residuals are its linearisation: dc/dh, dc/dc_{t-1}, and the factors of dz."""
+  gates, slopes = _activate(us[0] + product(0, state.h))
   i, f, g, o = jnp.split(gates, 4, -1)
   c = f * state.c + i * g
   tanh_c = jnp.tanh(c)
@@ -118,11 +128,11 @@ def _forward(u, m, state):
   return LSTMState(c, o * tanh_c), residuals
 
 
-def _backward(residuals, dstate):
+def _backward(residuals, dstate, product_t):
   dc_dh, f, factors = residuals
   dc = dstate.c + dstate.h * dc_dh
   dz = jnp.concatenate([dc, dc, dc, dstate.h], -1) * factors
-  return dz, dz, LSTMState(dc * f, jnp.zeros_like(dc))
+  return (dz,), LSTMState(dc * f, product_t(0, dz))
 
 
 _POINTWISE = Pointwise(_forward, _backward)

@@ -1,12 +1,16 @@
-"""A fused time loop for cells that are one recurrent product and elementwise work, with a hand-written backward pass.
+"""A fused time loop for cells made of products and elementwise work, with a hand-written backward pass.
 
-    m_t = h_{t-1} W_h + b_h,    s_t = pointwise(u_t, m_t, s_{t-1})
+    u^i_t = x_t W_x^i + b^i,    m^i_t = a^i_t W_h^i + b_h^i,    s_t = pointwise(u_t, m_t, s_{t-1})
 
-Backpropagation through a plain `lax.scan` stores every intermediate value, recomputes derivatives inside the reverse
-loop and adds to the weight gradient at every step. Here the forward pass stores the linearised step, so the reverse
-loop is elementwise products and one matrix product, and the weight gradient is one product over all steps:
+for one or more blocks i of gates; a^i_t is h_{t-1}, or something made of it. Backpropagation through a plain
+`lax.scan` stores every intermediate value, recomputes derivatives inside the reverse loop and adds to the weight
+gradients at every step. Here the forward pass stores the linearised step, so the reverse loop is elementwise products
+and one matrix product per block, and a weight gradient is one product over many steps:
 
-    dW_h = sum_t h_{t-1}^T dm_t = [h_0 .. h_{T-1}]^T [dm_1 .. dm_T]
+    dW_h^i = sum_t a_t^T dm_t = [a_1 .. a_T]^T [dm_1 .. dm_T],    dW_x^i = [x_1 .. x_T]^T [du_1 .. du_T]
+
+On a CPU time is cut into chunks whose projections and gradients stay in cache. Derivatives of derivatives come from
+`jax.grad` of `jax.grad`; forward mode (`jax.jvp`, `jax.hessian`) needs a cell with `engine='scan'`.
 """
 
 import functools
@@ -19,37 +23,46 @@ from jax import lax
 
 from rnn_research.layers import matmul
 from rnn_research.typing import Array, State
-from rnn_research.unroll import select
+from rnn_research.unroll import Steps, in_blocks, select
+
+# Rows (steps times batch) of a chunk on a CPU: a block of 512 gates is then 1 MB, the size of a second-level cache.
+_CHUNK_ROWS = 512
 
 
 class Pointwise(NamedTuple):
-  """The elementwise part of a step and its transpose. States are NamedTuples with a field `h [B, H]`.
+  """A step and its transpose, without the parameters. States are NamedTuples with a field `h [B, H]`.
 
   Attributes:
-    forward: `(u, m, state) -> (state, residuals)`.
-    backward: `(residuals, dstate) -> (du, dm, dstate_previous)`, the last without the path through `m`. It may
-      return the same array as `du` and `dm`, which is then stored once.
+    forward: `(us, product, state) -> (state, residuals)`, us one [B, G] per block, `product(i, a)` is
+      `a W_h^i + b_h^i` and is called once for every block.
+    backward: `(residuals, dstate, product_t) -> (dus, dstate_previous)`, where `product_t(i, dm)` is `dm W_h^i^T` and
+      is called once for every block. Where du^i is dm^i return the same array: it is then stored once.
   """
 
   forward: Callable
   backward: Callable
 
 
-class _Operands(NamedTuple):
-  us: Array  # [T, B, G] float32, projected inputs
-  w_h: Array  # [H, G] float32
-  b_h: Array | None  # [G] float32
+class Weights(NamedTuple):
+  """Parameters of a step, one of each per block of gates; arrays float32."""
+
+  x: tuple[Array, ...]  # [F, G]
+  h: tuple[Array, ...]  # [H, G]
+  b: tuple[Array, ...]  # [G]
+  b_h: tuple[Array | None, ...]  # [G], inside the recurrent product, or None
+
+
+class _Start(NamedTuple):
   state: State
   reset_state: State | None
 
 
 def fused_scan(
     pointwise: Pointwise,
-    us: Array,
-    w_h: Array,
+    weights: Weights,
+    xs: Array,
     state: State,
     *,
-    b_h: Array | None = None,
     mask: Array | None = None,
     reset: Array | None = None,
     reset_state: State | None = None,
@@ -59,14 +72,13 @@ def fused_scan(
 
   Args:
     pointwise: the elementwise part of a step.
-    us: [T, B, G] float32, projected inputs.
-    w_h: [H, G] float32, recurrent weights.
+    weights: its parameters.
+    xs: [T, B, F] float32, inputs.
     state: [B, H] leaves, the state before the first step.
-    b_h: [G] float32, bias inside the recurrent product, or None.
     mask: [T, B] bool, False holds the state and gives 0; or None.
     reset: [T, B] bool, True puts `reset_state` in place before the step; or None.
     reset_state: [B, H] leaves, needed with `reset`.
-    dtype: precision of the factors of the recurrent product.
+    dtype: precision of the factors of all products.
 
   Returns:
     The state after the last step, and `h` of every step, [T, B, H] float32.
@@ -76,79 +88,109 @@ def fused_scan(
   """
   if reset is not None and reset_state is None:
     raise ValueError('reset needs a reset_state')
-  operands = _Operands(us, w_h, b_h, state, None if reset is None else reset_state)
-  return _fused(pointwise, dtype, operands, mask, reset)
+
+  def chunk(state, steps):
+    start = _Start(state, None if reset is None else reset_state)
+    return _fused(pointwise, dtype, weights, start, steps.xs, steps.mask, steps.reset)
+
+  return in_blocks(chunk, state, Steps(xs, mask, reset, None), _chunk_length(*xs.shape[:2]))
+
+
+def _chunk_length(num_steps, batch_size):
+  if jax.default_backend() != 'cpu':
+    return num_steps
+  return min(num_steps, max(1, _CHUNK_ROWS // batch_size))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _fused(pointwise, dtype, operands, mask, reset):
-  return _forward(pointwise, dtype, operands, mask, reset, lambda previous, residuals: None)[:2]
+def _fused(pointwise, dtype, weights, start, xs, mask, reset):
+  return _forward(pointwise, dtype, weights, start, xs, mask, reset, lambda previous, others, residuals: None)[:2]
 
 
-def _forward(pointwise, dtype, operands, mask, reset, keep):
-  """Returns the last state, the outputs, and `keep(h_{t-1}, residuals)` of every step."""
-  weights = operands.w_h.astype(dtype)
+def _forward(pointwise, dtype, weights, start, xs, mask, reset, keep):
+  """Returns the last state, the outputs, and of every step `keep(h_{t-1}, other inputs of products, residuals)`."""
+  us = tuple(matmul(xs, w, dtype) for w in weights.x)
+  w_h = tuple(w.astype(dtype) for w in weights.h)
 
   def body(state, inputs):
-    u, mask_t, reset_t = inputs
+    us_t, mask_t, reset_t = inputs
+    us_t = tuple(u + b[None] for u, b in zip(us_t, weights.b, strict=True))
     if reset_t is not None:
-      state = select(reset_t, operands.reset_state, state)
-    m = matmul(state.h, weights, dtype).astype(u.dtype)
-    m = m if operands.b_h is None else m + operands.b_h[None]
-    new_state, residuals = pointwise.forward(u, m, state)
+      state = select(reset_t, start.reset_state, state)
+    factors = [None] * len(w_h)
+
+    def product(i, a):
+      factors[i] = None if a is state.h else a
+      m = matmul(a, w_h[i], dtype).astype(a.dtype)
+      return m if weights.b_h[i] is None else m + weights.b_h[i][None]
+
+    new_state, residuals = pointwise.forward(us_t, product, state)
     y = new_state.h
     if mask_t is not None:
       new_state = select(mask_t, new_state, state)
       y = jnp.where(mask_t[:, None], y, 0.0)
-    return new_state, (y, keep(state.h, residuals))
+    return new_state, (y, keep(state.h, tuple(factors), residuals))
 
-  end, (ys, kept) = lax.scan(body, operands.state, (operands.us, mask, reset))
+  end, (ys, kept) = lax.scan(body, start.state, (us, mask, reset))
   return end, ys, kept
 
 
-def _forward_rule(pointwise, dtype, operands, mask, reset):
+def _forward_rule(pointwise, dtype, weights, start, xs, mask, reset):
   plain = mask is None and reset is None
-  keep = lambda previous, residuals: (None if plain else previous, residuals)
-  end, ys, (previous, residuals) = _forward(pointwise, dtype, operands, mask, reset, keep)
+  keep = lambda previous, others, residuals: (None if plain else previous, others, residuals)
+  end, ys, (previous, others, residuals) = _forward(pointwise, dtype, weights, start, xs, mask, reset, keep)
   if plain:  # then h_{t-1} is the output of the step before, and need not be stored twice
-    previous = jnp.concatenate([operands.state.h[None], ys])[:-1]
-  return (end, ys), (operands, mask, reset, previous, residuals)
+    previous = jnp.concatenate([start.state.h[None], ys])[:-1]
+  factors = tuple(previous if other is None else other for other in others)
+  return (end, ys), (weights, xs, mask, reset, factors, residuals)
 
 
 def _backward_rule(pointwise, dtype, saved, cotangents):
-  operands, mask, reset, previous, residuals = saved
+  weights, xs, mask, reset, factors, residuals = saved
   dend, dys = cotangents
-  transposed = operands.w_h.T.astype(dtype)
-  zeros = None if reset is None else jax.tree.map(jnp.zeros_like, dend)
+  transposed = tuple(w.T.astype(dtype) for w in weights.h)
 
   def body(carry, inputs):
     dstate, dreset = carry
     dy, residual, mask_t, reset_t = inputs
-    if mask_t is None:
-      dnew, dheld = dstate._replace(h=dstate.h + dy), None
-    else:
-      nothing = jax.tree.map(jnp.zeros_like, dstate)
-      dnew = select(mask_t, dstate._replace(h=dstate.h + dy), nothing)
-      dheld = select(mask_t, nothing, dstate)
-    du, dm, dprevious = pointwise.backward(residual, dnew)
-    dprevious = dprevious._replace(h=dprevious.h + matmul(dm, transposed, dtype).astype(dm.dtype))
+    dnew, dheld = _split_by_mask(dstate._replace(h=dstate.h + dy), dstate, mask_t)
+    dms = [None] * len(transposed)
+
+    def product_t(i, dm):
+      dms[i] = dm
+      return matmul(dm, transposed[i], dtype).astype(dm.dtype)
+
+    dus, dprevious = pointwise.backward(residual, dnew, product_t)
     if dheld is not None:
       dprevious = jax.tree.map(jnp.add, dprevious, dheld)
     if reset_t is not None:
-      nothing = jax.tree.map(jnp.zeros_like, dprevious)
-      dreset = jax.tree.map(jnp.add, dreset, select(reset_t, dprevious, nothing))
-      dprevious = select(reset_t, nothing, dprevious)
-    return (dprevious, dreset), (dm, None if du is dm else du)
+      dprevious, from_reset = _split_by_mask(dprevious, dprevious, ~reset_t)
+      dreset = jax.tree.map(jnp.add, dreset, from_reset)
+    return (dprevious, dreset), (dms, [None if du is dm else du for du, dm in zip(dus, dms, strict=True)])
 
+  zeros = None if reset is None else jax.tree.map(jnp.zeros_like, dend)
   (dstate, dreset), (dms, dus) = lax.scan(body, (dend, zeros), (dys, residuals, mask, reset), reverse=True)
-  dw_h = _weight_gradient(previous, dms, dtype).astype(operands.w_h.dtype)
-  db_h = None if operands.b_h is None else dms.sum((0, 1))
-  return _Operands(dms if dus is None else dus, dw_h, db_h, dstate, dreset), None, None
+  dus = [dm if du is None else du for du, dm in zip(dus, dms, strict=True)]
+  dxs = sum(matmul(du, w.T, dtype) for du, w in zip(dus, weights.x, strict=True)).astype(xs.dtype)
+  return _weight_gradients(weights, xs, factors, dus, dms, dtype), _Start(dstate, dreset), dxs, None, None
 
 
-def _weight_gradient(previous, dms, dtype):
+def _split_by_mask(taken, held, mask):
+  """Returns the cotangents of a step that is taken and of one that is held."""
+  if mask is None:
+    return taken, None
+  zeros = jax.tree.map(jnp.zeros_like, held)
+  return select(mask, taken, zeros), select(mask, zeros, held)
+
+
+def _weight_gradients(weights, xs, factors, dus, dms, dtype):
   rows = lambda a: a.reshape(-1, a.shape[-1])
-  return matmul(rows(previous).T, rows(dms), dtype)
+  product = lambda a, d, w: matmul(rows(a).T, rows(d), dtype).astype(w.dtype)
+  return Weights(
+      x=tuple(product(xs, du, w) for du, w in zip(dus, weights.x, strict=True)),
+      h=tuple(product(a, dm, w) for a, dm, w in zip(factors, dms, weights.h, strict=True)),
+      b=tuple(rows(du).sum(0) for du in dus),
+      b_h=tuple(None if b is None else rows(dm).sum(0) for b, dm in zip(weights.b_h, dms, strict=True)))
 
 
 _fused.defvjp(_forward_rule, _backward_rule)

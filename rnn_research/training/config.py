@@ -23,6 +23,7 @@ _MODEL_RANGES = {
     'num_layers': (lambda v: v >= 1, 'an integer >= 1'),
     'embedding_size': (lambda v: v >= 0, 'an integer >= 0 (0 is one-hot)'),
     'dropout': (lambda v: 0.0 <= v < 1.0, 'a number in [0, 1)'),
+    'weight_dropout': (lambda v: 0.0 <= v < 1.0, 'a number in [0, 1)'),
     'init_scale': (lambda v: 0.0 <= v < math.inf, "a number >= 0 (0 is the cell's own)"),
     'dtype': (lambda v: v in DTYPES, f'one of {", ".join(DTYPES)}'),
 }

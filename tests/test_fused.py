@@ -1,0 +1,61 @@
+"""The fused engine over sequences long enough to be cut into chunks, and the choice of an engine."""
+
+import jax
+import numpy as np
+import pytest
+from cells_under_test import assert_close, gradients, inputs, loss_of, noisy, perturbed, stepped
+
+from rnn_research import CELLS, gru, lstm, unroll
+from rnn_research.cells.elman import elman
+from rnn_research.engines import choice, fused
+
+FUSED = ['elman', 'irnn', 'lstm', 'gru', 'gru_reset_before']
+LONG = 2 * fused._CHUNK_ROWS // 3 + 5  # steps of a batch of 3: two chunks and a rest
+
+
+@pytest.fixture(params=FUSED)
+def long(request):
+  """Returns a cell, parameters that keep its states bounded, inputs of LONG steps and a state."""
+  cell = CELLS[request.param](5)
+  params = jax.tree.map(lambda a: 0.5 * a, perturbed(cell, scale=0.1))
+  return cell, params, inputs(LONG), noisy(cell.initial_state(params, 3), 3)
+
+
+def test_chunks_equal_stepping_in_values_and_gradients(long):
+  cell, params, xs, state = long
+  rng = np.random.default_rng(5)
+  loops = {}, {'mask': rng.random((LONG, 3)) < 0.8, 'reset': rng.random((LONG, 3)) < 0.05}
+  for loop in loops:
+    got, expected = (gradients(c, params, xs, state, **loop) for c in (cell, stepped(cell)))
+    assert_close(got, expected, rtol=1e-4, atol=1e-4 * float(abs(expected[0][0])))
+
+
+def test_chunks_under_rematerialisation_equal_stepping(long):
+  cell, params, xs, state = long
+  got = gradients(cell, params, xs, state, remat_every=LONG - 50)
+  expected = gradients(stepped(cell), params, xs, state)
+  assert_close(got, expected, rtol=1e-4, atol=1e-4 * float(abs(expected[0][0])))
+
+
+def test_the_input_is_cut_into_chunks(long):
+  cell, params, xs, state = long
+  # A loop over chunks around the loop over steps.
+  outer = [e for e in jax.make_jaxpr(loss_of(cell))(params, xs, state).eqns if e.primitive.name == 'scan']
+  assert [e.params['length'] for e in outer] == [2]
+
+
+@pytest.mark.parametrize('factory', [elman, gru, lstm])
+def test_an_engine_can_be_forced(factory):
+  assert factory(4, engine='scan').scan is None
+  auto, forced = factory(4), factory(4, engine='fused')
+  params, xs = perturbed(auto), inputs()
+  assert_close(unroll(forced, params, xs), unroll(auto, params, xs))
+  with pytest.raises(ValueError, match="engine is 'warp', expected one of auto, scan, fused"):
+    factory(4, engine='warp')
+
+
+def test_the_choice_is_explained():
+  assert choice.explain('lstm', 'auto', True) == (
+      f'fused scan with a hand-written backward pass (the fastest measured for lstm on {jax.default_backend()})')
+  assert choice.explain('gru', 'scan', False) == 'step by step under lax.scan (asked for)'
+  assert choice.explain('lstm_peephole', 'auto', False) == 'step by step under lax.scan (this cell has no other form)'

@@ -1,7 +1,7 @@
 """A laboratory of recurrent networks: cells as pure functions, one driver, one training loop."""
 
 from rnn_research.cell import Cell
-from rnn_research.cells import CELLS, elman, gru, irnn, lstm
+from rnn_research.cells import CELLS, elman, gru, irnn, lru, lstm, min_gru, min_lstm
 from rnn_research.combinators import (
     layer_norm,
     learned_initial_state,
@@ -15,6 +15,6 @@ from rnn_research.unroll import bidirectional, free_run, length_mask, unroll, un
 
 __all__ = [
     'CELLS', 'Cell', 'bidirectional', 'elman', 'free_run', 'gru', 'irnn', 'layer_norm', 'learned_initial_state',
-    'length_mask', 'lstm', 'residual', 'stack', 'unroll', 'unroll_layers', 'variational_dropout', 'weight_dropout',
-    'zoneout',
+    'length_mask', 'lru', 'lstm', 'min_gru', 'min_lstm', 'residual', 'stack', 'unroll', 'unroll_layers',
+    'variational_dropout', 'weight_dropout', 'zoneout',
 ]

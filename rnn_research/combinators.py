@@ -274,7 +274,8 @@ def _weights(params, prefix):
   fields = params._asdict() if hasattr(params, '_asdict') else {}
   weights = {name: w for name, w in fields.items() if name.startswith(prefix) and w is not None}
   if not weights:
-    raise ValueError(f'no weights {prefix}* in {type(params).__name__}: wrap the cell inside the combinator')
+    raise ValueError(f'no weights {prefix}* in {type(params).__name__}: the cell has no such product, or a combinator '
+                     'hides it and must be the outer one')
   return weights
 
 

@@ -244,18 +244,31 @@ def _run(cell, params, state, sequence, reset_state, *, key, ctx, remat_every):
 
 def _scan_steps(cell, params, state, sequence, reset_state, ctx):
   us = cell.project(params, sequence.xs)
+  return lax.scan(lambda state, inputs: advance(cell, params, state, Steps(*inputs), reset_state, ctx),
+                  state, (us, *sequence[1:]))
 
-  def body(state, inputs):
-    u, mask, reset, key = inputs
-    if reset is not None:
-      state = select(reset, reset_state, state)
-    new_state, y = cell.step(params, state, u, key=key, ctx=ctx)
-    if mask is not None:
-      new_state = select(mask, new_state, state)
-      y = select(mask, y, jax.tree.map(jnp.zeros_like, y))
-    return new_state, y
 
-  return lax.scan(body, state, (us, *sequence[1:]))
+def advance(cell: Cell, params: Params, state: State, step: Steps, reset_state: State, ctx: PyTree = None):
+  """One step of a cell under its mask and reset.
+
+  Args:
+    cell: the recurrence.
+    params: its parameters.
+    state: [B, ...] state before the step.
+    step: one time step, leaves [B, ...], whose `xs` are projected inputs.
+    reset_state: [B, ...] what a reset puts in place.
+    ctx: see `unroll`.
+
+  Returns:
+    The state after the step, and the output [B, ...].
+  """
+  if step.reset is not None:
+    state = select(step.reset, reset_state, state)
+  new_state, y = cell.step(params, state, step.xs, key=step.keys, ctx=ctx)
+  if step.mask is not None:
+    new_state = select(step.mask, new_state, state)
+    y = select(step.mask, y, jax.tree.map(jnp.zeros_like, y))
+  return new_state, y
 
 
 def in_blocks(block: Callable, state: State, sequence: PyTree, every: int) -> tuple[State, PyTree]:

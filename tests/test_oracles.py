@@ -67,6 +67,27 @@ def irnn_step(p, state, x):
   return elman_step(p, state, x, lambda a: np.maximum(a, 0.0))
 
 
+def min_gru_step(p, state, x):
+  z, n = np.split(x @ p.w_x + p.b, 2, -1)
+  h = (1.0 - sigmoid(z)) * state['h'] + sigmoid(z) * n
+  return {'h': h}, h
+
+
+def min_lstm_step(p, state, x):
+  f, i, g = np.split(x @ p.w_x + p.b, 3, -1)
+  f, i = sigmoid(f), sigmoid(i)
+  h = f / (f + i) * state['h'] + i / (f + i) * g
+  return {'h': h}, h
+
+
+def lru_step(p, state, x):
+  b_re, b_im = np.split(x @ p.w_x, 2, -1)
+  c_re, c_im = np.split(p.w_c, 2, 0)
+  eigenvalues = np.exp(-np.exp(p.nu_log) + 1j * np.exp(p.theta_log))
+  s = eigenvalues * (state['re'] + 1j * state['im']) + np.exp(p.gamma_log) * (b_re + 1j * b_im)
+  return {'re': s.real, 'im': s.imag}, (s @ (c_re - 1j * c_im)).real + x @ p.w_xd
+
+
 # name -> (one step, y of the last step in row 0 and column 0 from the constant parameters of `setup`)
 ORACLES = {
     'elman': (elman_step, 0.884864086596),
@@ -77,6 +98,9 @@ ORACLES = {
     'lstm_peephole_projection': (lstm_step, -0.288206582186),
     'gru': (gru_step, 0.124076597908),
     'gru_reset_before': (gru_step, -0.085306673078),
+    'lru': (lru_step, 1.990037387977),
+    'min_gru': (min_gru_step, -0.761721937519),
+    'min_lstm': (min_lstm_step, -0.435034726775),
     'zoneout': (zoneout_step, 0.091513740226),
     'variational_dropout': (lstm_step, 0.149439042943),
     'weight_dropout': (gru_step, -0.085306673078),

@@ -7,7 +7,10 @@ import inspect
 from rnn_research.cell import Cell
 from rnn_research.cells.elman import elman, irnn
 from rnn_research.cells.gru import gru
+from rnn_research.cells.lru import lru
 from rnn_research.cells.lstm import lstm
+from rnn_research.cells.min_gru import min_gru
+from rnn_research.cells.min_lstm import min_lstm
 from rnn_research.errors import InputError
 
 # name -> factory(hidden_size, *, dtype=...). A new cell is one file and one line here.
@@ -16,11 +19,14 @@ CELLS = {
     'gru': gru,
     'gru_reset_before': functools.partial(gru, reset='before'),
     'irnn': irnn,
+    'lru': lru,
     'lstm': lstm,
     'lstm_peephole': functools.partial(lstm, peepholes=True),
+    'min_gru': min_gru,
+    'min_lstm': min_lstm,
 }
 
-__all__ = ['CELLS', 'elman', 'gru', 'irnn', 'lstm', 'make_cell']
+__all__ = ['CELLS', 'elman', 'gru', 'irnn', 'lru', 'lstm', 'make_cell', 'min_gru', 'min_lstm']
 
 
 def make_cell(name: str, hidden_size: int, **options) -> Cell:

@@ -1,0 +1,80 @@
+"""The minimal gated recurrent unit, whose gate does not see the state: a linear recurrence."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.nn.initializers import lecun_normal
+
+from rnn_research.cell import Cell, InitFn, ProjectFn
+from rnn_research.engines.linear import diagonal_scan
+from rnn_research.layers import affine
+from rnn_research.typing import Array
+from rnn_research.unroll import select
+
+
+class MinGRUParams(NamedTuple):
+  w_x: Any  # [F, 2H] float32, in the order z h
+  b: Array  # [2H] float32
+
+
+class LinearState(NamedTuple):
+  h: Array  # [B, H] float32
+
+
+def min_gru(hidden_size: int, *, w_x_init: Callable = lecun_normal(), dtype=jnp.float32) -> Cell:
+  """The minimal gated recurrent unit.
+
+    z_t = sigmoid(x_t W_z + b_z),    n_t = x_t W_n + b_n
+    h_t = (1 - z_t) * h_{t-1} + z_t * n_t,    y_t = h_t
+
+  The scan multiplies factors in (0, 1) and adds: a long product that underflows is a state forgotten, so plain space
+  is exact enough. Log space is needed only by a scan of cumulative sums, which divides by such a product.
+
+  Args:
+    hidden_size: H.
+    w_x_init: initialiser of [F, 2H].
+    dtype: precision of the products; parameters and state are float32.
+
+  Returns:
+    A cell over inputs [B, F] with outputs [B, H] of `dtype`.
+
+  Source: Feng et al. 2024 (arXiv 2410.01201), section 3.1. Deviates from the paper: the candidate is n_t itself, not
+  the positive g(n_t) that the paper's log-space training takes in its place.
+  """
+  def init(key, x, ctx=None):
+    return MinGRUParams(
+        w_x=w_x_init(key, (x.shape[-1], 2 * hidden_size), jnp.float32), b=jnp.zeros(2 * hidden_size, jnp.float32))
+
+  def project(params, xs):
+    z, n = jnp.split(affine(xs, params.w_x, params.b, dtype), 2, -1)
+    return jax.nn.sigmoid(-z), jax.nn.sigmoid(z) * n
+
+  return linear_cell(hidden_size, init, project, dtype)
+
+
+def linear_cell(hidden_size: int, init: InitFn, coefficients: ProjectFn, dtype=jnp.float32) -> Cell:
+  """Makes the cell `h_t = a_t * h_{t-1} + b_t, y_t = h_t`, whose coefficients depend on the input alone.
+
+  Args:
+    hidden_size: H.
+    init: draws parameters, which have a field `b`.
+    coefficients: `(params, xs [T, B, F]) -> (a, b)`, each [T, B, H].
+    dtype: of the outputs.
+  """
+  def initial_state(params, batch_size):
+    return LinearState(jnp.zeros((batch_size, hidden_size), params.b.dtype))
+
+  def step(params, state, u, *, key=None, ctx=None):
+    a, b = u
+    h = a * state.h + b
+    return LinearState(h), h.astype(dtype)
+
+  def scan(params, state, xs, *, mask=None, reset=None, reset_state=None):
+    start = None if reset is None else reset_state.h
+    h, hs = diagonal_scan(*coefficients(params, xs), state.h, mask=mask, reset=reset, reset_state=start)
+    ys = hs if mask is None else select(mask, hs, jnp.zeros_like(hs))
+    return LinearState(h), ys.astype(dtype)
+
+  return Cell(init, initial_state, coefficients, step, scan)

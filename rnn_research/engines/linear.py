@@ -81,6 +81,16 @@ def matrix_scan(
   return _scan(_MATRIX, a, b, state, mask, reset, reset_state)
 
 
+def matrix_adjoint(a: Array, dhs: Array) -> Array:
+  """Returns l of `l_t = dh_t + A_{t+1}^T l_{t+1}`, [T, B, H]: the cotangent of `b` in `matrix_scan`.
+
+  Args:
+    a: [T, B, H, H].
+    dhs: [T, B, H], cotangents of h of every step.
+  """
+  return _adjoint(_MATRIX, a, dhs) if a.shape[0] else dhs
+
+
 def _scan(form, a, b, state, mask, reset, reset_state):
   if reset is not None and reset_state is None:
     raise ValueError('reset needs a reset_state')
@@ -131,11 +141,14 @@ def _forward_rule(form, a, b):
 
 def _backward_rule(form, saved, dhs):
   a, hs = saved
+  db = _adjoint(form, a, dhs)
+  return form.outer(db, jnp.concatenate([jnp.zeros_like(hs[:1]), hs[:-1]])), db
+
+
+def _adjoint(form, a, dhs):
   # In reverse time step t takes a_{t+1}; a_0, rolled to the first place, meets a state of 0.
   factors = jnp.roll(jnp.flip(form.transpose(a), 0), 1, 0)
-  db = jnp.flip(_prefixes(form, factors, jnp.flip(dhs, 0)), 0)
-  da = form.outer(db, jnp.concatenate([jnp.zeros_like(hs[:1]), hs[:-1]]))
-  return da, db
+  return jnp.flip(_prefixes(form, factors, jnp.flip(dhs, 0)), 0)
 
 
 _prefixes.defvjp(_forward_rule, _backward_rule)

@@ -197,6 +197,13 @@ def test_state_keeps_structure_shape_and_dtype(name, dtype):
 
 
 @every_cell
+def test_leaves_of_the_initial_state_are_arrays_of_their_own(name):
+  cell, params, _, _ = setup(name)
+  leaves = jax.tree.leaves(cell.initial_state(params, BATCH))
+  assert len({a.unsafe_buffer_pointer() for a in leaves}) == len(leaves)  # else they cannot be donated
+
+
+@every_cell
 def test_rematerialisation_changes_no_gradient(name):
   cell, params, xs, state = setup(name)
   keywords = LOOPS['both'] | ({'key': jax.random.key(7)} if name in STEPPED else {})

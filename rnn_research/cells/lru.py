@@ -81,8 +81,8 @@ def lru(
         w_c=jax.random.normal(c_key, (2 * hidden_size, hidden_size), jnp.float32) / math.sqrt(hidden_size))
 
   def initial_state(params, batch_size):
-    zeros = jnp.zeros((batch_size, hidden_size), params.nu_log.dtype)
-    return LRUState(zeros, zeros)
+    zeros = lambda: jnp.zeros((batch_size, hidden_size), params.nu_log.dtype)
+    return LRUState(zeros(), zeros())  # two arrays: one buffer cannot be donated twice
 
   def project(params, xs):
     re, im = jnp.split(matmul(xs, params.w_x, dtype), 2, -1)

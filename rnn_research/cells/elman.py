@@ -10,6 +10,7 @@ from jax.nn.initializers import lecun_normal, normal, orthogonal
 from rnn_research.cell import Cell
 from rnn_research.engines.choice import choose
 from rnn_research.engines.fused import Pointwise, Weights, fused_scan
+from rnn_research.engines.newton import parallel
 from rnn_research.initializers import identity
 from rnn_research.layers import affine, matmul
 from rnn_research.typing import Array
@@ -43,7 +44,7 @@ def elman(
     activation: phi, 'tanh' or 'relu'.
     w_x_init: initialiser of [F, H].
     w_h_init: initialiser of [H, H].
-    engine: 'auto', 'fused' or 'scan'; see `rnn_research.engines.choice`.
+    engine: 'auto', 'fused', 'newton' or 'scan'; see `rnn_research.engines.choice`.
     dtype: precision of the products; parameters and state are float32.
 
   Returns:
@@ -81,7 +82,8 @@ def elman(
     state, hs = fused_scan(pointwise, weights, xs, state, mask=mask, reset=reset, reset_state=reset_state, dtype=dtype)
     return state, hs.astype(dtype)
 
-  return Cell(init, initial_state, project, step, choose('elman', engine, {'fused': scan}))
+  cell = Cell(init, initial_state, project, step)
+  return cell._replace(scan=choose('elman', engine, {'fused': scan, 'newton': parallel(cell).scan}))
 
 
 def irnn(hidden_size: int, *, engine: str = 'auto', dtype=jnp.float32) -> Cell:

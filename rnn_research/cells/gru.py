@@ -10,6 +10,7 @@ from jax.nn.initializers import lecun_normal, orthogonal
 from rnn_research.cell import Cell
 from rnn_research.engines.choice import choose
 from rnn_research.engines.fused import Pointwise, Weights, fused_scan
+from rnn_research.engines.newton import parallel
 from rnn_research.layers import affine, matmul
 from rnn_research.typing import Array
 
@@ -48,7 +49,7 @@ def gru(
     reset: 'after' or 'before' the recurrent product of the candidate.
     w_x_init: initialiser of [F, 3H].
     w_h_init: initialiser of one gate's [H, H].
-    engine: 'auto', 'fused' or 'scan'; see `rnn_research.engines.choice`.
+    engine: 'auto', 'fused', 'newton' or 'scan'; see `rnn_research.engines.choice`.
     dtype: precision of the products; parameters and state are float32.
 
   Returns:
@@ -97,8 +98,8 @@ def gru(
     state, hs = fused_scan(pointwise, weights, xs, state, mask=mask, reset=reset, reset_state=reset_state, dtype=dtype)
     return state, hs.astype(dtype)
 
-  fused = choose('gru' if after else 'gru_reset_before', engine, {'fused': scan})
-  return Cell(init, initial_state, project, step, fused)
+  cell, name = Cell(init, initial_state, project, step), 'gru' if after else 'gru_reset_before'
+  return cell._replace(scan=choose(name, engine, {'fused': scan, 'newton': parallel(cell).scan}))
 
 
 def _sigmoid(a):

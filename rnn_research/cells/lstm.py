@@ -11,6 +11,7 @@ from jax.nn.initializers import lecun_normal, orthogonal
 from rnn_research.cell import Cell
 from rnn_research.engines.choice import choose
 from rnn_research.engines.fused import Pointwise, Weights, fused_scan
+from rnn_research.engines.newton import parallel
 from rnn_research.layers import affine, matmul
 from rnn_research.typing import Array
 
@@ -48,7 +49,7 @@ def lstm(
     o = sigmoid(x_t W_o + h_{t-1} R_o + p_o * c_t + b_o)        output gate, which sees the new cell
     h_t = (o * tanh(c_t)) W_p,    y_t = h_t
 
-  The p terms exist with `peepholes`, W_p with `projection_size`; with either the cell has no engine but 'scan'.
+  The p terms exist with `peepholes`, W_p with `projection_size`; with either there is no engine 'fused'.
 
   Args:
     hidden_size: H.
@@ -57,7 +58,7 @@ def lstm(
     projection_size: P, the size of h; None leaves h at size H.
     w_x_init: initialiser of [F, 4H].
     w_h_init: initialiser of one gate's [H, H].
-    engine: 'auto', 'fused' or 'scan'; see `rnn_research.engines.choice`.
+    engine: 'auto', 'fused', 'newton' or 'scan'; see `rnn_research.engines.choice`.
     dtype: precision of the products; parameters, c and h are float32.
 
   Returns:
@@ -103,8 +104,9 @@ def lstm(
     state, hs = fused_scan(_POINTWISE, weights, xs, state, mask=mask, reset=reset, reset_state=reset_state, dtype=dtype)
     return state, hs.astype(dtype)
 
+  cell = Cell(init, initial_state, project, step)
   offered = {} if peepholes or projection_size else {'fused': scan}
-  return Cell(init, initial_state, project, step, choose('lstm', engine, offered))
+  return cell._replace(scan=choose('lstm', engine, {**offered, 'newton': parallel(cell).scan}))
 
 
 def _activate(z):

@@ -19,6 +19,7 @@ _UNMEASURED = 'fused'
 DESCRIPTIONS = {
     'scan': 'step by step under lax.scan',
     'fused': 'fused scan with a hand-written backward pass',
+    'newton': "Newton's iteration, parallel over time",
 }
 
 
@@ -34,7 +35,7 @@ def choose(cell: str, engine: str, offered: Mapping[str, ScanFn]) -> ScanFn | No
   Raises:
     InputError: the cell has no such engine.
   """
-  if engine == 'scan' or (engine == 'auto' and not offered):
+  if engine == 'scan' or (engine == 'auto' and _UNMEASURED not in offered):
     return None
   if engine not in ('auto', *offered):
     raise InputError(f'engine is {engine!r}, expected one of {", ".join(["auto", "scan", *offered])} for {cell}')

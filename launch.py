@@ -25,6 +25,10 @@ def launch(argv: list[str]) -> None:
   values = flags.read_command(request, commands)
   config = flags.read_config(request, config_lib.copy(base))
   config_lib.check_ranges(config)
+  if not config_lib.trains(config):
+    flags.check_study(request, name)
+    runs.study(experiments.build(name, config), name, base, config, workdir)
+    return
   training, resumed = request.mode == 'train', checkpoint.has_checkpoint(workdir)
   if backend.is_distributed() and not (training and request.workdir):
     raise errors.UsageError('several processes run only --mode=train, in the one --workdir that all of them name')

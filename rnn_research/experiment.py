@@ -44,7 +44,7 @@ class Experiment(NamedTuple):
     init: `(key) -> params`.
     initial_carry: `(params, batch_size) -> carry`, the state of truncated BPTT, leaves [B, ...]; or ().
     loss: `(params, carry, batch, key, step) -> (total, (weight, carry, metrics))`: sums over the batch, in nats;
-      `metrics` are sums too, divided by the sum of weights.
+      `metrics` are sums too, divided by the sum of weights. None: nothing is trained, see `study`.
     train_data: `() -> TrainData`, read when training starts.
     evaluate: split -> `(params, key) -> {metric: float}`, quick, used while training.
     final_evaluate: the same, exact, used at the end of a run and by `--mode=evaluate`.
@@ -60,7 +60,7 @@ class Experiment(NamedTuple):
 
   init: Callable
   initial_carry: Callable
-  loss: Callable
+  loss: Callable | None
   train_data: Callable[[], TrainData]
   evaluate: Mapping[str, Callable]
   final_evaluate: Mapping[str, Callable]
@@ -71,3 +71,17 @@ class Experiment(NamedTuple):
   commands: Mapping[str, Callable[..., None]]
   engine: str
   unit: str = 'examples'
+
+
+def study(report: Callable[[str, str], Mapping[str, Mapping[str, Any]]]) -> Experiment:
+  """Returns an experiment without training, whose report is the run.
+
+  Its config has no blocks `train` and `optimizer`, and its module no `COMMANDS`. The launcher leaves devices alone.
+
+  Args:
+    report: `(workdir, out_dir) -> group -> {metric: number}`: writes figures and tables for people and returns what
+      belongs into result.json.
+  """
+  return Experiment(
+      init=None, initial_carry=None, loss=None, train_data=None, evaluate={}, final_evaluate={}, headline=None,
+      assets={}, show=None, report=lambda params, workdir, out_dir: report(workdir, out_dir), commands={}, engine='')

@@ -21,6 +21,7 @@ import orbax.checkpoint as ocp
 
 from rnn_research.errors import InputError
 from rnn_research.training import checkpoint_io as io
+from rnn_research.training.backend import is_distributed
 from rnn_research.training.result import jsonable
 from rnn_research.typing import Params, PyTree
 
@@ -40,7 +41,7 @@ def hold(workdir: str | os.PathLike) -> Iterator[None]:
     InputError: another run holds it.
     OSError: it cannot be made.
   """
-  if jax.process_index() > 0:
+  if is_distributed() and jax.process_index() > 0:  # asking starts the backend, which a study must not
     yield
     return
   io.make_folder(Path(workdir))
@@ -157,6 +158,11 @@ def read_meta(workdir: str | os.PathLike) -> tuple[int, dict]:
 def has_checkpoint(workdir: str) -> bool:
   """Returns whether a run in `workdir` has saved anything to go on from."""
   return any(path.name.isdigit() for path in Path(workdir).glob('checkpoints/*'))
+
+
+def is_finished(workdir: str) -> bool:
+  """Returns whether a run in `workdir` has written its result."""
+  return (Path(workdir) / 'result.json').exists()
 
 
 def _lock(folder: int, workdir: str | os.PathLike) -> None:

@@ -52,12 +52,14 @@ def base_config() -> ConfigDict:
 
 
 def check_ranges(config: ConfigDict) -> None:
-  """Checks the blocks of `base_config`.
+  """Checks the blocks of `base_config`; a config without training has `seed` alone.
 
   Raises:
     InputError: a number out of range, as one sentence that names the field.
   """
   require_seed('seed', config.seed)
+  if not trains(config):
+    return
   optimizer.check_config(config.optimizer)
   train = config.train
   for field in ('batch_size', 'unroll_length', 'micro_batches', 'eval_lanes', 'log_every'):
@@ -105,6 +107,11 @@ def check_unchanged(saved: ConfigDict, config: ConfigDict, workdir: str, trainin
                      + ('; use a new workdir' if training else ''))
 
 
+def trains(config: ConfigDict) -> bool:
+  """Returns whether the experiment trains a model; one that does not has no block `train`."""
+  return 'train' in config
+
+
 def rows_per_step(config: ConfigDict) -> int:
   """Returns how many rows of the batch a step takes at once; devices share them evenly."""
   return config.train.batch_size // config.train.micro_batches
@@ -121,8 +128,12 @@ def update_from_json(config: ConfigDict, values: dict) -> ConfigDict:
     if isinstance(value, dict):
       update_from_json(config[name], value)
     else:
-      config[name] = tuple(value) if isinstance(value, list) else value
+      config[name] = _tuples(value)
   return config
+
+
+def _tuples(value):
+  return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def _flat(config, prefix=''):

@@ -16,7 +16,7 @@ from ml_collections import ConfigDict, config_flags
 
 from rnn_research.errors import UsageError
 from rnn_research.experiment import Command
-from rnn_research.training.checkpoint import has_checkpoint
+from rnn_research.training.checkpoint import has_checkpoint, is_finished
 from rnn_research.training.config import update_from_json
 
 
@@ -128,7 +128,8 @@ def resolve(request: Request, split_name: Callable[[str], tuple[str, str]],
   name = ':'.join(split_name(request.experiment)) if request.experiment else ''
   begun = request.workdir and (Path(request.workdir) / 'config.json').exists()
   # What a run that failed before its first checkpoint left there is no reason to refuse another start.
-  if begun and (request.mode != 'train' or not request.experiment or has_checkpoint(request.workdir)):
+  if begun and (request.mode != 'train' or not request.experiment or has_checkpoint(request.workdir)
+                or is_finished(request.workdir)):
     trained, config = _load_workdir(request.workdir, get_config)
     if name and name != trained:
       raise UsageError(f'--experiment={name}, but {request.workdir} belongs to {trained}; use a new workdir')
@@ -139,6 +140,14 @@ def resolve(request: Request, split_name: Callable[[str], tuple[str, str]],
   name = name or ':'.join(split_name(DEFAULT_EXPERIMENT))
   time = datetime.datetime.now().strftime('%Y%m%d-%H%M%S')
   return name, request.workdir or f'runs/{name.replace(":", "-")}-{time}', get_config(name)
+
+
+def check_study(request: Request, name: str) -> None:
+  """Raises UsageError where a mode or a flag needs a model, which an experiment without training does not have."""
+  if request.mode != 'train':
+    raise UsageError(f'--mode={request.mode} needs a trained model, and {name} trains none: start it without --mode')
+  if request.num_devices:
+    raise UsageError(f'--num_devices is not used by {name}, which trains no model')
 
 
 def help_text(name: str, commands: Mapping[str, Command]) -> str:

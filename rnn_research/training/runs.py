@@ -3,11 +3,12 @@
   config.json            experiment, resolved config, seed, device count, engine, versions, git hash
   checkpoints/ best/     see `checkpoint`
   metrics.jsonl          numbers and samples by step
-  result.json            of a finished training run; result-evaluate.json of an evaluation
+  result.json            of a finished run; result-evaluate.json of an evaluation
   report/                figures and samples for people
 """
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from ml_collections import ConfigDict
 from rnn_research.experiment import Experiment
 from rnn_research.training import backend, checkpoint, loop, result
 from rnn_research.training.checkpoint_io import warn
-from rnn_research.training.config import rows_per_step
+from rnn_research.training.config import check_unchanged, rows_per_step
 from rnn_research.typing import Params
 
 
@@ -32,7 +33,7 @@ def train(experiment: Experiment, name: str, config: ConfigDict, workdir: str, n
     num_devices: 0 takes those of the workdir, or as many as divide the batch.
   """
   data, mesh = experiment.train_data(), _mesh(config, workdir, num_devices)
-  about = _about(experiment, name, config) | {'num_devices': mesh.size}
+  about = _about(name, config) | _about_model(experiment) | {'num_devices': mesh.size}
   stopped = loop.train(experiment, data, config, workdir, mesh, about)
   if not stopped.finished:
     return
@@ -49,11 +50,29 @@ def train(experiment: Experiment, name: str, config: ConfigDict, workdir: str, n
     print_result(path)
 
 
+def study(experiment: Experiment, name: str, saved: ConfigDict, config: ConfigDict, workdir: str) -> None:
+  """Runs an experiment without training: its report, then result.json. A finished one prints its result again.
+
+  Raises:
+    InputError: the finished one had another config than `config`: it had `saved`.
+  """
+  path = Path(workdir) / 'result.json'
+  with checkpoint.hold(workdir):
+    if path.exists():
+      check_unchanged(saved, config, workdir, training=True)
+    else:
+      about, started = _about(name, config), time.monotonic()
+      result.write_json(Path(workdir) / 'config.json', about)
+      metrics = _write_report(experiment, None, workdir)
+      result.write_json(path, {**about, 'seconds': time.monotonic() - started, 'metrics': metrics})
+  print_result(path)
+
+
 def evaluate(experiment: Experiment, name: str, config: ConfigDict, workdir: str) -> None:
   """Evaluates the best parameters of a workdir on whole splits; writes and prints result-evaluate.json."""
   step, params = restore(experiment, workdir)
   path = Path(workdir) / 'result-evaluate.json'
-  result.write_json(path, {**_about(experiment, name, config), 'steps': step,
+  result.write_json(path, {**_about(name, config), **_about_model(experiment), 'steps': step,
                            'seconds': checkpoint.read_meta(workdir)[1]['seconds'],
                            'metrics': _final_metrics(experiment, config, params)})
   print_result(path)
@@ -84,18 +103,20 @@ def saved_devices(workdir: str) -> int:
 
 
 def print_result(path: Path) -> None:
-  """Prints a result file: a line per split."""
+  """Prints a result file: a line per split, or per group of a study."""
   values = json.loads(Path(path).read_text('utf-8'))
   for split, metrics in values['metrics'].items():
     print(f'{split}: {result.figures(metrics)}')
-  print(f'after {values["steps"]} steps; all of it is in {path}', flush=True)
+  after = f'after {values["steps"]} steps; ' if 'steps' in values else ''
+  print(f'{after}all of it is in {path}', flush=True)
 
 
 def _write_report(experiment, params, workdir):
   out = Path(workdir) / 'report'
   out.mkdir(exist_ok=True)
-  experiment.report(params, workdir, str(out))
+  metrics = experiment.report(params, workdir, str(out))
   print(f'the report is in {out}', flush=True)
+  return metrics
 
 
 def _final_metrics(experiment, config, params):
@@ -103,10 +124,13 @@ def _final_metrics(experiment, config, params):
   return {split: measure(params, key) for split, measure in experiment.final_evaluate.items()}
 
 
-def _about(experiment, name, config):
-  params = sum(leaf.size for leaf in jax.tree.leaves(_template(experiment)))
-  return {'experiment': name, 'config': config.to_dict(), 'seed': config.seed, 'params': params,
-          'engine': experiment.engine, 'versions': result.versions(), 'git_hash': result.git_hash()}
+def _about(name, config):
+  return {'experiment': name, 'config': config.to_dict(), 'seed': config.seed, 'versions': result.versions(),
+          'git_hash': result.git_hash()}
+
+
+def _about_model(experiment):
+  return {'params': sum(leaf.size for leaf in jax.tree.leaves(_template(experiment))), 'engine': experiment.engine}
 
 
 def _template(experiment):

@@ -52,10 +52,7 @@ def make_step(experiment: Experiment, mesh: Mesh, key: Key, *, micro_batches: in
     ema_decay: of the parameter average.
     clipped: `(grads, norm) -> share clipped`.
   """
-  local = jax.shard_map(
-      lambda *args: _local_gradients(experiment.loss, key, micro_batches, *args), mesh=mesh,
-      in_specs=(_REPLICATED, _SHARDED, _SHARDED, _REPLICATED), out_specs=(_REPLICATED, _SHARDED, _REPLICATED),
-      check_vma=False)
+  local = sharded_gradients(experiment, mesh, key, micro_batches)
 
   def step(state, batch):
     (total, weight, sums), carry, grads = local(state.params, state.carry, batch, state.step)
@@ -73,6 +70,17 @@ def make_step(experiment: Experiment, mesh: Mesh, key: Key, *, micro_batches: in
     return jax.jit(step, donate_argnums=0, out_shardings=shardings).lower(state, batch).compile()
 
   return compile_step
+
+
+def sharded_gradients(experiment: Experiment, mesh: Mesh, key: Key, micro_batches: int) -> Callable:
+  """Returns `(params, carry, batch, step) -> ((total, weight, metrics), carry, gradients)`, sums over all devices.
+
+  Args as of `make_step`.
+  """
+  return jax.shard_map(
+      lambda *args: _local_gradients(experiment.loss, key, micro_batches, *args), mesh=mesh,
+      in_specs=(_REPLICATED, _SHARDED, _SHARDED, _REPLICATED), out_specs=(_REPLICATED, _SHARDED, _REPLICATED),
+      check_vma=False)
 
 
 def _local_gradients(loss, key, micro_batches, params, carry, batch, step):

@@ -15,11 +15,11 @@ from rnn_research.analysis.tables import Rows, Table, columns, running_mean, wri
 
 # Okabe and Ito 2008, ordered so that neighbours differ in lightness too.
 BLUE, VERMILLION, GREY = '#0072B2', '#D55E00', '#767676'
-_LABEL, _TICK, _CAPTION = 18, 15, 13
+LABEL, TICK, _CAPTION = 18, 15, 13
 
 
 class Plot(NamedTuple):
-  """A figure, and the numbers that it shows: name -> [N] float64."""
+  """A figure, and the numbers that it shows: name -> [N] float64, or N names."""
 
   figure: Figure
   table: Table
@@ -45,10 +45,10 @@ def loss_curves(rows: Rows) -> Plot:
     axes.plot(steps, smooth[logged], color=BLUE, linewidth=2.5, marker=_marker(steps), markersize=10, label='training')
   _validation_points(axes, table['step'], table['valid/nats_per_symbol'])
   _second_axes(axes, _steps_per_epoch(table))
-  axes.set_xlabel('training step', fontsize=_LABEL)
-  axes.set_ylabel('nats per symbol', fontsize=_LABEL)
-  _finish(axes)
-  _caption(figure, f'Training: mean loss {_window(steps)}, before each update, dropout on if there is any'
+  axes.set_xlabel('training step', fontsize=LABEL)
+  axes.set_ylabel('nats per symbol', fontsize=LABEL)
+  finish(axes)
+  caption(figure, f'Training: mean loss {_window(steps)}, before each update, dropout on if there is any'
            f'{_smoothing(width)}.{_validation(table)}')
   return Plot(figure, {**table, 'train/loss_smoothed': smooth})
 
@@ -69,14 +69,14 @@ def gradient_figure(rows: Rows) -> Plot:
   shares.fill_between(steps, clipped, color=BLUE, alpha=0.25)
   shares.set_ylim(0, 1)
   shares.yaxis.set_major_formatter(PercentFormatter(1.0))
-  shares.set_ylabel('clipped', fontsize=_LABEL)
+  shares.set_ylabel('clipped', fontsize=LABEL)
   rates.plot(steps, rate, color=GREY, linewidth=2.5, marker=_marker(steps))
   rates.set_ylim(bottom=0)
-  rates.set_ylabel('learning\nrate', fontsize=_LABEL)
-  rates.set_xlabel('training step', fontsize=_LABEL)
+  rates.set_ylabel('learning\nrate', fontsize=LABEL)
+  rates.set_xlabel('training step', fontsize=LABEL)
   for axes in (norms, shares, rates):
-    _finish(axes)
-  _caption(figure, f'Global norm of the gradient before clipping, {_window(steps)}: mean and largest. '
+    finish(axes)
+  caption(figure, f'Global norm of the gradient before clipping, {_window(steps)}: mean and largest. '
            'Clipped: share of steps whose norm was cut, or of gradient elements where each element is cut. '
            'Learning rate: that of the last step of a window.')
   return Plot(figure, table)
@@ -92,7 +92,7 @@ def _norm_panel(axes: Axes, steps: np.ndarray, mean: np.ndarray, largest: np.nda
   axes.plot(steps, largest, color=VERMILLION, linestyle='', marker='D', markersize=4, label='largest')
   axes.plot(steps, mean, color=BLUE, linewidth=2.5, marker=_marker(steps), markersize=10, label='mean')
   axes.set_yscale('log')
-  axes.set_ylabel('gradient norm', fontsize=_LABEL)
+  axes.set_ylabel('gradient norm', fontsize=LABEL)
   shown = np.concatenate([mean, largest])
   shown = shown[shown > 0]
   if not len(shown):
@@ -112,18 +112,18 @@ def _validation_points(axes: Axes, steps: np.ndarray, values: np.ndarray) -> Non
   axes.plot(steps[measured], values[measured], color=VERMILLION, linestyle=':', linewidth=2, marker='o', markersize=10,
             markeredgecolor='white', label='validation')
   last = steps[measured][-1], values[measured][-1]
-  axes.annotate(f'{last[1]:.3f}', last, (0, 12), textcoords='offset points', ha='right', fontsize=_TICK,
+  axes.annotate(f'{last[1]:.3f}', last, (0, 12), textcoords='offset points', ha='right', fontsize=TICK,
                 color=VERMILLION)
 
 
 def _second_axes(axes: Axes, steps_per_epoch: float | None) -> None:
   bits = axes.secondary_yaxis('right', functions=(lambda y: y / math.log(2), lambda y: y * math.log(2)))
-  bits.set_ylabel('bits per symbol', fontsize=_LABEL)
-  bits.tick_params(labelsize=_TICK)
+  bits.set_ylabel('bits per symbol', fontsize=LABEL)
+  bits.tick_params(labelsize=TICK)
   if steps_per_epoch:
     epochs = axes.secondary_xaxis('top', functions=(lambda x: x / steps_per_epoch, lambda x: x * steps_per_epoch))
-    epochs.set_xlabel('epochs', fontsize=_LABEL)
-    epochs.tick_params(labelsize=_TICK)
+    epochs.set_xlabel('epochs', fontsize=LABEL)
+    epochs.tick_params(labelsize=TICK)
 
 
 def _steps_per_epoch(table: Table) -> float | None:
@@ -150,14 +150,16 @@ def _validation(table: Table) -> str:
   return ' Validation: the whole validation text in parallel streams, without dropout.' if measured.any() else ''
 
 
-def _finish(axes: Axes) -> None:
-  axes.tick_params(labelsize=_TICK)
+def finish(axes: Axes) -> None:
+  """Gives axes the sizes and the grid of all figures, and a legend where anything is labelled."""
+  axes.tick_params(labelsize=TICK)
   axes.grid(alpha=0.3)
   axes.margins(x=0.02)
   axes.spines[['top', 'right']].set_visible(False)
   if axes.get_legend_handles_labels()[0]:
-    axes.legend(fontsize=_TICK, frameon=False, loc='upper right')
+    axes.legend(fontsize=TICK, frameon=False, loc='upper right')
 
 
-def _caption(figure: Figure, text: str) -> None:
+def caption(figure: Figure, text: str) -> None:
+  """Writes the explanation of a figure under it."""
   figure.supxlabel('\n'.join(textwrap.wrap(text, 106)), x=0.02, ha='left', fontsize=_CAPTION, color='#404040')

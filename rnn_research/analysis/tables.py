@@ -12,7 +12,7 @@ import numpy as np
 from rnn_research.training.result import write_text
 
 Rows = Sequence[Mapping[str, Any]]  # lines of a metrics log
-Table = Mapping[str, np.ndarray]  # name -> column
+Table = Mapping[str, Sequence[float | str]]  # name -> column
 
 
 def columns(rows: Rows, names: Iterable[str]) -> dict[str, np.ndarray]:
@@ -82,5 +82,7 @@ def _heading(step: int, losses: Table) -> str:
   return f'After {step:,} steps' + (f', training loss {known[-1]:.2f} nats' if len(known) else '')
 
 
-def _cell(value: float) -> str:
+def _cell(value: float | str) -> str:
+  if isinstance(value, str):
+    return value
   return '' if np.isnan(value) else f'{value:.10g}'

@@ -1,0 +1,1 @@
+"""Measuring recurrent networks against other libraries, each in a process of its own."""

@@ -1,0 +1,88 @@
+"""Who is measured, on what. Nothing here imports a library that is measured: this is read by the parent process."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+NUM_SYMBOLS = 65  # of tiny Shakespeare
+CLIP_NORM, LEARNING_RATE = 5.0, 2e-3
+CELLS = ('lstm', 'gru', 'elman')
+PARTS = ('forward', 'gradient', 'step')
+BATCHES_DRAWN = 100  # by one call of the data pipeline
+
+_JAX, _TORCH = 'rnn_research.benchmark.jax_contenders', 'rnn_research.benchmark.torch_contenders'
+
+
+class Setting(NamedTuple):
+  """A character model and its batch.
+
+  Attributes:
+    cell: lstm, gru or elman.
+    hidden_size: H.
+    num_layers: L.
+    batch_size: B.
+    unroll_length: T; the number of symbols where one is written after the other.
+    seed: of data and parameters.
+  """
+
+  cell: str
+  hidden_size: int
+  num_layers: int
+  batch_size: int
+  unroll_length: int
+  seed: int = 0
+
+  def __str__(self):
+    return (f'{self.cell} {self.num_layers} x {self.hidden_size}, batch {self.batch_size}, '
+            f'unroll {self.unroll_length}')
+
+
+class Contender(NamedTuple):
+  """Attributes:
+    module: imported by the worker alone.
+    function: name in `module` of `(setting) -> part -> () -> Program`.
+    against: whom it is compared with.
+  """
+
+  module: str
+  function: str
+  against: str = 'ours'
+
+
+def comparison(cell: str, has_gpu: bool) -> dict[str, Contender]:
+  """Returns those who are compared in training: label -> contender, each after the one it is compared with."""
+  found = {
+      'ours': Contender(_JAX, 'ours'),
+      'plain lax.scan': Contender(_JAX, 'plain_scan'),
+      'flax.linen.RNN': Contender(_JAX, 'linen'),
+      'flax.nnx.RNN': Contender(_JAX, 'nnx'),
+  }
+  if not has_gpu:
+    return found | {'PyTorch with oneDNN': Contender(_TORCH, 'onednn'),
+                    'PyTorch without oneDNN': Contender(_TORCH, 'native')}
+  cudnn = {'jax.experimental.rnn': Contender(_JAX, 'cudnn')} if cell == 'lstm' else {}
+  return found | cudnn | {
+      'PyTorch, float32': Contender(_TORCH, 'cuda'),
+      'ours, bfloat16': Contender(_JAX, 'ours_bfloat16', 'ours, bfloat16'),
+      'PyTorch, bfloat16': Contender(_TORCH, 'cuda_bfloat16', 'ours, bfloat16')}
+
+
+def sampling(has_gpu: bool) -> dict[str, Contender]:
+  """Returns those who are compared in writing symbols one after the other: label -> contender."""
+  return {'ours': Contender(_JAX, 'sampling'),
+          'PyTorch': Contender(_TORCH, 'sampling_cuda' if has_gpu else 'sampling')}
+
+
+OURS = {'ours': Contender(_JAX, 'ours')}
+PIPELINE = {'pipeline': Contender('rnn_research.benchmark.pipeline', 'batches')}
+LIBRARIES = {'jax': Contender(_JAX, 'about'), 'torch': Contender(_TORCH, 'about')}
+# What is shown in one row, that of the quicker.
+EITHER = {'PyTorch': ('PyTorch with oneDNN', 'PyTorch without oneDNN')}
+
+
+def symbols(setting: Setting) -> Mapping[str, np.ndarray]:
+  """Returns the batch that all contenders train on: {'inputs', 'targets'}, [B, T] int32 each, uniform symbols."""
+  shape = setting.batch_size, setting.unroll_length + 1
+  ids = np.random.default_rng(setting.seed).integers(NUM_SYMBOLS, size=shape, dtype=np.int32)
+  return {'inputs': ids[:, :-1], 'targets': ids[:, 1:]}

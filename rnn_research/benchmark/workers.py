@@ -1,0 +1,103 @@
+"""The parent's side of the protocol of `serve`: starts workers, lets one of them work at a time, and ends them all."""
+
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+from rnn_research.benchmark.contenders import Contender
+
+PATIENCE = 900.0  # seconds for one answer
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+class WorkerError(Exception):
+  """Why a worker gave no answer, in one line."""
+
+
+class Worker(NamedTuple):
+  process: subprocess.Popen
+  errors: IO[str]  # what it wrote to stderr
+  unfit: str = ''  # why it could not import what it needs
+
+
+@contextlib.contextmanager
+def started(contenders: Mapping[str, Contender]) -> Iterator[dict[str, Worker]]:
+  """Starts a worker per contender and waits for their imports; at the end, whatever it is, all of them are killed."""
+  with contextlib.ExitStack() as stack:
+    workers = {name: stack.enter_context(_started(contender)) for name, contender in contenders.items()}
+    yield {name: worker._replace(unfit=_unfit(worker)) for name, worker in workers.items()}
+
+
+def ask(worker: Worker, request: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns a worker's answer; raises WorkerError where it fails, dies or stays silent."""
+  if worker.unfit:
+    raise WorkerError(worker.unfit)
+  try:
+    worker.process.stdin.write(json.dumps(request) + '\n')
+    worker.process.stdin.flush()
+  except OSError as e:
+    raise WorkerError(_cause_of_death(worker)) from e
+  return _receive(worker)
+
+
+@contextlib.contextmanager
+def _started(contender):
+  # The cache of compiled programs would hide the time of compilation, and several processes share an accelerator.
+  settings = {'JAX_ENABLE_COMPILATION_CACHE': 'false', 'XLA_PYTHON_CLIENT_PREALLOCATE': 'false',
+              'PYTHONPATH': os.pathsep.join(filter(None, [str(_ROOT), os.environ.get('PYTHONPATH')]))}
+  command = [sys.executable, '-m', 'rnn_research.benchmark.serve', contender.module, contender.function]
+  with tempfile.TemporaryFile('w+', encoding='utf-8', errors='replace') as errors:
+    process = subprocess.Popen(command, env=os.environ | settings, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                               stderr=errors, text=True, encoding='utf-8')
+    try:
+      yield Worker(process, errors)
+    finally:
+      _end(process)
+
+
+def _end(process):
+  process.kill()
+  process.wait()
+  for pipe in (process.stdin, process.stdout):
+    with contextlib.suppress(BrokenPipeError):  # a request that the dead never read
+      pipe.close()
+
+
+def _unfit(worker):
+  try:
+    _receive(worker)
+    return ''
+  except WorkerError as e:
+    return str(e)
+
+
+def _receive(worker):
+  # One line per request, so nothing can be left in the reader's buffer where `select` would not see it.
+  if not select.select([worker.process.stdout], [], [], PATIENCE)[0]:
+    worker.process.kill()
+    raise WorkerError(f'no answer within {PATIENCE:.0f} seconds')
+  line = worker.process.stdout.readline()
+  if not line:
+    raise WorkerError(_cause_of_death(worker))
+  answer = json.loads(line)
+  if 'failed' in answer:
+    raise WorkerError(answer['failed'])
+  return answer
+
+
+def _cause_of_death(worker):
+  status = worker.process.wait()
+  if status < 0:
+    name = signal.Signals(-status).name
+    return f'killed by {name}' + (', probably for want of memory' if name == 'SIGKILL' else '')
+  worker.errors.seek(0)
+  lines = worker.errors.read().strip().splitlines()
+  return f'exit status {status}' + (f': {lines[-1][:300]}' if lines else '')

@@ -1,6 +1,7 @@
 """The one loop: the same numbers on any devices, averages, carries, precision, exact evaluation, every experiment."""
 
 import itertools
+import json
 import os
 import signal
 import socket
@@ -234,11 +235,14 @@ ALL = [f'{name}:{variant}' for name in experiments.names() for variant in experi
 def test_every_variant_has_a_config(name):
   values = experiments.get_config(name)
   config.check_ranges(values)
-  assert list(values) == list(experiments.get_config('char_lm')), 'the same blocks in every experiment'
-  assert config.update_from_json(experiments.get_config(name).unlock(), values.to_dict()).to_dict() == values.to_dict()
+  if config.trains(values):
+    assert list(values) == list(experiments.get_config('char_lm')), 'the same blocks wherever a model is trained'
+  saved = json.loads(json.dumps(values.to_dict()))
+  assert config.update_from_json(experiments.get_config(name).unlock(), saved).to_dict() == values.to_dict()
 
 
-@pytest.mark.parametrize('name', [name for name in ALL if name.endswith(':debug')])
+@pytest.mark.parametrize('name', [name for name in ALL if name.endswith(':debug')
+                                  and config.trains(experiments.get_config(name))])
 def test_every_experiment_trains_stops_and_goes_on(name, tmp_path, monkeypatch, quick_compilation):
   values = experiments.get_config(name).unlock()
   values.train.update(steps=3, epochs=0, eval_every=0, checkpoint_every=0, log_every=1, show_steps=(3,))

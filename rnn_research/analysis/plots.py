@@ -91,10 +91,14 @@ def save(plot: Plot, path: str | os.PathLike) -> None:
 def _norm_panel(axes: Axes, steps: np.ndarray, mean: np.ndarray, largest: np.ndarray) -> None:
   axes.plot(steps, largest, color=VERMILLION, linestyle='', marker='D', markersize=4, label='largest')
   axes.plot(steps, mean, color=BLUE, linewidth=2.5, marker=_marker(steps), markersize=10, label='mean')
-  axes.set_yscale('log')
   axes.set_ylabel('gradient norm', fontsize=LABEL)
-  shown = np.concatenate([mean, largest])
-  shown = shown[shown > 0]
+  logarithmic(axes, np.concatenate([mean, largest]))
+
+
+def logarithmic(axes: Axes, values: np.ndarray) -> None:
+  """Makes the y axis logarithmic, from the 1, 2 or 5 below all positive `values` to the one above them."""
+  axes.set_yscale('log')
+  shown = values[values > 0]
   if not len(shown):
     return
   ladder = np.outer(10.0 ** np.arange(-20, 20), (1, 2, 5)).ravel()

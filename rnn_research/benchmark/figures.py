@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import NullFormatter
 
-from rnn_research.analysis.plots import BLUE, GREY, LABEL, TICK, VERMILLION, Plot, caption, finish
+from rnn_research.analysis.plots import BLUE, GREY, LABEL, TICK, VERMILLION, Plot, caption, finish, logarithmic
 
 # Okabe and Ito 2008, from dark to light so that neighbours differ in grey too; hatches are the second sign.
 _BARS = ((BLUE, ''), ('#E69F00', '//'), ('#56B4E9', ''), ('#F0E442', '..'), (VERMILLION, '\\\\'), ('#CC79A7', 'xx'))
@@ -29,8 +29,8 @@ def ratio_figure(comparisons: Sequence[Mapping[str, Any]]) -> Plot:
   for axes, cell in zip(panels, cells, strict=True):
     _bars(axes, cell, [comparison for comparison in comparisons if comparison['setting'].cell == cell], labels)
   if labels:
-    figure.legend(*panels[0].get_legend_handles_labels(), loc='outside upper center', ncols=3, fontsize=TICK,
-                  frameon=False)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc='outside upper center', ncols=min(len(labels), 4),
+                  fontsize=TICK, frameon=False)
   caption(figure, 'Training step, median time divided by that of ours in the same precision: above the line at 1 ours '
           'is quicker. Shapes: layers x hidden units, batch, unroll.')
   table = {'cell': [c['setting'].cell for c in comparisons], 'shape': [_shape(c['setting']) for c in comparisons],
@@ -54,13 +54,10 @@ def scaling_figure(scaling: Mapping[str, Sequence[Mapping[str, Any]]]) -> Plot:
               marker=marker, linestyle=style, linewidth=2.5, markersize=9, label=f'{name}: {sizes}')
   _proportional(axes, [point for points in measured.values() for point in points])
   axes.set_xscale('log')
-  axes.set_yscale('log')
+  logarithmic(axes, np.array([1e3 * point['step']['median'] for points in measured.values() for point in points]))
   factors = sorted({point['factor'] for points in measured.values() for point in points})
   axes.set_xticks(factors, [f'x {factor}' for factor in factors])
   axes.xaxis.set_minor_formatter(NullFormatter())
-  axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f'{value:g}'))
-  axes.yaxis.set_minor_formatter(FuncFormatter(_minor))
-  axes.tick_params(axis='y', which='minor', labelsize=TICK - 2)
   axes.set_xlabel('size, as a multiple of the smallest', fontsize=LABEL)
   axes.set_ylabel('training step, ms', fontsize=LABEL)
   finish(axes)
@@ -73,15 +70,16 @@ def scaling_figure(scaling: Mapping[str, Sequence[Mapping[str, Any]]]) -> Plot:
 
 
 def _bars(axes, cell, comparisons, labels):
-  width = 0.8 / max(len(labels), 1)
+  width = min(0.8 / max(len(labels), 1), 0.2)
   for i, (label, (colour, hatch)) in enumerate(zip(labels, _BARS, strict=False)):
     places = np.arange(len(comparisons)) + (i - (len(labels) - 1) / 2) * width
     heights = np.array([_ratio(comparison, label) for comparison in comparisons])
     bars = axes.bar(places, np.nan_to_num(heights), width, color=colour, hatch=hatch, edgecolor='black', linewidth=0.8,
                     label=label)
     axes.bar_label(bars, ['failed' if np.isnan(height) else f'{height:.2f}' for height in heights], fontsize=TICK - 3,
-                   padding=2)
-  axes.axhline(1.0, color='black', linewidth=2)
+                   padding=2, bbox={'facecolor': 'white', 'edgecolor': 'none', 'pad': 0.5, 'alpha': 0.8})
+  axes.axhline(1.0, color='black', linewidth=1.5, linestyle='--', zorder=0.9)  # behind the bars and their numbers
+  axes.set_xlim(-0.6, len(comparisons) - 0.4)
   axes.set_xticks(range(len(comparisons)), [_shape(comparison['setting']) for comparison in comparisons])
   axes.set_ylabel(f'{cell}:\ntime / ours', fontsize=LABEL)
   axes.tick_params(labelsize=TICK)
@@ -94,13 +92,10 @@ def _bars(axes, cell, comparisons, labels):
 def _proportional(axes, points):
   """Draws what proportional cost would look like."""
   if points:
-    start, factors = min(point['step']['median'] for point in points), sorted({point['factor'] for point in points})
-    axes.plot(factors, [1e3 * start * factor / factors[0] for factor in factors], color=GREY, linewidth=1.2,
-              label='proportional')
-
-
-def _minor(value, _):
-  return f'{value:g}' if f'{value:e}'[0] in '25' else ''
+    first = min(points, key=lambda point: point['factor'])
+    factors = sorted({point['factor'] for point in points})
+    axes.plot(factors, [1e3 * first['step']['median'] * factor / first['factor'] for factor in factors], color=GREY,
+              linewidth=1.2, label='proportional')
 
 
 def _shape(setting):

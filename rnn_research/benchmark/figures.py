@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import NullLocator
 
 from rnn_research.analysis.plots import BLUE, GREY, LABEL, TICK, VERMILLION, Plot, caption, finish, logarithmic
 
@@ -45,28 +45,33 @@ def scaling_figure(scaling: Mapping[str, Sequence[Mapping[str, Any]]]) -> Plot:
     scaling: axis -> [{'factor', 'size', 'step': spread, or 'failed'}, ..].
   """
   figure = Figure(figsize=(11, 6.6), layout='constrained')
-  axes = figure.subplots()
   measured = {axis: [point for point in points if 'step' in point] for axis, points in scaling.items()}
+  rows = [(axis, point) for axis, points in measured.items() for point in points]
+  if rows:
+    _lines(figure.subplots(), measured, [point for _, point in rows])
+  caption(figure, 'Median time of our training step when one size grows and the others stay at their smallest.')
+  return Plot(figure, {'axis': [axis for axis, _ in rows], 'size': [point['size'] for _, point in rows],
+                       **{name: [point['step'][name] for _, point in rows] for name in ('median', 'lower', 'upper')}})
+
+
+def _lines(axes, measured, all_points):
   for axis, points in measured.items():
     name, colour, marker, style = _LINES[axis]
     sizes = ', '.join(str(point['size']) for point in points)
     axes.plot([point['factor'] for point in points], [1e3 * point['step']['median'] for point in points], color=colour,
               marker=marker, linestyle=style, linewidth=2.5, markersize=9, label=f'{name}: {sizes}')
-  _proportional(axes, [point for points in measured.values() for point in points])
+  factors = sorted({point['factor'] for point in all_points})
+  first = min(all_points, key=lambda point: point['factor'])
+  axes.plot(factors, [1e3 * first['step']['median'] * factor / first['factor'] for factor in factors], color=GREY,
+            linewidth=1.2, zorder=1.5, label='proportional')
   axes.set_xscale('log')
-  logarithmic(axes, np.array([1e3 * point['step']['median'] for points in measured.values() for point in points]))
-  factors = sorted({point['factor'] for points in measured.values() for point in points})
+  logarithmic(axes, np.array([1e3 * point['step']['median'] for point in all_points]))
   axes.set_xticks(factors, [f'x {factor}' for factor in factors])
-  axes.xaxis.set_minor_formatter(NullFormatter())
+  axes.xaxis.set_minor_locator(NullLocator())
   axes.set_xlabel('size, as a multiple of the smallest', fontsize=LABEL)
   axes.set_ylabel('training step, ms', fontsize=LABEL)
   finish(axes)
-  if axes.get_legend_handles_labels()[0]:
-    axes.legend(fontsize=TICK, frameon=False, loc='upper left')
-  caption(figure, 'Median time of our training step when one size grows and the others stay at their smallest.')
-  rows = [(axis, point) for axis, points in measured.items() for point in points]
-  return Plot(figure, {'axis': [axis for axis, _ in rows], 'size': [point['size'] for _, point in rows],
-                       **{name: [point['step'][name] for _, point in rows] for name in ('median', 'lower', 'upper')}})
+  axes.legend(fontsize=TICK, frameon=False, loc='upper left')
 
 
 def _bars(axes, cell, comparisons, labels):
@@ -77,7 +82,8 @@ def _bars(axes, cell, comparisons, labels):
     bars = axes.bar(places, np.nan_to_num(heights), width, color=colour, hatch=hatch, edgecolor='black', linewidth=0.8,
                     label=label)
     axes.bar_label(bars, ['failed' if np.isnan(height) else f'{height:.2f}' for height in heights], fontsize=TICK - 3,
-                   padding=2, bbox={'facecolor': 'white', 'edgecolor': 'none', 'pad': 0.5, 'alpha': 0.8})
+                   padding=2, rotation=90 if len(labels) > 4 else 0,
+                   bbox={'facecolor': 'white', 'edgecolor': 'none', 'pad': 0.5, 'alpha': 0.8})
   axes.axhline(1.0, color='black', linewidth=1.5, linestyle='--', zorder=0.9)  # behind the bars and their numbers
   axes.set_xlim(-0.6, len(comparisons) - 0.4)
   axes.set_xticks(range(len(comparisons)), [_shape(comparison['setting']) for comparison in comparisons])
@@ -87,15 +93,6 @@ def _bars(axes, cell, comparisons, labels):
   axes.set_axisbelow(True)
   axes.margins(y=0.12)
   axes.spines[['top', 'right']].set_visible(False)
-
-
-def _proportional(axes, points):
-  """Draws what proportional cost would look like."""
-  if points:
-    first = min(points, key=lambda point: point['factor'])
-    factors = sorted({point['factor'] for point in points})
-    axes.plot(factors, [1e3 * first['step']['median'] * factor / first['factor'] for factor in factors], color=GREY,
-              linewidth=1.2, label='proportional')
 
 
 def _shape(setting):

@@ -81,8 +81,9 @@ def _bars(axes, cell, comparisons, labels):
     heights = np.array([_ratio(comparison, label) for comparison in comparisons])
     bars = axes.bar(places, np.nan_to_num(heights), width, color=colour, hatch=hatch, edgecolor='black', linewidth=0.8,
                     label=label)
-    axes.bar_label(bars, ['failed' if np.isnan(height) else f'{height:.2f}' for height in heights], fontsize=TICK - 3,
-                   padding=2, rotation=90 if len(labels) > 4 else 0,
+    texts = ['' if label not in comparison['rows'] else 'failed' if np.isnan(height) else f'{height:.2f}'
+             for comparison, height in zip(comparisons, heights, strict=True)]
+    axes.bar_label(bars, texts, fontsize=TICK - 3, padding=2, rotation=90 if len(labels) > 4 else 0,
                    bbox={'facecolor': 'white', 'edgecolor': 'none', 'pad': 0.5, 'alpha': 0.8})
   axes.axhline(1.0, color='black', linewidth=1.5, linestyle='--', zorder=0.9)  # behind the bars and their numbers
   axes.set_xlim(-0.6, len(comparisons) - 0.4)

@@ -1,0 +1,212 @@
+"""The engines for NVIDIA GPUs against stepping: on any machine as far as possible, and on a GPU where there is one.
+
+`python -m pytest -m gpu -s tests/test_gpu_engines.py` on a GPU checks both engines and prints what a step costs.
+"""
+
+import functools
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from cells_under_test import assert_close, gradients, inputs, loss_of, noisy, perturbed, stepped
+from jax._src.pallas.mosaic_gpu.interpret.params import InterpretGPUParams  # not exported by every version of JAX
+from jax.experimental import rnn
+
+from rnn_research import gru, lstm
+from rnn_research.cells.lstm import LSTMState
+from rnn_research.engines import cudnn, pallas
+from rnn_research.engines.gpu import compute_capability
+from rnn_research.engines.pallas_gates import GRU, LSTM
+from rnn_research.training.backend import num_cores
+
+MAKERS = {'lstm': (lstm, LSTM), 'gru': (gru, GRU)}
+SIZES = ((64, 9, 3), (128, 1, 16), (128, 9, 40))  # H, T, B
+TIMED = ((64, 128, 64), (128, 128, 64), (128, 128, 512), (128, 1024, 64))
+needs_two_cores = pytest.mark.skipif(num_cores() < 2, reason='the interpreter runs warpgroups as threads that wait')
+
+
+@pytest.fixture
+def cpu(quick_compilation):
+  """Runs on the CPU even where there is a GPU."""
+  with jax.default_device(jax.local_devices(backend='cpu')[0]):
+    yield
+
+
+@pytest.fixture
+def gpu():
+  """Skips without an NVIDIA GPU, and asks for products without TF32."""
+  if compute_capability() is None:
+    pytest.skip('no NVIDIA GPU with the CUDA build of JAX')
+  with jax.default_matmul_precision('highest'):
+    yield
+
+
+@pytest.fixture
+def hopper(gpu):
+  """Skips without a GPU that the Pallas kernels are for."""
+  if compute_capability() != (9, 0):
+    pytest.skip(f'the compute capability is {compute_capability()}, the Pallas kernels are for (9, 0)')
+
+
+def on_pallas(name, hidden_size, dtype, interpret=None):
+  """Returns the cell with `pallas_scan` as its whole-sequence form."""
+  factory, gates = MAKERS[name]
+  cell = factory(hidden_size, dtype=dtype)
+
+  def scan(params, state, xs, *, mask=None, reset=None, reset_state=None):
+    b_h = jnp.pad(params.b_hn, (2 * hidden_size, 0)) if name == 'gru' else None
+    state, hs = pallas.pallas_scan(
+        gates, cell.project(params, xs), params.w_h, state, b_h=b_h, dtype=dtype, interpret=interpret)
+    return state, hs.astype(dtype)
+
+  return cell._replace(scan=scan)
+
+
+def on_cudnn(hidden_size, run=cudnn.cudnn_lstm):
+  """Returns an LSTM with `cudnn_lstm` as its whole-sequence form."""
+  def scan(params, state, xs, *, mask=None, reset=None, reset_state=None):
+    (c, h), hs = run(xs, params.w_x, params.w_h, params.b, state.c, state.h)
+    return LSTMState(c, h), hs
+  return lstm(hidden_size)._replace(scan=scan)
+
+
+def both(cell, num_steps, batch_size):
+  """Returns values and gradients of the cell, and those of stepping."""
+  params = perturbed(cell, scale=0.05)
+  state = noisy(cell.initial_state(params, batch_size), 3)
+  arguments = params, inputs(num_steps, batch_size), state
+  return gradients(cell, *arguments), gradients(stepped(cell), *arguments)
+
+
+def assert_near(got, expected, bound):
+  """Asserts that every leaf differs by at most `bound` of its norm."""
+  for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    assert np.linalg.norm(a - b) <= bound * np.linalg.norm(b)
+
+
+@pytest.mark.parametrize('name, dtype, num_steps, batch_size', [
+    ('lstm', jnp.float32, 3, 17), ('gru', jnp.float32, 3, 17), ('lstm', jnp.bfloat16, 1, 16)])
+def test_pallas_equals_stepping_in_the_interpreter(cpu, name, dtype, num_steps, batch_size):
+  got, expected = both(on_pallas(name, 64, dtype, InterpretGPUParams()), num_steps, batch_size)
+  assert_near(got, expected, 1e-6 if dtype == jnp.float32 else 3e-3)
+
+
+@needs_two_cores
+def test_pallas_warpgroups_share_their_outputs(cpu):
+  got, expected = both(on_pallas('gru', 128, jnp.bfloat16, InterpretGPUParams()), 3, 5)
+  assert_near(got, expected, 3e-3)
+
+
+def test_pallas_without_a_recurrent_bias(cpu):
+  cell = on_pallas('lstm', 64, jnp.float32, InterpretGPUParams())
+  params = perturbed(cell, scale=0.05)
+  xs, state = inputs(2), noisy(cell.initial_state(params, 3), 3)
+  assert_close(jax.jit(loss_of(cell))(params, xs, state), jax.jit(loss_of(stepped(cell)))(params, xs, state))
+
+
+@pytest.mark.parametrize('dtype', [jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize('hidden_size', [64, 128])
+@pytest.mark.parametrize('name', MAKERS)
+def test_pallas_is_lowered_for_cuda(name, hidden_size, dtype):
+  cell = on_pallas(name, hidden_size, dtype)
+  params = perturbed(cell)
+  arguments = params, inputs(3, 17), cell.initial_state(params, 17)
+  text = gradients.trace(cell, *arguments).lower(lowering_platforms=('cuda',)).as_text()
+  assert text.count('@mosaic_gpu') == 2
+
+
+@pytest.mark.parametrize('gates, hidden_size, words', [
+    (LSTM, 100, 'hidden_size is 100, the Pallas kernels need a multiple of 64'),
+    (LSTM, 192, 'more than the 232448 of a Hopper processor'),
+    (GRU, 192, 'more than the 232448 of a Hopper processor')])
+def test_pallas_names_a_size_that_does_not_fit(gates, hidden_size, words):
+  with pytest.raises(ValueError, match=words):
+    pallas.pallas_scan(gates, None, jnp.zeros((hidden_size, gates.num_gates * hidden_size)), None)
+
+
+def test_reasons_not_to_use_pallas(monkeypatch):
+  bits = jnp.zeros((2, 3), bool)
+  reason = functools.partial(pallas.unavailable, LSTM, 128, dtype=jnp.bfloat16)
+  for capability in (None, (8, 0), (10, 0)):  # no GPU, and GPUs without Hopper's instructions
+    monkeypatch.setattr(pallas, 'compute_capability', lambda found=capability: found)
+    assert 'need an NVIDIA Hopper GPU' in reason()
+  monkeypatch.setattr(pallas, 'compute_capability', lambda: (9, 0))
+  assert reason() is None
+  assert 'not in float32' in reason(dtype=jnp.float32)
+  assert 'neither a mask nor resets' in reason(mask=bits)
+  assert 'neither a mask nor resets' in reason(reset=bits)
+  assert 'hidden_size is 130' in pallas.unavailable(LSTM, 130, dtype=jnp.bfloat16)
+
+
+def test_reasons_not_to_use_cudnn(monkeypatch):
+  bits = jnp.zeros((2, 3), bool)
+  monkeypatch.setattr(cudnn, 'compute_capability', lambda: None)
+  assert 'needs an NVIDIA GPU' in cudnn.unavailable()
+  monkeypatch.setattr(cudnn, 'compute_capability', lambda: (7, 5))
+  assert cudnn.unavailable() is None
+  assert 'not in bfloat16' in cudnn.unavailable(dtype=jnp.bfloat16)
+  assert 'neither a mask nor resets' in cudnn.unavailable(mask=bits)
+  assert 'neither a mask nor resets' in cudnn.unavailable(reset=bits)
+
+
+def _reference(x, h_0, c_0, weights, lengths, *sizes):
+  """`rnn.lstm` by JAX's own reference of cuDNN's equations, which reads the same packed weights."""
+  input_size, hidden_size, num_layers, dropout, bidirectional = sizes
+  unpacked = rnn.unpack_lstm_weights(weights, input_size, hidden_size, num_layers, bidirectional)
+  return rnn.lstm_ref(x, h_0, c_0, *unpacked, lengths, input_size, hidden_size, num_layers, dropout, bidirectional)
+
+
+def test_cudnn_weights_are_packed_as_its_reference_reads_them(cpu, monkeypatch):
+  monkeypatch.setattr(rnn, 'lstm', _reference)  # cuDNN itself cannot even be traced without a GPU
+  assert_close(*both(on_cudnn(5), 8, 3))
+
+
+def test_cudnn_weights_are_as_many_as_it_expects():
+  weights = cudnn.pack(jnp.zeros((4, 20)), jnp.zeros((5, 20)), jnp.zeros(20))
+  assert weights.shape == (rnn.get_num_params_in_lstm(4, 5, 1, False),)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize('hidden_size, num_steps, batch_size', SIZES)
+def test_cudnn_equals_stepping_on_a_gpu(gpu, hidden_size, num_steps, batch_size):
+  assert_near(*both(on_cudnn(hidden_size), num_steps, batch_size), 1e-5)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize('dtype', [jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize('hidden_size, num_steps, batch_size', SIZES)
+@pytest.mark.parametrize('name', MAKERS)
+def test_pallas_equals_stepping_on_a_gpu(hopper, name, hidden_size, num_steps, batch_size, dtype):
+  assert_near(*both(on_pallas(name, hidden_size, dtype), num_steps, batch_size), 2e-2)
+
+
+def microseconds(cell, num_steps, batch_size):
+  """Returns the median time of a forward and backward pass per time step."""
+  params = perturbed(cell, scale=0.05)
+  arguments = params, inputs(num_steps, batch_size), cell.initial_state(params, batch_size)
+  jax.block_until_ready(gradients(cell, *arguments))
+  times = []
+  for _ in range(20):
+    begin = time.perf_counter()
+    jax.block_until_ready(gradients(cell, *arguments))
+    times.append(time.perf_counter() - begin)
+  return 1e6 * np.median(times) / num_steps
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize('hidden_size, num_steps, batch_size', TIMED)
+def test_speed_on_a_gpu(hopper, hidden_size, num_steps, batch_size):
+  cells = {
+      'lstm float32 fused': lstm(hidden_size), 'lstm float32 cudnn': on_cudnn(hidden_size),
+      'lstm bfloat16 fused': lstm(hidden_size, dtype=jnp.bfloat16),
+      'lstm bfloat16 pallas': on_pallas('lstm', hidden_size, jnp.bfloat16),
+      'gru bfloat16 fused': gru(hidden_size, dtype=jnp.bfloat16),
+      'gru bfloat16 pallas': on_pallas('gru', hidden_size, jnp.bfloat16)}
+  with jax.default_matmul_precision('high'):  # TF32, as in training
+    for name, cell in cells.items():
+      cost = microseconds(cell, num_steps, batch_size)
+      print(f'H {hidden_size} T {num_steps} B {batch_size} | {name} | {cost:.2f} us per step, forward and backward')
+      assert np.isfinite(cost)

@@ -88,7 +88,7 @@ def get_config(variant: str = 'quick') -> ConfigDict:
       'embedding_size': 0,  # 0 feeds one-hot symbols
       'init_scale': 0.0,  # weights from U[-s, s]; 0 is the cell's own initialisation
       'forget_bias': 1.0,  # of an LSTM
-      'engine': 'auto',  # which form of the recurrence runs: auto, fused, newton, scan
+      'engine': 'auto',  # which form of the recurrence runs: auto, fused, cudnn, pallas, newton, scan
       'dtype': 'float32',  # of the products: float32, bfloat16
   })
   config.train.reset_rate = 0.0  # chance that a lane begins a chunk from the initial state

@@ -10,15 +10,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cells_under_test import assert_close, gradients, inputs, loss_of, noisy, perturbed, stepped
+from cells_under_test import assert_close, assert_same, gradients, inputs, loss_of, noisy, perturbed, stepped
 from jax._src.pallas.mosaic_gpu.interpret.params import InterpretGPUParams  # not exported by every version of JAX
 from jax.experimental import rnn
 
-from rnn_research import gru, lstm
+from rnn_research import gru, lstm, unroll
 from rnn_research.cells.lstm import LSTMState
 from rnn_research.engines import cudnn, pallas
 from rnn_research.engines.gpu import compute_capability
 from rnn_research.engines.pallas_gates import GRU, LSTM
+from rnn_research.errors import InputError
 from rnn_research.training.backend import num_cores
 
 MAKERS = {'lstm': (lstm, LSTM), 'gru': (gru, GRU)}
@@ -127,7 +128,6 @@ def test_pallas_names_a_size_that_does_not_fit(gates, hidden_size, words):
 
 
 def test_reasons_not_to_use_pallas(monkeypatch):
-  bits = jnp.zeros((2, 3), bool)
   reason = functools.partial(pallas.unavailable, LSTM, 128, dtype=jnp.bfloat16)
   for capability in (None, (8, 0), (10, 0)):  # no GPU, and GPUs without Hopper's instructions
     monkeypatch.setattr(pallas, 'compute_capability', lambda found=capability: found)
@@ -135,20 +135,37 @@ def test_reasons_not_to_use_pallas(monkeypatch):
   monkeypatch.setattr(pallas, 'compute_capability', lambda: (9, 0))
   assert reason() is None
   assert 'not in float32' in reason(dtype=jnp.float32)
-  assert 'neither a mask nor resets' in reason(mask=bits)
-  assert 'neither a mask nor resets' in reason(reset=bits)
   assert 'hidden_size is 130' in pallas.unavailable(LSTM, 130, dtype=jnp.bfloat16)
 
 
 def test_reasons_not_to_use_cudnn(monkeypatch):
-  bits = jnp.zeros((2, 3), bool)
   monkeypatch.setattr(cudnn, 'compute_capability', lambda: None)
   assert 'needs an NVIDIA GPU' in cudnn.unavailable()
   monkeypatch.setattr(cudnn, 'compute_capability', lambda: (7, 5))
   assert cudnn.unavailable() is None
   assert 'not in bfloat16' in cudnn.unavailable(dtype=jnp.bfloat16)
-  assert 'neither a mask nor resets' in cudnn.unavailable(mask=bits)
-  assert 'neither a mask nor resets' in cudnn.unavailable(reset=bits)
+
+
+@pytest.mark.parametrize(('factory', 'engine', 'reason'), [
+    (lstm, 'cudnn', 'cuDNN needs an NVIDIA GPU'), (lstm, 'pallas', 'need an NVIDIA Hopper GPU'),
+    (gru, 'pallas', 'need an NVIDIA Hopper GPU')])
+def test_a_forced_engine_without_its_gpu_is_a_mistake_in_one_sentence(cpu, factory, engine, reason):
+  if compute_capability() is not None:
+    pytest.skip('there is a GPU')
+  cell = factory(64, engine=engine)
+  with pytest.raises(InputError, match=f'engine {engine!r} cannot run: .*{reason}'):
+    unroll(cell, perturbed(cell), inputs())
+
+
+def test_forced_engines_run_their_kernels_and_leave_masks_to_the_fused_scan(cpu, monkeypatch):
+  monkeypatch.setattr(cudnn, 'compute_capability', lambda: (9, 0))
+  monkeypatch.setattr(rnn, 'lstm', _reference)
+  cell, mask = lstm(5, engine='cudnn'), np.ones((8, 3), bool)
+  params = perturbed(cell)
+  assert_close(unroll(cell, params, inputs()), unroll(lstm(5), params, inputs()))
+  assert_same(unroll(cell, params, inputs(), mask=mask), unroll(lstm(5), params, inputs(), mask=mask))
+  with pytest.raises(InputError, match='float32, not in bfloat16'):
+    unroll(lstm(5, engine='cudnn', dtype=jnp.bfloat16), params, inputs())
 
 
 def _reference(x, h_0, c_0, weights, lengths, *sizes):

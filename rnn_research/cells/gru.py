@@ -10,6 +10,7 @@ from jax.nn.initializers import lecun_normal, orthogonal
 from rnn_research.cell import Cell
 from rnn_research.engines.choice import choose
 from rnn_research.engines.fused import Pointwise, Weights, fused_scan
+from rnn_research.engines.gpu import gru_engines
 from rnn_research.engines.newton import parallel
 from rnn_research.layers import affine, matmul
 from rnn_research.typing import Array
@@ -49,7 +50,7 @@ def gru(
     reset: 'after' or 'before' the recurrent product of the candidate.
     w_x_init: initialiser of [F, 3H].
     w_h_init: initialiser of one gate's [H, H].
-    engine: 'auto', 'fused', 'newton' or 'scan'; see `rnn_research.engines.choice`.
+    engine: 'auto', 'fused', 'pallas' (reset after), 'newton' or 'scan'; see `rnn_research.engines.choice`.
     dtype: precision of the products; parameters and state are float32.
 
   Returns:
@@ -99,7 +100,8 @@ def gru(
     return state, hs.astype(dtype)
 
   cell, name = Cell(init, initial_state, project, step), 'gru' if after else 'gru_reset_before'
-  return cell._replace(scan=choose(name, engine, {'fused': scan, 'newton': parallel(cell).scan}))
+  offered = {'fused': scan, **(gru_engines(hidden_size, dtype, scan) if after else {}), 'newton': parallel(cell).scan}
+  return cell._replace(scan=choose(name, engine, offered))
 
 
 def _sigmoid(a):

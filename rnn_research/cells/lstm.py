@@ -11,6 +11,7 @@ from jax.nn.initializers import lecun_normal, orthogonal
 from rnn_research.cell import Cell
 from rnn_research.engines.choice import choose
 from rnn_research.engines.fused import Pointwise, Weights, fused_scan
+from rnn_research.engines.gpu import lstm_engines
 from rnn_research.engines.newton import parallel
 from rnn_research.layers import affine, matmul
 from rnn_research.typing import Array
@@ -49,7 +50,8 @@ def lstm(
     o = sigmoid(x_t W_o + h_{t-1} R_o + p_o * c_t + b_o)        output gate, which sees the new cell
     h_t = (o * tanh(c_t)) W_p,    y_t = h_t
 
-  The p terms exist with `peepholes`, W_p with `projection_size`; with either there is no engine 'fused'.
+  The p terms exist with `peepholes`, W_p with `projection_size`; with either the only engines are
+  'newton' and 'scan'.
 
   Args:
     hidden_size: H.
@@ -58,7 +60,7 @@ def lstm(
     projection_size: P, the size of h; None leaves h at size H.
     w_x_init: initialiser of [F, 4H].
     w_h_init: initialiser of one gate's [H, H].
-    engine: 'auto', 'fused', 'newton' or 'scan'; see `rnn_research.engines.choice`.
+    engine: 'auto', 'fused', 'cudnn', 'pallas', 'newton' or 'scan'; see `rnn_research.engines.choice`.
     dtype: precision of the products; parameters, c and h are float32.
 
   Returns:
@@ -105,7 +107,7 @@ def lstm(
     return state, hs.astype(dtype)
 
   cell = Cell(init, initial_state, project, step)
-  offered = {} if peepholes or projection_size else {'fused': scan}
+  offered = {} if peepholes or projection_size else {'fused': scan, **lstm_engines(hidden_size, dtype, scan)}
   return cell._replace(scan=choose('lstm', engine, {**offered, 'newton': parallel(cell).scan}))
 
 

@@ -19,6 +19,8 @@ _UNMEASURED = 'fused'
 DESCRIPTIONS = {
     'scan': 'step by step under lax.scan',
     'fused': 'fused scan with a hand-written backward pass',
+    'cudnn': "cuDNN's LSTM",
+    'pallas': 'a Pallas kernel for Hopper GPUs',
     'newton': "Newton's iteration, parallel over time",
 }
 

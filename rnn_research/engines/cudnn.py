@@ -11,20 +11,16 @@ from rnn_research.engines.gpu import compute_capability
 from rnn_research.typing import Array
 
 
-def unavailable(*, dtype=jnp.float32, mask: Array | None = None, reset: Array | None = None) -> str | None:
+def unavailable(dtype=jnp.float32) -> str | None:
   """Returns the reason in one sentence why `cudnn_lstm` cannot be used, or None where it can.
 
   Args:
-    dtype: precision of the products the caller wants.
-    mask: [T, B] bool, or None.
-    reset: [T, B] bool, or None.
+    dtype: precision of the products that the caller wants.
   """
   if compute_capability() is None:
     return 'cuDNN needs an NVIDIA GPU with the CUDA version of JAX'
   if jnp.dtype(dtype) != jnp.float32:
     return f'the cuDNN LSTM computes in float32, not in {jnp.dtype(dtype).name}'
-  if mask is not None or reset is not None:
-    return 'the cuDNN LSTM has neither a mask nor resets'
   return None
 
 

@@ -28,24 +28,18 @@ class _Operands(NamedTuple):
   state: State
 
 
-def unavailable(
-    gates: Gates, hidden_size: int, *, dtype=jnp.float32, mask: Array | None = None, reset: Array | None = None
-) -> str | None:
+def unavailable(gates: Gates, hidden_size: int, dtype=jnp.float32) -> str | None:
   """Returns the reason in one sentence why `pallas_scan` cannot be used, or None where it can.
 
   Args:
     gates: the elementwise part of the cell.
     hidden_size: H.
     dtype: precision of the products that the caller wants.
-    mask: [T, B] bool, or None.
-    reset: [T, B] bool, or None.
   """
   if compute_capability() != (9, 0):
     return 'the Pallas kernels need an NVIDIA Hopper GPU (compute capability 9.0) and the CUDA build of JAX'
   if jnp.dtype(dtype) not in (jnp.bfloat16, jnp.float16):
     return f'the Pallas kernels multiply in bfloat16 or float16, not in {jnp.dtype(dtype).name}'
-  if mask is not None or reset is not None:
-    return 'the Pallas kernels have neither a mask nor resets'
   return misfit(gates, hidden_size, dtype)
 
 

@@ -24,6 +24,7 @@ class LanguageModel(NamedTuple):
 
   Attributes:
     cells: L recurrences.
+    vocabulary_size: V.
     init: `(key) -> params`.
     initial_state: `(params, batch_size) -> states`, a tuple of L states.
     embed: `(params, ids) -> xs`, [...] int32 to [..., E] float32.
@@ -32,6 +33,7 @@ class LanguageModel(NamedTuple):
   """
 
   cells: tuple[Cell, ...]
+  vocabulary_size: int
   init: Callable
   initial_state: Callable
   embed: Callable
@@ -89,7 +91,7 @@ def language_model(
     states, hs = unroll_layers(cells, params['cells'], xs, states, dropout=dropout, key=keys[1], mask=mask)
     return states, layers.dropout(keys[2], hs, dropout)
 
-  return LanguageModel(cells, init, initial_state, embed, logits, unroll)
+  return LanguageModel(cells, vocabulary_size, init, initial_state, embed, logits, unroll)
 
 
 def cross_entropy(logits: Array, targets: Array) -> Array:

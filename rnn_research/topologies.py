@@ -65,13 +65,14 @@ def one_to_many_feedback(
     feed: maps an output to the next input and to what is recorded; see `free_run`. By default the output itself,
       whose size must then be that of the input.
     key: of the cell's noise, see `free_run`.
-    feed_key: of `feed`, see `free_run`.
+    feed_key: split per step and handed to `feed`, which gets None without it.
 
   Returns:
     The state, and what `feed` recorded [T, B, ...].
   """
   state = cell.initial_state(params, jax.tree.leaves(x)[0].shape[0])
-  return free_run(cell, params, state, x, feed, num_steps, key=key, feed_key=feed_key)
+  feed_keys = None if feed_key is None else jax.random.split(feed_key, num_steps)
+  return free_run(cell, params, state, x, feed, num_steps, key=key, feed_inputs=feed_keys)
 
 
 def many_to_one(cell: Cell, params: Params, xs: PyTree, *, mask: Array | None = None) -> tuple[State, PyTree]:

@@ -160,24 +160,24 @@ def free_run(
     params: Params,
     state: State,
     x: PyTree,
-    feed: Callable[[PyTree, Key | None], tuple[PyTree, PyTree]],
+    feed: Callable[[PyTree, PyTree], tuple[PyTree, PyTree]],
     num_steps: int,
     *,
     key: Key | None = None,
-    feed_key: Key | None = None,
+    feed_inputs: PyTree = None,
     ctx: PyTree = None,
 ) -> tuple[State, PyTree]:
-  """Lets a cell run on its own outputs: `y_t = step(x_t)`, `(x_{t+1}, out_t) = feed(y_t, key_t)`.
+  """Lets a cell run on its own outputs: `y_t = step(x_t)`, `(x_{t+1}, out_t) = feed(y_t, r_t)`.
 
   Args:
     cell: the recurrence; `stack(*cells)` for several layers.
     params: its parameters.
     state: [B, ...] state before the first step.
     x: [B, ...] first input.
-    feed: maps an output and a key to the next input and to what is recorded, e.g. a sampled symbol.
+    feed: maps an output and r_t to the next input and to what is recorded, e.g. a sampled symbol.
     num_steps: T.
     key: consumed by `prepare` and by each step of the cell; None means a deterministic cell.
-    feed_key: split per step and consumed by `feed`, which gets None without it.
+    feed_inputs: [T, ...] leaves, of which `feed` gets one per step: keys, or random numbers drawn all at once.
     ctx: see `unroll`.
 
   Returns:
@@ -186,16 +186,16 @@ def free_run(
   prepare_key, steps_key = (None, None) if key is None else jax.random.split(key)
   params, ctx = _prepare(cell, params, ctx, jax.tree.leaves(x)[0].shape[0], prepare_key)
 
-  def body(carry, step_keys):
+  def body(carry, inputs):
     state, x = carry
-    cell_key, own_key = step_keys
+    cell_key, feed_input = inputs
     u = jax.tree.map(lambda a: a[0], cell.project(params, jax.tree.map(lambda a: a[None], x)))
     state, y = cell.step(params, state, u, key=cell_key, ctx=ctx)
-    x, out = feed(y, own_key)
+    x, out = feed(y, feed_input)
     return (state, x), out
 
-  keys = tuple(None if k is None else jax.random.split(k, num_steps) for k in (steps_key, feed_key))
-  (state, _), outs = lax.scan(body, (state, x), keys, length=num_steps)
+  keys = None if key is None else jax.random.split(steps_key, num_steps)
+  (state, _), outs = lax.scan(body, (state, x), (keys, feed_inputs), length=num_steps)
   return state, outs
 
 

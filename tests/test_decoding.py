@@ -26,10 +26,14 @@ def model():
   return model, jax.tree.map(lambda a: a * 1.5, model.init(jax.random.key(4)))
 
 
+def draw(logits, sampling):
+  return sample(jax.random.gumbel(jax.random.key(0), logits.shape), logits, sampling)
+
+
 def frequencies(sampling, num_draws=40_000):
   """Returns how often each symbol is drawn from each row of LOGITS."""
   logits = jnp.repeat(LOGITS, num_draws, 0)
-  drawn = np.asarray(sample(jax.random.key(0), logits, sampling)).reshape(2, num_draws)
+  drawn = np.asarray(draw(logits, sampling)).reshape(2, num_draws)
   return np.stack([np.bincount(row, minlength=V) / num_draws for row in drawn])
 
 
@@ -62,13 +66,13 @@ def test_draws_follow_the_distribution(sampling):
 
 def test_of_equal_logits_exactly_k_stay():
   logits = jnp.zeros((500, V))
-  drawn = sample(jax.random.key(0), logits, Sampling(1.0, 2))
+  drawn = draw(logits, Sampling(1.0, 2))
   assert set(drawn.tolist()) == {0, 1}
-  assert set(sample(jax.random.key(0), logits, Sampling(1.0, 1)).tolist()) == {0}
+  assert set(draw(logits, Sampling(1.0, 1)).tolist()) == {0}
 
 
 def test_temperature_zero_takes_the_most_probable():
-  assert sample(jax.random.key(0), jnp.asarray(LOGITS), Sampling(0.0)).tolist() == [1, 5]
+  assert draw(jnp.asarray(LOGITS), Sampling(0.0)).tolist() == [1, 5]
 
 
 @pytest.mark.parametrize(('sampling', 'text'), [

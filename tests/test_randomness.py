@@ -172,8 +172,8 @@ def test_free_run_gives_every_step_its_own_keys():
   cell = recorder()
   feed = lambda y, key: (jax.random.uniform(key, y.shape), y)
   state, x = cell.initial_state(perturbed(cell), BATCH), inputs()[0]
-  run = lambda key: np.asarray(
-      free_run(cell, PARAMS, state, x, feed, 5, key=key, feed_key=jax.random.fold_in(key, 1))[1])
+  keys = lambda key: jax.random.split(jax.random.fold_in(key, 1), 5)
+  run = lambda key: np.asarray(free_run(cell, PARAMS, state, x, feed, 5, key=key, feed_inputs=keys(key))[1])
   assert len(np.unique(run(KEY))) == run(KEY).size
   np.testing.assert_array_equal(run(KEY), run(KEY))
   assert (run(jax.random.key(1))[1:] != run(KEY)[1:]).all()

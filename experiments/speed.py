@@ -34,7 +34,8 @@ _CHANGES = {
     'quick': {'cells': 'lstm', 'shapes': ((128, 1, 100, 100),), 'gpu_shapes': (), 'rounds': 3, 'seconds': 0.5,
               'scaling_factors': (1, 4), 'sample_length': 1000},
     'debug': {'cells': 'elman', 'shapes': ((8, 1, 4, 4),), 'gpu_shapes': (), 'rounds': 2, 'calls': 2, 'seconds': 0.1,
-              'scaling_base': (8, 1, 4, 4), 'scaling_factors': (1, 2), 'sampling': (8, 1), 'sample_length': 20},
+              'scaling_base': (8, 1, 4, 4), 'scaling_factors': (1, 2), 'sampling': (8, 1), 'sample_length': 20,
+              'long_steps': 100},
 }
 
 
@@ -55,6 +56,7 @@ def get_config(variant: str = 'full') -> ConfigDict:
       'scaling_factors': (1, 2, 4, 8),
       'sampling': (512, 2),  # H, L
       'sample_length': 10_000,
+      'long_steps': 100_000,  # of a sequence whose states do not fit into memory
   }})
   config.measure.update(_CHANGES[variant])
   return config.lock()
@@ -77,7 +79,7 @@ def _check(measure):
     require(f'measure.{field}', measure[field], _sizes(measure[field], count), f'{count} integers >= 1')
   factors = measure.scaling_factors
   require('measure.scaling_factors', factors, _sizes(factors, len(factors)) and len(factors), 'integers >= 1')
-  for field in ('rounds', 'calls', 'sample_length'):
+  for field in ('rounds', 'calls', 'sample_length', 'long_steps'):
     require(f'measure.{field}', measure[field], measure[field] >= 1, 'an integer >= 1')
   require('measure.seconds', measure.seconds, measure.seconds > 0.0, 'a number > 0')
 
@@ -111,6 +113,7 @@ def _report(config, workdir, out_dir):
                             available(contenders.sampling(has_gpu)), effort),
       'pipeline': [_pipeline(Setting('lstm', 1, 1, *shape, config.seed), effort)
                    for shape in dict.fromkeys(shape[2:] for shape in shapes)],
+      'memory': suite.long_gradients(measure.long_steps),
   }
   machine = {**describe(), **libraries['jax'], 'torch': libraries['torch'].get('version'), 'git_hash': git_hash()}
   measured |= {'machine': machine, 'command': ['python', Path(sys.argv[0]).name, *sys.argv[1:]], 'notes': notes,

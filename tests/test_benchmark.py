@@ -70,7 +70,7 @@ def test_a_worker_calls_what_it_is_asked_to(stub):
 
 def test_a_worker_has_its_environment_before_jax_starts(stub):
   with workers.started({'x': stub('about')}) as crew:
-    assert workers.ask(crew['x'], {'about': True}) == {'backends': 0, 'cache': 'false'}
+    assert workers.ask(crew['x'], {'ask': []}) == {'backends': 0, 'cache': 'false'}
 
 
 def test_what_fails_is_said_in_one_line_and_the_others_go_on(stub):
@@ -231,6 +231,14 @@ def test_the_pipeline_draws_batches(monkeypatch):
   program.run()
 
 
+@pytest.mark.skipif(not sys.platform.startswith('linux'), reason='the limit of memory needs Linux')
+def test_rematerialisation_runs_where_all_states_do_not_fit():
+  stored, recomputed = suite.long_gradients(80_000).values()
+  assert stored['temporary'] > 512 * 2**20 > 2 * recomputed['temporary']
+  assert 'Out of memory' in stored['refused']
+  assert recomputed['seconds'] > 0.0
+
+
 @pytest.mark.parametrize('name', ['onednn', 'native'])
 def test_contenders_of_torch_run_every_part(name):
   pytest.importorskip('torch')
@@ -298,6 +306,7 @@ def test_speed_with_torch(tmp_path):
   text = assert_report(tmp_path, JAX_LABELS | {'PyTorch with oneDNN', 'PyTorch without oneDNN'})
   assert 'is not installed' not in text
   assert 'PyTorch: nn.LSTM' in text
+  assert '| remat_every=10 |' in text
 
 
 def test_a_finished_study_prints_its_result_again(measured, main):

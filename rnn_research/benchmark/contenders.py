@@ -76,6 +76,7 @@ def sampling(has_gpu: bool) -> dict[str, Contender]:
 
 OURS = {'ours': Contender(_JAX, 'ours')}
 PIPELINE = {'pipeline': Contender('rnn_research.benchmark.pipeline', 'batches')}
+MEMORY = Contender('rnn_research.benchmark.memory', 'gradient')
 LIBRARIES = {'jax': Contender(_JAX, 'about'), 'torch': Contender(_TORCH, 'about')}
 # What is shown in one row, that of the quicker.
 EITHER = {'PyTorch': ('PyTorch with oneDNN', 'PyTorch without oneDNN')}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rnn_research.analysis import plots
-from rnn_research.benchmark import figures, tables
+from rnn_research.benchmark import figures, memory, tables
 from rnn_research.benchmark.contenders import Setting
 from rnn_research.training.result import write_json, write_text
 
@@ -17,7 +17,7 @@ def write_report(measured: Mapping[str, Any], out_dir: str | os.PathLike) -> dic
 
   Args:
     measured: {'machine', 'command', 'notes', 'measure', 'comparisons': [{'setting', 'contenders': as of
-      `tables.summary`}, ..], 'scaling', 'pipeline', 'sampling': label -> spread, or {'failed': why}}.
+      `tables.summary`}, ..], 'scaling', 'pipeline', 'memory', 'sampling': label -> spread, or {'failed': why}}.
     out_dir: an existing folder.
 
   Returns:
@@ -62,7 +62,11 @@ def _sections(measured, comparisons, means):
   yield ('## Sampling\n\n'
          f'{effort["sample_length"]:,} characters, one after the other, batch 1, LSTM '
          f'{effort["sampling"][1]} x {effort["sampling"][0]}.\n\n{_sampling(measured["sampling"], effort)}')
-  yield f'## Drawing batches on the host\n\nNo device is used.\n\n{_pipeline(measured["pipeline"])}'
+  yield f'## Drawing batches on the host\n\nNo device is used.\n\n{_pipeline(measured["pipeline"])}\n'
+  yield (f'## A long sequence\n\nThe gradient of {effort["long_steps"]:,} steps of an LSTM 1 x {memory.HIDDEN}, batch '
+         f'{memory.BATCH}, in a process that may hold {memory.LIMIT / 2**20:.0f} MiB more than before it starts (on '
+         f'Linux, without a GPU). Temporary memory is what the compiled program asks for.\n\n'
+         f'{_memory(measured["memory"])}')
 
 
 def _machine(machine):
@@ -96,6 +100,13 @@ def _sampling(sampling, effort):
     ratio = f'{values["median"] / ours:.2f}' if ours and not label.startswith('ours') else ''
     rows.append([label, tables.milliseconds(values), f'{effort["sample_length"] / values["median"]:,.0f}', ratio])
   return tables.markdown(['', 'ms', 'characters/s', 'time / ours'], rows)
+
+
+def _memory(gradients):
+  rows = [[label, f'{values["temporary"] / 2**20:,.0f}' if 'temporary' in values else '',
+           f'{values["seconds"]:.2f}' if 'seconds' in values else values.get('refused', values.get('failed'))]
+          for label, values in gradients.items()]
+  return tables.markdown(['', 'temporary memory, MiB', 'seconds'], rows)
 
 
 def _pipeline(pipeline):

@@ -5,7 +5,7 @@
 It imports MODULE, answers {'ready': true}, and then each line of JSON on stdin with a line of JSON on stdout, until
 stdin ends:
 
-  {'about': true}                            MODULE.FUNCTION()
+  {'ask': [argument, ..]}                    MODULE.FUNCTION(argument, ..)
   {'build': setting, 'parts': [name, ..]}    makes each part and calls it twice; seconds of a call, compilation, memory
   {'calls': {name: n, ..}, 'discard': k}     calls the first part k times, then each part n times: {name: [second, ..]}
 
@@ -57,8 +57,8 @@ def _answerer(function, idle_memory):
   programs = {}
 
   def answer(request):
-    if 'about' in request:
-      return function()
+    if 'ask' in request:
+      return function(*request['ask'])
     if 'calls' in request:
       first = programs[next(iter(request['calls']))]
       for _ in range(request['discard']):

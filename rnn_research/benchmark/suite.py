@@ -1,5 +1,6 @@
 """The measurements: contenders in turn, what a step costs at several sizes, sampling, the data pipeline."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -25,7 +26,7 @@ class Effort(NamedTuple):
 def libraries() -> dict[str, dict[str, Any]]:
   """Returns what each library says about itself, {'failed': why} of one that cannot be imported."""
   with workers.started(contenders.LIBRARIES) as crew:
-    return {name: _attempt(lambda w=worker: workers.ask(w, {'about': True})) for name, worker in crew.items()}
+    return {name: _attempt(lambda w=worker: workers.ask(w, {'ask': []})) for name, worker in crew.items()}
 
 
 def compare(rivals: Mapping[str, Contender], setting: Setting, parts: Mapping[str, Sequence[str]], effort: Effort,
@@ -68,6 +69,14 @@ def scaling(base: Setting, factors: Iterable[int], effort: Effort) -> dict[str, 
       results |= {setting: _attempt(lambda s=setting, w=crew['ours']: _alone(w, s, effort)) for setting in group}
   return {axis: [{'factor': factor, 'size': getattr(setting, axis), **results[setting]}
                  for (name, factor), setting in changed.items() if name == axis] for axis in AXES}
+
+
+def long_gradients(num_steps: int) -> dict[str, dict[str, Any]]:
+  """Measures the gradient of one long sequence, with every state stored and with few: label -> `memory.gradient`."""
+  ways = {'every state stored': None, f'remat_every={math.isqrt(num_steps)}': math.isqrt(num_steps)}
+  with workers.started(dict.fromkeys(ways, contenders.MEMORY)) as crew:
+    return {label: _attempt(lambda w=crew[label], e=every: workers.ask(w, {'ask': [num_steps, e]}))
+            for label, every in ways.items()}
 
 
 def _alone(worker, setting, effort):

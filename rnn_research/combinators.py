@@ -12,7 +12,7 @@ from rnn_research import layers
 from rnn_research.cell import Cell
 from rnn_research.layers import Masked, Normalized
 from rnn_research.typing import Params, PyTree
-from rnn_research.unroll import Steps, run_layers, select
+from rnn_research.unroll import Steps, project_one, run_layers, select, take_step
 
 
 def stack(*cells: Cell) -> Cell:
@@ -33,7 +33,7 @@ def stack(*cells: Cell) -> Cell:
     params = []
     for cell, k in zip(cells, jax.random.split(key, len(cells)), strict=True):
       params.append(cell.init(k, x, ctx))
-      x = jax.eval_shape(lambda p, a, c=cell: _one_step(c, p, a, ctx), params[-1], x)
+      x = _output(cell, params[-1], x, ctx)
     return tuple(params)
 
   def initial_state(params, batch_size):
@@ -47,7 +47,7 @@ def stack(*cells: Cell) -> Cell:
     states, y = [], None
     for i, cell in enumerate(cells):
       if i > 0:
-        u = _first(cell.project(params[i], jax.tree.map(lambda a: a[None], y)))
+        u = project_one(cell, params[i], y)
       cell_key = None if key is None else jax.random.fold_in(key, i)
       new_state, y = cell.step(params[i], state[i], u, key=cell_key, ctx=contexts[i])
       states.append(new_state)
@@ -80,7 +80,7 @@ def residual(cell: Cell) -> Cell:
   """
   def init(key, x, ctx=None):
     params = cell.init(key, x, ctx)
-    y = jax.eval_shape(lambda p, a: _one_step(cell, p, a, ctx), params, x)
+    y = _output(cell, params, x, ctx)
     if y.shape != x.shape:
       raise ValueError(f'residual needs outputs of the input shape {x.shape}, the cell gives {y.shape}')
     return params
@@ -258,16 +258,10 @@ def learned_initial_state(cell: Cell) -> Cell:
   return Cell(init, initial_state, project, step, cell.scan and scan, cell.prepare and prepare)
 
 
-def _one_step(cell, params, x, ctx):
-  state = cell.initial_state(params, jax.tree.leaves(x)[0].shape[0])
-  if cell.prepare is not None:
-    params, ctx = cell.prepare(params, ctx, jax.tree.leaves(x)[0].shape[0])
-  u = _first(cell.project(params, jax.tree.map(lambda a: a[None], x)))
-  return cell.step(params, state, u, ctx=ctx)[1]
-
-
-def _first(tree):
-  return jax.tree.map(lambda a: a[0], tree)
+def _output(cell, params, x, ctx):
+  """Returns the shapes of a cell's outputs for inputs of one step."""
+  start = lambda params: cell.initial_state(params, jax.tree.leaves(x)[0].shape[0])
+  return jax.eval_shape(lambda params, x: take_step(cell, params, start(params), x, ctx)[1], params, x)
 
 
 def _weights(params, prefix):

@@ -14,6 +14,7 @@ from rnn_research.cell import Cell
 from rnn_research.cells.gru import GRUParams
 from rnn_research.cells.lstm import LSTMParams
 from rnn_research.typing import Array, PyTree, State
+from rnn_research.unroll import take_step
 
 
 class LinenCell(linen.RNNCellBase):
@@ -28,7 +29,7 @@ class LinenCell(linen.RNNCellBase):
   @linen.compact
   def __call__(self, carry: State, inputs: Array) -> tuple[State, PyTree]:
     params = self.param('cell', self.cell.init, _abstract(inputs))
-    return _step(self.cell, params, carry, inputs)
+    return take_step(self.cell, params, carry, inputs)
 
   def initialize_carry(self, rng: Array, input_shape: tuple[int, ...]) -> State:
     """Returns the initial state, from the bound parameters where there are some, for inputs of shape (B, F)."""
@@ -55,7 +56,7 @@ class NNXCell(nnx.RNNCellBase):
     self.params = nnx.Param(_init(cell, rngs.params(), (1, num_inputs)))
 
   def __call__(self, carry: State, inputs: Array) -> tuple[State, PyTree]:
-    return _step(self.cell, self.params.get_value(), carry, inputs)
+    return take_step(self.cell, self.params.get_value(), carry, inputs)
 
   def initialize_carry(self, input_shape: tuple[int, ...], rngs=None, carry_init=None) -> State:
     """Returns the initial state of the cell for inputs of shape (B, F); it needs no random numbers."""
@@ -200,13 +201,6 @@ def _abstract(x):
 
 def _init(cell, key, input_shape):
   return cell.init(key, jax.ShapeDtypeStruct(input_shape, jnp.float32))
-
-
-def _step(cell, params, state, x):
-  batch_size = x.shape[0]
-  params, ctx = (params, None) if cell.prepare is None else cell.prepare(params, None, batch_size)
-  u = jax.tree.map(lambda a: a[0], cell.project(params, x[None]))
-  return cell.step(params, state, u, ctx=ctx)
 
 
 def _batch_size(input_shape):

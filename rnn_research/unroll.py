@@ -189,14 +189,24 @@ def free_run(
   def body(carry, inputs):
     state, x = carry
     cell_key, feed_input = inputs
-    u = jax.tree.map(lambda a: a[0], cell.project(params, jax.tree.map(lambda a: a[None], x)))
-    state, y = cell.step(params, state, u, key=cell_key, ctx=ctx)
+    state, y = cell.step(params, state, project_one(cell, params, x), key=cell_key, ctx=ctx)
     x, out = feed(y, feed_input)
     return (state, x), out
 
   keys = None if key is None else jax.random.split(steps_key, num_steps)
   (state, _), outs = lax.scan(body, (state, x), (keys, feed_inputs), length=num_steps)
   return state, outs
+
+
+def project_one(cell: Cell, params: Params, x: PyTree) -> PyTree:
+  """Returns what `cell.step` reads for inputs of one step, leaves [B, ...]."""
+  return jax.tree.map(lambda a: a[0], cell.project(params, jax.tree.map(lambda a: a[None], x)))
+
+
+def take_step(cell: Cell, params: Params, state: State, x: PyTree, ctx: PyTree = None) -> tuple[State, PyTree]:
+  """Takes one deterministic step from raw inputs, leaves [B, ...]; the same as an `unroll` of length 1."""
+  params, ctx = _prepare(cell, params, ctx, jax.tree.leaves(x)[0].shape[0], None)
+  return cell.step(params, state, project_one(cell, params, x), ctx=ctx)
 
 
 class Steps(NamedTuple):

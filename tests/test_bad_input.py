@@ -68,7 +68,7 @@ RANGES = [
     'optimizer.learning_rate=0', 'optimizer.clip_norm=-1', 'optimizer.beta1=1', 'optimizer.decay_factor=0',
     'optimizer.weight_decay=0.1', 'train.batch_size=0', 'train.unroll_length=-5', 'train.steps=-3', 'train.epochs=2',
     'train.micro_batches=3', 'train.micro_batches=0', 'train.ema_decay=1', 'train.eval_every=-1', 'train.log_every=0',
-    'train.reset_rate=1', 'train.steps=0',
+    'train.reset_rate=1', 'train.steps=0', 'model.weight_dropout=1',
 ]
 
 
@@ -79,6 +79,16 @@ def test_numbers_out_of_range(main, text, tmp_path, assignment):
                  f'--config.{assignment}')
   assert_refused(outcome, field, 'only adamw' if field == 'optimizer.weight_decay' else 'expected')
   assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(('engine', 'said'), [
+    ('warp', "engine is 'warp', expected one of auto, scan, fused"), ('cudnn', 'expected one of auto, scan, fused'),
+    ('pallas', "engine 'pallas' cannot run: ")])
+def test_an_engine_that_cannot_run(main, text, tmp_path, engine, said):
+  if jax.default_backend() == 'gpu':
+    pytest.skip('there it may run')
+  assert_refused(main('--experiment=char_lm:debug', f'--workdir={tmp_path / "run"}', f'--config.data.path={text}',
+                      f'--config.model.engine={engine}'), said)
 
 
 def test_warm_up_longer_than_the_run(main, text, tmp_path):

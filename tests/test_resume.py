@@ -148,6 +148,7 @@ def test_numbers_of_steps_may_change(whole, copy):
   assert epochs * per_epoch > STEPS
   out, err = run(f'--workdir={copy}', '--config.train.steps=0', f'--config.train.epochs={epochs}',
                  '--config.train.eval_every=40', '--config.train.checkpoint_every=50', '--config.train.log_every=9',
+                 '--config.model.engine=scan',
                  '--config.train.show_steps=()')
   assert err == ''
   assert f'after {epochs * per_epoch} steps' in out

@@ -13,9 +13,9 @@ DTYPES = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
 # What a run in a workdir may change when it goes on; everything else belongs to its identity.
 CHANGEABLE = (
     'train.steps', 'train.epochs', 'train.eval_every', 'train.checkpoint_every', 'train.log_every', 'train.show_steps',
-    'train.tensorboard')
-# What may differ while a trained model is used: where the text is.
-_PLACES = ('data.path', 'data.glob', 'data.data_dir', 'data.download')
+    'train.tensorboard', 'model.engine')
+# What may differ while a trained model is used: where the text is, and what computes.
+_PLACES = ('model.engine', 'data.path', 'data.glob', 'data.data_dir', 'data.download')
 
 
 _MODEL_RANGES = {
@@ -93,7 +93,7 @@ def require_seed(field: str, value: int) -> None:
 def check_unchanged(saved: ConfigDict, config: ConfigDict, workdir: str, training: bool) -> None:
   """Checks that a config may be used with what `workdir` holds.
 
-  A run that goes on may change `CHANGEABLE` alone; every other mode may name another text.
+  A run that goes on may change `CHANGEABLE` alone; every other mode may name another text or engine.
 
   Raises:
     InputError: other fields differ; it names them.

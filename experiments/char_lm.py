@@ -39,6 +39,7 @@ VARIANTS = {
     'karpathy': 'LSTM 1 x 128, the protocol of Karpathy, Johnson and Fei-Fei 2015 (bytes; War and Peace)',
     'min_char_rnn': 'Elman 1 x 100, unroll 25, Adagrad 0.1, clip 5 by value: the 112-line classic',
     'tiny_shakespeare': 'LSTM 1 x 512, dropout 0.5, less than 15 minutes on 2 cores',
+    'tiny_shakespeare_long': 'LSTM 2 x 512, dropout 0.5, weight dropout 0.4, bfloat16: an hour',
     'zaremba_medium': 'LSTM 2 x 650 over words, dropout 0.5, Zaremba et al. 2014 (Penn Treebank)',
     'zaremba_small': 'LSTM 2 x 200 over words, no dropout, Zaremba et al. 2014 (Penn Treebank)',
 }
@@ -88,7 +89,7 @@ def get_config(variant: str = 'quick') -> ConfigDict:
       'embedding_size': 0,  # 0 feeds one-hot symbols
       'init_scale': 0.0,  # weights from U[-s, s]; 0 is the cell's own initialisation
       'forget_bias': 1.0,  # of an LSTM
-      'engine': 'auto',  # which form of the recurrence runs: auto, fused, cudnn, pallas, newton, scan
+      'engine': 'auto',  # which form of the recurrence runs, see the cell: auto, scan, fused, newton, cudnn, pallas
       'dtype': 'float32',  # of the products: float32, bfloat16
   })
   config.train.reset_rate = 0.0  # chance that a lane begins a chunk from the initial state
@@ -103,6 +104,15 @@ _ZAREMBA = {
     # the norm is clipped at 1/U of theirs (5).
     'optimizer': {'name': 'sgd', 'schedule': 'exponential'},
     'train': {'batch_size': 20, 'eval_lanes': 20},
+}
+
+
+_SHAKESPEARE = {
+    'data': {'splits': (0.9, 0.1, 0.0)},
+    'model': {'hidden_size': 512, 'dropout': 0.5, 'forget_bias': 0.0},
+    'optimizer': {'learning_rate': 3e-3, 'clip_norm': 1.0, 'schedule': 'cosine', 'warmup_steps': 100},
+    'train': {'epochs': 11, 'batch_size': 32, 'unroll_length': 64, 'reset_rate': 0.03,
+              'show_steps': (0, 100, 1000, 5000)},
 }
 
 
@@ -136,13 +146,11 @@ _CHANGES = {
         'train': {'steps': 20_000, 'batch_size': 1, 'unroll_length': 25, 'eval_every': 5000, 'log_every': 500,
                   'show_steps': (0, 1000, 5000, 20_000)},
     },
-    'tiny_shakespeare': {
-        'data': {'splits': (0.9, 0.1, 0.0)},
-        'model': {'hidden_size': 512, 'dropout': 0.5, 'forget_bias': 0.0},
-        'optimizer': {'learning_rate': 3e-3, 'clip_norm': 1.0, 'schedule': 'cosine', 'warmup_steps': 100},
-        'train': {'epochs': 11, 'batch_size': 32, 'unroll_length': 64, 'reset_rate': 0.03,
-                  'show_steps': (0, 100, 1000, 5000)},
-    },
+    'tiny_shakespeare': _SHAKESPEARE,
+    'tiny_shakespeare_long': _merged(_SHAKESPEARE, {
+        'model': {'num_layers': 2, 'weight_dropout': 0.4, 'dtype': 'bfloat16'},
+        'train': {'epochs': 25},
+    }),
     'zaremba_medium': _merged(_ZAREMBA, {
         'model': {'hidden_size': 650, 'embedding_size': 650, 'init_scale': 0.05, 'dropout': 0.5},
         'optimizer': {'learning_rate': 35.0, 'clip_norm': 5 / 35, 'decay_factor': 1 / 1.2, 'decay_after': 6},

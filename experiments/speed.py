@@ -9,6 +9,7 @@ alone while it runs.
 """
 
 import functools
+import math
 import sys
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from rnn_research.training.result import git_hash
 VARIANTS = {
     'full': 'LSTM, GRU and Elman in four shapes: minutes (the default)',
     'quick': 'LSTM in one shape: less than a minute on 2 cores',
-    'debug': 'an Elman network of 8 units: seconds, to see that everything works',
+    'debug': 'an Elman network of 8 units: a minute, to see that everything works',
 }
 COMMANDS = {}
 
@@ -81,7 +82,7 @@ def _check(measure):
   require('measure.scaling_factors', factors, _sizes(factors, len(factors)) and len(factors), 'integers >= 1')
   for field in ('rounds', 'calls', 'sample_length', 'long_steps'):
     require(f'measure.{field}', measure[field], measure[field] >= 1, 'an integer >= 1')
-  require('measure.seconds', measure.seconds, measure.seconds > 0.0, 'a number > 0')
+  require('measure.seconds', measure.seconds, 0.0 < measure.seconds < math.inf, 'a number > 0')
 
 
 def _sizes(values, count):

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from rnn_research import layers
 from rnn_research.cell import Cell
+from rnn_research.errors import InputError
 from rnn_research.layers import Masked, Normalized
 from rnn_research.typing import Params, PyTree
 from rnn_research.unroll import Steps, project_one, run_layers, select, take_step
@@ -181,12 +182,18 @@ def weight_dropout(cell: Cell, rate: float) -> Cell:
 
   Raises:
     ValueError: `rate` is outside [0, 1).
+    InputError: at `init`, the cell has no recurrent weights.
 
   Source: Merity et al. 2018 (arXiv 1708.02182), section 2; DropConnect, Wan et al. 2013. Deviates from the paper:
   nothing.
   """
   if not 0.0 <= rate < 1.0:
     raise ValueError(f'rate is {rate}, expected 0 <= rate < 1')
+
+  def init(key, x, ctx=None):
+    params = cell.init(key, x, ctx)
+    _weights(params, 'w_h')  # a cell without any is refused before training
+    return params
 
   def drop(key, w):
     return w._replace(w=drop(key, w.w)) if hasattr(w, '_replace') else layers.dropout(key, w, rate)
@@ -200,7 +207,7 @@ def weight_dropout(cell: Cell, rate: float) -> Cell:
     keys = jax.random.split(key, len(weights))
     return params._replace(**{name: drop(k, w) for k, (name, w) in zip(keys, weights.items(), strict=True)}), ctx
 
-  return cell._replace(prepare=prepare)
+  return cell._replace(init=init, prepare=prepare)
 
 
 def layer_norm(cell: Cell) -> Cell:
@@ -268,7 +275,7 @@ def _weights(params, prefix):
   fields = params._asdict() if hasattr(params, '_asdict') else {}
   weights = {name: w for name, w in fields.items() if name.startswith(prefix) and w is not None}
   if not weights:
-    raise ValueError(f'no weights {prefix}* in {type(params).__name__}: the cell has no such product, or a combinator '
+    raise InputError(f'no weights {prefix}* in {type(params).__name__}: the cell has no such product, or a combinator '
                      'hides it and must be the outer one')
   return weights
 

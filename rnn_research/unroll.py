@@ -285,7 +285,7 @@ def in_blocks(block: Callable, state: State, sequence: PyTree, every: int) -> tu
   """Runs `block: (state, steps) -> (state, outputs)` over pieces of `every` steps, the last of which may be shorter."""
   num_steps = jax.tree.leaves(sequence)[0].shape[0]
   num_blocks, rest = divmod(num_steps, every)
-  if num_blocks + (rest > 0) == 1:
+  if num_blocks + (rest > 0) <= 1:
     return block(state, sequence)
   cut = num_blocks * every
   head = jax.tree.map(lambda a: a[:cut].reshape(num_blocks, every, *a.shape[1:]), sequence)

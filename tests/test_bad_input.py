@@ -83,12 +83,15 @@ def test_numbers_out_of_range(main, text, tmp_path, assignment):
 
 @pytest.mark.parametrize(('engine', 'said'), [
     ('warp', "engine is 'warp', expected one of auto, scan, fused"), ('cudnn', 'expected one of auto, scan, fused'),
-    ('pallas', "engine 'pallas' cannot run: ")])
+    ('pallas', "engine 'pallas' cannot run: "),
+    ('newton --config.model.cell=lru', "engine is 'newton', expected auto for lru, which has one form only"),
+    ('auto --config.model.cell=lru --config.model.weight_dropout=0.3', 'no weights w_h* in LRUParams')])
 def test_an_engine_that_cannot_run(main, text, tmp_path, engine, said):
   if jax.default_backend() == 'gpu':
     pytest.skip('there it may run')
   assert_refused(main('--experiment=char_lm:debug', f'--workdir={tmp_path / "run"}', f'--config.data.path={text}',
-                      f'--config.model.engine={engine}'), said)
+                      *f'--config.model.engine={engine}'.split()), said)
+  assert not list(tmp_path.iterdir())
 
 
 def test_warm_up_longer_than_the_run(main, text, tmp_path):

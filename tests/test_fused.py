@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from cells_under_test import assert_close, gradients, inputs, loss_of, noisy, perturbed, stepped
+from cells_under_test import assert_close, assert_same, gradients, inputs, loss_of, noisy, perturbed, stepped
 
 from rnn_research import CELLS, gru, lstm, unroll
 from rnn_research.cells.elman import elman
@@ -37,6 +37,24 @@ def test_chunks_under_rematerialisation_equal_stepping(long):
   assert_close(got, expected, rtol=1e-4, atol=1e-4 * float(abs(expected[0][0])))
 
 
+@pytest.mark.parametrize(('num_steps', 'batch_size'), [(0, 3), (4, 0), (0, 0)])
+@pytest.mark.parametrize('name', FUSED)
+def test_no_steps_or_no_rows(name, num_steps, batch_size):
+  cell = CELLS[name](5)
+  params, xs = perturbed(cell), inputs(num_steps, batch_size)
+  state = noisy(cell.initial_state(params, batch_size), 3)
+  assert_same(jax.tree.map(np.asarray, unroll(cell, params, xs, state)), unroll(stepped(cell), params, xs, state))
+  assert unroll(cell, params, xs, state)[1].shape == (num_steps, batch_size, 5)
+
+
+def test_a_batch_larger_than_a_chunk_is_taken_step_by_step(monkeypatch):
+  monkeypatch.setattr(fused, '_CHUNK_ROWS', 2)
+  cell = gru(5)
+  params, state = perturbed(cell), noisy(cell.initial_state(perturbed(cell), 3), 3)
+  got, expected = (gradients(c, params, inputs(), state) for c in (cell, stepped(cell)))
+  assert_close(got, expected, rtol=1e-4, atol=2e-5)
+
+
 def test_the_input_is_cut_into_chunks(long):
   cell, params, xs, state = long
   # A loop over chunks around the loop over steps.
@@ -59,4 +77,5 @@ def test_the_choice_is_explained():
   assert choice.explain('lstm', 'auto', True) == (
       f'fused scan with a hand-written backward pass (the fastest measured for lstm on {jax.default_backend()})')
   assert choice.explain('gru', 'scan', False) == 'step by step under lax.scan (asked for)'
+  assert choice.explain('lru', 'auto', True) == "the cell's own form for whole sequences (it has no other)"
   assert choice.explain('lstm_peephole', 'auto', False) == 'step by step under lax.scan (this cell has no other form)'

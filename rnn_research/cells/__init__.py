@@ -38,11 +38,13 @@ def make_cell(name: str, hidden_size: int, **options) -> Cell:
     **options: keywords of some factories, such as `forget_bias`, `w_h_init` or `dtype`.
 
   Raises:
-    InputError: no such cell.
+    InputError: no such cell, or it has no such engine.
   """
   if name not in CELLS:
     near = difflib.get_close_matches(name, CELLS, 1)
     hint = f', did you mean {near[0]}?' if near else ''
     raise InputError(f'unknown cell {name!r}{hint} (cells: {", ".join(CELLS)})')
   known = inspect.signature(CELLS[name]).parameters
+  if 'engine' not in known and options.get('engine', 'auto') != 'auto':
+    raise InputError(f'engine is {options["engine"]!r}, expected auto for {name}, which has one form only')
   return CELLS[name](hidden_size, **{k: v for k, v in options.items() if k in known})

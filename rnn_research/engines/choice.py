@@ -12,6 +12,7 @@ FASTEST = {
     ('cpu', 'elman'): 'fused',
     ('cpu', 'gru'): 'fused',
     ('cpu', 'gru_reset_before'): 'fused',
+    ('cpu', 'irnn'): 'fused',
     ('cpu', 'lstm'): 'fused',
 }
 _UNMEASURED = 'fused'
@@ -60,6 +61,8 @@ def explain(cell: str, engine: str, whole: bool) -> str:
     return f'{DESCRIPTIONS["scan"]} (this cell has no other form)'
   if engine != 'auto':
     return f'{DESCRIPTIONS[engine]} (asked for)'
+  if all(name != cell for _, name in FASTEST):
+    return "the cell's own form for whole sequences (it has no other)"
   platform = jax.default_backend()
   why = 'the fastest measured' if (platform, cell) in FASTEST else 'the default, nothing was measured'
   return f'{DESCRIPTIONS[fastest(cell)]} ({why} for {cell} on {platform})'

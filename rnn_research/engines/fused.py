@@ -99,7 +99,7 @@ def fused_scan(
 def _chunk_length(num_steps, batch_size):
   if jax.default_backend() != 'cpu':
     return num_steps
-  return min(num_steps, max(1, _CHUNK_ROWS // batch_size))
+  return max(1, min(num_steps, _CHUNK_ROWS // max(1, batch_size)))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))

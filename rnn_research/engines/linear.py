@@ -52,8 +52,8 @@ def diagonal_scan(
     reset_state: [B, H], needed with `reset`.
 
   Returns:
-    The state after the last step, and h of every step, [T, B, H]. T may be 0. A state that is not a number
-    passes through a reset, which multiplies it by 0.
+    The state after the last step, and h of every step, [T, B, H]. T may be 0. A number that overflows inside the
+    sequence passes through later resets, which multiply it by 0; in `state` it does not pass a reset of the first step.
 
   Raises:
     ValueError: `reset` without `reset_state`.
@@ -98,6 +98,8 @@ def _scan(form, a, b, state, mask, reset, reset_state):
     a = select(mask, a, form.identity(a))
     b = select(mask, b, jnp.zeros_like(b))
   if reset is not None:
+    if len(reset):
+      state = select(reset[0], reset_state, state)  # not by a product with 0, which would keep a NaN
     b = select(reset, form.apply(a, jnp.broadcast_to(reset_state, b.shape)) + b, b)
     a = select(reset, jnp.zeros_like(a), a)
   hs = _prefixes(form, jnp.concatenate([jnp.zeros((1, *a.shape[1:]), a.dtype), a]), jnp.concatenate([state[None], b]))

@@ -11,11 +11,13 @@ from rnn_research.training import optimizer
 DTYPES = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
 
 # What a run in a workdir may change when it goes on; everything else belongs to its identity.
+# What computes, not what is computed: a model may be trained on one machine and used on another.
+ENGINE = 'model.engine'
 CHANGEABLE = (
     'train.steps', 'train.epochs', 'train.eval_every', 'train.checkpoint_every', 'train.log_every', 'train.show_steps',
-    'train.tensorboard', 'model.engine')
+    'train.tensorboard', ENGINE)
 # What may differ while a trained model is used: where the text is, and what computes.
-_PLACES = ('model.engine', 'data.path', 'data.glob', 'data.data_dir', 'data.download')
+_PLACES = (ENGINE, 'data.path', 'data.glob', 'data.data_dir', 'data.download')
 
 
 _MODEL_RANGES = {

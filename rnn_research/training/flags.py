@@ -17,7 +17,7 @@ from ml_collections import ConfigDict, config_flags
 from rnn_research.errors import UsageError
 from rnn_research.experiment import Command
 from rnn_research.training.checkpoint import has_checkpoint, is_finished
-from rnn_research.training.config import update_from_json
+from rnn_research.training.config import ENGINE, update_from_json
 
 
 class Request(NamedTuple):
@@ -103,8 +103,10 @@ def read_command(request: Request, commands: Mapping[str, Command]) -> dict[str,
     _DEFINE[type(default)](name, default, text, flag_values=values)
   configurable = request.mode in ('train', 'evaluate', *_reading(commands)) and not request.list
   for word in _parse(values, request.argv):
-    if word.startswith('--config.') and not configurable:
-      raise UsageError(f'{word.split("=")[0]} is not used by {"--list" if request.list else f"--mode={request.mode}"}')
+    field = word.split('=')[0]
+    # The engine may always be another: a model may be used on a machine that lacks the one it was trained with.
+    if word.startswith('--config.') and not configurable and (request.list or field != f'--config.{ENGINE}'):
+      raise UsageError(f'{field} is not used by {"--list" if request.list else f"--mode={request.mode}"}')
     if not word.startswith('--config.'):
       raise UsageError(_unexpected(word, request.mode, own, commands))
   for name, needed in (('num_devices', request.mode == 'train'), ('cells', request.list)):

@@ -35,7 +35,8 @@ def launch(argv: list[str]) -> None:
   if resumed or not training:
     config_lib.check_unchanged(base, config, workdir, training)
   if training:
-    backend.configure(config_lib.rows_per_step(config), request.num_devices or runs.saved_devices(workdir))
+    backend.configure(config_lib.rows_per_step(config), request.num_devices or runs.saved_devices(workdir),
+                      config_lib.kept_bytes(config))
   else:
     backend.configure(1)
   backend.initialize_distributed()

@@ -84,7 +84,7 @@ def workdir(trained, tmp_path):
 def main(make_once, monkeypatch, capsys):
   """Returns `launch.main` for this process, whose backend is set up already: `(*flags) -> (code, stdout, stderr)`."""
   def call(*flags):
-    monkeypatch.setattr(backend, 'configure', lambda batch_size, num_devices=0: None)
+    monkeypatch.setattr(backend, 'configure', lambda *args: None)
     monkeypatch.setattr('sys.argv', ['launch.py', *map(str, flags)])
     capsys.readouterr()
     return launch.main(None) or 0, *capsys.readouterr()

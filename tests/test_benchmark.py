@@ -180,7 +180,7 @@ def test_figures_show_what_there_is(tmp_path):
 @pytest.fixture
 def one_device(monkeypatch):
   """Lets JAX's contenders run in this process, whose backend has started."""
-  monkeypatch.setattr(jax_contenders, '_configure', lambda batch_size: None)
+  monkeypatch.setattr(jax_contenders, '_configure', lambda setting: None)
 
 
 @pytest.mark.parametrize('cell', contenders.CELLS)

@@ -12,6 +12,7 @@ import optax
 from jax import lax
 from jax.experimental import rnn
 from jax.sharding import PartitionSpec
+from ml_collections import ConfigDict
 
 from rnn_research.benchmark.contenders import CLIP_NORM, LEARNING_RATE, NUM_SYMBOLS, Setting, symbols
 from rnn_research.benchmark.serve import Program
@@ -20,6 +21,7 @@ from rnn_research.decoding import Sampling, sampler
 from rnn_research.experiment import study
 from rnn_research.language_model import cross_entropy, language_model, sequence_loss
 from rnn_research.training import backend, optimizer
+from rnn_research.training.config import kept_bytes
 from rnn_research.training.step import create_state, make_step, sharded_gradients
 
 
@@ -148,9 +150,16 @@ def sampling(setting: Setting):
   return {'sampler': lambda: Program(run)}
 
 
-@functools.cache
-def _configure(batch_size):
-  backend.configure(batch_size)
+_first = []  # setting of this process: what was set up for it cannot change for later ones
+
+
+def _configure(setting):
+  if _first:
+    return
+  _first.append(setting)
+  sizes = {'hidden_size': setting.hidden_size, 'num_layers': setting.num_layers}
+  train = {'batch_size': setting.batch_size, 'micro_batches': 1, 'unroll_length': setting.unroll_length}
+  backend.configure(setting.batch_size, kept_bytes=kept_bytes(ConfigDict({'model': sizes, 'train': train})))
 
 
 def _cells(setting, **changes):
@@ -160,7 +169,7 @@ def _cells(setting, **changes):
 
 
 def _ours(setting, dtype, **changes):
-  _configure(setting.batch_size)
+  _configure(setting)
   mesh, key, batch = backend.data_mesh(setting.batch_size), jax.random.key(setting.seed), symbols(setting)
   model = language_model(_cells(setting, dtype=dtype, **changes), NUM_SYMBOLS, dtype=dtype)
   config = optimizer.default_config()

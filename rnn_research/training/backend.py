@@ -12,10 +12,11 @@ from rnn_research.errors import InputError
 from rnn_research.typing import PyTree
 
 _DISTRIBUTED = ('JAX_COORDINATOR_ADDRESS', 'JAX_NUM_PROCESSES', 'JAX_PROCESS_ID')
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # glibc's malloc.h
+_HEAP_BYTES = 2**26  # the largest heap of glibc's arenas but the main one
 
 
-def configure(batch_size: int, num_devices: int = 0) -> None:
+def configure(batch_size: int, num_devices: int = 0, kept_bytes: int = 0) -> None:
   """Sets up the CPU backend, before any other use of JAX: one single-threaded device per core.
 
   Tiny per-step operations lose more by forking and joining threads than they win, so the batch is spread over
@@ -24,6 +25,7 @@ def configure(batch_size: int, num_devices: int = 0) -> None:
   Args:
     batch_size: rows per step over all processes.
     num_devices: devices over all processes; 0 is the largest divisor of the batch not above this machine's cores.
+    kept_bytes: roughly what a step keeps for its backward pass, over all devices.
 
   Raises:
     RuntimeError: the backend has already started.
@@ -35,7 +37,7 @@ def configure(batch_size: int, num_devices: int = 0) -> None:
   _set_cpu_devices(total // processes)
   if total // processes > 1:
     os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} --xla_cpu_multi_thread_eigen=false'.strip()
-  _keep_memory()
+  _keep_memory(kept_bytes // total > _HEAP_BYTES // 2)
 
 
 def is_distributed() -> bool:
@@ -136,9 +138,16 @@ def _set_cpu_devices(count: int) -> None:
     raise RuntimeError('the JAX backend has already started, call configure before any other use of JAX') from e
 
 
-def _keep_memory() -> None:
-  """Lets glibc reuse freed blocks instead of returning them: page faults cost 20-50 % of a training step."""
+def _keep_memory(large: bool) -> None:
+  """Lets glibc reuse freed blocks instead of returning them: page faults cost 20-50 % of a training step.
+
+  Heaps of threads are returned whatever is set, and what does not fit into one is mapped anew every time, so large
+  blocks must come from the one heap without a limit. Small steps lose by that, since their threads then wait for each
+  other: LSTM 2 x 512, batch 50, unroll 50 took 150 instead of 190 ms per step, 2 x 128 took 14.9 instead of 13.5.
+  """
   if platform.libc_ver()[0] == 'glibc':
     libc = ctypes.CDLL(None)
     for option in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD):
       libc.mallopt(option, 1 << 30)
+    if large:
+      libc.mallopt(_M_ARENA_MAX, 1)

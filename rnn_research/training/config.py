@@ -124,6 +124,13 @@ def copy(config: ConfigDict) -> ConfigDict:
   return config.copy_and_resolve_references()
 
 
+def kept_bytes(config: ConfigDict) -> int:
+  """Returns roughly what a step keeps for its backward pass: seven float32 numbers per unit, as a fused LSTM does."""
+  model = config.get('model', {})
+  units = model.get('hidden_size', 0) * model.get('num_layers', 1)
+  return 7 * 4 * units * rows_per_step(config) * config.train.unroll_length
+
+
 def update_from_json(config: ConfigDict, values: dict) -> ConfigDict:
   """Returns `config` with the values of a workdir's config.json, whose lists are tuples here."""
   for name, value in values.items():

@@ -158,6 +158,7 @@ def test_sample(trained, main):
   assert text.startswith('the naïve 漢')
   assert len(text) == len('the naïve 漢') + 150 + len('\n')
   assert set(text) <= set(prose())
+  assert write('--prompt=the', '--length=20', '--config.model.engine=scan') == write('--prompt=the', '--length=20')
   assert text == run(f'--workdir={trained}', '--mode=sample', '--prompt=the naïve 漢', '--length=150', '--seed=3')[0]
   assert text != write('--prompt=the naïve 漢', '--length=150', '--seed=4')
   assert len(write('--length=1')) == 2

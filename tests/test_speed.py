@@ -1,0 +1,133 @@
+"""The experiment `speed` through `launch.py`, and what the launcher refuses where nothing is trained."""
+
+import os
+import signal
+import sys
+import time
+
+import pytest
+from launching import files_of, read_json, run, start
+
+import experiments
+from rnn_research.benchmark import contenders, jax_contenders, suite
+
+
+def assert_report(workdir, labels):
+  measured = read_json(workdir / 'report', 'speed.json')
+  text = (workdir / 'report' / 'speed.md').read_text('utf-8')
+  (comparison,) = measured['comparisons']
+  assert set(comparison['contenders']) == labels
+  for label, values in comparison['contenders'].items():
+    assert 'failed' not in values, values
+    assert values['parts'].keys() == set(contenders.PARTS)
+    assert values['ratios'].keys() == (set() if label == 'ours' else set(contenders.PARTS))
+    assert (values['compile_seconds'] is None) == label.startswith('PyTorch')
+  assert 'failed' not in text
+  assert '--experiment=speed:debug' in text
+  assert set(measured['scaling']) == set(suite.AXES)
+  assert {path.name for path in (workdir / 'report').iterdir()} == {
+      'ratios.csv', 'ratios.png', 'scaling.csv', 'scaling.png', 'speed.json', 'speed.md'}
+  result = read_json(workdir, 'result.json')
+  assert result['experiment'] == 'speed:debug'
+  assert result.keys() == {'experiment', 'config', 'seed', 'seconds', 'versions', 'git_hash', 'metrics'}
+  assert result['metrics'].keys() == {'elman'}
+  assert read_json(workdir, 'config.json').items() <= result.items()
+  return text
+
+
+JAX_LABELS = {'ours', 'plain lax.scan', 'flax.linen.RNN', 'flax.nnx.RNN'}
+
+
+def hide_torch(folder):
+  """Returns a PYTHONPATH under which there is no PyTorch."""
+  (folder / 'hidden').mkdir()
+  (folder / 'hidden' / 'torch.py').write_text("raise ModuleNotFoundError(\"No module named 'torch'\", name='torch')\n")
+  return os.pathsep.join([str(folder / 'hidden'), str(jax_contenders.__file__).rsplit('rnn_research', 1)[0]])
+
+
+@pytest.fixture(scope='module')
+def measured(make_once):
+  """Returns a finished workdir of `speed:debug`, measured without PyTorch; not to be changed."""
+  def fill(folder):
+    out, err = run('--experiment=speed:debug', f'--workdir={folder}', PYTHONPATH=hide_torch(folder))
+    (folder / 'stdout').write_text(out)
+    assert err == ''
+  return make_once('speed', fill)
+
+
+def test_speed_without_torch(measured):
+  text = assert_report(measured, JAX_LABELS)
+  assert text.count('PyTorch is not installed: its rows were not run.') == 1
+  out = (measured / 'stdout').read_text()
+  assert 'elman 1 x 8, batch 4, unroll 4: ours ' in out
+  assert f'the report is in {measured}/report' in out
+
+
+def test_speed_with_torch(tmp_path):
+  pytest.importorskip('torch')
+  run('--experiment=speed:debug', f'--workdir={tmp_path}', '--config.measure.scaling_factors=(1,)')
+  text = assert_report(tmp_path, JAX_LABELS | {'PyTorch with oneDNN', 'PyTorch without oneDNN'})
+  assert 'is not installed' not in text
+  assert 'PyTorch: nn.LSTM' in text
+  assert '| remat_every=10 |' in text
+
+
+def test_a_finished_study_prints_its_result_again(measured, main):
+  before = files_of(measured)
+  for flags in ([], ['--experiment=speed:debug'], ['--config.measure.shapes=((8, 1, 4, 4),)']):
+    code, out, err = main(f'--workdir={measured}', *flags)
+    assert (code, err) == (0, '')
+    assert 'elman: plain lax.scan ' in out
+    assert f'\nall of it is in {measured}/result.json' in out
+  code, _, err = main(f'--workdir={measured}', '--config.measure.cells=gru')
+  assert code == 1
+  assert "another measure.cells ('elman' in the workdir, now 'gru'); use a new workdir" in err
+  assert files_of(measured) == before
+
+
+@pytest.mark.parametrize('flags', ['--mode=evaluate', '--mode=report', '--num_devices=2', '--mode=sample'])
+def test_what_needs_a_model_is_refused(measured, main, flags):
+  before = files_of(measured)
+  code, out, err = main(f'--workdir={measured}', flags)
+  assert (code, out, err.count('\n')) == (2, '', 1)
+  assert err.startswith('error: ')
+  assert 'trains n' in err or flags == '--mode=sample'
+  assert files_of(measured) == before
+
+
+@pytest.mark.parametrize('assignment', [
+    'cells=lstm,gur', 'cells=', 'shapes=()', 'shapes=(1,2,3,4)', 'shapes=((1,2,3),)', 'shapes=((1,2,3,0),)',
+    'gpu_shapes=((1,2,3,1.5),)', 'rounds=0', 'calls=-1', 'seconds=0', 'seconds=nan', 'seconds=inf',
+    'scaling_base=(1,2)', 'scaling_factors=()', 'scaling_factors=(0,)', 'sampling=(8,)', 'sample_length=0'])
+def test_measures_out_of_range(main, tmp_path, assignment):
+  code, _, err = main('--experiment=speed:debug', f'--workdir={tmp_path / "run"}', f'--config.measure.{assignment}')
+  assert (code, err.count('\n')) == (1, 1)
+  assert err.startswith(f'error: measure.{assignment.split("=")[0]} is ')
+  assert not list(tmp_path.iterdir())
+
+
+def children(process):
+  with open(f'/proc/{process.pid}/task/{process.pid}/children') as f:
+    return [int(pid) for pid in f.read().split()]
+
+
+@pytest.mark.skipif(not sys.platform.startswith('linux'), reason='reads /proc')
+def test_an_interrupt_ends_every_worker(tmp_path):
+  before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a background job, and so in children
+  process = start('--experiment=speed:debug', f'--workdir={tmp_path}')
+  signal.signal(signal.SIGINT, before)
+  deadline = time.monotonic() + 120
+  while len(found := children(process)) < 2 and time.monotonic() < deadline:
+    time.sleep(0.05)
+  process.send_signal(signal.SIGINT)
+  _, err = process.communicate(timeout=120)
+  assert len(found) > 1
+  assert (process.returncode, err) == (130, 'interrupted\n')
+  assert not any(os.path.exists(f'/proc/{pid}') for pid in found)
+  assert not (tmp_path / 'result.json').exists()
+
+
+def test_a_config_says_whether_anything_is_trained():
+  values = experiments.get_config('speed:debug')
+  assert 'train' not in values
+  assert experiments.build('speed:debug', values).loss is None

@@ -32,8 +32,8 @@ COMMANDS = {}
 
 _CHANGES = {
     'full': {},
-    'quick': {'cells': 'lstm', 'shapes': ((128, 1, 100, 100),), 'gpu_shapes': (), 'rounds': 3, 'seconds': 0.5,
-              'scaling_factors': (1, 4), 'sample_length': 1000},
+    'quick': {'cells': 'lstm', 'shapes': ((128, 1, 100, 100),), 'gpu_shapes': (), 'rounds': 2, 'seconds': 0.5,
+              'scaling_factors': (1, 4), 'sample_length': 300},
     'debug': {'cells': 'elman', 'shapes': ((8, 1, 4, 4),), 'gpu_shapes': (), 'rounds': 2, 'calls': 2, 'seconds': 0.1,
               'scaling_base': (8, 1, 4, 4), 'scaling_factors': (1, 2), 'sampling': (8, 1), 'sample_length': 20,
               'long_steps': 100},

@@ -66,6 +66,11 @@ def normalize(a: Array, epsilon: float = 1e-5) -> Array:
   return centred * jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + epsilon)
 
 
+def sigmoid(a: Array) -> Array:
+  """Returns `1 / (1 + exp(-a))` as `(tanh(a / 2) + 1) / 2`: the form that every engine of a cell computes."""
+  return 0.5 * jnp.tanh(0.5 * a) + 0.5
+
+
 def dropout(key: Key | None, x: Array, rate: float) -> Array:
   """Zeroes each element with probability `rate` and divides the rest by `1 - rate`; the identity without a key.
 

@@ -12,7 +12,7 @@ from rnn_research.engines.choice import choose
 from rnn_research.engines.fused import Pointwise, Weights, fused_scan
 from rnn_research.engines.gpu import gru_engines
 from rnn_research.engines.newton import parallel
-from rnn_research.layers import affine, matmul
+from rnn_research.layers import affine, matmul, sigmoid
 from rnn_research.typing import Array
 
 
@@ -104,17 +104,13 @@ def gru(
   return cell._replace(scan=choose(name, engine, offered))
 
 
-def _sigmoid(a):
-  return 0.5 * jnp.tanh(0.5 * a) + 0.5
-
-
 # XLA vectorises these steps on a CPU because every gate is an array of its own, not a slice of one product.
 
 
 def _forward_after(us, product, state):
   """The step with the reset after the product. Residuals are its linearisation."""
-  r = _sigmoid(us[0] + product(0, state.h))
-  z = _sigmoid(us[1] + product(1, state.h))
+  r = sigmoid(us[0] + product(0, state.h))
+  z = sigmoid(us[1] + product(1, state.h))
   m = product(2, state.h)
   n = jnp.tanh(us[2] + r * m)
   difference = state.h - n
@@ -131,8 +127,8 @@ def _backward_after(residuals, dstate, product_t):
 
 def _forward_before(us, product, state):
   """The step with the reset before the product."""
-  r = _sigmoid(us[0] + product(0, state.h))
-  z = _sigmoid(us[1] + product(1, state.h))
+  r = sigmoid(us[0] + product(0, state.h))
+  z = sigmoid(us[1] + product(1, state.h))
   n = jnp.tanh(us[2] + product(2, r * state.h))
   difference = state.h - n
   residuals = (1.0 - z) * (1.0 - n * n), r, state.h * r * (1.0 - r), difference * z * (1.0 - z), z

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
+from rnn_research.layers import sigmoid
+
 
 class Gates(NamedTuple):
   """The elementwise part of a step and its transpose. States are NamedTuples with a field `h`; any shapes that agree.
@@ -28,13 +30,9 @@ class Gates(NamedTuple):
   apart: tuple[int, ...]
 
 
-def _sigmoid(x):
-  return 0.5 * jnp.tanh(0.5 * x) + 0.5
-
-
 def _lstm_forward(us, ms, state):
   z_i, z_f, z_g, z_o = (u + m for u, m in zip(us, ms, strict=True))
-  i, f, g, o = _sigmoid(z_i), _sigmoid(z_f), jnp.tanh(z_g), _sigmoid(z_o)
+  i, f, g, o = sigmoid(z_i), sigmoid(z_f), jnp.tanh(z_g), sigmoid(z_o)
   c = f * state.c + i * g
   tanh_c = jnp.tanh(c)
   slopes = g * i * (1.0 - i), state.c * f * (1.0 - f), i * (1.0 - g * g), tanh_c * o * (1.0 - o)
@@ -49,7 +47,7 @@ def _lstm_backward(residuals, dstate):
 
 
 def _gru_forward(us, ms, state):
-  r, z = _sigmoid(us[0] + ms[0]), _sigmoid(us[1] + ms[1])
+  r, z = sigmoid(us[0] + ms[0]), sigmoid(us[1] + ms[1])
   n = jnp.tanh(us[2] + r * ms[2])
   difference = state.h - n
   dn = (1.0 - z) * (1.0 - n * n)

@@ -18,7 +18,7 @@ _TREES, _JSON = ('state', 'params'), ('data', 'meta')
 
 
 def open_folder(directory: Path, max_to_keep: int | None) -> ocp.CheckpointManager:
-  """Opens a folder of steps for writing, makes it if need be, and removes what an interrupted save left in it."""
+  """Opens a folder of steps for writing, makes it if need be, and clears away what an interrupted save left in it."""
   make_folder(directory)
   return _open(directory, max_to_keep=max_to_keep, create=True, cleanup_tmp_directories=True,
                enable_async_checkpointing=False, save_root_metadata=False)

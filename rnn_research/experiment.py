@@ -56,6 +56,8 @@ class Experiment(NamedTuple):
       result. Raises InputError with one sentence for people.
     engine: one line: which form of the recurrence runs and why.
     unit: what the weights of `loss` count, in the plural: 'characters', 'examples'.
+    select: `(params, metrics of the headline split) -> params` that are kept as the best: those of a grid's best member.
+    learning_rates: of the members of a grid, see `training.grid`; () is a single run.
   """
 
   init: Callable
@@ -71,6 +73,8 @@ class Experiment(NamedTuple):
   commands: Mapping[str, Callable[..., None]]
   engine: str
   unit: str = 'examples'
+  select: Callable = lambda params, metrics: params
+  learning_rates: tuple[float, ...] = ()
 
 
 def study(report: Callable[[str, str], Mapping[str, Mapping[str, Any]]]) -> Experiment:

@@ -72,20 +72,19 @@ def evaluate(run: Run, state: TrainState, step: int, best: tuple[int, float]) ->
   Raises:
     FloatingPointError: the figure is not finite.
   """
-  params, figures = evaluated_params(state), {}
-  for split, evaluate in run.experiment.evaluate.items():
-    metrics = evaluate(params, jax.random.fold_in(run.key, step))
-    figures.update({f'{split}/{name}': value for name, value in metrics.items()})
+  params, key = evaluated_params(state), jax.random.fold_in(run.key, step)
+  measured = {split: evaluate(params, key) for split, evaluate in run.experiment.evaluate.items()}
+  figures = {f'{split}/{name}': value for split, metrics in measured.items() for name, value in metrics.items()}
   split, metric, sense = run.experiment.headline
-  value = figures[f'{split}/{metric}']
+  value = measured[split][metric]
   if not math.isfinite(value):
     raise _diverged(run, step, f'{split}/{metric} is {value}')
   run.log.write(step, figures)
-  shown = {name: value for name, value in figures.items() if isinstance(value, float)}
+  shown = {name: value for name, value in figures.items() if isinstance(value, float) and name.count('/') == 1}
   run.display.show(f'step {step}/{run.total}  {result.figures(shown)}')
   sign = 1.0 if sense == 'min' else -1.0
   if not sign * value >= sign * best[1]:  # also true of the first evaluation, when best is not a number
-    checkpoint.save_best(run.workdir, step, params, value)
+    checkpoint.save_best(run.workdir, step, run.experiment.select(params, measured[split]), value)
     best = step, value
   return sign * value, best
 

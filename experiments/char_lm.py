@@ -30,6 +30,7 @@ from rnn_research.errors import InputError
 from rnn_research.experiment import Command, Experiment
 from rnn_research.initializers import uniform
 from rnn_research.language_model import language_model, log_probabilities, sequence_loss
+from rnn_research.sizing import sized
 from rnn_research.training.config import DTYPES, base_config, require, require_seed
 from rnn_research.unroll import select
 
@@ -83,6 +84,7 @@ def get_config(variant: str = 'quick') -> ConfigDict:
   config.model = ConfigDict({
       'cell': 'lstm',
       'hidden_size': 256,
+      'num_params': 0,  # the most that the model may have, with hidden_size=0; 0 takes hidden_size
       'num_layers': 1,
       'dropout': 0.0,  # of the vertical connections
       'weight_dropout': 0.0,  # of the recurrent weights
@@ -252,11 +254,15 @@ def _reset_some(key, carry, initial, rate):
 def _make_model(config, vocabulary_size):
   dtype, scale = DTYPES[config.dtype], config.init_scale
   options = {'w_x_init': uniform(scale), 'w_h_init': uniform(scale)} if scale else {}
-  cell = make_cell(config.cell, config.hidden_size, forget_bias=config.forget_bias, engine=config.engine, dtype=dtype,
-                   **options)
-  cells = (weight_dropout(cell, config.weight_dropout) if config.weight_dropout else cell,) * config.num_layers
-  return language_model(cells, vocabulary_size, embedding_size=config.embedding_size, dropout=config.dropout,
-                        w_init=uniform(scale) if scale else lecun_normal(), dtype=dtype)
+
+  def make(hidden_size):
+    cell = make_cell(config.cell, hidden_size, forget_bias=config.forget_bias, engine=config.engine, dtype=dtype,
+                     **options)
+    cells = (weight_dropout(cell, config.weight_dropout) if config.weight_dropout else cell,) * config.num_layers
+    return language_model(cells, vocabulary_size, embedding_size=config.embedding_size, dropout=config.dropout,
+                          w_init=uniform(scale) if scale else lecun_normal(), dtype=dtype)
+
+  return sized(make, config.hidden_size, config.num_params)
 
 
 def _held_out(corpus):

@@ -27,7 +27,7 @@ from rnn_research.engines import choice
 from rnn_research.experiment import Experiment
 from rnn_research.language_model import cross_entropy
 from rnn_research.sequence_model import sequence_model
-from rnn_research.sizing import count, largest_size
+from rnn_research.sizing import sized
 from rnn_research.training.config import DTYPES, base_config, require
 
 VARIANTS = {
@@ -192,8 +192,7 @@ def _make_model(config, task):
     return sequence_model((cell,) * config.num_layers, task.input_size, task.output_size, every_step=task.every_step,
                           dropout=config.dropout, dtype=dtype)
 
-  size = lambda hidden_size: count(jax.eval_shape(make(hidden_size).init, jax.random.key(0)))
-  return make(largest_size(size, config.num_params) if config.num_params else config.hidden_size)
+  return sized(make, config.hidden_size, config.num_params)
 
 
 def _measure(answers, task, held_out, params):
@@ -212,7 +211,8 @@ def _synthetic(config, draw, splits=None, **fields):
   data, batch_size = config.data, config.train.batch_size
   fingerprint = hashlib.sha256(repr(sorted(data.to_dict().items())).encode()).hexdigest()
   # Streams of numbers that never meet: training draws from (seed, batch), these from (seed, -, split).
-  held_out = lambda i, size, length: functools.cache(lambda: draw(np.random.default_rng((data.seed, 0, i)), size, length))
+  rng = lambda i: np.random.default_rng((data.seed, 0, i))
+  held_out = lambda i, size, length: functools.cache(lambda: draw(rng(i), size, length))
   splits = {name: data.length for name in _HELD_OUT} | (splits or {})
   return Task(
       train_data=lambda: examples.drawn(lambda rng: draw(rng, batch_size, data.length)._asdict(), data.seed,

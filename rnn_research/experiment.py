@@ -56,7 +56,7 @@ class Experiment(NamedTuple):
       result. Raises InputError with one sentence for people.
     engine: one line: which form of the recurrence runs and why.
     unit: what the weights of `loss` count, in the plural: 'characters', 'examples'.
-    select: `(params, metrics of the headline split) -> params` that are kept as the best: those of a grid's best member.
+    select: `(params, metrics of the headline split) -> params` that are kept as the best: those of a grid's best one.
     learning_rates: of the members of a grid, see `training.grid`; () is a single run.
   """
 

@@ -1,6 +1,7 @@
 """Sizes that give models of different kinds the same number of parameters."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 
@@ -13,23 +14,27 @@ def count(tree: PyTree) -> int:
   return sum(leaf.size for leaf in jax.tree.leaves(tree))
 
 
-def largest_size(num_params: Callable[[int], int], budget: int) -> int:
-  """Returns the largest size >= 1 whose model has at most `budget` parameters.
+def sized(make: Callable[[int], Any], hidden_size: int, num_params: int) -> Any:
+  """Returns `make(hidden_size)`, or the largest model that has at most `num_params` parameters if that is positive.
 
   Args:
-    num_params: size -> parameters, rising with the size.
-    budget: the most that are allowed.
+    make: hidden size -> model, which has a function `init(key)`.
+    hidden_size: H.
+    num_params: a budget, or 0.
 
   Raises:
-    InputError: the smallest model has more.
+    InputError: a model of one unit is above the budget.
   """
-  if num_params(1) > budget:
-    raise InputError(f'model.num_params is {budget}, expected at least {num_params(1)}, the parameters of one unit')
-  high = 2
-  while num_params(high) <= budget:
-    high *= 2
-  low = high // 2  # fits, while high does not
+  if not num_params:
+    return make(hidden_size)
+  size = lambda hidden_size: count(jax.eval_shape(make(hidden_size).init, jax.random.key(0)))
+  if size(1) > num_params:
+    raise InputError(f'model.num_params is {num_params}, expected at least {size(1)}, the parameters of a model of one '
+                     'unit')
+  low, high = 1, 2
+  while size(high) <= num_params:
+    low, high = high, 2 * high
   while high - low > 1:
     middle = (low + high) // 2
-    low, high = (middle, high) if num_params(middle) <= budget else (low, middle)
-  return low
+    low, high = (middle, high) if size(middle) <= num_params else (low, middle)
+  return make(low)

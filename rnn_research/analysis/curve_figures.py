@@ -28,8 +28,8 @@ def curve_figure(curves: Sequence[Curves], metric: str, sense: str, baseline: fl
   for curve, style in zip(curves, plots.styles(len(curves)), strict=True):
     for seed, values in enumerate(curve.values):
       axes.plot(curve.steps, values, color=style['color'], alpha=0.35, linewidth=1)
-      for column, entries in zip(table.values(), ([curve.label] * len(values), [seed] * len(values), curve.steps, values),
-                                 strict=True):
+      rows = [[curve.label, seed, step, value] for step, value in zip(curve.steps, values, strict=True)]
+      for column, entries in zip(table.values(), zip(*rows, strict=True), strict=True):
         column.extend(entries)
     axes.plot(curve.steps, np.median(curve.values, 0), label=curve.label, linewidth=2.5, markersize=8,
               markevery=max(1, len(curve.steps) // 8), **style)
@@ -56,10 +56,11 @@ def write_run(workdir: str | os.PathLike, out_dir: str | os.PathLike) -> None:
   plots.save(curve_figure(list(curves.values()), metric, sense, run_curves.without_memory(run)), out / 'curves.png')
   plots.save(plots.gradient_figure(run.rows), out / 'gradients.png')
   table = markdown(['', *_FIGURES], [[curve.label, *_last(curve)] for curve in curves.values()])
-  write_text(out / 'README.md', f'# {run.about["experiment"]}\n\n{_about(run)}\n\n## {metric} at the last evaluation\n\n'
-             f'{table}\n![{metric} over training steps](curves.png)\n\nNumbers: [curves.csv](curves.csv)\n\n## Gradients\n\n'
-             '![Gradient norm, share clipped and learning rate over steps](gradients.png)\n\n'
-             'Numbers: [gradients.csv](gradients.csv)\n')
+  write_text(out / 'README.md', '\n\n'.join([
+      f'# {run.about["experiment"]}', _about(run), f'## {metric} at the last evaluation', table,
+      f'![{metric} over training steps](curves.png)', 'Numbers: [curves.csv](curves.csv)', '## Gradients',
+      '![Gradient norm, share clipped and learning rate over steps](gradients.png)',
+      'Numbers: [gradients.csv](gradients.csv)\n']))
 
 
 def write_comparison(runs: Sequence[Run], out_dir: str | os.PathLike) -> dict[str, dict[str, float]]:
@@ -106,5 +107,5 @@ def _spread(values):
 
 def _about(run):
   model = run.about['config']['model']
-  return (f'{model["cell"]}, {run.about["params"]:,} parameters, {run.about["engine"]}; seed {run.about["seed"]}, commit '
-          f'{run.about["git_hash"]}.')
+  return (f'{model["cell"]}, {run.about["params"]:,} parameters, {run.about["engine"]}; seed {run.about["seed"]}, '
+          f'commit {run.about["git_hash"]}.')

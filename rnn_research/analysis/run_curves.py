@@ -72,7 +72,8 @@ def by_learning_rate(run: Run) -> dict[float, Curves]:
   steps = np.array([row['step'] for row in rows], np.float64)
   single = seeds * len(rates) == 1
   names = [[name if single else f'{name}/{i * seeds + j}' for j in range(seeds)] for i in range(len(rates))]
-  return {rate: Curves(f'learning rate {rate:g}', steps, np.array([[row[n] for row in rows] for n in of_rate], np.float64))
+  values = lambda of_rate: np.array([[row[n] for row in rows] for n in of_rate], np.float64)
+  return {rate: Curves(f'learning rate {rate:g}', steps, values(of_rate))
           for rate, of_rate in zip(rates, names, strict=True)}
 
 

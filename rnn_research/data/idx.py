@@ -35,7 +35,8 @@ def read_images(folder: str, split: str) -> Images:
   Raises:
     InputError: a file is missing, cut off or no idx file, or images and labels are not as many.
   """
-  images, labels = (_read(folder, f'{split}-{kind}-ubyte', axes) for kind, axes in (('images-idx3', 3), ('labels-idx1', 1)))
+  images, labels = (_read(folder, f'{split}-{kind}-ubyte', axes)
+                    for kind, axes in (('images-idx3', 3), ('labels-idx1', 1)))
   if len(images) != len(labels):
     raise InputError(f'{folder} has {len(images)} {split} images and {len(labels)} labels, expected as many')
   digest = hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()
@@ -74,7 +75,7 @@ def _read(folder: str, name: str, axes: int) -> np.ndarray:
   head = 4 + 4 * axes
   if len(data) < head or data[:4] != bytes([0, 0, _BYTES, axes]):
     raise InputError(f'{path} is not an idx file of bytes with {axes} axes')
-  shape = tuple(np.frombuffer(data, '>i4', axes, 4))
-  if len(data) - head != math.prod(map(int, shape)):
-    raise InputError(f'{path} has {len(data) - head} bytes of data, expected {math.prod(map(int, shape))} for its shape')
+  shape = tuple(map(int, np.frombuffer(data, '>i4', axes, 4)))
+  if len(data) - head != math.prod(shape):
+    raise InputError(f'{path} has {len(data) - head} bytes of data, expected {math.prod(shape)} for its shape')
   return np.frombuffer(data, np.uint8, offset=head).reshape(shape)

@@ -1,4 +1,4 @@
-"""Synthetic tasks of long memory and of state tracking, drawn anew for every batch from the seed and the batch's number.
+"""Synthetic tasks of long memory and of state tracking.
 
 Each task is a function `(rng, batch_size, length) -> Examples`, arrays with leading axis B as a loader gives them.
 """
@@ -53,7 +53,10 @@ def copy(rng: np.random.Generator, batch_size: int, length: int) -> Examples:
 
 
 def modular_sum(rng: np.random.Generator, batch_size: int, length: int, modulus: int) -> Examples:
-  """Digits from 0..m-1; the target of every step is the sum so far modulo m. Parity is m = 2. Inputs are one-hot, F = m."""
+  """Digits from 0..m-1; the target of every step is the sum so far modulo m. Inputs are one-hot, F = m.
+
+  Parity is m = 2.
+  """
   digits = rng.integers(0, modulus, (batch_size, length))
   return Examples(_one_hot(digits, modulus), (digits.cumsum(1) % modulus).astype(np.int32))
 

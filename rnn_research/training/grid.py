@@ -1,7 +1,7 @@
 """A grid of runs as one run: its members differ in seed and learning rate, and share data, steps and one program.
 
-Parameters and optimiser state get a leading axis of members, `[G, ...]`; the carry is `[B, G, ...]`. A member whose loss
-or gradient is not a number skips the update and leaves the others alone.
+Parameters and optimiser state get a leading axis of members, `[G, ...]`; the carry is `[B, G, ...]`. A member whose
+loss or gradient is not a number skips the update and leaves the others alone.
 """
 
 import functools
@@ -39,7 +39,8 @@ def members(config: ConfigDict) -> tuple[Member, ...]:
 def over_grid(experiment: Experiment, grid: Sequence[Member]) -> Experiment:
   """Returns the experiment that trains all members at once.
 
-  Its loss is the median over the members that are finite, and the gradient of each member is its own. Evaluations are those of the best member, and 'name/0', 'name/1', ... those of every member.
+  Its loss is the median over the members that are finite, and the gradient of each member is its own. Evaluations are
+  those of the best member, and 'name/0', 'name/1', ... those of every member.
   """
   _, metric, sense = experiment.headline
 
@@ -50,10 +51,10 @@ def over_grid(experiment: Experiment, grid: Sequence[Member]) -> Experiment:
     return jax.vmap(lambda p: experiment.initial_carry(p, batch_size), out_axes=1)(params)
 
   def loss(params, carry, batch, key, step):
-    member_loss = functools.partial(_member, lambda params, carry, key: experiment.loss(params, carry, batch, key, step))
+    one = functools.partial(_member, lambda params, carry, key: experiment.loss(params, carry, batch, key, step))
     across = jax.tree.map(lambda a: jnp.moveaxis(a, 1, 0), carry)
     totals, finite, (weights, across, sums) = _own_gradients(
-        lambda params: _each(member_loss, params, across, _keys(key, grid)), params)
+        lambda params: _each(one, params, across, _keys(key, grid)), params)
     known = lambda a: jnp.where(finite, a, jnp.nan)
     own = {f'loss/{i}': total for i, total in enumerate(known(totals))}
     sums = {name: jnp.nanmedian(known(a)) for name, a in sums.items()} | own | {'finite': finite.mean() * weights[0]}

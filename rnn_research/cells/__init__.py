@@ -9,6 +9,7 @@ from rnn_research.cells.elman import elman, irnn
 from rnn_research.cells.gru import gru
 from rnn_research.cells.lru import lru
 from rnn_research.cells.lstm import lstm
+from rnn_research.cells.lstm_variants import lstm_variant
 from rnn_research.cells.min_gru import min_gru
 from rnn_research.cells.min_lstm import min_lstm
 from rnn_research.errors import InputError
@@ -21,12 +22,20 @@ CELLS = {
     'irnn': irnn,
     'lru': lru,
     'lstm': lstm,
+    'lstm_cifg': functools.partial(lstm_variant, change='cifg'),
+    'lstm_fgr': functools.partial(lstm_variant, change='fgr'),
+    'lstm_nfg': functools.partial(lstm_variant, change='nfg'),
+    'lstm_niaf': functools.partial(lstm_variant, change='niaf'),
+    'lstm_nig': functools.partial(lstm_variant, change='nig'),
+    'lstm_noaf': functools.partial(lstm_variant, change='noaf'),
+    'lstm_nog': functools.partial(lstm_variant, change='nog'),
+    'lstm_np': functools.partial(lstm_variant, change='np'),
     'lstm_peephole': functools.partial(lstm, peepholes=True),
     'min_gru': min_gru,
     'min_lstm': min_lstm,
 }
 
-__all__ = ['CELLS', 'elman', 'gru', 'irnn', 'lru', 'lstm', 'make_cell', 'min_gru', 'min_lstm']
+__all__ = ['CELLS', 'elman', 'gru', 'irnn', 'lru', 'lstm', 'lstm_variant', 'make_cell', 'min_gru', 'min_lstm']
 
 
 def make_cell(name: str, hidden_size: int, **options) -> Cell:

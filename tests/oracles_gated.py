@@ -28,6 +28,36 @@ def variant_step(blocks, change):
   return step
 
 
+def mut_step(p, h, z, r, n):
+  z, r = sigmoid(z), sigmoid(r + product(h, p.w_h))
+  h = np.tanh(n + product(r * h, p.w_hn)) * z + h * (1.0 - z)
+  return {'h': h}, h
+
+
+def mut1_step(p, state, x):
+  (x_z, x_r), (b_z, b_r, b_n) = np.split(product(x, p.w_x), 2, -1), np.split(p.b, 3)
+  return mut_step(p, state['h'], x_z + b_z, x_r + b_r, np.tanh(product(x, p.w_x_bare)) + b_n)
+
+
+def mut2_step(p, state, x):
+  (x_z, x_n), (b_z, b_r, b_n) = np.split(product(x, p.w_x), 2, -1), np.split(p.b, 3)
+  z = x_z + product(state['h'], p.w_hz) + b_z
+  return mut_step(p, state['h'], z, product(x, p.w_x_bare) + b_r, x_n + b_n)
+
+
+def mut3_step(p, state, x):
+  z, r, n = np.split(product(x, p.w_x) + p.b, 3, -1)
+  return mut_step(p, state['h'], z + product(np.tanh(state['h']), p.w_hz), r, n)
+
+
+def mgu_step(p, state, x):
+  h = state['h']
+  x_f, x_n = np.split(product(x, p.w_x) + p.b, 2, -1)
+  f = sigmoid(x_f + product(h, p.w_h))
+  h = (1.0 - f) * h + f * np.tanh(x_n + product(f * h, p.w_hn))
+  return {'h': h}, h
+
+
 ORACLES = {
     'lstm_cifg': (variant_step('igo', 'cifg'), -0.213628114898),
     'lstm_fgr': (variant_step('ifgo', 'fgr'), 0.107933705157),
@@ -36,4 +66,8 @@ ORACLES = {
     'lstm_nig': (variant_step('fgo', 'nig'), -0.306136953126),
     'lstm_noaf': (variant_step('ifgo', 'noaf'), 0.171940814699),
     'lstm_nog': (variant_step('ifg', 'nog'), 0.055447136246),
+    'mgu': (mgu_step, -0.791237750984),
+    'mut1': (mut1_step, 0.670439944748),
+    'mut2': (mut2_step, 0.168937322876),
+    'mut3': (mut3_step, 0.540866090238),
 }

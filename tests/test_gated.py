@@ -22,6 +22,10 @@ NUM_PARAMS = {
     'lstm_noaf': 4 * BLOCK + 3 * HIDDEN,
     'lstm_nog': 3 * BLOCK + 2 * HIDDEN,
     'lstm_np': 4 * BLOCK,
+    'mgu': 2 * BLOCK,
+    'mut1': 3 * BLOCK - HIDDEN**2,  # the projection of the bare input is the third block's
+    'mut2': 3 * BLOCK,
+    'mut3': 3 * BLOCK,
 }
 
 
@@ -37,6 +41,16 @@ def test_an_lstm_without_a_change_or_peepholes_is_the_lstm(change, twin):
   params, xs = perturbed(cell), inputs()
   state = noisy(cell.initial_state(params, BATCH), 3)
   expected = run(make(twin), LSTMParams(*params[:4]), xs, state)
+  assert_close(run(cell, params, xs, state), expected)
+
+
+@pytest.mark.parametrize('name', ['mut1', 'mut2'])
+def test_an_input_of_the_state_s_size_is_read_bare(name):
+  cell = CELLS[name](NUM_INPUTS)
+  params, xs = perturbed(cell), inputs()
+  assert params.w_x_bare is None
+  state = noisy(cell.initial_state(params, BATCH), 3)
+  expected = run(cell, params._replace(w_x_bare=jnp.eye(NUM_INPUTS)), xs, state)
   assert_close(run(cell, params, xs, state), expected)
 
 

@@ -10,8 +10,10 @@ from rnn_research.cells.gru import gru
 from rnn_research.cells.lru import lru
 from rnn_research.cells.lstm import lstm
 from rnn_research.cells.lstm_variants import lstm_variant
+from rnn_research.cells.mgu import mgu
 from rnn_research.cells.min_gru import min_gru
 from rnn_research.cells.min_lstm import min_lstm
+from rnn_research.cells.mut import mut1, mut2, mut3
 from rnn_research.errors import InputError
 
 # name -> factory(hidden_size, *, dtype=...). A new cell is one file and one line here.
@@ -31,11 +33,18 @@ CELLS = {
     'lstm_nog': functools.partial(lstm_variant, change='nog'),
     'lstm_np': functools.partial(lstm_variant, change='np'),
     'lstm_peephole': functools.partial(lstm, peepholes=True),
+    'mgu': mgu,
     'min_gru': min_gru,
     'min_lstm': min_lstm,
+    'mut1': mut1,
+    'mut2': mut2,
+    'mut3': mut3,
 }
 
-__all__ = ['CELLS', 'elman', 'gru', 'irnn', 'lru', 'lstm', 'lstm_variant', 'make_cell', 'min_gru', 'min_lstm']
+__all__ = [
+    'CELLS', 'elman', 'gru', 'irnn', 'lru', 'lstm', 'lstm_variant', 'make_cell', 'mgu', 'min_gru', 'min_lstm', 'mut1',
+    'mut2', 'mut3',
+]
 
 
 def make_cell(name: str, hidden_size: int, **options) -> Cell:

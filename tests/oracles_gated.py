@@ -1,7 +1,9 @@
 """Oracles of gated cells: one step in NumPy, and the golden value of `test_oracles`."""
 
+from types import SimpleNamespace
+
 import numpy as np
-from oracles import product, sigmoid
+from oracles import norm, product, sigmoid
 
 
 def variant_step(blocks, change):
@@ -58,7 +60,23 @@ def mgu_step(p, state, x):
   return {'h': h}, h
 
 
+def mlstm_step(p, state, x):
+  m = product(x, p.w_xm) * product(state['h'], p.w_hm)
+  i, f, g, o = np.split(product(x, p.w_x) + product(m, p.w_h) + p.b, 4, -1)
+  c = sigmoid(f) * state['c'] + sigmoid(i) * np.tanh(g)
+  h = sigmoid(o) * np.tanh(c)
+  return {'c': c, 'h': h}, h
+
+
+def layer_norm_lstm_step(p, state, x):
+  i, f, g, o = np.split(product(x, p.w_x) + product(state['h'], p.w_h) + p.b, 4, -1)
+  c = sigmoid(f) * state['c'] + sigmoid(i) * np.tanh(g)
+  h = sigmoid(o) * np.tanh(norm(c, SimpleNamespace(scale=p.c_scale, offset=p.c_offset)))
+  return {'c': c, 'h': h}, h
+
+
 ORACLES = {
+    'layer_norm_lstm': (layer_norm_lstm_step, 0.275940561636),
     'lstm_cifg': (variant_step('igo', 'cifg'), -0.213628114898),
     'lstm_fgr': (variant_step('ifgo', 'fgr'), 0.107933705157),
     'lstm_nfg': (variant_step('igo', 'nfg'), -0.712838912966),
@@ -67,6 +85,7 @@ ORACLES = {
     'lstm_noaf': (variant_step('ifgo', 'noaf'), 0.171940814699),
     'lstm_nog': (variant_step('ifg', 'nog'), 0.055447136246),
     'mgu': (mgu_step, -0.791237750984),
+    'mlstm': (mlstm_step, 0.109761157676),
     'mut1': (mut1_step, 0.670439944748),
     'mut2': (mut2_step, 0.168937322876),
     'mut3': (mut3_step, 0.540866090238),

@@ -14,6 +14,7 @@ pytestmark = pytest.mark.usefixtures('strict_shapes', 'quick_compilation')
 
 BLOCK = HIDDEN * (NUM_INPUTS + HIDDEN + 1)
 NUM_PARAMS = {
+    'layer_norm_lstm': 4 * BLOCK + 2 * 2 * 4 * HIDDEN + 2 * HIDDEN,
     'lstm_cifg': 3 * BLOCK + 2 * HIDDEN,
     'lstm_fgr': 4 * BLOCK + 3 * HIDDEN + 9 * HIDDEN**2,
     'lstm_nfg': 3 * BLOCK + 2 * HIDDEN,
@@ -23,6 +24,7 @@ NUM_PARAMS = {
     'lstm_nog': 3 * BLOCK + 2 * HIDDEN,
     'lstm_np': 4 * BLOCK,
     'mgu': 2 * BLOCK,
+    'mlstm': 5 * BLOCK - HIDDEN,
     'mut1': 3 * BLOCK - HIDDEN**2,  # the projection of the bare input is the third block's
     'mut2': 3 * BLOCK,
     'mut3': 3 * BLOCK,

@@ -7,12 +7,14 @@ import inspect
 from rnn_research.cell import Cell
 from rnn_research.cells.elman import elman, irnn
 from rnn_research.cells.gru import gru
+from rnn_research.cells.layer_norm_lstm import layer_norm_lstm
 from rnn_research.cells.lru import lru
 from rnn_research.cells.lstm import lstm
 from rnn_research.cells.lstm_variants import lstm_variant
 from rnn_research.cells.mgu import mgu
 from rnn_research.cells.min_gru import min_gru
 from rnn_research.cells.min_lstm import min_lstm
+from rnn_research.cells.mlstm import mlstm
 from rnn_research.cells.mut import mut1, mut2, mut3
 from rnn_research.errors import InputError
 
@@ -22,6 +24,7 @@ CELLS = {
     'gru': gru,
     'gru_reset_before': functools.partial(gru, reset='before'),
     'irnn': irnn,
+    'layer_norm_lstm': layer_norm_lstm,
     'lru': lru,
     'lstm': lstm,
     'lstm_cifg': functools.partial(lstm_variant, change='cifg'),
@@ -36,14 +39,15 @@ CELLS = {
     'mgu': mgu,
     'min_gru': min_gru,
     'min_lstm': min_lstm,
+    'mlstm': mlstm,
     'mut1': mut1,
     'mut2': mut2,
     'mut3': mut3,
 }
 
 __all__ = [
-    'CELLS', 'elman', 'gru', 'irnn', 'lru', 'lstm', 'lstm_variant', 'make_cell', 'mgu', 'min_gru', 'min_lstm', 'mut1',
-    'mut2', 'mut3',
+    'CELLS', 'elman', 'gru', 'irnn', 'layer_norm_lstm', 'lru', 'lstm', 'lstm_variant', 'make_cell', 'mgu', 'min_gru',
+    'min_lstm', 'mlstm', 'mut1', 'mut2', 'mut3',
 ]
 
 

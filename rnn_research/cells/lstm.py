@@ -111,7 +111,7 @@ def lstm(
   return cell._replace(scan=choose('lstm', engine, {**offered, 'newton': parallel(cell).scan}))
 
 
-def _activate(z):
+def activate(z):
   """Returns gates and the derivative of each, from pre-activations [B, 4H] in the order i f g o.
 
   One tanh over the whole contiguous block, with sigmoid(x) = (tanh(x / 2) + 1) / 2 as a scale per column: XLA does
@@ -124,7 +124,7 @@ def _activate(z):
 
 def _forward(us, product, state):
   """The step of one block i f g o. Residuals are its linearisation: dc/dh, dc/dc_{t-1}, and the factors of dz."""
-  gates, slopes = _activate(us[0] + product(0, state.h))
+  gates, slopes = activate(us[0] + product(0, state.h))
   i, f, g, o = jnp.split(gates, 4, -1)
   c = f * state.c + i * g
   tanh_c = jnp.tanh(c)

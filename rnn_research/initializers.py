@@ -70,6 +70,24 @@ def _log_spectral_radius(w):
   return log_scale + jnp.log(jnp.linalg.norm(power)) * 0.5**_NUM_SQUARINGS
 
 
+def chrono(key: Key, shape: tuple[int, ...], num_steps: int) -> Array:
+  """Returns log U[1, T - 1]: as biases of gates that keep the state they spread memories over 1 to T - 1 steps.
+
+  Args:
+    key: consumed.
+    shape: of the biases.
+    num_steps: T, the longest dependency expected.
+
+  Raises:
+    ValueError: `num_steps` is below 3.
+
+  Source: Tallec and Ollivier 2018 (arXiv 1804.11188). Deviates from the paper: nothing.
+  """
+  if num_steps < 3:
+    raise ValueError(f'chrono_steps is {num_steps}, expected 0 (off) or at least 3')
+  return jnp.log(jax.random.uniform(key, shape, jnp.float32, 1.0, num_steps - 1.0))
+
+
 _PLAIN = {
     'glorot_uniform': initializers.glorot_uniform(),
     'identity': identity,

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.nn.initializers import lecun_normal, orthogonal
 
 from rnn_research.cell import Cell
-from rnn_research.cells.lstm import LSTMState
+from rnn_research.cells.lstm import LSTMState, gate_biases
 from rnn_research.layers import affine, matmul, sigmoid
 from rnn_research.typing import Array
 
@@ -55,6 +55,7 @@ def lstm_variant(
     *,
     change: str = '',
     forget_bias: float = 1.0,
+    chrono_steps: int = 0,
     w_x_init: Callable = lecun_normal(),
     w_h_init: Callable = orthogonal(),
     dtype=jnp.float32,
@@ -84,6 +85,7 @@ def lstm_variant(
     hidden_size: H.
     change: a key of the table.
     forget_bias: added to b_f at initialisation, where there is a b_f.
+    chrono_steps: see `lstm`; it sets those of b_f and b_i that there are.
     w_x_init: initialiser of [F, KH], for K learned blocks.
     w_h_init: initialiser of one [H, H], of R and of Q.
     dtype: precision of the products; parameters and state are float32.
@@ -92,7 +94,7 @@ def lstm_variant(
     A cell over inputs [B, F] with outputs [B, H] of `dtype`.
 
   Raises:
-    ValueError: there is no such change.
+    ValueError: there is no such change; at `init`, `chrono_steps` is neither 0 nor at least 3.
 
   Source: Greff et al. 2015 (arXiv 1503.04069). Deviates from the paper: peepholes start at zero, the forget bias at 1.
   """
@@ -103,12 +105,12 @@ def lstm_variant(
   blocks = [name for name in 'ifgo' if name in (*gates, 'g')]
 
   def init(key, x, ctx=None):
-    key_x, key_h, key_q = jax.random.split(key, 3)
+    key_x, key_h, key_q, key_b = jax.random.split(key, 4)
     square = lambda k: w_h_init(k, (hidden_size, hidden_size), jnp.float32)
     return LSTMVariantParams(
         w_x=w_x_init(key_x, (x.shape[-1], len(blocks) * hidden_size), jnp.float32),
         w_h=jnp.concatenate([square(k) for k in jax.random.split(key_h, 4)[:len(blocks)]], 1),
-        b=jnp.repeat(jnp.array([forget_bias if name == 'f' else 0.0 for name in blocks], jnp.float32), hidden_size),
+        b=gate_biases(key_b, blocks, hidden_size, forget_bias, chrono_steps),
         peepholes=jnp.zeros((len(gates), hidden_size), jnp.float32) if variant.peepholes else None,
         w_h_gates=jnp.block([[square(k) for k in row] for row in jax.random.split(key_q, (3, 3))])
         if variant.gate_recurrence else None)

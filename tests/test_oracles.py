@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import oracles_gated
+import oracles_searched
 import pytest
 from cells_under_test import BATCH, CASES, NUM_INPUTS, NUM_STEPS
 from oracles import product, sigmoid
@@ -98,6 +99,7 @@ ORACLES = {
     'residual': (residual_step, -0.879374683131),
 }
 ORACLES |= oracles_gated.ORACLES
+ORACLES |= oracles_searched.ORACLES
 
 
 def constants(shape, offset):

@@ -5,7 +5,7 @@ import functools
 import inspect
 
 from rnn_research.cell import Cell
-from rnn_research.cells.elman import elman, irnn
+from rnn_research.cells.elman import elman, irnn, rin
 from rnn_research.cells.gru import gru
 from rnn_research.cells.layer_norm_lstm import layer_norm_lstm
 from rnn_research.cells.lru import lru
@@ -43,6 +43,7 @@ CELLS = {
     'mut1': mut1,
     'mut2': mut2,
     'mut3': mut3,
+    'rin': rin,
 }
 
 __all__ = [

@@ -16,6 +16,7 @@ from rnn_research.cells.min_gru import min_gru
 from rnn_research.cells.min_lstm import min_lstm
 from rnn_research.cells.mlstm import mlstm
 from rnn_research.cells.mut import mut1, mut2, mut3
+from rnn_research.cells.nas import nas
 from rnn_research.errors import InputError
 
 # name -> factory(hidden_size, *, dtype=...). A new cell is one file and one line here.
@@ -43,6 +44,7 @@ CELLS = {
     'mut1': mut1,
     'mut2': mut2,
     'mut3': mut3,
+    'nas': nas,
     'rin': rin,
 }
 

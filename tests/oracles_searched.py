@@ -22,6 +22,14 @@ def nas_step(p, state, x):
   return {'c': c, 'h': h}, h
 
 
+def rhn_step(p, state, x):
+  s, u = state['h'], x @ p.w_x
+  for w, b in zip((p.w_h1, p.w_h2, p.w_h3), p.b, strict=True):
+    n, t = np.split(u + s @ w + b, 2, -1)
+    s, u = np.tanh(n) * sigmoid(t) + s * (1.0 - sigmoid(t)), 0.0
+  return {'h': s}, s
+
+
 def rin_step(p, state, x):
   h = relu(x @ p.w_x + state['h'] @ (p.w_h + np.eye(len(p.w_h))) + p.b)
   return {'h': h}, h
@@ -39,6 +47,7 @@ def tree_base2_step(p, state, x):
 # name -> (one step, y of the last step in row 0 and column 0 from the constant parameters of `test_oracles.setup`)
 ORACLES = {
     'nas': (nas_step, 0.089031904295),
+    'rhn': (rhn_step, -0.557413745719),
     'rin': (rin_step, 35.994426515559),
     'tree_base2': (tree_base2_step, 0.5),
 }

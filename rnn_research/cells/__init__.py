@@ -8,6 +8,7 @@ from rnn_research.cell import Cell
 from rnn_research.cells.elman import elman, irnn, rin
 from rnn_research.cells.gru import gru
 from rnn_research.cells.layer_norm_lstm import layer_norm_lstm
+from rnn_research.cells.highway import recurrent_highway
 from rnn_research.cells.lru import lru
 from rnn_research.cells.lstm import lstm
 from rnn_research.cells.lstm_variants import lstm_variant
@@ -45,6 +46,7 @@ CELLS = {
     'mut2': mut2,
     'mut3': mut3,
     'nas': nas,
+    'rhn': recurrent_highway,
     'rin': rin,
 }
 

@@ -37,6 +37,7 @@ from rnn_research.unroll import select
 VARIANTS = {
     'quick': 'LSTM 1 x 256 on the Python standard library: minutes, with samples as it learns (the default)',
     'debug': 'GRU 1 x 32, 30 steps: seconds, to see that everything works',
+    'cells': '3 seeds x 2 learning rates of any cell at 70,000 parameters: to compare cells',
     'karpathy': 'LSTM 1 x 128, the protocol of Karpathy, Johnson and Fei-Fei 2015 (bytes; War and Peace)',
     'min_char_rnn': 'Elman 1 x 100, unroll 25, Adagrad 0.1, clip 5 by value: the 112-line classic',
     'tiny_shakespeare': 'LSTM 1 x 512, dropout 0.5, less than 15 minutes on 2 cores',
@@ -134,6 +135,13 @@ _CHANGES = {
         'optimizer': {'learning_rate': 1e-2, 'clip_norm': 1.0},
         'train': {'steps': 30, 'batch_size': 16, 'unroll_length': 16, 'eval_every': 10, 'log_every': 5,
                   'show_steps': (0, 30)},
+    },
+    'cells': {
+        'data': {'splits': (0.9, 0.1, 0.0)},
+        'model': {'cell': 'lstm_peephole', 'hidden_size': 0, 'num_params': 70_000},
+        'optimizer': {'clip_norm': 1.0, 'schedule': 'cosine', 'warmup_steps': 100},
+        'grid': {'seeds': 3, 'learning_rates': (3e-3, 1e-2)},
+        'train': {'steps': 2000, 'batch_size': 32, 'unroll_length': 64, 'eval_every': 500, 'reset_rate': 0.03},
     },
     'karpathy': {
         'data': {'unit': 'byte', 'splits': (0.8, 0.1, 0.1)},

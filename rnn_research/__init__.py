@@ -1,7 +1,26 @@
 """A laboratory of recurrent networks: cells as pure functions, one driver, one training loop."""
 
 from rnn_research.cell import Cell
-from rnn_research.cells import CELLS, elman, gru, irnn, lru, lstm, min_gru, min_lstm
+from rnn_research.cells import (
+    CELLS,
+    elman,
+    gru,
+    irnn,
+    layer_norm_lstm,
+    lru,
+    lstm,
+    lstm_variant,
+    mgu,
+    min_gru,
+    min_lstm,
+    mlstm,
+    mut1,
+    mut2,
+    mut3,
+    nas,
+    recurrent_highway,
+    rin,
+)
 from rnn_research.combinators import (
     layer_norm,
     learned_initial_state,
@@ -14,7 +33,8 @@ from rnn_research.combinators import (
 from rnn_research.unroll import bidirectional, free_run, length_mask, unroll, unroll_layers
 
 __all__ = [
-    'CELLS', 'Cell', 'bidirectional', 'elman', 'free_run', 'gru', 'irnn', 'layer_norm', 'learned_initial_state',
-    'length_mask', 'lru', 'lstm', 'min_gru', 'min_lstm', 'residual', 'stack', 'unroll', 'unroll_layers',
+    'CELLS', 'Cell', 'bidirectional', 'elman', 'free_run', 'gru', 'irnn', 'layer_norm', 'layer_norm_lstm',
+    'learned_initial_state', 'length_mask', 'lru', 'lstm', 'lstm_variant', 'mgu', 'min_gru', 'min_lstm', 'mlstm', 'mut1',
+    'mut2', 'mut3', 'nas', 'recurrent_highway', 'residual', 'rin', 'stack', 'unroll', 'unroll_layers',
     'variational_dropout', 'weight_dropout', 'zoneout',
 ]

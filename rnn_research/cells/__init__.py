@@ -7,8 +7,8 @@ import inspect
 from rnn_research.cell import Cell
 from rnn_research.cells.elman import elman, irnn, rin
 from rnn_research.cells.gru import gru
-from rnn_research.cells.layer_norm_lstm import layer_norm_lstm
 from rnn_research.cells.highway import recurrent_highway
+from rnn_research.cells.layer_norm_lstm import layer_norm_lstm
 from rnn_research.cells.lru import lru
 from rnn_research.cells.lstm import lstm
 from rnn_research.cells.lstm_variants import lstm_variant
@@ -52,7 +52,7 @@ CELLS = {
 
 __all__ = [
     'CELLS', 'elman', 'gru', 'irnn', 'layer_norm_lstm', 'lru', 'lstm', 'lstm_variant', 'make_cell', 'mgu', 'min_gru',
-    'min_lstm', 'mlstm', 'mut1', 'mut2', 'mut3',
+    'min_lstm', 'mlstm', 'mut1', 'mut2', 'mut3', 'nas', 'recurrent_highway', 'rin',
 ]
 
 

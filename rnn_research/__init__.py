@@ -34,7 +34,7 @@ from rnn_research.unroll import bidirectional, free_run, length_mask, unroll, un
 
 __all__ = [
     'CELLS', 'Cell', 'bidirectional', 'elman', 'free_run', 'gru', 'irnn', 'layer_norm', 'layer_norm_lstm',
-    'learned_initial_state', 'length_mask', 'lru', 'lstm', 'lstm_variant', 'mgu', 'min_gru', 'min_lstm', 'mlstm', 'mut1',
-    'mut2', 'mut3', 'nas', 'recurrent_highway', 'residual', 'rin', 'stack', 'unroll', 'unroll_layers',
+    'learned_initial_state', 'length_mask', 'lru', 'lstm', 'lstm_variant', 'mgu', 'min_gru', 'min_lstm', 'mlstm',
+    'mut1', 'mut2', 'mut3', 'nas', 'recurrent_highway', 'residual', 'rin', 'stack', 'unroll', 'unroll_layers',
     'variational_dropout', 'weight_dropout', 'zoneout',
 ]

@@ -89,7 +89,8 @@ def best_member(values: Sequence[float], sense: str) -> int:
 def over_members(tx: optax.GradientTransformationExtraArgs, scales: Array) -> optax.GradientTransformationExtraArgs:
   """Returns the transformation that treats every member alone and multiplies its updates by `scales`, [G] float32.
 
-  A member without any gradient, one that was not finite, keeps its parameters and its optimiser state.
+  A member without any gradient, as one has that was not finite, or whose parameters would not be finite, keeps its
+  parameters and its optimiser state.
   """
   def init(params):
     return jax.vmap(tx.init)(params)
@@ -97,8 +98,10 @@ def over_members(tx: optax.GradientTransformationExtraArgs, scales: Array) -> op
   def update(grads, state, params=None, **extra):
     def one(scale, grads, state, params):
       updates, new = tx.update(grads, state, params, **extra)
-      moves = functools.reduce(jnp.logical_or, [jnp.any(g != 0.0) for g in jax.tree.leaves(grads)])
-      updates = jax.tree.map(lambda u: jnp.where(moves, scale * u, 0.0), updates)
+      updates = jax.tree.map(lambda u: scale * u, updates)
+      moves = jnp.stack([jnp.any(g != 0.0) for g in jax.tree.leaves(grads)]).any()
+      moves &= _finite(optax.apply_updates(params, updates))
+      updates = jax.tree.map(lambda u: jnp.where(moves, u, 0.0), updates)
       return updates, jax.tree.map(lambda a, b: jnp.where(moves, a, b), new, state)
     return jax.vmap(one)(scales, grads, state, params)
 
@@ -143,8 +146,12 @@ def _each(f, *stacked: PyTree) -> PyTree:
 def _member(loss, params, carry, key):
   """Returns ((total, finite, aux), gradient) of one member, both zero where either is not finite."""
   (total, aux), grads = jax.value_and_grad(loss, has_aux=True)(params, carry, key)
-  finite = functools.reduce(jnp.logical_and, [jnp.isfinite(a).all() for a in jax.tree.leaves((total, grads))])
+  finite = _finite((total, grads))
   return (total, finite, aux), jax.tree.map(lambda g: jnp.where(finite, g, 0.0), grads)
+
+
+def _finite(tree):
+  return jnp.stack([jnp.isfinite(a).all() for a in jax.tree.leaves(tree)]).all()
 
 
 def _own_gradients(forward, params):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import optax
+import numpy as np
 from ml_collections import ConfigDict
 
 from rnn_research.experiment import Experiment, TrainData
@@ -103,9 +103,8 @@ def save(run: Run, state: TrainState, step: int, best: tuple[int, float], window
     FloatingPointError: the step before it was fine, but the parameters after it are not finite.
     OSError: it could not be written.
   """
-  size = float(optax.tree.norm(local_copy(state.params)))
-  if not math.isfinite(size):
-    raise _diverged(run, step, f'the norm of the parameters is {size}')
+  if not all(np.isfinite(a).all() for a in jax.tree.leaves(local_copy(state.params))):
+    raise _diverged(run, step, 'a parameter is not finite')
   meta = {'assets': run.experiment.assets, 'config': run.config.to_dict(), 'versions': result.versions(),
           'fingerprint': run.data.fingerprint, 'best': best, 'window': window, 'seconds': seconds}
   checkpoint.save(run.manager, step, state, run.data.iterator.get_state(), meta)

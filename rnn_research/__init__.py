@@ -37,4 +37,13 @@ __all__ = [
     'learned_initial_state', 'length_mask', 'lru', 'lstm', 'lstm_variant', 'mgu', 'min_gru', 'min_lstm', 'mlstm',
     'mut1', 'mut2', 'mut3', 'nas', 'recurrent_highway', 'residual', 'rin', 'stack', 'unroll', 'unroll_layers',
     'variational_dropout', 'weight_dropout', 'zoneout',
+from rnn_research.cells import CELLS, elman, gru, irnn, lru, lstm, min_gru, min_lstm
+from rnn_research.combinators import layer_norm, learned_initial_state, variational_dropout, weight_dropout, zoneout
+from rnn_research.depth import highway, residual, stack
+from rnn_research.unroll import bidirectional, free_run, length_mask, unroll, unroll_layers
+
+__all__ = [
+    'CELLS', 'Cell', 'bidirectional', 'elman', 'free_run', 'gru', 'highway', 'irnn', 'layer_norm',
+    'learned_initial_state', 'length_mask', 'lru', 'lstm', 'min_gru', 'min_lstm', 'residual', 'stack', 'unroll',
+    'unroll_layers', 'variational_dropout', 'weight_dropout', 'zoneout',
 ]

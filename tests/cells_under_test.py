@@ -12,7 +12,9 @@ import numpy as np
 from rnn_research import (
     CELLS,
     Cell,
+    elman,
     gru,
+    highway,
     layer_norm,
     learned_initial_state,
     lstm,
@@ -57,6 +59,7 @@ CASES = {name: _registered(name) for name in CELLS} | {
     'learned_initial_state': lambda dtype=jnp.float32: learned_initial_state(lstm(HIDDEN, dtype=dtype)),
     'learned_stack': lambda dtype=jnp.float32: stack(
         learned_initial_state(gru(HIDDEN, dtype=dtype)), residual(lstm(HIDDEN, dtype=dtype))),
+    'highway': lambda dtype=jnp.float32: highway(elman(NUM_INPUTS, dtype=dtype), dtype=dtype),
     'tree_base2': lambda dtype=jnp.float32: tree_cell(HIDDEN, BASE_2, dtype=dtype),
 }
 

@@ -11,6 +11,11 @@ def sigmoid(a):
   return 1.0 / (1.0 + np.exp(-a))
 
 
+def highway_step(p, state, x):
+  h, t = np.tanh(x @ p.cell.w_x + state['h'] @ p.cell.w_h + p.cell.b), sigmoid(x @ p.w_t + p.b_t)
+  return {'h': h}, h * t + x * (1.0 - t)
+
+
 def nas_step(p, state, x):
   a, u = np.split(x @ p.w_x, 8, -1), np.split(state['h'] @ p.w_h, 8, -1)
   m_0 = np.tanh(np.tanh(sigmoid(a[0] + u[0]) * relu(a[1] + u[1])) + state['c'])
@@ -46,6 +51,7 @@ def tree_base2_step(p, state, x):
 
 # name -> (one step, y of the last step in row 0 and column 0 from the constant parameters of `test_oracles.setup`)
 ORACLES = {
+    'highway': (highway_step, -0.254319776902),
     'nas': (nas_step, 0.089031904295),
     'rhn': (rhn_step, -0.557413745719),
     'rin': (rin_step, 35.994426515559),

@@ -4,9 +4,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cells_under_test import BATCH, HIDDEN, NUM_INPUTS, assert_same, inputs, noisy, perturbed
+from cells_under_test import (
+    BATCH,
+    HIDDEN,
+    NUM_INPUTS,
+    NUM_STEPS,
+    assert_close,
+    assert_same,
+    inputs,
+    noisy,
+    perturbed,
+)
 
-from rnn_research import layer_norm, unroll, variational_dropout, weight_dropout
+from rnn_research import elman, highway, layer_norm, unroll, variational_dropout, weight_dropout
 from rnn_research.cells.highway import recurrent_highway
 from rnn_research.layers import Masked, Normalized
 
@@ -64,3 +74,47 @@ def test_combinators_reach_the_matrix_of_every_layer():
 def test_depth_below_one_is_refused():
   with pytest.raises(ValueError, match='depth is 0, expected at least 1'):
     recurrent_highway(HIDDEN, depth=0)
+
+
+@pytest.mark.parametrize(('bias', 'expected'), [(-40.0, lambda ys: inputs()), (40.0, lambda ys: ys)])
+def test_the_transform_gate_chooses_between_input_and_cell(bias, expected):
+  inner, whole = elman(NUM_INPUTS), highway(elman(NUM_INPUTS), transform_bias=bias)
+  params = whole.init(KEY, inputs()[0])
+  assert_close(unroll(whole, params, inputs())[1], expected(unroll(inner, params.cell, inputs())[1]), atol=1e-5)
+  assert (np.asarray(highway(inner).init(KEY, inputs()[0]).b_t) == -1.0).all()
+
+
+def test_a_masked_step_of_scan_gives_zero_whatever_its_input_is():
+  cell = highway(elman(NUM_INPUTS))
+  params, mask = perturbed(cell), np.ones((NUM_STEPS, BATCH), bool)
+  mask[3:, 1] = False
+  xs = jnp.where(mask[..., None], inputs(), jnp.nan)
+  ys = unroll(cell, params, xs, mask=mask)[1]
+  assert not np.asarray(ys)[~mask].any()
+  assert not np.asarray(cell.scan(params, cell.initial_state(params, BATCH), inputs(), mask=mask)[1])[~mask].any()
+
+
+def test_dropout_of_the_inner_weights_reaches_them():
+  inner = elman(NUM_INPUTS)
+  cell = highway(weight_dropout(inner, 0.5))
+  params = perturbed(cell)
+  assert cell.scan is not None
+  ys = unroll(cell, params, inputs(), key=jax.random.key(5))[1]
+  assert np.abs(np.asarray(ys - unroll(cell, params, inputs())[1])).max() > 1e-3
+  dropped, _ = cell.prepare(params, None, BATCH, key=KEY)
+  assert (np.asarray(dropped.cell.w_h) == 0.0).any() and dropped.w_t is params.w_t
+
+
+def test_combinators_of_weights_refuse_a_highway_around_them():
+  cell = highway(elman(NUM_INPUTS))
+  with pytest.raises(ValueError, match=r'no weights w_h.* in HighwayParams: .*must be the outer one'):
+    weight_dropout(cell, 0.5).init(KEY, inputs()[0])
+  with pytest.raises(ValueError, match=r'no weights w_x.* in HighwayParams'):
+    layer_norm(cell).init(KEY, inputs()[0])
+  with pytest.raises(ValueError, match=r'no weights w_x.* in HighwayParams'):
+    variational_dropout(cell, input_rate=0.5).prepare(perturbed(cell), None, BATCH, key=KEY)
+
+
+def test_a_highway_needs_equal_sizes():
+  with pytest.raises(ValueError, match=r'highway needs outputs of the input shape \(3, 4\), the cell gives \(3, 5\)'):
+    perturbed(highway(elman(HIDDEN)))

@@ -18,6 +18,7 @@ from rnn_research.cells.min_lstm import min_lstm
 from rnn_research.cells.mlstm import mlstm
 from rnn_research.cells.mut import mut1, mut2, mut3
 from rnn_research.cells.nas import nas
+from rnn_research.cells.tree import Tree, tree_cell
 from rnn_research.errors import InputError
 
 # name -> factory(hidden_size, *, dtype=...). A new cell is one file and one line here.
@@ -53,6 +54,8 @@ CELLS = {
 __all__ = [
     'CELLS', 'elman', 'gru', 'irnn', 'layer_norm_lstm', 'lru', 'lstm', 'lstm_variant', 'make_cell', 'mgu', 'min_gru',
     'min_lstm', 'mlstm', 'mut1', 'mut2', 'mut3', 'nas', 'recurrent_highway', 'rin',
+    'CELLS', 'Tree', 'elman', 'gru', 'irnn', 'lru', 'lstm', 'make_cell', 'min_gru', 'min_lstm', 'nas',
+    'recurrent_highway', 'rin', 'tree_cell',
 ]
 
 

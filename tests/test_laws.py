@@ -218,11 +218,6 @@ def test_gradients_are_finite_at_a_thousand_steps(name):
   cell = make(name)
   xs = inputs(1000)
   params = cell.init(jax.random.key(0), xs[0])  # as training starts: perturbed weights may well explode
-  everything = gradients(cell, params, xs, cell.initial_state(params, BATCH))
-  assert all(np.isfinite(a).all() for a in jax.tree.leaves(everything))
-def test_gradients_through_a_thousand_steps_are_finite(name):
-  cell, xs = make(name), inputs(1000)
-  params = cell.init(jax.random.key(0), xs[0])
   value, gradient = gradients(cell, params, xs, cell.initial_state(params, BATCH))
   assert all(np.isfinite(a).all() for a in jax.tree.leaves((value, gradient)))
   assert all(np.asarray(a).any() for a in jax.tree.leaves(gradient[0]))

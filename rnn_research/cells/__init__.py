@@ -52,10 +52,8 @@ CELLS = {
 }
 
 __all__ = [
-    'CELLS', 'elman', 'gru', 'irnn', 'layer_norm_lstm', 'lru', 'lstm', 'lstm_variant', 'make_cell', 'mgu', 'min_gru',
-    'min_lstm', 'mlstm', 'mut1', 'mut2', 'mut3', 'nas', 'recurrent_highway', 'rin',
-    'CELLS', 'Tree', 'elman', 'gru', 'irnn', 'lru', 'lstm', 'make_cell', 'min_gru', 'min_lstm', 'nas',
-    'recurrent_highway', 'rin', 'tree_cell',
+    'CELLS', 'Tree', 'elman', 'gru', 'irnn', 'layer_norm_lstm', 'lru', 'lstm', 'lstm_variant', 'make_cell', 'mgu',
+    'min_gru', 'min_lstm', 'mlstm', 'mut1', 'mut2', 'mut3', 'nas', 'recurrent_highway', 'rin', 'tree_cell',
 ]
 
 

@@ -1,4 +1,4 @@
-"""Gated cells where two of them must be one function, their sizes, and the errors of their options."""
+"""Gated cells: twins that must be one function, parameter counts, initial biases, and combinators over each of them."""
 
 import jax
 import jax.numpy as jnp

@@ -42,7 +42,7 @@ def mgu(
   Returns:
     A cell over inputs [B, F] with outputs [B, H] of `dtype`.
 
-  Source: Zhou et al. 2016 (arXiv 1603.09420), section 3. Deviates from the paper: nothing.
+  Source: Zhou et al. 2016 (arXiv 1603.09420). Deviates from the paper: nothing.
   """
   def init(key, x, ctx=None):
     key_x, key_f, key_n = jax.random.split(key, 3)

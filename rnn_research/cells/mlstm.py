@@ -47,7 +47,7 @@ def mlstm(
   Returns:
     A cell over inputs [B, F] with outputs [B, H] of `dtype`.
 
-  Source: Krause et al. 2016 (arXiv 1609.07959), section 3. Deviates from the paper: biases; the forget bias is 1; the
+  Source: Krause et al. 2016 (arXiv 1609.07959). Deviates from the paper: biases; the forget bias is 1; the
   output gate multiplies tanh(c_t), as in `lstm`, not its argument.
   """
   gated = lstm(hidden_size, forget_bias=forget_bias, w_x_init=w_x_init, w_h_init=w_h_init, engine='scan', dtype=dtype)

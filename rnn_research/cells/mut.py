@@ -48,7 +48,7 @@ def mut1(hidden_size: int, *, w_x_init: Callable = lecun_normal(), w_h_init: Cal
   Returns:
     A cell over inputs [B, F] with outputs [B, H] of `dtype`.
 
-  Source: Jozefowicz et al. 2015, section 3.4. Deviates from the paper: its bare x_t needs F = H; for any other F a
+  Source: Jozefowicz et al. 2015. Deviates from the paper: its bare x_t needs F = H; for any other F a
   learned x_t W of H columns, without a bias, stands in its place, and costs F H more parameters.
   """
   return _mut(_Form('zr', bare=jnp.tanh), hidden_size, w_x_init, w_h_init, dtype)

@@ -116,7 +116,7 @@ def highway(cell: Cell, *, transform_bias: float = -1.0, dtype=jnp.float32) -> C
   Raises:
     ValueError: at `init`, when the sizes do not agree.
 
-  Source: Srivastava et al. 2015 (arXiv 1505.00387), equation 3. Deviates from the paper: the transform is a recurrent
+  Source: Srivastava et al. 2015 (arXiv 1505.00387). Deviates from the paper: the transform is a recurrent
   cell.
   """
   def init(key, x, ctx=None):

@@ -30,7 +30,7 @@ from rnn_research.cells.tree import Tree, tree_cell
 
 NUM_STEPS, BATCH, NUM_INPUTS, HIDDEN = 8, 3, 4, 5
 HALF = NUM_STEPS // 2
-# The worked example of Zoph and Le 2017, section 3.4.
+# The worked example of Zoph and Le 2017.
 BASE_2 = Tree((('add', 'tanh'), ('multiply', 'relu'), ('multiply', 'sigmoid')), ('add', 'relu'), inject_at=0, read_at=1)
 LENGTHS = (NUM_STEPS, 0, HALF)
 

@@ -89,6 +89,11 @@ def test_shuffled_examples_are_an_epoch_of_each_in_new_orders():
   assert all((batch['y'] == 2 * batch['x']).all() for epoch in epochs for batch in epoch)
 
 
+def test_fewer_examples_than_a_batch():
+  with pytest.raises(InputError, match='there are 2 training examples, expected a batch of 3 at least'):
+    examples.shuffled({'x': np.arange(2)}, 3, 0, 'abc')
+
+
 def write_idx(path, array, code=8):
   """Writes an idx file as MNIST's are, with `.gz` compressed."""
   data = bytes([0, 0, code, array.ndim]) + np.array(array.shape, '>i4').tobytes() + array.astype(np.uint8).tobytes()
@@ -164,6 +169,7 @@ def test_permuted_pixels_are_in_one_order(digits):
   def first(permuted):
     values = experiments.get_config('long_memory:permuted_mnist').unlock()
     values.data.update(path=str(digits), length=16, permuted=permuted)
+    values.train.batch_size = 50
     return next(experiments.build('long_memory:permuted_mnist', values.lock()).train_data().iterator)['inputs']
 
   images = rng().integers(0, 256, (5_060, 4, 4))

@@ -48,7 +48,7 @@ def recurrent_highway(
   Raises:
     ValueError: `depth` is below 1.
 
-  Source: Zilly et al. 2017 (arXiv 1607.03474), equations 6-9. Deviates from the paper: nothing; the carry gate is the
+  Source: Zilly et al. 2017 (arXiv 1607.03474). Deviates from the paper: nothing; the carry gate is the
   coupled one of its experiments.
   """
   if depth < 1:

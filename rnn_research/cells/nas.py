@@ -44,7 +44,7 @@ def nas(
   Returns:
     A cell over inputs [B, F] with outputs [B, H] of `dtype`.
 
-  Source: Zoph and Le 2017 (arXiv 1611.01578), appendix A; TensorFlow's NASCell. Deviates from the paper: nothing.
+  Source: Zoph and Le 2017 (arXiv 1611.01578); TensorFlow's NASCell. Deviates from the paper: nothing.
   Deviates from NASCell: there is no bias at all, which that code leaves out by default.
   """
   return tree_cell(hidden_size, NAS, w_x_init=w_x_init, w_h_init=w_h_init, dtype=dtype)

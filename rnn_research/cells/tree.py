@@ -73,7 +73,7 @@ def tree_cell(
     ValueError: the number of nodes is not that of a complete tree, an index lies outside of it, or a combination or an
       activation is unknown.
 
-  Source: Zoph and Le 2017 (arXiv 1611.01578), section 3.4. Deviates from the paper: nothing.
+  Source: Zoph and Le 2017 (arXiv 1611.01578). Deviates from the paper: nothing.
   """
   _check(tree)
   num_leaves = (len(tree.nodes) + 1) // 2

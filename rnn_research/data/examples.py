@@ -6,6 +6,7 @@ from collections.abc import Callable
 import grain
 import numpy as np
 
+from rnn_research.errors import InputError
 from rnn_research.experiment import TrainData
 
 
@@ -26,12 +27,17 @@ def shuffled(arrays: dict[str, np.ndarray], batch_size: int, seed: int, fingerpr
 
   Args:
     arrays: name -> [N, ...].
-    batch_size: B, at most N.
+    batch_size: B.
     seed: of the orders.
     fingerprint: of the arrays.
+
+  Raises:
+    InputError: there are fewer than one batch.
   """
   count = len(next(iter(arrays.values())))
   steps = count // batch_size
+  if steps == 0:
+    raise InputError(f'there are {count} training examples, expected a batch of {batch_size} at least')
   order = functools.lru_cache(maxsize=2)(lambda epoch: np.random.default_rng((seed, epoch)).permutation(count))
 
   def batch(item):

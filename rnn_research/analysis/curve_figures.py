@@ -35,16 +35,17 @@ def curve_figure(curves: Sequence[Curves], metric: str, sense: str, baseline: fl
               markevery=max(1, len(curve.steps) // 8), **style)
   if baseline is not None:
     axes.axhline(baseline, color='black', linewidth=2, linestyle=(0, (1, 1)), label=f'without memory: {baseline:.4f}')
-  if sense == 'min':
-    plots.logarithmic(axes, np.array([value for value in (*table[metric], baseline or np.nan) if np.isfinite(value)]))
+  shown = np.array([value for value in (*table[metric], baseline or np.nan) if np.isfinite(value) and value > 0])
+  if sense == 'min' and len(shown) and shown.max() > 10 * shown.min():
+    plots.logarithmic(axes, shown)
   axes.set_xlabel('training step', fontsize=LABEL)
   axes.set_ylabel(metric.replace('_', ' '), fontsize=LABEL)
   plots.finish(axes)
   plots.legend_beside(axes)
   seeds = max(len(curve.values) for curve in curves)
-  plots.caption(figure, f'{metric} on held-out examples while training'
+  plots.caption(figure, f'{metric.replace("_", " ").capitalize()} on held-out examples while training'
                 + (f'; thick: median over {seeds} seeds, thin: each seed.' if seeds > 1 else '.')
-                + (' Dotted: the best answer without any memory.' if baseline is not None else ''))
+                + (' Dotted line: what needs no memory.' if baseline is not None else ''))
   return Plot(figure, table)
 
 

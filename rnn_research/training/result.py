@@ -48,7 +48,7 @@ def jsonable(value: Any) -> Any:
 
 def figures(metrics: Mapping[str, Any]) -> str:
   """Returns metrics as one line for people."""
-  number = lambda value: f'{value:.4f}' if abs(value) < 1e6 else f'{value:.4g}'
+  number = lambda value: f'{value:.4f}' if value == 0.0 or 1e-3 <= abs(value) < 1e6 else f'{value:.4g}'
   return '  '.join(f'{name} {number(value) if isinstance(value, float) else value}' for name, value in metrics.items())
 
 

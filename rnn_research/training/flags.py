@@ -132,7 +132,7 @@ def resolve(request: Request, split_name: Callable[[str], tuple[str, str]],
   # What a run that failed before its first checkpoint left there is no reason to refuse another start.
   if begun and (request.mode != 'train' or not request.experiment or has_checkpoint(request.workdir)
                 or is_finished(request.workdir)):
-    trained, config = _load_workdir(request.workdir, get_config)
+    trained, config = load_workdir(request.workdir, get_config)
     if name and name != trained:
       raise UsageError(f'--experiment={name}, but {request.workdir} belongs to {trained}; use a new workdir')
     return trained, request.workdir, config
@@ -142,6 +142,16 @@ def resolve(request: Request, split_name: Callable[[str], tuple[str, str]],
   name = name or ':'.join(split_name(DEFAULT_EXPERIMENT))
   time = datetime.datetime.now().strftime('%Y%m%d-%H%M%S')
   return name, request.workdir or f'runs/{name.replace(":", "-")}-{time}', get_config(name)
+
+
+def load_workdir(workdir: str, get_config: Callable[[str], ConfigDict]) -> tuple[str, ConfigDict]:
+  """Returns 'experiment:variant' and the config of the run in a workdir; raises UsageError where there is none."""
+  path = Path(workdir) / 'config.json'
+  try:
+    saved = json.loads(path.read_text('utf-8'))
+    return saved['experiment'], update_from_json(get_config(saved['experiment']).unlock(), saved['config']).lock()
+  except (OSError, KeyError, TypeError, AttributeError, ValueError) as e:
+    raise UsageError(f'{path} is not the config of a run ({type(e).__name__}: {e})') from e
 
 
 def check_study(request: Request, name: str) -> None:
@@ -161,15 +171,6 @@ def help_text(name: str, commands: Mapping[str, Command]) -> str:
     lines += [f'\n--mode={mode}, of {name}: {command.help}']
     lines += [line(f'{flag}={default}', text) for flag, (default, text) in command.flags.items()]
   return '\n'.join(lines)
-
-
-def _load_workdir(workdir, get_config):
-  path = Path(workdir) / 'config.json'
-  try:
-    saved = json.loads(path.read_text('utf-8'))
-    return saved['experiment'], update_from_json(get_config(saved['experiment']).unlock(), saved['config']).lock()
-  except (OSError, KeyError, TypeError, AttributeError, ValueError) as e:
-    raise UsageError(f'{path} is not the config of a run ({type(e).__name__}: {e})') from e
 
 
 _DEFINE = {str: flags.DEFINE_string, int: flags.DEFINE_integer, float: flags.DEFINE_float, bool: flags.DEFINE_bool}

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.tree_util import Partial
 
 from rnn_research.analysis.traces import trace
 from rnn_research.cell import Cell
@@ -31,7 +32,6 @@ class Paths(NamedTuple):
   gates: Array
 
 
-@functools.partial(jax.jit, static_argnums=(0, 3))
 def state_gradients(cell: Cell, params: Params, xs: PyTree, loss: Callable[[Array], Array]) -> State:
   """Returns the total derivative of a loss at the last step with respect to the state after every earlier step.
 
@@ -43,13 +43,18 @@ def state_gradients(cell: Cell, params: Params, xs: PyTree, loss: Callable[[Arra
     cell: any recurrence; `stack(*cells)` for several layers.
     params: its parameters.
     xs: [T, B, F] inputs; the state before the first step is the initial one.
-    loss: `(y_T) -> [B]`; one function object per loss, since it is a static argument.
+    loss: `(y_T [B, H]) -> [B]`. Give numbers that change to a `jax.tree_util.Partial`, else each is compiled anew.
 
   Returns:
     A state with leaves [T, B, ...]; entry k - 1 belongs to lag k.
 
   Source: standard (backpropagation through time). Deviates from the paper: nothing.
   """
+  return _state_gradients(cell, params, xs, Partial(loss))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _state_gradients(cell, params, xs, loss):
   num_steps, batch_size = jax.tree.leaves(xs)[0].shape[:2]
   start = cell.initial_state(params, batch_size)
 
@@ -64,11 +69,15 @@ def state_gradients(cell: Cell, params: Params, xs: PyTree, loss: Callable[[Arra
   return jax.tree.map(lambda a: jnp.flip(a, 0), jax.grad(total)(zeros))
 
 
-def random_readout(key: Key, batch_size: int, size: int) -> Callable[[Array], Array]:
+def random_readout(key: Key, batch_size: int, size: int) -> Partial:
   """Returns the loss `L = v . y_T` with one v per row, drawn uniformly from directions: a network without a task."""
   v = jax.random.normal(key, (batch_size, size), jnp.float32)
   v /= jnp.linalg.norm(v, axis=-1, keepdims=True)
-  return lambda ys: jnp.sum(v * ys, -1)
+  return Partial(_readout, v)
+
+
+def _readout(v, ys):
+  return jnp.sum(v * ys, -1)
 
 
 def lstm_paths(cell: Cell, params: LSTMParams, xs: Array, loss: Callable[[Array], Array]) -> Paths:

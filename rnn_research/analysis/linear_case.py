@@ -61,7 +61,11 @@ def slope(lags: np.ndarray, values: np.ndarray) -> float:
 
   Args:
     lags: [K], increasing.
-    values: [K] positive norms.
+    values: [K] norms; zeros, which have vanished below float32, are left out.
+
+  Returns:
+    The slope; not-a-number where fewer than two norms remain.
   """
-  half = len(lags) // 2
-  return float(np.polyfit(lags[half:], np.log(np.asarray(values[half:], np.float64)), 1)[0])
+  lags, values = np.asarray(lags)[len(lags) // 2:], np.asarray(values, np.float64)[len(lags) // 2:]
+  lags, values = lags[values > 0], values[values > 0]
+  return float(np.polyfit(lags, np.log(values), 1)[0]) if len(lags) > 1 else np.nan

@@ -17,7 +17,7 @@ from ml_collections import ConfigDict, config_flags
 from rnn_research.errors import UsageError
 from rnn_research.experiment import Command
 from rnn_research.training.checkpoint import has_checkpoint, is_finished
-from rnn_research.training.config import ENGINE, update_from_json
+from rnn_research.training.config import ENGINE, trains, update_from_json
 
 
 class Request(NamedTuple):
@@ -136,7 +136,9 @@ def resolve(request: Request, split_name: Callable[[str], tuple[str, str]],
     if name and name != trained:
       raise UsageError(f'--experiment={name}, but {request.workdir} belongs to {trained}; use a new workdir')
     return trained, request.workdir, config
-  if request.mode != 'train':
+  # The report of a study needs no earlier run: it is the run.
+  drawn = request.mode == 'report' and name and not trains(get_config(name))
+  if request.mode != 'train' and not drawn:
     raise UsageError(f'--mode={request.mode} needs --workdir, a folder with a trained run'
                      + (f'; {request.workdir} has no config.json' if request.workdir else ''))
   name = name or ':'.join(split_name(DEFAULT_EXPERIMENT))

@@ -9,11 +9,13 @@ from jax.flatten_util import ravel_pytree
 from jax.nn.initializers import orthogonal
 
 from rnn_research import elman, gru, lstm, stack, unroll
+from rnn_research.analysis import clipping, flow
 from rnn_research.analysis.gradients import direct_share, lstm_paths, norms, random_readout, state_gradients
 from rnn_research.analysis.jacobians import product_singular_values, step_jacobians
 from rnn_research.analysis.linear_case import linear, normal_matrix, slope
 from rnn_research.analysis.traces import trace
 from rnn_research.errors import InputError
+from rnn_research.experiment import Recurrence
 
 pytestmark = pytest.mark.usefixtures('strict_shapes', 'quick_compilation')
 
@@ -184,3 +186,53 @@ def test_only_an_lstm_has_these_paths():
   cell = make('gru')
   with pytest.raises(InputError, match='GRUParams cannot be split, expected an LSTM'):
     lstm_paths(cell, perturbed(cell), inputs(), lambda ys: ys.sum(-1))
+
+
+def clipped(clip_norm, **changes):
+  options = {'largest': 1.4, 'learning_rate': 0.15, 'hidden_size': 8, 'num_steps': 6, 'batch_size': 4, 'updates': 3}
+  keys = jax.random.split(jax.random.key(0), 2)
+  return clipping.train(keys, clip_norm=clip_norm, **options | changes)
+
+
+def test_clipping_leaves_what_is_below_it():
+  """A norm that is never reached changes nothing; one that is reached, everything after the first update."""
+  free, above, below = clipped(np.inf), clipped(1e6), clipped(1e-3)
+  assert free.loss.shape == free.norm.shape == (2, 3)
+  for got, expected in zip(free, above, strict=True):
+    np.testing.assert_array_equal(got, expected)
+  np.testing.assert_array_equal(free.loss[:, 0], below.loss[:, 0])
+  np.testing.assert_array_equal(free.norm[:, 0], below.norm[:, 0])
+  assert np.all(free.loss[:, 1] != below.loss[:, 1])
+
+
+def test_a_clipped_update_has_the_norm_it_was_clipped_to():
+  """To first order the loss falls by rate x clipping norm x a number that does not depend on them."""
+  still, once, twice = (clipped(norm, updates=2, learning_rate=1.0).loss[:, 1] for norm in (1e-9, 2e-3, 4e-3))
+  np.testing.assert_allclose(still - twice, 2.0 * (still - once), rtol=0.1)
+
+
+def test_the_adding_problem():
+  xs, targets = clipping.adding_problem(jax.random.key(0), 10, 500)
+  numbers, marks = np.asarray(xs[..., 0]), np.asarray(xs[..., 1])
+  assert xs.shape == (10, 500, 2)
+  np.testing.assert_array_equal(marks[:5].sum(0), np.ones(500))
+  np.testing.assert_array_equal(marks[5:].sum(0), np.ones(500))
+  np.testing.assert_allclose(targets, (numbers * marks).sum(0), rtol=1e-6)
+  assert np.all(marks.sum(1) > 50)  # every step is marked: 100 of 500 expected
+  np.testing.assert_allclose(np.mean((targets - 1.0) ** 2), 1 / 6, rtol=0.15)
+
+
+def test_the_last_layer_and_what_it_reads():
+  cells = (lstm(5), gru(3))
+  params = (perturbed(cells[0]), perturbed(cells[1], 5))
+  network = Recurrence(cells, params, inputs(), random_readout(jax.random.key(0), BATCH, 3))
+  top = flow.last_layer(network)
+  assert (top.cells, top.params) == (cells[1:], params[1:])
+  np.testing.assert_allclose(top.xs, unroll(cells[0], params[0], inputs())[1], rtol=1e-5, atol=1e-6)
+  whole = flow.lag_norms('net', [network, network], 4)
+  assert {label: rows.shape for label, rows in whole.items()} == dict.fromkeys(
+      ['net layer 1: c', 'net layer 1: h', 'net layer 2'], (4, 2 * BATCH))
+  alone = state_gradients(cells[1], params[1], top.xs, network.loss)
+  np.testing.assert_allclose(whole['net layer 2'][:, :BATCH], norms(alone.h)[:4], rtol=1e-4)
+  assert set(flow.saturated('net', network)) == {'net layer 1', 'net layer 2'}
+  assert flow.path_norms([network], 4) is None

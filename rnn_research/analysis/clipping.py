@@ -75,7 +75,7 @@ def train(keys: Key, *, clip_norm: float, largest: float, learning_rate: float, 
   def update(carry, key):
     params, opt_state = carry
     value, gradient = jax.value_and_grad(loss)(params, key)
-    norm = optax.global_norm(gradient)
+    norm = optax.tree.norm(gradient)
     gradient = jax.tree.map(lambda g: g * jnp.minimum(1.0, clip_norm / norm), gradient)
     changes, opt_state = optimizer.update(gradient, opt_state)
     return (optax.apply_updates(params, changes), opt_state), Curves(value, norm)

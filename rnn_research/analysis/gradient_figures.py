@@ -59,7 +59,9 @@ def linear_figure(curves: Mapping[tuple[float, str], np.ndarray], text: str) -> 
       table[f's = {s:g}, {kind}'] = norms
   _log_from_floor(axes, np.concatenate(list(curves.values())))
   axes.get_legend().remove()
-  figure.legend(loc='outside upper center', ncols=2, fontsize=TICK, frameon=False)
+  handles, labels = axes.get_legend_handles_labels()
+  figure.legend(handles[::2] + handles[1::2], labels[::2] + labels[1::2], loc='outside upper center', ncols=2,
+                fontsize=TICK, frameon=False)
   caption(figure, f'{text} Wide grey lines: a slope of exactly log s. Slopes: least squares over the second half of '
           'the lags, nats per step.')
   return Plot(figure, table)
@@ -70,7 +72,7 @@ def jacobian_figure(steps: Mapping[str, np.ndarray], products: Mapping[str, np.n
   """Draws singular values of step Jacobians, and the largest of their product over the lag.
 
   Args:
-    steps: label -> [T, N] log singular values of each step, falling.
+    steps: label -> [S, N] log singular values of S steps, falling.
     products: label -> [K, N] log singular values of the product of the last k Jacobians.
     lags: K numbers.
     text: the caption's first sentences.
@@ -83,7 +85,7 @@ def jacobian_figure(steps: Mapping[str, np.ndarray], products: Mapping[str, np.n
     places = (np.arange(len(middle)) + 0.5) / len(middle)
     _line(left, places, np.exp(middle), style, label)
     _line(right, lags, np.exp(products[label][:, 0]), style, label)
-    for what, where, numbers in (('step, median over steps, by rank', places, middle),
+    for what, where, numbers in (('step, median over ten, by rank', places, middle),
                                  ('largest of the product, by lag', lags, products[label][:, 0])):
       rows['cell'] += [label] * len(numbers)
       rows['what'] += [what] * len(numbers)
@@ -98,7 +100,7 @@ def jacobian_figure(steps: Mapping[str, np.ndarray], products: Mapping[str, np.n
     _log_from_floor(axes, np.exp(np.concatenate(drawn)), 1e-8)
   right.get_legend().remove()
   left.legend(fontsize=TICK, frameon=False, loc='lower left')
-  caption(figure, f'{text} Left: all singular values of ds_t/ds_(t-1), median over steps. Right: the largest of '
+  caption(figure, f'{text} Left: all singular values of ds_t/ds_(t-1), median over ten steps. Right: the largest of '
           'ds_T/ds_(T-k); above 1 a gradient can grow over k steps, below 1 it must shrink.', 122)
   return Plot(figure, rows)
 
@@ -238,6 +240,7 @@ def _line(axes, xs, ys, style, label, filled=True):
 def _log_from_floor(axes, values, floor=_FLOOR):
   shown = values[np.isfinite(values) & (values > 0)]
   logarithmic(axes, np.clip(shown, floor, 1.0 / floor))
+  axes.set_ylim(top=2.0 * axes.get_ylim()[1])  # a norm of 1 is not drawn on the frame
   axes.yaxis.set_major_formatter(LogFormatterSciNotation())
   finish(axes)
 

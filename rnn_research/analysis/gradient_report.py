@@ -43,7 +43,7 @@ def gradients(networks: Networks, num_lags: int, about: str) -> Section:
 
 def jacobians(networks: Networks, num_lags: int, about: str) -> Section:
   """Measures and draws the singular values of step Jacobians and of their product."""
-  lags = np.unique(np.linspace(1, num_lags, 21).astype(int)).tolist()
+  lags = np.unique(np.linspace(1, num_lags, 11).astype(int)).tolist()
   found = {name: flow.spectra(draws[0], lags) for name, draws in networks.items()}
   steps, products = ({name: pair[i] for name, pair in found.items()} for i in range(2))
   metrics = {name: {'largest_singular_value': float(np.exp(np.median(steps[name][:, 0]))),

@@ -50,7 +50,8 @@ def state_gradients(cell: Cell, params: Params, xs: PyTree, loss: Callable[[Arra
 
   Source: standard (backpropagation through time). Deviates from the paper: nothing.
   """
-  return _state_gradients(cell, params, xs, Partial(loss))
+  # A Partial of a Partial is another function each time, and would be compiled each time.
+  return _state_gradients(cell, params, xs, loss if isinstance(loss, Partial) else Partial(loss))
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -1,6 +1,7 @@
 """The experiment `gradient_flow` through `launch.py`: untrained cells, a trained workdir, and what is refused."""
 
 import csv
+import shutil
 
 import pytest
 from launching import files_of, read_json, run
@@ -47,6 +48,7 @@ def test_report_mode_draws_into_a_new_workdir(drawn):
 
 
 def test_no_mode_prints_the_result_and_report_mode_draws_again(drawn, main, tmp_path):
+  drawn = shutil.copytree(drawn, tmp_path / 'copy')
   before = files_of(drawn)
   code, out, err = main(f'--workdir={drawn}')
   assert (code, err) == (0, '')

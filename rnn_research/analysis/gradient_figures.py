@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatterSciNotation, PercentFormatter
 
@@ -25,7 +24,7 @@ def lag_figure(curves: Mapping[str, np.ndarray], text: str) -> Plot:
   figure, axes = _lag_axes(r'$\|\,\partial L_T / \partial s_{T-k}\|$')
   lags = np.arange(1, len(next(iter(curves.values()))) + 1)
   table, drawn = {'lag': lags}, []
-  for (label, norms), style in zip(curves.items(), _styles(len(curves)), strict=True):
+  for (label, norms), style in zip(curves.items(), styles(len(curves)), strict=True):
     low, middle, high = np.quantile(norms, (0.1, 0.5, 0.9), axis=1)
     _line(axes, lags, middle, style, label)
     axes.fill_between(lags, np.maximum(low, _FLOOR), np.maximum(high, _FLOOR), color=style[0], alpha=0.13, linewidth=0)
@@ -48,7 +47,7 @@ def linear_figure(curves: Mapping[tuple[float, str], np.ndarray], text: str) -> 
   lags = np.arange(1, len(next(iter(curves.values()))) + 1)
   sizes = sorted({s for s, _ in curves}, reverse=True)
   table = {'lag': lags}
-  for s, (colour, _, marker) in zip(sizes, _styles(len(sizes)), strict=True):
+  for s, (colour, _, marker) in zip(sizes, styles(len(sizes)), strict=True):
     start = curves[s, 'linear'][len(lags) // 2] / s ** lags[len(lags) // 2]
     axes.plot(lags, start * s**lags, color=GREY, linewidth=6, alpha=0.4, zorder=1)
     for kind, line in (('linear', '-'), ('tanh', '--')):
@@ -80,7 +79,7 @@ def jacobian_figure(steps: Mapping[str, np.ndarray], products: Mapping[str, np.n
   figure = Figure(figsize=(12.5, 6.6), layout='constrained')
   left, right = figure.subplots(1, 2)
   rows = {'cell': [], 'what': [], 'place': [], 'log singular value': []}
-  for (label, values), style in zip(steps.items(), _styles(len(steps)), strict=True):
+  for (label, values), style in zip(steps.items(), styles(len(steps)), strict=True):
     middle = np.median(values, axis=0)
     places = (np.arange(len(middle)) + 0.5) / len(middle)
     _line(left, places, np.exp(middle), style, label)
@@ -151,7 +150,7 @@ def gate_figure(fractions: Mapping[str, Mapping[str, tuple[np.ndarray, np.ndarra
   figure = Figure(figsize=(max(8.0, 5.4 * len(fractions)), 6.6), layout='constrained')
   table = {'cell': [], 'gate': [], 'unit': [], 'left-saturated': [], 'right-saturated': []}
   for axes, (label, gates) in zip(figure.subplots(1, len(fractions), squeeze=False)[0], fractions.items(), strict=True):
-    for (gate, (left, right)), (colour, _, marker) in zip(gates.items(), _styles(len(gates)), strict=True):
+    for (gate, (left, right)), (colour, _, marker) in zip(gates.items(), styles(len(gates)), strict=True):
       axes.plot(left, right, color=colour, linestyle='', marker=marker, markersize=6, alpha=0.55, label=f'gate {gate}',
                 clip_on=False)
       table['cell'] += [label] * len(left)
@@ -171,56 +170,9 @@ def gate_figure(fractions: Mapping[str, Mapping[str, tuple[np.ndarray, np.ndarra
   return Plot(figure, table)
 
 
-def clipping_figure(runs: Mapping[str, tuple[np.ndarray, np.ndarray]], clip_norm: float, text: str) -> Plot:
-  """Draws training with and without clipping: loss curves, and a histogram of gradient norms.
-
-  Args:
-    runs: label -> (loss [S, N], gradient norm [S, N]) of S seeds; not finite after divergence.
-    clip_norm: where the norm was cut.
-    text: the caption's first sentences.
-  """
-  figure = Figure(figsize=(12.5, 6.6), layout='constrained')
-  left, right = figure.subplots(1, 2, width_ratios=(1.4, 1))
-  finite = np.concatenate([norm[np.isfinite(norm) & (norm > 0)] for _, norm in runs.values()])
-  bins = np.geomspace(max(finite.min(), 1e-3), min(finite.max(), 1e6), 40)
-  table = {}
-  for (label, (loss, norm)), (colour, line, _) in zip(runs.items(), _styles(len(runs)), strict=True):
-    losses = np.array([_smooth(row) for row in loss])
-    for i, row in enumerate(losses):
-      left.plot(row, color=colour, linestyle=line, linewidth=1.8, label=label if i == 0 else None)
-      gone = np.flatnonzero(~np.isfinite(row) | (row > 10.0))
-      if len(gone):
-        left.plot(gone[0], 1.15, color=colour, marker='x', markersize=11, markeredgewidth=2.5, clip_on=False)
-      table |= {f'{label}, seed {i}: loss': np.where(np.isfinite(loss[i]), loss[i], np.nan),
-                f'{label}, seed {i}: gradient norm': np.where(np.isfinite(norm[i]), norm[i], np.nan)}
-    right.hist(np.clip(norm[np.isfinite(norm)], bins[0], bins[-1]), bins, color=colour, histtype='step', linestyle=line,
-               linewidth=2.5, label=label)
-  _clipping_axes(left, right, clip_norm)
-  caption(figure, text, 122)
-  return Plot(figure, {'update': np.arange(loss.shape[1]), **table})
-
-
-def _clipping_axes(left: Axes, right: Axes, clip_norm: float) -> None:
-  left.axhline(1 / 6, color=GREY, linewidth=1.5, linestyle=':', label='always saying 1')
-  left.set(ylim=(0.03, 1.2), yscale='log')
-  left.set_yticks([0.05, 0.1, 0.2, 0.5, 1.0], ['0.05', '0.1', '0.2', '0.5', '1'], minor=False)
-  left.set_yticks([], minor=True)
-  left.set_xlabel('update', fontsize=LABEL)
-  left.set_ylabel('mean squared error', fontsize=LABEL)
-  right.axvline(clip_norm, color='black', linewidth=1.5, label='clipping norm')
-  right.set(xscale='log', yscale='log')
-  right.set_xlabel('gradient norm before clipping', fontsize=LABEL)
-  right.set_ylabel('updates', fontsize=LABEL)
-  for axes in (left, right):
-    finish(axes)
-  left.legend(fontsize=TICK, frameon=False, loc='lower left')
-
-
-def _smooth(values, width=25):
-  """Returns a trailing mean, which a divergence cannot reach before it happens."""
-  sums = np.cumsum(np.concatenate([[0.0], values]))
-  first = np.maximum(np.arange(1, len(values) + 1) - width, 0)
-  return (sums[1:] - sums[first]) / (np.arange(1, len(values) + 1) - first)
+def styles(count: int) -> list[tuple[str, str, str]]:
+  """Returns a colour, a line style and a marker for each of `count` curves."""
+  return [_STYLES[i % len(_STYLES)] for i in range(count)]
 
 
 def _lag_axes(ylabel):
@@ -247,7 +199,3 @@ def _log_from_floor(axes, values, floor=_FLOOR):
 
 def _legend_beside(axes):
   axes.legend(fontsize=TICK, frameon=False, loc='upper left', bbox_to_anchor=(1.0, 1.0))
-
-
-def _styles(count):
-  return [_STYLES[i % len(_STYLES)] for i in range(count)]

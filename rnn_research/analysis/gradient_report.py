@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from rnn_research.analysis import clipping, flow, gradient_figures, plots
+from rnn_research.analysis.clipping_figure import clipping_figure
 from rnn_research.analysis.linear_case import slope
 from rnn_research.experiment import Recurrence
 from rnn_research.training.progress import show
@@ -106,7 +107,7 @@ def clipped_training(settings: Mapping[str, float], key: Key) -> Section:
           f'is a seed that diverged: {without["diverged_seeds"]} without clipping, {clipped["diverged_seeds"]} with. '
           'Right: norms of all updates, above 10^6 at 10^6; of those of the clipped runs '
           f'{clipped["share_above_clip_norm"]:.0%} were cut.')
-  plot = gradient_figures.clipping_figure(runs, clip_norm, text)
+  plot = clipping_figure(runs, clip_norm, text)
   return Section('Clipping what explodes', 'clipping', plot, metrics)
 
 

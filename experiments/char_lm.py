@@ -30,12 +30,14 @@ from rnn_research.errors import InputError
 from rnn_research.experiment import Command, Experiment, Recurrence
 from rnn_research.initializers import uniform
 from rnn_research.language_model import cross_entropy, language_model, log_probabilities, sequence_loss
+from rnn_research.sizing import sized
 from rnn_research.training.config import DTYPES, base_config, require, require_seed
 from rnn_research.unroll import select
 
 VARIANTS = {
     'quick': 'LSTM 1 x 256 on the Python standard library: minutes, with samples as it learns (the default)',
     'debug': 'GRU 1 x 32, 30 steps: seconds, to see that everything works',
+    'cells': '3 seeds x 2 learning rates of any cell at 70,000 parameters: to compare cells',
     'karpathy': 'LSTM 1 x 128, the protocol of Karpathy, Johnson and Fei-Fei 2015 (bytes; War and Peace)',
     'min_char_rnn': 'Elman 1 x 100, unroll 25, Adagrad 0.1, clip 5 by value: the 112-line classic',
     'tiny_shakespeare': 'LSTM 1 x 512, dropout 0.5, less than 15 minutes on 2 cores',
@@ -83,6 +85,7 @@ def get_config(variant: str = 'quick') -> ConfigDict:
   config.model = ConfigDict({
       'cell': 'lstm',
       'hidden_size': 256,
+      'num_params': 0,  # the most that the model may have, with hidden_size=0; 0 takes hidden_size
       'num_layers': 1,
       'dropout': 0.0,  # of the vertical connections
       'weight_dropout': 0.0,  # of the recurrent weights
@@ -132,6 +135,13 @@ _CHANGES = {
         'optimizer': {'learning_rate': 1e-2, 'clip_norm': 1.0},
         'train': {'steps': 30, 'batch_size': 16, 'unroll_length': 16, 'eval_every': 10, 'log_every': 5,
                   'show_steps': (0, 30)},
+    },
+    'cells': {
+        'data': {'splits': (0.9, 0.1, 0.0)},
+        'model': {'cell': 'lstm_peephole', 'hidden_size': 0, 'num_params': 70_000},
+        'optimizer': {'clip_norm': 1.0, 'schedule': 'cosine', 'warmup_steps': 100},
+        'grid': {'seeds': 3, 'learning_rates': (3e-3, 1e-2)},
+        'train': {'steps': 2000, 'batch_size': 32, 'unroll_length': 64, 'eval_every': 500, 'reset_rate': 0.03},
     },
     'karpathy': {
         'data': {'unit': 'byte', 'splits': (0.8, 0.1, 0.1)},
@@ -258,11 +268,15 @@ def _reset_some(key, carry, initial, rate):
 def _make_model(config, vocabulary_size):
   dtype, scale = DTYPES[config.dtype], config.init_scale
   options = {'w_x_init': uniform(scale), 'w_h_init': uniform(scale)} if scale else {}
-  cell = make_cell(config.cell, config.hidden_size, forget_bias=config.forget_bias, engine=config.engine, dtype=dtype,
-                   **options)
-  cells = (weight_dropout(cell, config.weight_dropout) if config.weight_dropout else cell,) * config.num_layers
-  return language_model(cells, vocabulary_size, embedding_size=config.embedding_size, dropout=config.dropout,
-                        w_init=uniform(scale) if scale else lecun_normal(), dtype=dtype)
+
+  def make(hidden_size):
+    cell = make_cell(config.cell, hidden_size, forget_bias=config.forget_bias, engine=config.engine, dtype=dtype,
+                     **options)
+    cells = (weight_dropout(cell, config.weight_dropout) if config.weight_dropout else cell,) * config.num_layers
+    return language_model(cells, vocabulary_size, embedding_size=config.embedding_size, dropout=config.dropout,
+                          w_init=uniform(scale) if scale else lecun_normal(), dtype=dtype)
+
+  return sized(make, config.hidden_size, config.num_params)
 
 
 def _held_out(corpus):

@@ -1,20 +1,35 @@
 """A laboratory of recurrent networks: cells as pure functions, one driver, one training loop."""
 
 from rnn_research.cell import Cell
-from rnn_research.cells import CELLS, elman, gru, irnn, lru, lstm, min_gru, min_lstm
-from rnn_research.combinators import (
-    layer_norm,
-    learned_initial_state,
-    residual,
-    stack,
-    variational_dropout,
-    weight_dropout,
-    zoneout,
+from rnn_research.cells import (
+    CELLS,
+    Tree,
+    elman,
+    gru,
+    irnn,
+    layer_norm_lstm,
+    lru,
+    lstm,
+    lstm_variant,
+    mgu,
+    min_gru,
+    min_lstm,
+    mlstm,
+    mut1,
+    mut2,
+    mut3,
+    nas,
+    recurrent_highway,
+    rin,
+    tree_cell,
 )
+from rnn_research.combinators import layer_norm, learned_initial_state, variational_dropout, weight_dropout, zoneout
+from rnn_research.depth import highway, residual, stack
 from rnn_research.unroll import bidirectional, free_run, length_mask, unroll, unroll_layers
 
 __all__ = [
-    'CELLS', 'Cell', 'bidirectional', 'elman', 'free_run', 'gru', 'irnn', 'layer_norm', 'learned_initial_state',
-    'length_mask', 'lru', 'lstm', 'min_gru', 'min_lstm', 'residual', 'stack', 'unroll', 'unroll_layers',
-    'variational_dropout', 'weight_dropout', 'zoneout',
+    'CELLS', 'Cell', 'Tree', 'bidirectional', 'elman', 'free_run', 'gru', 'highway', 'irnn', 'layer_norm',
+    'layer_norm_lstm', 'learned_initial_state', 'length_mask', 'lru', 'lstm', 'lstm_variant', 'mgu', 'min_gru',
+    'min_lstm', 'mlstm', 'mut1', 'mut2', 'mut3', 'nas', 'recurrent_highway', 'residual', 'rin', 'stack',
+    'tree_cell', 'unroll', 'unroll_layers', 'variational_dropout', 'weight_dropout', 'zoneout',
 ]

@@ -1,4 +1,4 @@
-"""Functions from cells to a cell.
+"""Functions from a cell to a cell that change its weights, its noise or its start; `depth` has those that add layers.
 
 Weights are found by name: fields that begin with `w_x` multiply the input, fields that begin with `w_h` the state.
 """
@@ -13,93 +13,6 @@ from rnn_research.cell import Cell
 from rnn_research.errors import InputError
 from rnn_research.layers import Masked, Normalized
 from rnn_research.typing import Params, PyTree
-from rnn_research.unroll import Steps, project_one, run_layers, select, take_step
-
-
-def stack(*cells: Cell) -> Cell:
-  """One cell made of several, each reading the output of the one below.
-
-    h^0_t = x_t,    h^l_t = cell_l(h^{l-1}_t, h^l_{t-1}),    y_t = h^L_t
-
-  Parameters and states are tuples, the same trees as `unroll_layers` uses: train layer by layer, sample step by step.
-
-  Args:
-    *cells: at least one, the first reads the input.
-
-  Source: standard. Deviates from the paper: nothing.
-  """
-  prepared = any(cell.prepare for cell in cells)
-
-  def init(key, x, ctx=None):
-    params = []
-    for cell, k in zip(cells, jax.random.split(key, len(cells)), strict=True):
-      params.append(cell.init(k, x, ctx))
-      x = _output(cell, params[-1], x, ctx)
-    return tuple(params)
-
-  def initial_state(params, batch_size):
-    return tuple(cell.initial_state(p, batch_size) for cell, p in zip(cells, params, strict=True))
-
-  def project(params, xs):
-    return cells[0].project(params[0], xs)
-
-  def step(params, state, u, *, key=None, ctx=None):
-    contexts = ctx if prepared and ctx is not None else (ctx,) * len(cells)
-    states, y = [], None
-    for i, cell in enumerate(cells):
-      if i > 0:
-        u = project_one(cell, params[i], y)
-      cell_key = None if key is None else jax.random.fold_in(key, i)
-      new_state, y = cell.step(params[i], state[i], u, key=cell_key, ctx=contexts[i])
-      states.append(new_state)
-    return tuple(states), y
-
-  def scan(params, state, xs, *, mask=None, reset=None, reset_state=None):
-    bare = [cell._replace(prepare=None) for cell in cells]
-    resets = (None,) * len(cells) if reset_state is None else reset_state
-    return run_layers(bare, params, state, Steps(xs, mask, reset, None), resets, keys=[None] * len(cells))
-
-  def prepare(params, ctx, batch_size, *, key=None):
-    outcomes = []
-    for i, cell in enumerate(cells):
-      cell_key = None if key is None else jax.random.fold_in(key, i)
-      outcomes.append(cell.prepare(params[i], ctx, batch_size, key=cell_key) if cell.prepare else (params[i], ctx))
-    params, contexts = zip(*outcomes, strict=True)
-    return params, None if all(c is None for c in contexts) else contexts
-
-  whole = scan if all(cell.scan for cell in cells) else None
-  return Cell(init, initial_state, project, step, whole, prepare if prepared else None)
-
-
-def residual(cell: Cell) -> Cell:
-  """Adds the input to the output: `y_t = x_t + cell(x_t, h_{t-1})`. Input and output sizes must agree.
-
-  Raises:
-    ValueError: at `init`, when they do not.
-
-  Source: Wu et al. 2016 (arXiv 1609.08144), equation 6. Deviates from the paper: nothing.
-  """
-  def init(key, x, ctx=None):
-    params = cell.init(key, x, ctx)
-    y = _output(cell, params, x, ctx)
-    if y.shape != x.shape:
-      raise ValueError(f'residual needs outputs of the input shape {x.shape}, the cell gives {y.shape}')
-    return params
-
-  def project(params, xs):
-    return cell.project(params, xs), xs
-
-  def step(params, state, u, *, key=None, ctx=None):
-    u, x = u
-    state, y = cell.step(params, state, u, key=key, ctx=ctx)
-    return state, x.astype(y.dtype) + y
-
-  def scan(params, state, xs, *, mask=None, reset=None, reset_state=None):
-    state, ys = cell.scan(params, state, xs, mask=mask, reset=reset, reset_state=reset_state)
-    xs = xs if mask is None else select(mask, xs, jnp.zeros_like(xs))
-    return state, xs.astype(ys.dtype) + ys
-
-  return cell._replace(init=init, project=project, step=step, scan=cell.scan and scan)
 
 
 def zoneout(cell: Cell, rates: PyTree) -> Cell:
@@ -263,12 +176,6 @@ def learned_initial_state(cell: Cell) -> Cell:
     return params._replace(cell=inner), ctx
 
   return Cell(init, initial_state, project, step, cell.scan and scan, cell.prepare and prepare)
-
-
-def _output(cell, params, x, ctx):
-  """Returns the shapes of a cell's outputs for inputs of one step."""
-  start = lambda params: cell.initial_state(params, jax.tree.leaves(x)[0].shape[0])
-  return jax.eval_shape(lambda params, x: take_step(cell, params, start(params), x, ctx)[1], params, x)
 
 
 def _weights(params, prefix):

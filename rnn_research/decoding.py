@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from rnn_research.combinators import stack
+from rnn_research.depth import stack
 from rnn_research.errors import InputError
 from rnn_research.language_model import LanguageModel
 from rnn_research.typing import Array, Key, Params

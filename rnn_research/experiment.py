@@ -75,6 +75,8 @@ class Experiment(NamedTuple):
       result. Raises InputError with one sentence for people.
     engine: one line: which form of the recurrence runs and why.
     unit: what the weights of `loss` count, in the plural: 'characters', 'examples'.
+    select: `(params, metrics of the headline split) -> params` that are kept as the best: those of a grid's best one.
+    learning_rates: of the members of a grid, see `training.grid`; () is a single run.
     recurrence: `(params, num_steps, key) -> Recurrence` on held-out data of T = num_steps; None: the model cannot be
       analysed. Raises InputError where the data have no sequence of that length.
   """
@@ -92,6 +94,8 @@ class Experiment(NamedTuple):
   commands: Mapping[str, Callable[..., None]]
   engine: str
   unit: str = 'examples'
+  select: Callable = lambda params, metrics: params
+  learning_rates: tuple[float, ...] = ()
   recurrence: Callable[..., Recurrence] | None = None
 
 

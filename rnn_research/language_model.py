@@ -11,7 +11,7 @@ from jax.nn.initializers import lecun_normal
 
 from rnn_research import layers
 from rnn_research.cell import Cell
-from rnn_research.combinators import stack
+from rnn_research.depth import stack
 from rnn_research.typing import Array, Key, Params, State
 from rnn_research.unroll import unroll_layers
 

@@ -12,7 +12,9 @@ import numpy as np
 from rnn_research import (
     CELLS,
     Cell,
+    elman,
     gru,
+    highway,
     layer_norm,
     learned_initial_state,
     lstm,
@@ -24,9 +26,12 @@ from rnn_research import (
     zoneout,
 )
 from rnn_research.cells.lstm import LSTMState
+from rnn_research.cells.tree import Tree, tree_cell
 
 NUM_STEPS, BATCH, NUM_INPUTS, HIDDEN = 8, 3, 4, 5
 HALF = NUM_STEPS // 2
+# The worked example of Zoph and Le 2017.
+BASE_2 = Tree((('add', 'tanh'), ('multiply', 'relu'), ('multiply', 'sigmoid')), ('add', 'relu'), inject_at=0, read_at=1)
 LENGTHS = (NUM_STEPS, 0, HALF)
 
 
@@ -54,6 +59,8 @@ CASES = {name: _registered(name) for name in CELLS} | {
     'learned_initial_state': lambda dtype=jnp.float32: learned_initial_state(lstm(HIDDEN, dtype=dtype)),
     'learned_stack': lambda dtype=jnp.float32: stack(
         learned_initial_state(gru(HIDDEN, dtype=dtype)), residual(lstm(HIDDEN, dtype=dtype))),
+    'highway': lambda dtype=jnp.float32: highway(elman(NUM_INPUTS, dtype=dtype), dtype=dtype),
+    'tree_base2': lambda dtype=jnp.float32: tree_cell(HIDDEN, BASE_2, dtype=dtype),
 }
 
 

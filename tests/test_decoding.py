@@ -9,8 +9,9 @@ import pytest
 
 from rnn_research import decoding
 from rnn_research.cells import gru, lstm
-from rnn_research.combinators import stack, variational_dropout, zoneout
+from rnn_research.combinators import variational_dropout, zoneout
 from rnn_research.decoding import Sampling, check_sampling, sample, sampler
+from rnn_research.depth import stack
 from rnn_research.language_model import language_model
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')

@@ -213,6 +213,16 @@ def test_rematerialisation_changes_no_gradient(name):
     assert_close(gradients(cell, params, xs, state, remat_every=every, **keywords), expected, 1e-4, 1e-5)
 
 
+@pytest.mark.parametrize('name', CELLS)
+def test_gradients_are_finite_at_a_thousand_steps(name):
+  cell = make(name)
+  xs = inputs(1000)
+  params = cell.init(jax.random.key(0), xs[0])  # as training starts: perturbed weights may well explode
+  value, gradient = gradients(cell, params, xs, cell.initial_state(params, BATCH))
+  assert all(np.isfinite(a).all() for a in jax.tree.leaves((value, gradient)))
+  assert all(np.asarray(a).any() for a in jax.tree.leaves(gradient[0]))
+
+
 @every_cell
 def test_jit_equals_no_jit_with_one_trace(name):
   cell, params, xs, state = setup(name)

@@ -86,13 +86,13 @@ def test_small_gradients_are_not_clipped():
   np.testing.assert_array_equal(1 - run(config, [grad])[0], grad)
 
 
-def test_clip_fraction():
+def test_share_clipped():
   grads = {'a': jnp.float32([3.0, 0.1]), 'b': jnp.float32([-2.0, 0.0])}
-  norm = optax.tree.norm(grads)
-  assert optimizer.clip_fraction(config_with(), grads, norm) == 0.0
-  assert optimizer.clip_fraction(config_with(clip_norm=3.0), grads, norm) == 1.0
-  assert optimizer.clip_fraction(config_with(clip_norm=4.0), grads, norm) == 0.0
-  assert optimizer.clip_fraction(config_with(clip_value=2.5), grads, norm) == 0.25
+  share = lambda **fields: optimizer.describe_gradients(config_with(**fields), grads)['clipped']
+  assert share() == 0.0
+  assert share(clip_norm=3.0) == 1.0
+  assert share(clip_norm=4.0) == 0.0
+  assert share(clip_value=2.5) == 0.25
 
 
 def rates(num_steps, **fields):

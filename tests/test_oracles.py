@@ -3,27 +3,17 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import oracles_gated
+import oracles_searched
 import pytest
 from cells_under_test import BATCH, CASES, NUM_INPUTS, NUM_STEPS
+from oracles import product, sigmoid
 
 from rnn_research import elman, unroll
 from rnn_research.cells.elman import ElmanParams, ElmanState
 from rnn_research.language_model import language_model, sequence_loss
 
 pytestmark = pytest.mark.usefixtures('strict_shapes', 'quick_compilation')
-
-
-def sigmoid(a):
-  return 1.0 / (1.0 + np.exp(-a))
-
-
-def norm(a, weights):
-  scaled = (a - a.mean(-1, keepdims=True)) / np.sqrt(a.var(-1, keepdims=True) + 1e-5)
-  return weights.scale * scaled + weights.offset
-
-
-def product(x, w):
-  return norm(x @ w.w, w) if hasattr(w, 'scale') else x @ w
 
 
 def elman_step(p, state, x, phi=np.tanh):
@@ -108,6 +98,8 @@ ORACLES = {
     'layer_norm_before': (gru_step, -0.185516309901),
     'residual': (residual_step, -0.879374683131),
 }
+ORACLES |= oracles_gated.ORACLES
+ORACLES |= oracles_searched.ORACLES
 
 
 def constants(shape, offset):

@@ -28,6 +28,7 @@ from rnn_research import (
     weight_dropout,
     zoneout,
 )
+from rnn_research.cells.elman import rin
 from rnn_research.layers import dropout, matmul
 
 pytestmark = pytest.mark.usefixtures('strict_shapes', 'quick_compilation')
@@ -134,6 +135,15 @@ def test_weight_dropout_inside_layer_norm_drops_the_matrix_alone():
   dropped, _ = cell.prepare(params, None, BATCH, key=KEY)
   assert_same(dropped.w_h._replace(w=0), params.w_h._replace(w=0))
   assert (np.asarray(dropped.w_h.w) == 0.0).any()
+
+
+@pytest.mark.parametrize('drop', [
+    lambda cell: weight_dropout(cell, 0.5), lambda cell: variational_dropout(cell, state_rate=0.5)])
+def test_dropout_leaves_the_identity_of_a_recurrent_identity_network(drop):
+  cell = drop(rin(HIDDEN))
+  params = jax.tree.map(jnp.zeros_like, perturbed(cell))
+  start = jax.tree.map(jnp.abs, noisy(cell.initial_state(params, BATCH), 3))
+  assert_same(unroll(cell, params, inputs(), start, key=KEY)[0], start)
 
 
 def test_masked_and_normalised_weights_follow_their_equations():

@@ -55,7 +55,7 @@ def stepper(values, loss=lambda loss: loss):
   averaged = values.train.ema_decay > 0
   state = create_state(experiment, tx, jax.random.key(0), values.train.batch_size, averaged, mesh)
   make = make_step(experiment, mesh, jax.random.key(1), micro_batches=values.train.micro_batches,
-                   ema_decay=values.train.ema_decay, clipped=lambda grads, norm: jnp.float32(0))
+                   ema_decay=values.train.ema_decay, describe=lambda grads: {})
   position = data.iterator.get_state()
   compiled = make(state, backend.shard_batch(mesh, next(data.iterator)))
   data.iterator.set_state(position)
@@ -245,7 +245,9 @@ def test_every_variant_has_a_config(name):
                                   and config.trains(experiments.get_config(name))])
 def test_every_experiment_trains_stops_and_goes_on(name, tmp_path, monkeypatch, quick_compilation):
   values = experiments.get_config(name).unlock()
-  values.train.update(steps=3, epochs=0, eval_every=0, checkpoint_every=0, log_every=1, show_steps=(3,))
+  values.train.update(steps=3, epochs=0, eval_every=0, checkpoint_every=0, log_every=1)
+  if 'show_steps' in values.train:
+    values.train.show_steps = (3,)
   values.lock()
 
   def start(folder):
@@ -268,7 +270,7 @@ def test_every_experiment_trains_stops_and_goes_on(name, tmp_path, monkeypatch, 
   assert (stopped.step, stopped.finished) == (2, False)
   assert start('stopped').finished
   assert_same_run(tmp_path / 'whole', tmp_path / 'stopped', 3)
-  assert 'sample' in log_of(tmp_path / 'whole')[-1]
+  assert ('sample' in log_of(tmp_path / 'whole')[-1]) == ('show_steps' in values.train)
 
 
 def test_every_command_describes_its_flags():

@@ -13,7 +13,7 @@ from rnn_research.cell import Cell
 from rnn_research.cells.elman import elman
 from rnn_research.cells.gates import gates_of
 from rnn_research.cells.lstm import LSTMParams
-from rnn_research.combinators import stack
+from rnn_research.depth import stack
 from rnn_research.experiment import Recurrence
 from rnn_research.typing import Key
 

@@ -7,7 +7,18 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatterSciNotation, PercentFormatter
 
 from rnn_research.analysis.linear_case import slope
-from rnn_research.analysis.plots import BLUE, GREY, LABEL, TICK, VERMILLION, Plot, caption, finish, logarithmic
+from rnn_research.analysis.plots import (
+    BLUE,
+    GREY,
+    LABEL,
+    TICK,
+    VERMILLION,
+    Plot,
+    caption,
+    finish,
+    legend_beside,
+    logarithmic,
+)
 
 _STYLES = ((BLUE, '-', 'o'), (VERMILLION, '--', 's'), ('#000000', '-.', '^'), ('#E69F00', ':', 'D'),
            ('#009E73', '-', 'v'), ('#CC79A7', '--', 'P'), ('#56B4E9', '-.', 'X'))  # Okabe and Ito 2008
@@ -31,7 +42,7 @@ def lag_figure(curves: Mapping[str, np.ndarray], text: str) -> Plot:
     table |= {f'{label}: median': middle, f'{label}: 10 %': low, f'{label}: 90 %': high}
     drawn += [low, high]
   _log_from_floor(axes, np.concatenate(drawn))
-  _legend_beside(axes)
+  legend_beside(axes)
   caption(figure, f'{text} Line: median; band: 10th to 90th percentile over rows and draws.')
   return Plot(figure, table)
 
@@ -195,7 +206,3 @@ def _log_from_floor(axes, values, floor=_FLOOR):
   axes.set_ylim(top=2.0 * axes.get_ylim()[1])  # a norm of 1 is not drawn on the frame
   axes.yaxis.set_major_formatter(LogFormatterSciNotation())
   finish(axes)
-
-
-def _legend_beside(axes):
-  axes.legend(fontsize=TICK, frameon=False, loc='upper left', bbox_to_anchor=(1.0, 1.0))

@@ -4,7 +4,7 @@ import math
 import os
 import textwrap
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,6 +15,8 @@ from rnn_research.analysis.tables import Rows, Table, columns, running_mean, wri
 
 # Okabe and Ito 2008, ordered so that neighbours differ in lightness too.
 BLUE, VERMILLION, GREY = '#0072B2', '#D55E00', '#767676'
+_COLOURS = (BLUE, VERMILLION, '#009E73', '#000000', '#CC79A7', '#E69F00', '#56B4E9')
+_STYLES, _MARKERS = ('-', '--', '-.', ':', (0, (5, 1, 1, 1, 1, 1))), 'osD^vPX*<>'
 LABEL, TICK, _CAPTION = 18, 15, 13
 
 
@@ -162,6 +164,18 @@ def finish(axes: Axes) -> None:
   axes.spines[['top', 'right']].set_visible(False)
   if axes.get_legend_handles_labels()[0]:
     axes.legend(fontsize=TICK, frameon=False, loc='upper right')
+
+
+def styles(count: int) -> list[dict[str, Any]]:
+  """Returns colour, line style and marker of so many curves, any two of which differ in two of these at least."""
+  cycle = lambda values, i: values[i % len(values)]
+  return [{'color': cycle(_COLOURS, i), 'linestyle': cycle(_STYLES, i), 'marker': cycle(_MARKERS, i)}
+          for i in range(count)]
+
+
+def legend_beside(axes: Axes) -> None:
+  """Moves the legend to the right of the axes, where no curve runs."""
+  axes.legend(fontsize=TICK, frameon=False, loc='upper left', bbox_to_anchor=(1.0, 1.0))
 
 
 def caption(figure: Figure, text: str, width: int = 106) -> None:

@@ -54,6 +54,12 @@ def write_csv(path: str | os.PathLike, table: Table) -> None:
   write_text(path, out.getvalue())
 
 
+def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+  """Returns a Markdown table whose first column holds names and whose others hold numbers."""
+  rule = ['---', *['---:'] * (len(header) - 1)]
+  return ''.join(f'| {" | ".join(row)} |\n' for row in (header, rule, *rows))
+
+
 def fenced(text: str) -> str:
   """Returns `text` as a Markdown code block that no content of it can end."""
   longest = max((len(run) for run in re.findall('`+', text)), default=0)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rnn_research.analysis import plots
+from rnn_research.analysis.tables import markdown
 from rnn_research.benchmark import figures, memory, tables
 from rnn_research.benchmark.contenders import Setting
 from rnn_research.training.result import write_json, write_text
@@ -87,7 +88,7 @@ def _scaling(scaling):
   rows = [[axis.replace('_', ' '), str(point['size']),
            f'failed: {point["failed"]}' if 'failed' in point else tables.milliseconds(point['step'])]
           for axis, points in scaling.items() for point in points]
-  return tables.markdown(['changed', 'size', 'training step, ms'], rows)
+  return markdown(['changed', 'size', 'training step, ms'], rows)
 
 
 def _sampling(sampling, effort):
@@ -99,17 +100,17 @@ def _sampling(sampling, effort):
       continue
     ratio = f'{values["median"] / ours:.2f}' if ours and not label.startswith('ours') else ''
     rows.append([label, tables.milliseconds(values), f'{effort["sample_length"] / values["median"]:,.0f}', ratio])
-  return tables.markdown(['', 'ms', 'characters/s', 'time / ours'], rows)
+  return markdown(['', 'ms', 'characters/s', 'time / ours'], rows)
 
 
 def _memory(gradients):
   rows = [[label, f'{values["temporary"] / 2**20:,.0f}' if 'temporary' in values else '',
            f'{values["seconds"]:.2f}' if 'seconds' in values else values.get('refused', values.get('failed'))]
           for label, values in gradients.items()]
-  return tables.markdown(['', 'temporary memory, MiB', 'seconds'], rows)
+  return markdown(['', 'temporary memory, MiB', 'seconds'], rows)
 
 
 def _pipeline(pipeline):
   rows = [[f'batch {row["batch_size"]}, unroll {row["unroll_length"]}',
            f'failed: {row["failed"]}' if 'failed' in row else f'{row["symbols_per_second"]:,.0f}'] for row in pipeline]
-  return tables.markdown(['', 'characters/s'], rows)
+  return markdown(['', 'characters/s'], rows)

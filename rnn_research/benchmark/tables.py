@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from rnn_research.analysis.tables import markdown
 from rnn_research.benchmark.contenders import EITHER, PARTS
 
 _HEADINGS = {'forward': 'forward', 'gradient': 'forward + backward', 'step': 'training step'}
@@ -84,12 +85,6 @@ def means_table(means: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
 def milliseconds(values: Mapping[str, float]) -> str:
   """Returns a spread for people: median and quartiles."""
   return '{} ({} - {})'.format(*(f'{1e3 * values[name]:.4g}' for name in ('median', 'lower', 'upper')))
-
-
-def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-  """Returns a Markdown table whose first column holds names and whose others hold numbers."""
-  rule = ['---', *['---:'] * (len(header) - 1)]
-  return ''.join(f'| {" | ".join(row)} |\n' for row in (header, rule, *rows))
 
 
 def _step(values):

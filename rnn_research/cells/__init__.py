@@ -5,12 +5,20 @@ import functools
 import inspect
 
 from rnn_research.cell import Cell
-from rnn_research.cells.elman import elman, irnn
+from rnn_research.cells.elman import elman, irnn, rin
 from rnn_research.cells.gru import gru
+from rnn_research.cells.highway import recurrent_highway
+from rnn_research.cells.layer_norm_lstm import layer_norm_lstm
 from rnn_research.cells.lru import lru
 from rnn_research.cells.lstm import lstm
+from rnn_research.cells.lstm_variants import lstm_variant
+from rnn_research.cells.mgu import mgu
 from rnn_research.cells.min_gru import min_gru
 from rnn_research.cells.min_lstm import min_lstm
+from rnn_research.cells.mlstm import mlstm
+from rnn_research.cells.mut import mut1, mut2, mut3
+from rnn_research.cells.nas import nas
+from rnn_research.cells.tree import Tree, tree_cell
 from rnn_research.errors import InputError
 
 # name -> factory(hidden_size, *, dtype=...). A new cell is one file and one line here.
@@ -19,14 +27,34 @@ CELLS = {
     'gru': gru,
     'gru_reset_before': functools.partial(gru, reset='before'),
     'irnn': irnn,
+    'layer_norm_lstm': layer_norm_lstm,
     'lru': lru,
     'lstm': lstm,
+    'lstm_cifg': functools.partial(lstm_variant, change='cifg'),
+    'lstm_fgr': functools.partial(lstm_variant, change='fgr'),
+    'lstm_nfg': functools.partial(lstm_variant, change='nfg'),
+    'lstm_niaf': functools.partial(lstm_variant, change='niaf'),
+    'lstm_nig': functools.partial(lstm_variant, change='nig'),
+    'lstm_noaf': functools.partial(lstm_variant, change='noaf'),
+    'lstm_nog': functools.partial(lstm_variant, change='nog'),
+    'lstm_np': functools.partial(lstm_variant, change='np'),
     'lstm_peephole': functools.partial(lstm, peepholes=True),
+    'mgu': mgu,
     'min_gru': min_gru,
     'min_lstm': min_lstm,
+    'mlstm': mlstm,
+    'mut1': mut1,
+    'mut2': mut2,
+    'mut3': mut3,
+    'nas': nas,
+    'rhn': recurrent_highway,
+    'rin': rin,
 }
 
-__all__ = ['CELLS', 'elman', 'gru', 'irnn', 'lru', 'lstm', 'make_cell', 'min_gru', 'min_lstm']
+__all__ = [
+    'CELLS', 'Tree', 'elman', 'gru', 'irnn', 'layer_norm_lstm', 'lru', 'lstm', 'lstm_variant', 'make_cell', 'mgu',
+    'min_gru', 'min_lstm', 'mlstm', 'mut1', 'mut2', 'mut3', 'nas', 'recurrent_highway', 'rin', 'tree_cell',
+]
 
 
 def make_cell(name: str, hidden_size: int, **options) -> Cell:

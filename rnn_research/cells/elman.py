@@ -1,4 +1,4 @@
-"""The simple recurrent network of Elman, and its ReLU form with identity initialisation (IRNN)."""
+"""The simple recurrent network of Elman, and its ReLU forms that start from an identity (IRNN) or keep one (RIN)."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -58,8 +58,43 @@ def elman(
   """
   if activation not in _POINTWISE:
     raise ValueError(f'activation is {activation!r}, expected one of {sorted(_POINTWISE)}')
-  pointwise = _POINTWISE[activation]
+  return _elman(hidden_size, _POINTWISE[activation], w_x_init, w_h_init, engine, dtype)
 
+
+def irnn(hidden_size: int, *, engine: str = 'auto', dtype=jnp.float32) -> Cell:
+  """The Elman network with ReLU, identity recurrent weights and small input weights, N(0, 0.001^2).
+
+    h_t = max(0, x_t W_x + h_{t-1} W_h + b),    W_h = I and b = 0 at first
+
+  Args:
+    hidden_size: H.
+    engine: see `elman`.
+    dtype: precision of the products.
+
+  Source: Le, Jaitly and Hinton 2015, section 2. Deviates from the paper: 0.001 is taken as a standard deviation.
+  """
+  return elman(hidden_size, activation='relu', w_x_init=normal(0.001), w_h_init=identity, engine=engine, dtype=dtype)
+
+
+def rin(hidden_size: int, *, engine: str = 'auto', dtype=jnp.float32) -> Cell:
+  """The recurrent identity network: the IRNN whose identity is fixed, so that only the rest U is learned.
+
+    h_t = max(0, x_t W_x + h_{t-1} (U + I) + b),    U and W_x ~ N(0, 0.001^2) and b = 0 at first
+
+  `w_h` is U, hence weight decay pulls towards the identity; combinators change h U alone, not h I.
+
+  Args:
+    hidden_size: H.
+    engine: see `elman`.
+    dtype: precision of the products; h I is none.
+
+  Source: Hu et al. 2018, equations 12-13 and section 3.1. Deviates from the paper: its 10^-3 is taken as a standard
+  deviation.
+  """
+  return _elman(hidden_size, _IDENTITY_RELU, normal(0.001), normal(0.001), engine, dtype)
+
+
+def _elman(hidden_size, pointwise, w_x_init, w_h_init, engine, dtype):
   def init(key, x, ctx=None):
     key_x, key_h = jax.random.split(key)
     return ElmanParams(
@@ -86,21 +121,6 @@ def elman(
   return cell._replace(scan=choose('elman', engine, {'fused': scan, 'newton': parallel(cell).scan}))
 
 
-def irnn(hidden_size: int, *, engine: str = 'auto', dtype=jnp.float32) -> Cell:
-  """The Elman network with ReLU, identity recurrent weights and small input weights, N(0, 0.001^2).
-
-    h_t = max(0, x_t W_x + h_{t-1} W_h + b),    W_h = I and b = 0 at first
-
-  Args:
-    hidden_size: H.
-    engine: see `elman`.
-    dtype: precision of the products.
-
-  Source: Le, Jaitly and Hinton 2015, section 2. Deviates from the paper: 0.001 is taken as a standard deviation.
-  """
-  return elman(hidden_size, activation='relu', w_x_init=normal(0.001), w_h_init=identity, engine=engine, dtype=dtype)
-
-
 def _tanh_forward(us, product, state):
   h = jnp.tanh(us[0] + product(0, state.h))
   return ElmanState(h), 1.0 - h * h
@@ -116,4 +136,15 @@ def _backward(slope, dstate, product_t):
   return (da,), ElmanState(product_t(0, da))
 
 
+def _identity_relu_forward(us, product, state):
+  a = us[0] + product(0, state.h) + state.h
+  return ElmanState(jax.nn.relu(a)), (a > 0.0).astype(a.dtype)
+
+
+def _identity_backward(slope, dstate, product_t):
+  da = dstate.h * slope
+  return (da,), ElmanState(product_t(0, da) + da)
+
+
 _POINTWISE = {'tanh': Pointwise(_tanh_forward, _backward), 'relu': Pointwise(_relu_forward, _backward)}
+_IDENTITY_RELU = Pointwise(_identity_relu_forward, _identity_backward)

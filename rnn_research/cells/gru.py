@@ -12,6 +12,7 @@ from rnn_research.engines.choice import choose
 from rnn_research.engines.fused import Pointwise, Weights, fused_scan
 from rnn_research.engines.gpu import gru_engines
 from rnn_research.engines.newton import parallel
+from rnn_research.initializers import chrono
 from rnn_research.layers import affine, matmul, sigmoid
 from rnn_research.typing import Array
 
@@ -32,6 +33,7 @@ def gru(
     hidden_size: int,
     *,
     reset: str = 'after',
+    chrono_steps: int = 0,
     w_x_init: Callable = lecun_normal(),
     w_h_init: Callable = orthogonal(),
     engine: str = 'auto',
@@ -48,6 +50,7 @@ def gru(
   Args:
     hidden_size: H.
     reset: 'after' or 'before' the recurrent product of the candidate.
+    chrono_steps: T of b_z = log U[1, T - 1] at initialisation, since z keeps the old state; 0: off, b_z = 0.
     w_x_init: initialiser of [F, 3H].
     w_h_init: initialiser of one gate's [H, H].
     engine: 'auto', 'fused', 'pallas' (reset after), 'newton' or 'scan'; see `rnn_research.engines.choice`.
@@ -57,22 +60,24 @@ def gru(
     A cell over inputs [B, F] with outputs [B, H] of `dtype`.
 
   Raises:
-    ValueError: `reset` is neither form.
+    ValueError: `reset` is neither form; at `init`, `chrono_steps` is neither 0 nor at least 3.
     InputError: there is no such engine.
 
-  Source: Cho et al. 2014 (arXiv 1406.1078: version 3 resets before, version 1 after). Deviates from the paper: biases.
+  Source: Cho et al. 2014 (arXiv 1406.1078: version 3 resets before, version 1 after); chrono
+  initialisation Tallec and Ollivier 2018. Deviates from the paper: biases.
   """
   if reset not in _POINTWISE:
     raise ValueError(f"reset is {reset!r}, expected 'after' or 'before'")
   pointwise, after = _POINTWISE[reset], reset == 'after'
 
   def init(key, x, ctx=None):
-    key_x, key_h = jax.random.split(key)
+    key_x, key_h, key_z = jax.random.split(key, 3)
+    b_z = chrono(key_z, (hidden_size,), chrono_steps) if chrono_steps else 0.0
     blocks = [w_h_init(k, (hidden_size, hidden_size), jnp.float32) for k in jax.random.split(key_h, 3)]
     return GRUParams(
         w_x=w_x_init(key_x, (x.shape[-1], 3 * hidden_size), jnp.float32),
         w_h=jnp.concatenate(blocks if after else blocks[:2], 1),
-        b=jnp.zeros(3 * hidden_size, jnp.float32),
+        b=jnp.zeros(3 * hidden_size, jnp.float32).at[hidden_size:2 * hidden_size].set(b_z),
         b_hn=jnp.zeros(hidden_size, jnp.float32) if after else None,
         w_hn=None if after else blocks[2])
 

@@ -13,6 +13,7 @@ from rnn_research.engines.choice import choose
 from rnn_research.engines.fused import Pointwise, Weights, fused_scan
 from rnn_research.engines.gpu import lstm_engines
 from rnn_research.engines.newton import parallel
+from rnn_research.initializers import chrono
 from rnn_research.layers import affine, matmul
 from rnn_research.typing import Array
 
@@ -34,6 +35,7 @@ def lstm(
     hidden_size: int,
     *,
     forget_bias: float = 1.0,
+    chrono_steps: int = 0,
     peepholes: bool = False,
     projection_size: int | None = None,
     w_x_init: Callable = lecun_normal(),
@@ -56,6 +58,7 @@ def lstm(
   Args:
     hidden_size: H.
     forget_bias: added to b_f at initialisation.
+    chrono_steps: T of b_f = log U[1, T - 1] and b_i = -b_f at initialisation, in place of `forget_bias`; 0: off.
     peepholes: whether gates see the cell.
     projection_size: P, the size of h; None leaves h at size H.
     w_x_init: initialiser of [F, 4H].
@@ -68,19 +71,21 @@ def lstm(
 
   Raises:
     InputError: there is no such engine.
+    ValueError: at `init`, `chrono_steps` is neither 0 nor at least 3.
 
   Source: Hochreiter and Schmidhuber 1997; forget gate Gers et al. 2000; peepholes Gers et al. 2002; projection Sak
-  et al. 2014. Deviates from the papers: gradients are not truncated; the state starts at zero.
+  et al. 2014; chrono initialisation Tallec and Ollivier 2018. Deviates from the papers: gradients are not truncated;
+  the state starts at zero.
   """
   output_size = projection_size or hidden_size
 
   def init(key, x, ctx=None):
-    key_x, key_h, key_p = jax.random.split(key, 3)
+    key_x, key_h, key_p, key_b = jax.random.split(key, 4)
     blocks = [w_h_init(k, (output_size, hidden_size), jnp.float32) for k in jax.random.split(key_h, 4)]
     return LSTMParams(
         w_x=w_x_init(key_x, (x.shape[-1], 4 * hidden_size), jnp.float32),
         w_h=jnp.concatenate(blocks, 1),
-        b=jnp.zeros(4 * hidden_size, jnp.float32).at[hidden_size:2 * hidden_size].set(forget_bias),
+        b=gate_biases(key_b, 'ifgo', hidden_size, forget_bias, chrono_steps),
         peepholes=jnp.zeros((3, hidden_size), jnp.float32) if peepholes else None,
         w_p=lecun_normal()(key_p, (hidden_size, output_size), jnp.float32) if projection_size else None)
 
@@ -111,7 +116,14 @@ def lstm(
   return cell._replace(scan=choose('lstm', engine, {**offered, 'newton': parallel(cell).scan}))
 
 
-def _activate(z):
+def gate_biases(key, blocks, hidden_size, forget_bias, chrono_steps):
+  """Returns [KH] float32 for K blocks such as 'ifgo', all zero but those of f and, with `chrono_steps`, of i."""
+  b_f = chrono(key, (hidden_size,), chrono_steps) if chrono_steps else jnp.full(hidden_size, forget_bias, jnp.float32)
+  b = {'f': b_f} | ({'i': -b_f} if chrono_steps else {})
+  return jnp.concatenate([b.get(name, jnp.zeros(hidden_size, jnp.float32)) for name in blocks])
+
+
+def activate(z):
   """Returns gates and the derivative of each, from pre-activations [B, 4H] in the order i f g o.
 
   One tanh over the whole contiguous block, with sigmoid(x) = (tanh(x / 2) + 1) / 2 as a scale per column: XLA does
@@ -124,7 +136,7 @@ def _activate(z):
 
 def _forward(us, product, state):
   """The step of one block i f g o. Residuals are its linearisation: dc/dh, dc/dc_{t-1}, and the factors of dz."""
-  gates, slopes = _activate(us[0] + product(0, state.h))
+  gates, slopes = activate(us[0] + product(0, state.h))
   i, f, g, o = jnp.split(gates, 4, -1)
   c = f * state.c + i * g
   tanh_c = jnp.tanh(c)

@@ -14,6 +14,7 @@ FASTEST = {
     ('cpu', 'gru_reset_before'): 'fused',
     ('cpu', 'irnn'): 'fused',
     ('cpu', 'lstm'): 'fused',
+    ('cpu', 'rin'): 'fused',
 }
 _UNMEASURED = 'fused'
 

@@ -21,7 +21,7 @@ _PLACES = (ENGINE, 'data.path', 'data.glob', 'data.data_dir', 'data.download')
 
 
 _MODEL_RANGES = {
-    'hidden_size': (lambda v: v >= 1, 'an integer >= 1'),
+    'num_params': (lambda v: v >= 0, 'an integer >= 0 (0 takes hidden_size)'),
     'num_layers': (lambda v: v >= 1, 'an integer >= 1'),
     'embedding_size': (lambda v: v >= 0, 'an integer >= 0 (0 is one-hot)'),
     'dropout': (lambda v: 0.0 <= v < 1.0, 'a number in [0, 1)'),
@@ -36,6 +36,10 @@ def base_config() -> ConfigDict:
   return ConfigDict({
       'seed': 0,
       'optimizer': optimizer.default_config(),
+      'grid': {
+          'seeds': 1,  # several runs in one, which share data and steps and differ in initialisation
+          'learning_rates': (),  # and in optimizer.learning_rate, each with all seeds
+      },
       'train': {
           'steps': 0,  # either steps
           'epochs': 0,  # or epochs
@@ -65,20 +69,38 @@ def check_ranges(config: ConfigDict) -> None:
   optimizer.check_config(config.optimizer)
   train = config.train
   for field in ('batch_size', 'unroll_length', 'micro_batches', 'eval_lanes', 'log_every'):
-    require(f'train.{field}', train[field], train[field] >= 1, 'an integer >= 1')
+    if field in train:
+      require(f'train.{field}', train[field], train[field] >= 1, 'an integer >= 1')
   for field in ('steps', 'epochs', 'eval_every', 'checkpoint_every'):
     require(f'train.{field}', train[field], train[field] >= 0, 'an integer >= 0')
   require('train.micro_batches', train.micro_batches, train.batch_size % train.micro_batches == 0,
           f'a divisor of train.batch_size, {train.batch_size}')
-  require('train.show_steps', train.show_steps, all(isinstance(step, int) and step >= 0 for step in train.show_steps),
-          'integers >= 0')
+  shown = train.get('show_steps', ())
+  require('train.show_steps', shown, all(isinstance(step, int) and step >= 0 for step in shown), 'integers >= 0')
   for field, (holds, expected) in _MODEL_RANGES.items():
     if field in config.get('model', {}):
       require(f'model.{field}', config.model[field], holds(config.model[field]), expected)
+  _check_size(config.get('model', {}))
+  _check_grid(config)
   require('train.ema_decay', train.ema_decay, 0.0 <= train.ema_decay < 1.0, 'a number in [0, 1)')
   if bool(train.steps) == bool(train.epochs):
     raise InputError(f'train.steps is {train.steps} and train.epochs is {train.epochs}, expected one of them to be '
                      'positive and the other 0')
+
+
+def _check_size(model):
+  size, budget = model.get('hidden_size', 1), model.get('num_params', 0)
+  require('model.hidden_size', size, size == 0 if budget else size >= 1,
+          '0 where model.num_params is positive' if budget else 'an integer >= 1')
+
+
+def _check_grid(config):
+  seeds, rates = config.grid.seeds, config.grid.learning_rates
+  require('grid.seeds', seeds, seeds >= 1, 'an integer >= 1')
+  require('grid.learning_rates', rates, all(isinstance(r, int | float) and 0.0 < r < math.inf for r in rates),
+          'numbers > 0, with commas')
+  if (seeds > 1 or rates) and config.optimizer.schedule == 'plateau':
+    raise InputError('optimizer.schedule is plateau, expected another with a grid: its members would share one plateau')
 
 
 def require(field: str, value, holds: bool, expected: str) -> None:
@@ -127,8 +149,10 @@ def copy(config: ConfigDict) -> ConfigDict:
 def kept_bytes(config: ConfigDict) -> int:
   """Returns roughly what a step keeps for its backward pass: seven float32 numbers per unit, as a fused LSTM does."""
   model = config.get('model', {})
-  units = model.get('hidden_size', 0) * model.get('num_layers', 1)
-  return 7 * 4 * units * rows_per_step(config) * config.train.unroll_length
+  layers = model.get('num_layers', 1)
+  units = model.get('hidden_size', 0) or math.isqrt(model.get('num_params', 0) // (4 * layers))
+  steps = config.train.get('unroll_length') or config.data.length
+  return 7 * 4 * units * layers * rows_per_step(config) * steps
 
 
 def update_from_json(config: ConfigDict, values: dict) -> ConfigDict:

@@ -1,6 +1,7 @@
 """The one training loop of all experiments."""
 
 import contextlib
+import functools
 import math
 import signal
 import time
@@ -15,7 +16,7 @@ from ml_collections import ConfigDict
 
 from rnn_research.errors import InputError
 from rnn_research.experiment import Experiment, TrainData
-from rnn_research.training import checkpoint, optimizer, records
+from rnn_research.training import checkpoint, grid, optimizer, records
 from rnn_research.training.backend import replicate, shard_batch
 from rnn_research.training.checkpoint_io import warn
 from rnn_research.training.metrics_log import open_log
@@ -63,6 +64,10 @@ def train(experiment: Experiment, data: TrainData, config: ConfigDict, workdir: 
   total = config.train.steps or config.train.epochs * data.steps_per_epoch
   eval_every = config.train.eval_every or data.steps_per_epoch
   tx, schedule = optimizer.make_optimizer(config.optimizer, data.steps_per_epoch, total, eval_every)
+  describe = functools.partial(optimizer.describe_gradients, config.optimizer)
+  if experiment.learning_rates:
+    tx = grid.over_members(tx, np.float32(experiment.learning_rates) / np.float32(config.optimizer.learning_rate))
+    describe = grid.mean_over_members(describe)
   key = jax.random.key(config.seed)
   init_key, step_key, eval_key = jax.random.split(key, 3)
   state = create_state(experiment, tx, init_key, config.train.batch_size, config.train.ema_decay > 0, mesh)
@@ -80,7 +85,7 @@ def train(experiment: Experiment, data: TrainData, config: ConfigDict, workdir: 
     run = Run(experiment, config, workdir, data, total, eval_every, config.train.checkpoint_every or eval_every,
                schedule, manager, log, display, eval_key)
     if step < total:
-      compiled = _compile(run, state, mesh, step_key)
+      compiled = _compile(run, state, mesh, step_key, describe)
       return _loop(run, compiled, state, step, best, window, mesh, started - seconds, terminated)
   return Stopped(step, seconds, True, best)
 
@@ -103,20 +108,20 @@ def _resume(manager, state, data):
   return restored.state, restored.step, meta['seconds'], best, meta['window']
 
 
-def _compile(run, state, mesh, key):
+def _compile(run, state, mesh, key, describe):
   position = run.data.iterator.get_state()
   batch = next(run.data.iterator)
   run.data.iterator.set_state(position)
   make = make_step(run.experiment, mesh, key, micro_batches=run.config.train.micro_batches,
-                   ema_decay=run.config.train.ema_decay,
-                   clipped=lambda grads, norm: optimizer.clip_fraction(run.config.optimizer, grads, norm))
+                   ema_decay=run.config.train.ema_decay, describe=describe)
   compiled = make(state, shard_batch(mesh, batch))
-  params = sum(a.size for a in jax.tree.leaves(state.params))
+  params, members = sum(a.size for a in jax.tree.leaves(state.params)), len(run.experiment.learning_rates)
   memory = compiled.memory_analysis()
   peak = memory.temp_size_in_bytes + memory.argument_size_in_bytes + memory.output_size_in_bytes
   peak -= memory.alias_size_in_bytes
   run.display.show(f'the run is in {run.workdir}')
-  run.display.show(f'{params:,} parameters, peak memory {peak / 2**20:,.0f} MiB per device, '
+  of_each = f'{members} x {params // members:,}' if members else f'{params:,}'
+  run.display.show(f'{of_each} parameters, peak memory {peak / 2**20:,.0f} MiB per device, '
                    f'{mesh.size} device(s) of kind {mesh.devices.flat[0].device_kind}, recurrence: '
                    f'{run.experiment.engine}')
   return compiled
@@ -124,7 +129,7 @@ def _compile(run, state, mesh, key):
 
 def _loop(run, compiled, state, step, best, window, mesh, started, terminated):
   train = run.config.train
-  show_steps = train.show_steps if run.experiment.show else ()
+  show_steps = train.get('show_steps', ()) if run.experiment.show else ()
   if step == 0 and 0 in show_steps:
     records.show(run, state, 0)
   pending, since = None, (time.monotonic(), step)

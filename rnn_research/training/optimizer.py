@@ -120,15 +120,16 @@ def update_rule(config: ConfigDict, schedule: optax.Schedule) -> optax.GradientT
   return rules[config.name]()
 
 
-def clip_fraction(config: ConfigDict, grads: Params, norm: Array) -> Array:
-  """Returns [] float32: the share of elements that `clip_value` cuts; without it 1 or 0: whether `clip_norm` acts.
+def describe_gradients(config: ConfigDict, grads: Params) -> dict[str, Array]:
+  """Returns what is logged of gradients before clipping, each [] float32.
 
-  Args:
-    config: the `optimizer` block.
-    grads: gradients before clipping.
-    norm: [] float32, their global norm.
+    gradient_norm    their global norm
+    clipped          share of elements that `clip_value` cuts; without it 1 or 0: whether `clip_norm` acts
   """
+  norm = optax.tree.norm(grads)
   if config.clip_value:
     cut = sum(jnp.sum(jnp.abs(g) > config.clip_value) for g in jax.tree.leaves(grads))
-    return cut / sum(g.size for g in jax.tree.leaves(grads))
-  return jnp.float32(config.clip_norm > 0) * (norm > config.clip_norm)
+    share = cut / sum(g.size for g in jax.tree.leaves(grads))
+  else:
+    share = jnp.float32(config.clip_norm > 0) * (norm > config.clip_norm)
+  return {'gradient_norm': norm, 'clipped': share}

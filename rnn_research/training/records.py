@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import optax
+import numpy as np
 from ml_collections import ConfigDict
 
 from rnn_research.experiment import Experiment, TrainData
@@ -72,20 +72,19 @@ def evaluate(run: Run, state: TrainState, step: int, best: tuple[int, float]) ->
   Raises:
     FloatingPointError: the figure is not finite.
   """
-  params, figures = evaluated_params(state), {}
-  for split, evaluate in run.experiment.evaluate.items():
-    metrics = evaluate(params, jax.random.fold_in(run.key, step))
-    figures.update({f'{split}/{name}': value for name, value in metrics.items()})
+  params, key = evaluated_params(state), jax.random.fold_in(run.key, step)
+  measured = {split: evaluate(params, key) for split, evaluate in run.experiment.evaluate.items()}
+  figures = {f'{split}/{name}': value for split, metrics in measured.items() for name, value in metrics.items()}
   split, metric, sense = run.experiment.headline
-  value = figures[f'{split}/{metric}']
+  value = measured[split][metric]
   if not math.isfinite(value):
     raise _diverged(run, step, f'{split}/{metric} is {value}')
   run.log.write(step, figures)
-  shown = {name: value for name, value in figures.items() if isinstance(value, float)}
+  shown = {name: value for name, value in figures.items() if isinstance(value, float) and name.count('/') == 1}
   run.display.show(f'step {step}/{run.total}  {result.figures(shown)}')
   sign = 1.0 if sense == 'min' else -1.0
   if not sign * value >= sign * best[1]:  # also true of the first evaluation, when best is not a number
-    checkpoint.save_best(run.workdir, step, params, value)
+    checkpoint.save_best(run.workdir, step, run.experiment.select(params, measured[split]), value)
     best = step, value
   return sign * value, best
 
@@ -104,9 +103,8 @@ def save(run: Run, state: TrainState, step: int, best: tuple[int, float], window
     FloatingPointError: the step before it was fine, but the parameters after it are not finite.
     OSError: it could not be written.
   """
-  size = float(optax.tree.norm(local_copy(state.params)))
-  if not math.isfinite(size):
-    raise _diverged(run, step, f'the norm of the parameters is {size}')
+  if not all(np.isfinite(a).all() for a in jax.tree.leaves(local_copy(state.params))):
+    raise _diverged(run, step, 'a parameter is not finite')
   meta = {'assets': run.experiment.assets, 'config': run.config.to_dict(), 'versions': result.versions(),
           'fingerprint': run.data.fingerprint, 'best': best, 'window': window, 'seconds': seconds}
   checkpoint.save(run.manager, step, state, run.data.iterator.get_state(), meta)

@@ -16,9 +16,11 @@ import jax
 from ml_collections import ConfigDict
 
 from rnn_research.experiment import Experiment
-from rnn_research.training import backend, checkpoint, loop, result
+from rnn_research.sizing import count
+from rnn_research.training import backend, checkpoint, grid, loop, result
 from rnn_research.training.checkpoint_io import warn
 from rnn_research.training.config import check_unchanged, rows_per_step
+from rnn_research.training.metrics_log import read_log
 from rnn_research.typing import Params
 
 
@@ -34,7 +36,9 @@ def train(experiment: Experiment, name: str, config: ConfigDict, workdir: str, n
   """
   data, mesh = experiment.train_data(), _mesh(config, workdir, num_devices)
   about = _about(name, config) | _about_model(experiment) | {'num_devices': mesh.size}
-  stopped = loop.train(experiment, data, config, workdir, mesh, about)
+  members = grid.members(config)
+  trained = grid.over_grid(experiment, members) if len(members) > 1 else experiment
+  stopped = loop.train(trained, data, config, workdir, mesh, about)
   if not stopped.finished:
     return
   first, path = jax.process_index() == 0, Path(workdir) / 'result.json'
@@ -44,7 +48,7 @@ def train(experiment: Experiment, name: str, config: ConfigDict, workdir: str, n
     metrics = _final_metrics(experiment, config, params)
     if first:
       result.write_json(path, {**about, 'steps': stopped.step, 'seconds': stopped.seconds,
-                               'best_step': stopped.best[0], 'metrics': metrics})
+                               'best_step': stopped.best[0], **_with_members(experiment, members, workdir, metrics)})
       _write_report(experiment, params, workdir)
   if first:
     print_result(path)
@@ -121,6 +125,16 @@ def _write_report(experiment, params, workdir):
   return metrics
 
 
+def _with_members(experiment, members, workdir, metrics):
+  """Returns what result.json says of the metrics: those of the best parameters and, of a grid, of all members."""
+  if len(members) == 1:
+    return {'metrics': metrics}
+  split, metric, _ = experiment.headline
+  last = [row for row in read_log(workdir) if f'{split}/{metric}' in row][-1]
+  rows = grid.results(last, members, experiment.headline)
+  return {'metrics': metrics | grid.summary(rows, metric), 'members': rows}
+
+
 def _final_metrics(experiment, config, params):
   key = jax.random.key(config.seed)
   return {split: measure(params, key) for split, measure in experiment.final_evaluate.items()}
@@ -132,7 +146,7 @@ def _about(name, config):
 
 
 def _about_model(experiment):
-  return {'params': sum(leaf.size for leaf in jax.tree.leaves(_template(experiment))), 'engine': experiment.engine}
+  return {'params': count(_template(experiment)), 'engine': experiment.engine, 'headline': experiment.headline}
 
 
 def _template(experiment):

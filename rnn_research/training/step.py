@@ -38,7 +38,7 @@ def create_state(experiment: Experiment, tx: optax.GradientTransformation, key: 
 
 
 def make_step(experiment: Experiment, mesh: Mesh, key: Key, *, micro_batches: int, ema_decay: float,
-              clipped: Callable) -> Callable[[TrainState, Any], Any]:
+              describe: Callable) -> Callable[[TrainState, Any], Any]:
   """Returns `compile(state, batch)`, whose result is the step `(state, batch) -> (state, metrics)`, state donated.
 
   The loss is the sum of totals over the sum of weights, over all devices and micro-batches, so padding never skews a
@@ -50,18 +50,17 @@ def make_step(experiment: Experiment, mesh: Mesh, key: Key, *, micro_batches: in
     key: of the run.
     micro_batches: the batch rows of each device are taken in so many slices, which saves memory, not work.
     ema_decay: of the parameter average.
-    clipped: `(grads, norm) -> share clipped`.
+    describe: `(grads) -> {name: [] float32}` that is logged of the gradients.
   """
   local = sharded_gradients(experiment, mesh, key, micro_batches)
 
   def step(state, batch):
     (total, weight, sums), carry, grads = local(state.params, state.carry, batch, state.step)
     grads = jax.tree.map(lambda g: g / weight, grads)
-    norm = optax.tree.norm(grads)
     updates, opt_state = state.tx.update(grads, state.opt_state, state.params, value=state.last_valid)
     params = optax.apply_updates(state.params, updates)
     average = optax.incremental_update(params, state.average, 1.0 - ema_decay) if ema_decay else ()
-    metrics = {'loss': total / weight, 'weight': weight, 'gradient_norm': norm, 'clipped': clipped(grads, norm),
+    metrics = {'loss': total / weight, 'weight': weight, **describe(grads),
                **{name: value / weight for name, value in sums.items()}}
     return state.replace(step=state.step + 1, params=params, opt_state=opt_state, carry=carry, average=average), metrics
 

@@ -1,0 +1,46 @@
+"""Puts training runs side by side: one figure, one table, each run at its best learning rate.
+
+  python launch.py --experiment=compare --config.workdirs=runs/a,runs/b,runs/c
+"""
+
+import functools
+
+from ml_collections import ConfigDict
+
+from rnn_research.analysis import run_curves
+from rnn_research.errors import InputError
+from rnn_research.experiment import Experiment, study
+from rnn_research.training.config import require
+
+VARIANTS = {'runs': 'the headline figures of the runs in --config.workdirs, over their steps (the default)'}
+COMMANDS = {}
+
+
+def get_config(variant: str = 'runs') -> ConfigDict:
+  """Returns the config of a variant.
+
+  Raises:
+    KeyError: no such variant.
+  """
+  return ConfigDict({'seed': 0, 'workdirs': {'runs': ''}[variant]}).lock()  # folders of runs, with commas
+
+
+def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
+  """Makes the experiment.
+
+  Raises:
+    InputError: there are no runs, or they have different headlines.
+  """
+  folders = [folder for folder in config.workdirs.split(',') if folder]
+  require('workdirs', config.workdirs, folders, 'folders of training runs, with commas')
+  runs = [run_curves.read_run(folder) for folder in folders]
+  for run in runs[1:]:
+    if run.about['headline'] != runs[0].about['headline']:
+      raise InputError(f'{run.workdir} is measured by {run_curves.figure_name(run)} and {runs[0].workdir} by '
+                       f'{run_curves.figure_name(runs[0])}, expected one figure for all')
+  return study(functools.partial(_report, runs))
+
+
+def _report(runs, workdir, out_dir):
+  from rnn_research.analysis.curve_figures import write_comparison  # matplotlib is slow to load
+  return write_comparison(runs, out_dir)

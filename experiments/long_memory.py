@@ -1,0 +1,285 @@
+"""How far back a recurrent network remembers: adding, copying, images read pixel by pixel, and tracking a state.
+
+  python launch.py --experiment=long_memory --config.model.cell=gru              the adding problem over 200 steps
+  python launch.py --experiment=long_memory:sequential_mnist --config.data.path=FOLDER
+  python launch.py --experiment=long_memory:copy --config.grid.seeds=3 --config.grid.learning_rates='(1e-3, 3e-3)'
+
+Any cell, any initialiser, at one number of parameters. A grid of seeds and learning rates trains as one run. What the
+variants reach, with command, seed and machine, is in the README's table of results.
+"""
+
+import functools
+import hashlib
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from rnn_research import initializers
+from rnn_research.cells import make_cell
+from rnn_research.data import examples, idx, memory_tasks
+from rnn_research.data.memory_tasks import Examples
+from rnn_research.engines import choice
+from rnn_research.experiment import Experiment
+from rnn_research.language_model import cross_entropy
+from rnn_research.sequence_model import sequence_model
+from rnn_research.sizing import sized
+from rnn_research.training.config import DTYPES, base_config, require
+
+VARIANTS = {
+    'adding': 'the sum of two marked numbers among 200 (the default)',
+    'copy': 'ten symbols after 200 blanks',
+    'sequential_mnist': 'digits read pixel by pixel, 14 x 14; 28 x 28 with --config.data.length=784',
+    'permuted_mnist': 'the same with the pixels in one random order',
+    'parity': 'the parity of all bits so far, at each of 40 steps: no linear recurrence can',
+    'modular': 'the sum of all digits so far modulo 5, at each of 40 steps',
+    'debug': 'the adding problem over 10 steps, GRU of 8 units: seconds',
+}
+COMMANDS = {}
+
+_HELD_OUT = {'valid': 2_000, 'test': 10_000}  # examples of a synthetic task
+_VALID_IMAGES = 5_000  # the last of the training file
+_STEPS_PER_EPOCH = 1_000  # of a task whose examples are drawn
+_LONGER = 4  # times the training length: the split 'longer' of state tracking
+_EVAL_ROWS = 500
+
+
+def get_config(variant: str = 'adding') -> ConfigDict:
+  """Returns the config of a variant.
+
+  Raises:
+    KeyError: no such variant.
+  """
+  config = base_config()
+  config.data = ConfigDict({
+      'task': 'adding',  # adding, copy, mnist, modular
+      'length': 200,  # steps; copy: blanks; mnist: pixels, 784 or those of a smaller image, 196 or 49
+      'path': '',  # mnist: the folder of the idx files
+      'permuted': False,  # mnist: pixels in one random order, drawn from data.seed
+      'modulus': 2,  # modular
+      'seed': 0,  # of the examples, apart from that of the weights
+  })
+  config.model = ConfigDict({
+      'cell': 'gru',
+      'num_params': 70_000,  # the most that the model may have; 0 takes hidden_size
+      'hidden_size': 0,
+      'num_layers': 1,
+      'dropout': 0.0,  # between layers and before the answer
+      'w_h_init': '',  # of the recurrent weights, see rnn_research.initializers.named; '' is the cell's own
+      'forget_bias': 1.0,  # of an LSTM
+      'chrono_steps': 0,  # longest memory that gates start with (Tallec and Ollivier 2018); 0 is off
+      'engine': 'auto',  # which form of the recurrence runs, see the cell: auto, scan, fused, newton, cudnn, pallas
+      'dtype': 'float32',  # of the products: float32, bfloat16
+  })
+  del config.train.unroll_length, config.train.eval_lanes, config.train.show_steps
+  config.optimizer.update({'learning_rate': 1e-3, 'clip_norm': 1.0})
+  config.train.update({'steps': 5_000, 'batch_size': 50, 'eval_every': 500, 'log_every': 100})
+  config.update(_CHANGES[variant])
+  return config.lock()
+
+
+_MNIST = {
+    'data': {'task': 'mnist', 'length': 196},
+    'optimizer': {'learning_rate': 2e-3, 'schedule': 'cosine', 'warmup_steps': 100},
+    'train': {'steps': 0, 'epochs': 20, 'batch_size': 100, 'eval_every': 0},
+}
+_TRACKING = {
+    'data': {'task': 'modular', 'length': 40},
+    'model': {'num_params': 20_000},
+    'optimizer': {'learning_rate': 2e-3},
+}
+_CHANGES = {
+    'adding': {},
+    'copy': {'data': {'task': 'copy'}, 'model': {'num_params': 40_000}, 'train': {'steps': 10_000}},
+    'sequential_mnist': _MNIST,
+    'permuted_mnist': {**_MNIST, 'data': {**_MNIST['data'], 'permuted': True}},
+    'parity': _TRACKING,
+    'modular': {**_TRACKING, 'data': {**_TRACKING['data'], 'modulus': 5}},
+    'debug': {'data': {'length': 10}, 'model': {'num_params': 0, 'hidden_size': 8},
+              'train': {'steps': 30, 'batch_size': 16, 'eval_every': 10, 'log_every': 5}},
+}
+
+
+class Task(NamedTuple):
+  """What a task asks of a model.
+
+  Attributes:
+    input_size: F.
+    output_size: numbers or classes of an answer.
+    every_step: whether every step is answered.
+    train_data: `() -> TrainData` of {'inputs', 'targets'}.
+    held_out: split -> `() -> Examples`.
+    loss: `(answers, targets) -> [B] float32`, of one example.
+    measures: `(answers, targets) -> {metric: [B] float32}` of one example.
+    trivial: `(targets) -> {metric: number}`: what needs no memory.
+    headline: (metric, 'min' or 'max').
+  """
+
+  input_size: int
+  output_size: int
+  every_step: bool
+  train_data: Callable
+  held_out: dict[str, Callable]
+  loss: Callable
+  measures: Callable
+  trivial: Callable
+  headline: tuple[str, str]
+
+
+def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
+  """Makes the experiment.
+
+  Args:
+    config: of `get_config`.
+    assets: of a trained model; nothing of it is needed.
+
+  Raises:
+    InputError: a number out of range, or data that cannot be used.
+  """
+  _check(config)
+  task = _TASKS[config.data.task](config)
+  model = _make_model(config.model, task)
+  answers = jax.jit(lambda params, xs, targets: task.measures(model.outputs(params, xs), targets))
+
+  def loss(params, carry, batch, key, step):
+    losses = task.loss(model.outputs(params, batch['inputs'], key), batch['targets'])
+    return losses.sum(), (jnp.float32(len(losses)), carry, {})
+
+  def measure(split, params, key):
+    return _measure(answers, task, task.held_out[split](), params)
+
+  def report(params, workdir, out_dir):
+    from rnn_research.analysis.curve_figures import write_run  # matplotlib is slow to load
+    write_run(workdir, out_dir)
+
+  metric, sense = task.headline
+  return Experiment(
+      init=model.init,
+      initial_carry=lambda params, batch_size: (),
+      loss=loss,
+      train_data=task.train_data,
+      evaluate={'valid': functools.partial(measure, 'valid')},
+      final_evaluate={split: functools.partial(measure, split) for split in task.held_out},
+      headline=('valid', metric, sense),
+      assets={},
+      show=None,
+      report=report,
+      commands={},
+      engine=choice.explain(config.model.cell, config.model.engine, model.cells[0].scan is not None))
+
+
+def _check(config):
+  data, model = config.data, config.model
+  require('data.task', data.task, data.task in _TASKS, f'one of {", ".join(_TASKS)}')
+  require('data.length', data.length, data.length >= 2, 'an integer >= 2')
+  require('data.modulus', data.modulus, data.modulus >= 2, 'an integer >= 2')
+  require('data.seed', data.seed, 0 <= data.seed < 2**31, 'an integer in [0, 2**31)')
+  require('model.chrono_steps', model.chrono_steps, model.chrono_steps == 0 or model.chrono_steps >= 3,
+          '0 or an integer >= 3')
+
+
+def _make_model(config, task):
+  dtype = DTYPES[config.dtype]
+  options = {'w_h_init': initializers.named(config.w_h_init)} if config.w_h_init else {}
+
+  def make(hidden_size):
+    cell = make_cell(config.cell, hidden_size, forget_bias=config.forget_bias, chrono_steps=config.chrono_steps,
+                     engine=config.engine, dtype=dtype, **options)
+    return sequence_model((cell,) * config.num_layers, task.input_size, task.output_size, every_step=task.every_step,
+                          dropout=config.dropout, dtype=dtype)
+
+  return sized(make, config.hidden_size, config.num_params)
+
+
+def _measure(answers, task, held_out, params):
+  """Returns the mean of every measure over all examples, and what needs no memory."""
+  sums = {}
+  for start in range(0, len(held_out.inputs), _EVAL_ROWS):
+    rows = slice(start, start + _EVAL_ROWS)
+    for name, values in answers(params, held_out.inputs[rows], held_out.targets[rows]).items():
+      sums[name] = sums.get(name, 0.0) + float(np.asarray(values, np.float64).sum())
+  means = {name: total / len(held_out.inputs) for name, total in sums.items()}
+  return means | {f'{name}_without_memory': float(value) for name, value in task.trivial(held_out.targets).items()}
+
+
+def _synthetic(config, draw, splits=None, **fields):
+  """Returns a task whose examples are drawn: `draw(rng, batch_size, length)`."""
+  data, batch_size = config.data, config.train.batch_size
+  fingerprint = hashlib.sha256(repr(sorted(data.to_dict().items())).encode()).hexdigest()
+  # Streams of numbers that never meet: training draws from (seed, batch), these from (seed, -, split).
+  rng = lambda i: np.random.default_rng((data.seed, 0, i))
+  held_out = lambda i, size, length: functools.cache(lambda: draw(rng(i), size, length))
+  splits = {name: data.length for name in _HELD_OUT} | (splits or {})
+  return Task(
+      train_data=lambda: examples.drawn(lambda rng: draw(rng, batch_size, data.length)._asdict(), data.seed,
+                                        _STEPS_PER_EPOCH, fingerprint),
+      held_out={split: held_out(i, _HELD_OUT.get(split, 2_000), length) for i, (split, length) in
+                enumerate(splits.items(), 1)},
+      **fields)
+
+
+def _adding(config):
+  squared = lambda answers, targets: jnp.square(answers[:, 0] - targets)
+  return _synthetic(config, memory_tasks.adding, input_size=2, output_size=1, every_step=False, loss=squared,
+                    measures=lambda answers, targets: {'mse': squared(answers, targets)},
+                    trivial=lambda targets: {'mse': np.square(targets - 1.0).mean()}, headline=('mse', 'min'))
+
+
+def _copy(config):
+  copied, length = memory_tasks.COPIED, config.data.length
+  nats = lambda answers, targets: cross_entropy(answers, targets).mean(-1)
+  symbols = memory_tasks.NUM_DIGITS + 2
+  return _synthetic(
+      config, memory_tasks.copy, input_size=symbols, output_size=symbols, every_step=True, loss=nats,
+      measures=lambda answers, targets: {'nats': nats(answers, targets),
+                                         'recalled': _right(answers, targets)[:, -copied:].mean(-1)},
+      trivial=lambda targets: {'nats': copied * math.log(memory_tasks.NUM_DIGITS) / (length + 2 * copied),
+                               'recalled': 1.0 / memory_tasks.NUM_DIGITS}, headline=('nats', 'min'))
+
+
+def _modular(config):
+  modulus = config.data.modulus
+  nats = lambda answers, targets: cross_entropy(answers, targets).mean(-1)
+  return _synthetic(
+      config, functools.partial(memory_tasks.modular_sum, modulus=modulus),
+      splits={'longer': _LONGER * config.data.length}, input_size=modulus, output_size=modulus, every_step=True,
+      loss=nats, measures=lambda answers, targets: {'accuracy': _right(answers, targets).mean(-1),
+                                                    'last_accuracy': _right(answers, targets)[:, -1],
+                                                    'nats': nats(answers, targets)},
+      trivial=lambda targets: {'accuracy': 1.0 / modulus}, headline=('accuracy', 'max'))
+
+
+def _mnist(config):
+  data, batch_size = config.data, config.train.batch_size
+  order = np.random.default_rng(data.seed).permutation(data.length) if data.permuted else slice(None)
+
+  @functools.cache
+  def load(split):
+    images = idx.read_images(data.path, split)
+    return Examples(idx.pixels(images.images, data.length)[:, order, None], images.labels), images.fingerprint
+
+  def part(rows):
+    inputs, targets = load('train')[0]
+    return Examples(inputs[rows], targets[rows])
+
+  def train_data():
+    train, fingerprint = part(slice(None, -_VALID_IMAGES)), load('train')[1]
+    return examples.shuffled(train._asdict(), batch_size, data.seed, fingerprint)
+
+  return Task(
+      input_size=1, output_size=10, every_step=False, train_data=train_data,
+      held_out={'valid': lambda: part(slice(-_VALID_IMAGES, None)), 'test': lambda: load('t10k')[0]},
+      loss=cross_entropy,
+      measures=lambda answers, targets: {'accuracy': _right(answers, targets), 'nats': cross_entropy(answers, targets)},
+      trivial=lambda targets: {'accuracy': np.bincount(targets).max() / len(targets)}, headline=('accuracy', 'max'))
+
+
+def _right(answers, targets):
+  return (answers.argmax(-1) == targets).astype(jnp.float32)
+
+
+_TASKS: dict[str, Callable[[Any], Task]] = {'adding': _adding, 'copy': _copy, 'mnist': _mnist, 'modular': _modular}

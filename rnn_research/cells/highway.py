@@ -1,0 +1,89 @@
+"""The recurrent highway network: several layers per time step, each of which may carry its input on."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.nn.initializers import lecun_normal, orthogonal
+
+from rnn_research.cell import Cell
+from rnn_research.layers import affine, matmul, sigmoid
+from rnn_research.typing import Array
+
+
+class RHNState(NamedTuple):
+  h: Array  # [B, H] float32
+
+
+def recurrent_highway(
+    hidden_size: int,
+    *,
+    depth: int = 3,
+    transform_bias: float = -2.0,
+    w_x_init: Callable = lecun_normal(),
+    w_h_init: Callable = orthogonal(),
+    dtype=jnp.float32,
+) -> Cell:
+  """The recurrent highway network with L layers per time step and a carry gate of 1 - t.
+
+    s_0 = h_{t-1},    m_l = s_{l-1} U_l + b_l,  plus x_t W in the first layer, l = 1
+    n_l = tanh(m_l[:H]),    t_l = sigmoid(m_l[H:])
+    s_l = n_l * t_l + s_{l-1} * (1 - t_l),    h_t = y_t = s_L
+
+  Parameters are a NamedTuple of w_x [F, 2H], w_h1 .. w_hL [H, 2H] and b [L, 2H] float32, in the order n t.
+
+  Args:
+    hidden_size: H.
+    depth: L, at least 1. The language models of the paper have up to 10.
+    transform_bias: initial bias of t; below 0 a step starts near a copy of the state.
+    w_x_init: initialiser of [F, 2H].
+    w_h_init: initialiser of one gate's [H, H].
+    dtype: precision of the products; parameters and state are float32.
+
+  Returns:
+    A cell over inputs [B, F] with outputs [B, H] of `dtype`.
+
+  Raises:
+    ValueError: `depth` is below 1.
+
+  Source: Zilly et al. 2017 (arXiv 1607.03474). Deviates from the paper: nothing; the carry gate is the
+  coupled one of its experiments.
+  """
+  if depth < 1:
+    raise ValueError(f'depth is {depth}, expected at least 1')
+  names = [f'w_h{layer}' for layer in range(1, depth + 1)]
+  params_type = _params_type(*names)
+
+  def init(key, x, ctx=None):
+    key_x, key_h = jax.random.split(key)
+    gates = lambda key: [w_h_init(k, (hidden_size, hidden_size), jnp.float32) for k in jax.random.split(key)]
+    w_h = [jnp.concatenate(gates(k), 1) for k in jax.random.split(key_h, depth)]
+    bias = jnp.repeat(jnp.array([0.0, transform_bias], jnp.float32), hidden_size)
+    return params_type(
+        w_x_init(key_x, (x.shape[-1], 2 * hidden_size), jnp.float32), *w_h, jnp.tile(bias, (depth, 1)))
+
+  def initial_state(params, batch_size):
+    return RHNState(jnp.zeros((batch_size, hidden_size), params.b.dtype))
+
+  def project(params, xs):
+    return affine(xs, params.w_x, params.b[0], dtype)
+
+  def step(params, state, u, *, key=None, ctx=None):
+    s = state.h
+    for layer, name in enumerate(names):
+      given = u if layer == 0 else jnp.broadcast_to(params.b[layer], u.shape)
+      m = given + matmul(s, getattr(params, name), dtype)
+      n, t = jnp.split(m, 2, -1)
+      t = sigmoid(t)
+      s = jnp.tanh(n) * t + s * (1.0 - t)
+    return RHNState(s), s.astype(dtype)
+
+  return Cell(init, initial_state, project, step)
+
+
+@functools.cache
+def _params_type(*names):
+  """Returns a type with a field per layer, so that combinators find every matrix by its name."""
+  return NamedTuple('RHNParams', [(name, Any) for name in ('w_x', *names, 'b')])

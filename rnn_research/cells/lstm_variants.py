@@ -1,0 +1,150 @@
+"""The eight ablations of the LSTM that Greff et al. compare, each one change to the cell with peepholes."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.nn.initializers import lecun_normal, orthogonal
+
+from rnn_research.cell import Cell
+from rnn_research.cells.lstm import LSTMState, gate_biases
+from rnn_research.layers import affine, matmul, sigmoid
+from rnn_research.typing import Array
+
+
+class LSTMVariantParams(NamedTuple):
+  w_x: Any  # [F, KH] float32, the K learned blocks of i f g o, in that order
+  w_h: Any  # [H, KH] float32
+  b: Array  # [KH] float32
+  peepholes: Array | None = None  # [G, H] float32, of the G learned gates of i f o
+  w_h_gates: Any = None  # [3H, 3H] float32, from the gates i f o before to those now
+
+
+class GateState(NamedTuple):
+  c: Array  # [B, H] float32
+  h: Array  # [B, H] float32
+  gates: Array  # [B, 3H] float32, i f o
+
+
+class _Variant(NamedTuple):
+  gates: str = 'ifo'  # those with parameters; another one is 1
+  forget: Callable = lambda i: 1.0  # f where it is not learned
+  g: Callable = jnp.tanh  # activation of the candidate
+  h: Callable = jnp.tanh  # activation of the cell on its way out
+  peepholes: bool = True
+  gate_recurrence: bool = False
+
+
+_IDENTITY = lambda a: a
+_VARIANTS = {
+    '': _Variant(),
+    'nig': _Variant('fo'),
+    'nfg': _Variant('io'),
+    'nog': _Variant('if'),
+    'niaf': _Variant(g=_IDENTITY),
+    'noaf': _Variant(h=_IDENTITY),
+    'cifg': _Variant('io', forget=lambda i: 1.0 - i),
+    'np': _Variant(peepholes=False),
+    'fgr': _Variant(gate_recurrence=True),
+}
+
+
+def lstm_variant(
+    hidden_size: int,
+    *,
+    change: str = '',
+    forget_bias: float = 1.0,
+    chrono_steps: int = 0,
+    w_x_init: Callable = lecun_normal(),
+    w_h_init: Callable = orthogonal(),
+    dtype=jnp.float32,
+) -> Cell:
+  """The LSTM with peepholes, with one change. What a change removes has no parameters.
+
+    i = sigmoid(x_t W_i + h_{t-1} R_i + p_i * c_{t-1} + b_i)    input gate
+    f = sigmoid(x_t W_f + h_{t-1} R_f + p_f * c_{t-1} + b_f)    forget gate
+    g = tanh(x_t W_g + h_{t-1} R_g + b_g)                       candidate
+    c_t = f * c_{t-1} + i * g
+    o = sigmoid(x_t W_o + h_{t-1} R_o + p_o * c_t + b_o)        output gate, which sees the new cell
+    h_t = o * tanh(c_t),    y_t = h_t
+
+    change   name                              what differs                                   parameters
+    nig      no input gate                     i = 1                                          - H(F + H + 2)
+    nfg      no forget gate                    f = 1                                          - H(F + H + 2)
+    nog      no output gate                    o = 1                                          - H(F + H + 2)
+    niaf     no input activation function      g = x_t W_g + h_{t-1} R_g + b_g
+    noaf     no output activation function     h_t = o * c_t, which no longer is bounded
+    cifg     coupled input and forget gate     f = 1 - i                                      - H(F + H + 2)
+    np       no peepholes                      p = 0, so the function of `lstm`               - 3H
+    fgr      full gate recurrence              [i f o]_{t-1} Q is added to the three gates    + 9HH
+
+  The change '' is the cell itself, `lstm` with peepholes. With fgr the gates are part of the state; they start at 0.
+
+  Args:
+    hidden_size: H.
+    change: a key of the table.
+    forget_bias: added to b_f at initialisation, where there is a b_f.
+    chrono_steps: see `lstm`; it sets those of b_f and b_i that there are.
+    w_x_init: initialiser of [F, KH], for K learned blocks.
+    w_h_init: initialiser of one [H, H], of R and of Q.
+    dtype: precision of the products; parameters and state are float32.
+
+  Returns:
+    A cell over inputs [B, F] with outputs [B, H] of `dtype`.
+
+  Raises:
+    ValueError: there is no such change; at `init`, `chrono_steps` is neither 0 nor at least 3.
+
+  Source: Greff et al. 2015 (arXiv 1503.04069). Deviates from the paper: peepholes start at zero, the forget bias at 1.
+  """
+  if change not in _VARIANTS:
+    raise ValueError(f'change is {change!r}, expected one of {", ".join(filter(None, _VARIANTS))}')
+  variant = _VARIANTS[change]
+  gates = variant.gates
+  blocks = [name for name in 'ifgo' if name in (*gates, 'g')]
+
+  def init(key, x, ctx=None):
+    key_x, key_h, key_q, key_b = jax.random.split(key, 4)
+    square = lambda k: w_h_init(k, (hidden_size, hidden_size), jnp.float32)
+    return LSTMVariantParams(
+        w_x=w_x_init(key_x, (x.shape[-1], len(blocks) * hidden_size), jnp.float32),
+        w_h=jnp.concatenate([square(k) for k in jax.random.split(key_h, 4)[:len(blocks)]], 1),
+        b=gate_biases(key_b, blocks, hidden_size, forget_bias, chrono_steps),
+        peepholes=jnp.zeros((len(gates), hidden_size), jnp.float32) if variant.peepholes else None,
+        w_h_gates=jnp.block([[square(k) for k in row] for row in jax.random.split(key_q, (3, 3))])
+        if variant.gate_recurrence else None)
+
+  def initial_state(params, batch_size):
+    zeros = lambda width: jnp.zeros((batch_size, width), params.b.dtype)
+    state = zeros(hidden_size), zeros(hidden_size)
+    return GateState(*state, zeros(3 * hidden_size)) if variant.gate_recurrence else LSTMState(*state)
+
+  def project(params, xs):
+    return affine(xs, params.w_x, params.b, dtype)
+
+  def pre_activations(params, state, u):
+    """Returns every learned block without its peephole."""
+    z = dict(zip(blocks, jnp.split(u + matmul(state.h, params.w_h, dtype), len(blocks), -1), strict=True))
+    if variant.gate_recurrence:
+      for name, q in zip(gates, jnp.split(matmul(state.gates, params.w_h_gates, dtype), 3, -1), strict=True):
+        z[name] += q
+    return z
+
+  def step(params, state, u, *, key=None, ctx=None):
+    z = pre_activations(params, state, u)
+
+    def gate(name, c):
+      if variant.peepholes:
+        return sigmoid(z[name] + params.peepholes[gates.index(name)][None] * c)
+      return sigmoid(z[name])
+
+    i = gate('i', state.c) if 'i' in gates else 1.0
+    f = gate('f', state.c) if 'f' in gates else variant.forget(i)
+    c = f * state.c + i * variant.g(z['g'])
+    o = gate('o', c) if 'o' in gates else 1.0
+    h = o * variant.h(c)
+    new_state = GateState(c, h, jnp.concatenate([i, f, o], -1)) if variant.gate_recurrence else LSTMState(c, h)
+    return new_state, h.astype(dtype)
+
+  return Cell(init, initial_state, project, step)

@@ -1,0 +1,80 @@
+"""Runs side by side: what is read from their workdirs, what is drawn, what is refused."""
+
+import json
+
+import numpy as np
+import pytest
+from launching import read_json, run
+
+from rnn_research.analysis import run_curves
+from rnn_research.errors import InputError
+
+
+def start(folder, *flags):
+  run('--experiment=long_memory:debug', f'--workdir={folder}', '--config.train.steps=20', *flags)
+
+
+@pytest.fixture(scope='module')
+def pair(make_once):
+  """Returns a folder with a grid of GRUs, `gru`, and a single Elman network, `elman`; not to be changed."""
+  def fill(folder):
+    start(folder / 'gru', '--config.grid.seeds=3', '--config.grid.learning_rates=(1e-3,3e-2)')
+    start(folder / 'elman', '--config.model.cell=elman')
+  return make_once('pair', fill)
+
+
+def test_curves_are_those_of_the_log(pair):
+  grid = run_curves.read_run(pair / 'gru')
+  curves = run_curves.by_learning_rate(grid)
+  members = read_json(pair / 'gru', 'result.json')['members']
+  for rate, curve in curves.items():
+    np.testing.assert_array_equal(curve.steps, [10, 20])
+    assert list(curve.values[:, -1]) == [row['mse'] for row in members if row['learning_rate'] == rate]
+  assert run_curves.best_curves(grid)[0] == 3e-2
+  (single,) = run_curves.by_learning_rate(run_curves.read_run(pair / 'elman')).values()
+  assert single.values.shape == (1, 2)
+
+
+def test_a_run_reports_its_members(pair):
+  text = (pair / 'gru' / 'report' / 'README.md').read_text()
+  assert '| learning rate 0.03 |' in text
+  rows = (pair / 'gru' / 'report' / 'curves.csv').read_text().splitlines()
+  assert rows[0] == 'label,seed,step,mse'
+  assert len(rows) == 1 + 2 * 3 * 2
+
+
+def test_comparison_of_two_runs(pair, tmp_path):
+  out, _ = run('--experiment=compare', f'--config.workdirs={pair / "gru"},{pair / "elman"}', f'--workdir={tmp_path}')
+  assert 'gru: mse_mean' in out and 'elman: mse_mean' in out
+  figures = read_json(tmp_path, 'result.json')['metrics']
+  assert figures['gru']['learning_rate'] == 3e-2
+  best = [row['mse'] for row in read_json(pair / 'gru', 'result.json')['members'] if row['learning_rate'] == 3e-2]
+  assert figures['gru']['mse_mean'] == pytest.approx(np.mean(best))
+  assert figures['gru']['mse_std'] == pytest.approx(np.std(best, ddof=1))
+  lines = [line for line in (tmp_path / 'report' / 'README.md').read_text().splitlines() if line.startswith('| ')]
+  order = [line.split('|')[1].strip() for line in lines[2:]]
+  assert order == sorted(figures, key=lambda label: figures[label]['mse_mean'])
+  assert (tmp_path / 'report' / 'curves.png').stat().st_size > 10_000
+
+
+def test_labels_name_what_differs():
+  def of(folder, **model):
+    return run_curves.Run(folder, {'config': {'seed': 0, 'model': {'cell': 'gru', 'hidden_size': 8} | model}}, [])
+  assert run_curves.labels([of('a'), of('b', cell='lstm')]) == ['gru', 'lstm']
+  assert run_curves.labels([of('a'), of('b', hidden_size=9)]) == ['hidden_size 8', 'hidden_size 9']
+  assert run_curves.labels([of('x/a'), of('x/b')]) == ['a', 'b']
+
+
+def test_what_is_refused(pair, trained, tmp_path):
+  with pytest.raises(InputError, match='holds no run'):
+    run_curves.read_run(tmp_path)
+  study = tmp_path / 'study'
+  study.mkdir()
+  (study / 'config.json').write_text(json.dumps({'experiment': 'speed:full'}))
+  with pytest.raises(InputError, match='holds speed:full, which trains no model'):
+    run_curves.read_run(study)
+  mixed = f'{pair / "gru"},{trained}'
+  for folders, said in (('', "workdirs is '', expected folders"), (mixed, 'expected one figure for all')):
+    _, err = run('--experiment=compare', f'--config.workdirs={folders}', f'--workdir={tmp_path / "out"}', rc=1)
+    assert said in err
+  assert not (tmp_path / 'out').exists()

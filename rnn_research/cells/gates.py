@@ -44,7 +44,7 @@ def require_gates(name: str, params: Params) -> Gates:
   """
   gates = gates_of(params)
   if gates is None:
-    raise InputError(f'{name} has no gates, so there are no gate statistics of it')
+    raise InputError(f'{name} has no gates that cells/gates.py knows, so there are no gate statistics of it')
   return gates
 
 

@@ -86,7 +86,7 @@ def test_a_trained_model(main, trained, tmp_path, mode):
 REFUSED = {
     'unknown cell': ('flow.cells=elman,lstn', "unknown cell 'lstn', did you mean lstm?"),
     'no cell': ('flow.cells=,', "flow.cells is ',', expected names of cells"),
-    'no gates': ('flow.gate_cells=lstm,elman', 'elman has no gates that cells/gates.py knows, so there are no gate statistics of it'),
+    'no gates': ('flow.gate_cells=lstm,elman', 'elman has no gates that cells/gates.py knows, so there are'),
     'few steps': ('flow.num_steps=5', 'num_steps is 5, too short for the lag range: expected flow.lags, 10, at least'),
     'no lags': ('flow.lags=0', 'flow.lags is 0, expected an integer >= 1'),
     'no sizes': ('flow.largest_singular_values=()', 'flow.largest_singular_values is (), expected numbers > 0'),

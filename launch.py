@@ -22,12 +22,14 @@ def launch(argv: list[str]) -> None:
   if request.help:
     print(flags.help_text(name, commands))
     return
+  redraw = not config_lib.trains(base) and request.mode == 'report'
+  request = request._replace(mode='train') if redraw else request  # a study is its report
   values = flags.read_command(request, commands)
   config = flags.read_config(request, config_lib.copy(base))
   config_lib.check_ranges(config)
   if not config_lib.trains(config):
     flags.check_study(request, name)
-    runs.study(experiments.build(name, config), name, base, config, workdir)
+    runs.study(experiments.build(name, config), name, base, config, workdir, redraw)
     return
   training, resumed = request.mode == 'train', checkpoint.has_checkpoint(workdir)
   if backend.is_distributed() and not (training and request.workdir):

@@ -7,14 +7,18 @@ and report), `get_config(variant)` and `build(config, assets=None)`; it is found
 import difflib
 import importlib
 import pkgutil
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from rnn_research.analysis import Trace, trace_layers
 from rnn_research.cells import CELLS
 from rnn_research.errors import InputError
-from rnn_research.experiment import Command, Experiment
+from rnn_research.experiment import Command, Experiment, Recurrence
+from rnn_research.training import flags, runs
+from rnn_research.training.config import trains
 
 
 def names() -> list[str]:
@@ -55,6 +59,34 @@ def commands(name: str) -> dict[str, Command]:
 def build(name: str, config: ConfigDict, assets: dict | None = None) -> Experiment:
   """Makes the experiment of 'experiment:variant'; see `rnn_research.experiment`."""
   return _module(split_name(name)[0]).build(config, assets)
+
+
+def recurrence(workdir: str, num_steps: int, seed: int = 0) -> Recurrence:
+  """Returns the trained model of a workdir, its parameters those of the best evaluation, with held-out inputs.
+
+  Args:
+    workdir: of a run of any experiment that offers a `recurrence`.
+    num_steps: T.
+    seed: decides which inputs.
+
+  Raises:
+    InputError: there is no such run, or its data have no sequence of T steps.
+  """
+  if not (Path(workdir) / 'config.json').exists():
+    raise InputError(f'{workdir} holds no run: it has no config.json')
+  name, config = flags.load_workdir(workdir, get_config)
+  if 'engine' in config.get('model', {}):
+    config.model.engine = 'auto'  # analysis takes single steps: what the model was trained with may be missing here
+  experiment = build(name, config, runs.assets(workdir)) if trains(config) else None
+  if experiment is None or experiment.recurrence is None:
+    raise InputError(f'{workdir} holds a run of {name}, which has no recurrence to analyse')
+  return experiment.recurrence(runs.restore(experiment, workdir)[1], num_steps, jax.random.key(seed))
+
+
+def trace(workdir: str, num_steps: int = 100, seed: int = 0) -> tuple[Trace, ...]:
+  """Returns what every layer of the trained model of a workdir did on held-out inputs; see `recurrence`."""
+  found = recurrence(workdir, num_steps, seed)
+  return trace_layers(found.cells, found.params, found.xs)
 
 
 def listing() -> str:

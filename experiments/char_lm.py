@@ -27,9 +27,9 @@ from rnn_research.data import vocabulary as vocab_lib
 from rnn_research.decoding import Sampling, check_sampling, sampler
 from rnn_research.engines import choice
 from rnn_research.errors import InputError
-from rnn_research.experiment import Command, Experiment
+from rnn_research.experiment import Command, Experiment, Recurrence
 from rnn_research.initializers import uniform
-from rnn_research.language_model import language_model, log_probabilities, sequence_loss
+from rnn_research.language_model import cross_entropy, language_model, log_probabilities, sequence_loss
 from rnn_research.sizing import sized
 from rnn_research.training.config import DTYPES, base_config, require, require_seed
 from rnn_research.unroll import select
@@ -225,6 +225,11 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     from rnn_research.analysis.language_report import write_report  # matplotlib is slow to load
     write_report(write, params, workdir, out_dir)
 
+  def recurrence(params, num_steps, key):
+    windows = jnp.asarray(_windows(next(iter(texts().values())), num_steps + 1, config.train.batch_size, key))
+    return Recurrence(model.cells, params['cells'], model.embed(params, windows[:-1]),
+                      lambda ys: cross_entropy(model.logits(params, ys), windows[-1]))
+
   return Experiment(
       init=model.init,
       initial_carry=model.initial_state,
@@ -239,7 +244,8 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
       commands={'sample': functools.partial(_sample, model, vocabulary),
                 'score': functools.partial(_score, score, vocabulary, texts)},
       engine=choice.explain(config.model.cell, config.model.engine, model.cells[0].scan is not None),
-      unit=_UNITS[vocabulary.unit])
+      unit=_UNITS[vocabulary.unit],
+      recurrence=recurrence)
 
 
 def _check(config):
@@ -283,6 +289,14 @@ def _held_out(corpus):
 
 def _jsonable(data):
   return {name: list(value) if isinstance(value, tuple) else value for name, value in data.items()}
+
+
+def _windows(ids, length, count, key):
+  """Returns `count` stretches of a text, [length, count] int32, that begin anywhere in it."""
+  if len(ids) < length:
+    raise InputError(f'the text to analyse has {len(ids)} symbols, expected {length} at least')
+  starts = jax.random.randint(key, (count,), 0, len(ids) - length + 1)
+  return ids[np.arange(length)[:, None] + np.asarray(starts)]
 
 
 def _measures(log_probabilities, count):

@@ -3,6 +3,9 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from rnn_research.cell import Cell
+from rnn_research.typing import Array, Params
+
 
 class TrainData(NamedTuple):
   """A source of training batches.
@@ -32,6 +35,22 @@ class Command(NamedTuple):
   reads_data: bool = False
 
 
+class Recurrence(NamedTuple):
+  """What analysis needs of a trained model: its cells and what they read.
+
+  Attributes:
+    cells: L recurrences, first to last.
+    params: L parameter trees.
+    xs: [T, B, F] float32, real inputs of the first layer.
+    loss: `(y_T [B, H], the last layer's output at the last step) -> [B] float32`, nats.
+  """
+
+  cells: tuple[Cell, ...]
+  params: tuple[Params, ...]
+  xs: Array
+  loss: Callable[[Array], Array]
+
+
 class Experiment(NamedTuple):
   """A model, its data and its measures, as pure functions.
 
@@ -58,6 +77,8 @@ class Experiment(NamedTuple):
     unit: what the weights of `loss` count, in the plural: 'characters', 'examples'.
     select: `(params, metrics of the headline split) -> params` that are kept as the best: those of a grid's best one.
     learning_rates: of the members of a grid, see `training.grid`; () is a single run.
+    recurrence: `(params, num_steps, key) -> Recurrence` on held-out data of T = num_steps; None: the model cannot be
+      analysed. Raises InputError where the data have no sequence of that length.
   """
 
   init: Callable
@@ -75,6 +96,7 @@ class Experiment(NamedTuple):
   unit: str = 'examples'
   select: Callable = lambda params, metrics: params
   learning_rates: tuple[float, ...] = ()
+  recurrence: Callable[..., Recurrence] | None = None
 
 
 def study(report: Callable[[str, str], Mapping[str, Mapping[str, Any]]]) -> Experiment:

@@ -85,7 +85,7 @@ def test_a_finished_study_prints_its_result_again(measured, main):
   assert files_of(measured) == before
 
 
-@pytest.mark.parametrize('flags', ['--mode=evaluate', '--mode=report', '--num_devices=2', '--mode=sample'])
+@pytest.mark.parametrize('flags', ['--mode=evaluate', '--num_devices=2', '--mode=sample'])
 def test_what_needs_a_model_is_refused(measured, main, flags):
   before = files_of(measured)
   code, out, err = main(f'--workdir={measured}', flags)

@@ -178,6 +178,6 @@ def legend_beside(axes: Axes) -> None:
   axes.legend(fontsize=TICK, frameon=False, loc='upper left', bbox_to_anchor=(1.0, 1.0))
 
 
-def caption(figure: Figure, text: str) -> None:
-  """Writes the explanation of a figure under it."""
-  figure.supxlabel('\n'.join(textwrap.wrap(text, 106)), x=0.02, ha='left', fontsize=_CAPTION, color='#404040')
+def caption(figure: Figure, text: str, width: int = 106) -> None:
+  """Writes the explanation of a figure under it, `width` letters in a line: 106 fit a figure 11 inches wide."""
+  figure.supxlabel('\n'.join(textwrap.wrap(text, width)), x=0.02, ha='left', fontsize=_CAPTION, color='#404040')

@@ -17,7 +17,7 @@ from ml_collections import ConfigDict, config_flags
 from rnn_research.errors import UsageError
 from rnn_research.experiment import Command
 from rnn_research.training.checkpoint import has_checkpoint, is_finished
-from rnn_research.training.config import ENGINE, update_from_json
+from rnn_research.training.config import ENGINE, trains, update_from_json
 
 
 class Request(NamedTuple):
@@ -132,16 +132,28 @@ def resolve(request: Request, split_name: Callable[[str], tuple[str, str]],
   # What a run that failed before its first checkpoint left there is no reason to refuse another start.
   if begun and (request.mode != 'train' or not request.experiment or has_checkpoint(request.workdir)
                 or is_finished(request.workdir)):
-    trained, config = _load_workdir(request.workdir, get_config)
+    trained, config = load_workdir(request.workdir, get_config)
     if name and name != trained:
       raise UsageError(f'--experiment={name}, but {request.workdir} belongs to {trained}; use a new workdir')
     return trained, request.workdir, config
-  if request.mode != 'train':
+  # The report of a study needs no earlier run: it is the run.
+  drawn = request.mode == 'report' and name and not trains(get_config(name))
+  if request.mode != 'train' and not drawn:
     raise UsageError(f'--mode={request.mode} needs --workdir, a folder with a trained run'
                      + (f'; {request.workdir} has no config.json' if request.workdir else ''))
   name = name or ':'.join(split_name(DEFAULT_EXPERIMENT))
   time = datetime.datetime.now().strftime('%Y%m%d-%H%M%S')
   return name, request.workdir or f'runs/{name.replace(":", "-")}-{time}', get_config(name)
+
+
+def load_workdir(workdir: str, get_config: Callable[[str], ConfigDict]) -> tuple[str, ConfigDict]:
+  """Returns 'experiment:variant' and the config of the run in a workdir; raises UsageError where there is none."""
+  path = Path(workdir) / 'config.json'
+  try:
+    saved = json.loads(path.read_text('utf-8'))
+    return saved['experiment'], update_from_json(get_config(saved['experiment']).unlock(), saved['config']).lock()
+  except (OSError, KeyError, TypeError, AttributeError, ValueError) as e:
+    raise UsageError(f'{path} is not the config of a run ({type(e).__name__}: {e})') from e
 
 
 def check_study(request: Request, name: str) -> None:
@@ -161,15 +173,6 @@ def help_text(name: str, commands: Mapping[str, Command]) -> str:
     lines += [f'\n--mode={mode}, of {name}: {command.help}']
     lines += [line(f'{flag}={default}', text) for flag, (default, text) in command.flags.items()]
   return '\n'.join(lines)
-
-
-def _load_workdir(workdir, get_config):
-  path = Path(workdir) / 'config.json'
-  try:
-    saved = json.loads(path.read_text('utf-8'))
-    return saved['experiment'], update_from_json(get_config(saved['experiment']).unlock(), saved['config']).lock()
-  except (OSError, KeyError, TypeError, AttributeError, ValueError) as e:
-    raise UsageError(f'{path} is not the config of a run ({type(e).__name__}: {e})') from e
 
 
 _DEFINE = {str: flags.DEFINE_string, int: flags.DEFINE_integer, float: flags.DEFINE_float, bool: flags.DEFINE_bool}

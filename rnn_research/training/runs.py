@@ -54,8 +54,10 @@ def train(experiment: Experiment, name: str, config: ConfigDict, workdir: str, n
     print_result(path)
 
 
-def study(experiment: Experiment, name: str, saved: ConfigDict, config: ConfigDict, workdir: str) -> None:
-  """Runs an experiment without training: its report, then result.json. A finished one prints its result again.
+def study(experiment: Experiment, name: str, saved: ConfigDict, config: ConfigDict, workdir: str, redraw: bool) -> None:
+  """Runs an experiment without training: its report, then result.json.
+
+  A finished one prints its result again, or with `redraw` does everything again.
 
   Raises:
     InputError: the finished one had another config than `config`: it had `saved`.
@@ -64,7 +66,7 @@ def study(experiment: Experiment, name: str, saved: ConfigDict, config: ConfigDi
   with checkpoint.hold(workdir):
     if path.exists():
       check_unchanged(saved, config, workdir, training=True)
-    else:
+    if redraw or not path.exists():
       about, started = _about(name, config), time.monotonic()
       result.write_json(Path(workdir) / 'config.json', about)
       metrics = _write_report(experiment, None, workdir)

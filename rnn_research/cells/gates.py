@@ -1,0 +1,88 @@
+"""Gates of cells, for people who look inside: what a step computes on its way to the state, named as in the equations.
+
+A `step` keeps its gates to itself. The functions here compute them once more, from the parameters, the state before a
+step and its input; tests hold them to the cell by rebuilding its states from them.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from rnn_research.cells.gru import GRUParams
+from rnn_research.cells.lstm import LSTMParams
+from rnn_research.cells.min_gru import MinGRUParams
+from rnn_research.cells.min_lstm import MinLSTMParams
+from rnn_research.errors import InputError
+from rnn_research.layers import affine, matmul, sigmoid
+from rnn_research.typing import Array, Params, PyTree, State
+
+
+class Gates(NamedTuple):
+  """The gates of one kind of cell.
+
+  Attributes:
+    compute: `(params, state before the step, x [B, F]) -> name -> [B, H] float32`, candidates included; products are
+      float32 whatever the cell's are.
+    sigmoids: names of those that lie in (0, 1): a candidate does not saturate as a gate does.
+  """
+
+  compute: Callable[[Params, State, PyTree], dict[str, Array]]
+  sigmoids: tuple[str, ...]
+
+
+def gates_of(params: Params) -> Gates | None:
+  """Returns the gates of the cell that these parameters belong to, None where it has none."""
+  return GATES.get(type(params))
+
+
+def require_gates(name: str, params: Params) -> Gates:
+  """Returns `gates_of(params)`.
+
+  Raises:
+    InputError: the cell, called `name`, has none.
+  """
+  gates = gates_of(params)
+  if gates is None:
+    raise InputError(f'{name} has no gates that cells/gates.py knows, so there are no gate statistics of it')
+  return gates
+
+
+def _lstm(params, state, x):
+  z_i, z_f, z_g, z_o = jnp.split(affine(x, params.w_x, params.b) + matmul(state.h, params.w_h), 4, -1)
+  p_i, p_f, p_o = (0.0, 0.0, 0.0) if params.peepholes is None else params.peepholes[:, None]
+  i, f, g = sigmoid(z_i + p_i * state.c), sigmoid(z_f + p_f * state.c), jnp.tanh(z_g)
+  return {'i': i, 'f': f, 'g': g, 'o': sigmoid(z_o + p_o * (f * state.c + i * g))}
+
+
+def _gru(params, state, x):
+  x_r, x_z, x_n = jnp.split(affine(x, params.w_x, params.b), 3, -1)
+  if params.w_hn is None:
+    bias = jnp.pad(params.b_hn, (2 * params.b_hn.shape[0], 0))
+    h_r, h_z, h_n = jnp.split(affine(state.h, params.w_h, bias), 3, -1)
+    r = sigmoid(x_r + h_r)
+    n = jnp.tanh(x_n + r * h_n)
+  else:
+    h_r, h_z = jnp.split(matmul(state.h, params.w_h), 2, -1)
+    r = sigmoid(x_r + h_r)
+    n = jnp.tanh(x_n + matmul(r * state.h, params.w_hn))
+  return {'r': r, 'z': sigmoid(x_z + h_z), 'n': n}
+
+
+def _min_gru(params, state, x):
+  z, n = jnp.split(affine(x, params.w_x, params.b), 2, -1)
+  return {'z': sigmoid(z), 'n': n}
+
+
+def _min_lstm(params, state, x):
+  f, i, g = jnp.split(affine(x, params.w_x, params.b), 3, -1)
+  return {'f': sigmoid(f), 'i': sigmoid(i), 'g': g}
+
+
+# A combinator that keeps a cell's parameters, or wraps single weights, keeps its gates.
+GATES = {
+    LSTMParams: Gates(_lstm, ('i', 'f', 'o')),
+    GRUParams: Gates(_gru, ('r', 'z')),
+    MinGRUParams: Gates(_min_gru, ('z',)),
+    MinLSTMParams: Gates(_min_lstm, ('f', 'i')),
+}

@@ -1,0 +1,136 @@
+"""Traces of states and gates: the cell's own state, rebuilt from the gates; a trained model's, from its workdir."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from cells_under_test import BATCH, CASES, inputs, make, noisy, perturbed
+
+import experiments
+from rnn_research import elman, gru, lstm, unroll
+from rnn_research.analysis import trace, trace_layers
+from rnn_research.analysis.traces import saturation
+from rnn_research.cells.gates import GATES, gates_of, require_gates
+from rnn_research.cells.gru import GRUParams
+from rnn_research.cells.lstm import LSTMParams
+from rnn_research.cells.min_gru import MinGRUParams
+from rnn_research.cells.min_lstm import MinLSTMParams
+from rnn_research.data.text import load_corpus
+from rnn_research.errors import InputError
+from rnn_research.training import flags, runs
+
+pytestmark = pytest.mark.usefixtures('strict_shapes', 'quick_compilation')
+
+
+def rebuild_lstm(p, before, g):
+  c = g['f'] * before['c'] + g['i'] * g['g']
+  h = g['o'] * np.tanh(c)
+  return {'c': c, 'h': h if p.w_p is None else h @ p.w_p}
+
+
+REBUILD = {
+    LSTMParams: rebuild_lstm,
+    GRUParams: lambda p, before, g: {'h': g['z'] * before['h'] + (1 - g['z']) * g['n']},
+    MinGRUParams: lambda p, before, g: {'h': (1 - g['z']) * before['h'] + g['z'] * g['n']},
+    MinLSTMParams: lambda p, before, g: {'h': (g['f'] * before['h'] + g['i'] * g['g']) / (g['f'] + g['i'])},
+}
+# Zoneout mixes the state that its cell computes with the one before.
+GATED = [name for name in CASES if gates_of(perturbed(make(name))) and name != 'zoneout']
+
+
+def as_float64(tree):
+  return jax.tree.map(lambda a: np.asarray(a, np.float64), tree)
+
+
+def test_every_kind_of_gates_is_tested():
+  assert {type(perturbed(make(name))) for name in GATED} == set(GATES) == set(REBUILD)
+
+
+@pytest.mark.parametrize('name', GATED)
+def test_gates_rebuild_the_states(name):
+  cell = make(name)
+  params, xs = perturbed(cell), inputs()
+  start = noisy(cell.initial_state(params, BATCH), 7)
+  found = as_float64(trace(cell, params, xs, start))
+  before = {field: np.concatenate([np.asarray(getattr(start, field))[None], states[:-1]])
+            for field, states in found.states.items()}
+  rebuilt = REBUILD[type(params)](as_float64(params), before, found.gates)
+  assert rebuilt.keys() == found.states.keys()
+  for field, states in rebuilt.items():
+    np.testing.assert_allclose(found.states[field], states, rtol=1e-5, atol=2e-6)
+  for gate in gates_of(params).sigmoids:
+    assert 0.0 < found.gates[gate].min() < found.gates[gate].max() < 1.0
+
+
+@pytest.mark.parametrize('name', CASES)
+def test_a_trace_is_an_unroll(name):
+  cell = make(name)
+  params, xs = perturbed(cell), inputs()
+  found, (end, ys) = trace(cell, params, xs), unroll(cell, params, xs)
+  np.testing.assert_allclose(found.ys, ys, rtol=2e-5, atol=2e-6)
+  last = {jax.tree_util.keystr(path, simple=True, separator='.'): leaf
+          for path, leaf in jax.tree_util.tree_leaves_with_path(end)}
+  assert found.states.keys() == last.keys()
+  for name, states in found.states.items():
+    np.testing.assert_allclose(states[-1], last[name], rtol=2e-5, atol=2e-6)
+
+
+def test_layers_read_one_another():
+  cells = (lstm(5), elman(3))
+  params = (perturbed(cells[0]), perturbed(cells[1], 5))
+  first, second = trace_layers(cells, params, inputs())
+  assert (set(first.states), set(first.gates)) == ({'c', 'h'}, {'i', 'f', 'g', 'o'})
+  assert (set(second.states), second.gates) == ({'h'}, {})
+  np.testing.assert_allclose(second.ys, unroll(cells[1], params[1], first.ys)[1], rtol=1e-5, atol=1e-6)
+
+
+def test_saturated_fractions():
+  gate = jnp.asarray([[[0.05, 0.5, 0.95], [0.05, 0.1, 0.9]], [[0.05, 0.05, 0.95], [0.95, 0.5, 0.95]]])
+  left, right = saturation(gate)
+  np.testing.assert_allclose(left, [0.75, 0.25, 0.0])
+  np.testing.assert_allclose(right, [0.25, 0.0, 0.75])
+
+
+def test_a_cell_without_gates():
+  assert require_gates('gru', perturbed(gru(3))) is GATES[GRUParams]
+  with pytest.raises(InputError, match=r'^elman has no gates that cells/gates\.py knows, so there are no gate'):
+    require_gates('elman', perturbed(elman(3)))
+
+
+def test_the_trace_of_a_workdir(trained):
+  """The debug model is a GRU of 8 units, trained with batches of 4."""
+  (found,) = experiments.trace(trained, num_steps=20)
+  assert {name: gate.shape for name, gate in found.gates.items()} == dict.fromkeys('rzn', (20, 4, 8))
+  recurrence = experiments.recurrence(trained, 20)
+  ys = unroll(recurrence.cells[0], recurrence.params[0], recurrence.xs)[1]
+  np.testing.assert_allclose(found.states['h'], ys, rtol=1e-5, atol=1e-6)
+  losses = recurrence.loss(ys[-1])
+  assert losses.shape == (4,)
+  np.testing.assert_array_equal(recurrence.xs, experiments.recurrence(trained, 20).xs)
+  assert not np.array_equal(recurrence.xs, experiments.recurrence(trained, 20, seed=1).xs)
+
+
+def test_the_loss_of_a_recurrence_is_that_of_the_next_symbol(trained):
+  name, config = flags.load_workdir(trained, experiments.get_config)
+  ids = load_corpus(**config.data).splits['valid']
+  experiment = experiments.build(name, config, runs.assets(trained))
+  params = runs.restore(experiment, trained)[1]
+  ys = jax.random.normal(jax.random.key(0), (4, 8))
+  nats = -jax.nn.log_softmax(ys @ params['head']['w'] + params['head']['b'].reshape(1, -1))
+  found = experiment.recurrence(params, 9, jax.random.key(3))
+  windows = np.argmax(found.xs, -1).T
+  for row, (window, loss) in enumerate(zip(windows, found.loss(ys), strict=True)):
+    followers = {int(ids[i + 9]) for i in range(len(ids) - 9) if np.array_equal(ids[i:i + 9], window)}
+    assert any(np.isclose(loss, nats[row, follower], rtol=1e-5) for follower in followers)
+
+
+def test_workdirs_without_a_model(trained, workdir, tmp_path):
+  with pytest.raises(InputError, match=r'holds no run: it has no config\.json'):
+    experiments.recurrence(tmp_path, 5)
+  with pytest.raises(InputError, match=r'the text to analyse has \d+ symbols, expected 100001 at least'):
+    experiments.recurrence(trained, 100_000)
+  (workdir / 'config.json').write_text(json.dumps({'experiment': 'speed:debug', 'config': {}}))
+  with pytest.raises(InputError, match='holds a run of speed:debug, which has no recurrence to analyse'):
+    experiments.recurrence(workdir, 5)

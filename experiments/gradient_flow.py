@@ -111,9 +111,9 @@ def _names(text):
 def _report_untrained(config, cells, gated, workdir, out_dir):
   from rnn_research.analysis import gradient_report as report  # matplotlib is slow to load
 
-  settings, keys = config.flow, jax.random.split(jax.random.key(config.seed), config.flow.draws + 2)
+  settings, keys = config.flow, jax.random.split(jax.random.key(config.seed), config.flow.draws + 1)
   draws = lambda cell: [flow.untrained(cell, settings.hidden_size, settings.num_steps, settings.batch_size, key)
-                        for key in keys[2:]]
+                        for key in keys[1:]]
   networks = {name: draws(cell) for name, cell in cells.items()}
   about = f'Untrained cells of {settings.hidden_size} units, T = {settings.num_steps} steps of inputs N(0, 1).'
   losses = (f'{about} L_T = v . y_T with v a random unit vector; {settings.draws} draws x {settings.batch_size} rows.')
@@ -124,7 +124,7 @@ def _report_untrained(config, cells, gated, workdir, out_dir):
       report.jacobians(networks, settings.lags, about),
       *(section for name in networks for section in report.paths(name, networks[name], settings.lags, losses)),
       *report.gates({name: networks.get(name) or draws(cell) for name, cell in gated.items()}, about),
-      report.clipped_training(config.clipping, keys[1])])
+      report.clipped_training(config.clipping, config.seed)])
 
 
 def _report_trained(config, network, workdir, out_dir):

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import Partial
 from ml_collections import ConfigDict
 
 from rnn_research import initializers
@@ -24,7 +25,8 @@ from rnn_research.cells import make_cell
 from rnn_research.data import examples, idx, memory_tasks
 from rnn_research.data.memory_tasks import Examples
 from rnn_research.engines import choice
-from rnn_research.experiment import Experiment
+from rnn_research.errors import InputError
+from rnn_research.experiment import Experiment, Recurrence
 from rnn_research.language_model import cross_entropy
 from rnn_research.sequence_model import sequence_model
 from rnn_research.sizing import sized
@@ -152,6 +154,9 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
   def measure(split, params, key):
     return _measure(answers, task, task.held_out[split](), params)
 
+  def recurrence(params, num_steps, key):
+    return _recurrence(model, task, params, num_steps, config.train.batch_size, key)
+
   def report(params, workdir, out_dir):
     from rnn_research.analysis.curve_figures import write_run  # matplotlib is slow to load
     write_run(workdir, out_dir)
@@ -169,7 +174,8 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
       show=None,
       report=report,
       commands={},
-      engine=choice.explain(config.model.cell, config.model.engine, model.cells[0].scan is not None))
+      engine=choice.explain(config.model.cell, config.model.engine, model.cells[0].scan is not None),
+      recurrence=recurrence)
 
 
 def _check(config):
@@ -204,6 +210,25 @@ def _measure(answers, task, held_out, params):
       sums[name] = sums.get(name, 0.0) + float(np.asarray(values, np.float64).sum())
   means = {name: total / len(held_out.inputs) for name, total in sums.items()}
   return means | {f'{name}_without_memory': float(value) for name, value in task.trivial(held_out.targets).items()}
+
+
+def _recurrence(model, task, params, num_steps, batch_size, key):
+  """Returns the cells on the last steps of held-out sequences, with the loss of the last answer."""
+  held_out = task.held_out['valid']()
+  count, length = held_out.inputs.shape[:2]
+  if num_steps > length:
+    raise InputError(f'the sequences to analyse have {length} steps, expected {num_steps} at least')
+  rows = np.asarray(jax.random.choice(key, count, (min(batch_size, count),), replace=False))
+  xs = jnp.asarray(held_out.inputs[rows, length - num_steps:]).swapaxes(0, 1)
+  return Recurrence(model.cells, params['cells'], xs,
+                    Partial(functools.partial(_last_loss, model, task), params, held_out.targets[rows]))
+
+
+def _last_loss(model, task, params, targets, ys):
+  answers = model.head(params, ys)
+  if task.every_step:
+    return task.loss(answers[:, None], targets[:, -1:])
+  return task.loss(answers, targets)
 
 
 def _synthetic(config, draw, splits=None, **fields):

@@ -10,6 +10,7 @@ import pytest
 from launching import read_json, run
 
 import experiments
+from rnn_research import unroll
 from rnn_research.cells import CELLS
 from rnn_research.data import examples, idx, memory_tasks
 from rnn_research.errors import InputError
@@ -212,6 +213,26 @@ def test_longer_sequences_than_in_training_are_a_split_of_their_own():
   found = experiment.final_evaluate['longer'](params, jax.random.key(0))
   assert 0.4 < found['accuracy'] < 0.6 and found['accuracy_without_memory'] == 0.5
   assert list(experiment.evaluate) == ['valid']
+
+
+@pytest.mark.parametrize('name', ['adding', 'parity'])
+def test_a_recurrence_has_the_loss_of_the_last_answer(name):
+  values = experiments.get_config(f'long_memory:{name}').unlock()
+  values.data.length, values.model.num_params, values.train.batch_size = 6, 500, 4
+  experiment = experiments.build(f'long_memory:{name}', values.lock())
+  params = experiment.init(jax.random.key(0))
+  found = experiment.recurrence(params, 6, jax.random.key(1))
+  _, ys = unroll(found.cells[0], found.params[0], found.xs)
+  answers = np.asarray(ys[-1] @ params['head']['w'] + params['head']['b'])
+  inputs = np.asarray(found.xs)
+  if name == 'adding':
+    expected = (answers[:, 0] - (inputs[..., 0] * inputs[..., 1]).sum(0)) ** 2
+  else:
+    classes = inputs.argmax(-1).sum(0) % 2
+    expected = -np.asarray(jax.nn.log_softmax(answers))[np.arange(4), classes]
+  np.testing.assert_allclose(found.loss(ys[-1]), expected, rtol=1e-5)
+  with pytest.raises(InputError, match='have 6 steps, expected 7 at least'):
+    experiment.recurrence(params, 7, jax.random.key(1))
 
 
 @pytest.mark.parametrize(('fields', 'said'), [

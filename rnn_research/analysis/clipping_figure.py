@@ -6,8 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rnn_research.analysis.gradient_figures import styles
-from rnn_research.analysis.plots import GREY, LABEL, TICK, Plot, caption, finish
+from rnn_research.analysis.plots import GREY, LABEL, TICK, Plot, caption, finish, styles
 
 
 def clipping_figure(runs: Mapping[str, tuple[np.ndarray, np.ndarray]], clip_norm: float, text: str) -> Plot:

@@ -25,14 +25,14 @@ def curve_figure(curves: Sequence[Curves], metric: str, sense: str, baseline: fl
   """
   figure = Figure(figsize=(11, 6.6), layout='constrained')
   axes, table = figure.subplots(), {'label': [], 'seed': [], 'step': [], metric: []}
-  for curve, style in zip(curves, plots.styles(len(curves)), strict=True):
+  for curve, (colour, line, marker) in zip(curves, plots.styles(len(curves)), strict=True):
     for seed, values in enumerate(curve.values):
-      axes.plot(curve.steps, values, color=style['color'], alpha=0.35, linewidth=1)
+      axes.plot(curve.steps, values, color=colour, alpha=0.35, linewidth=1)
       rows = [[curve.label, seed, step, value] for step, value in zip(curve.steps, values, strict=True)]
       for column, entries in zip(table.values(), zip(*rows, strict=True), strict=True):
         column.extend(entries)
-    axes.plot(curve.steps, np.median(curve.values, 0), label=curve.label, linewidth=2.5, markersize=8,
-              markevery=max(1, len(curve.steps) // 8), **style)
+    axes.plot(curve.steps, np.median(curve.values, 0), label=curve.label, color=colour, linestyle=line, linewidth=2.5,
+              marker=marker, markersize=8, markevery=max(1, len(curve.steps) // 8))
   if baseline is not None:
     axes.axhline(baseline, color='black', linewidth=2, linestyle=(0, (1, 1)), label=f'without memory: {baseline:.4f}')
   shown = np.array([value for value in (*table[metric], baseline or np.nan) if np.isfinite(value) and value > 0])

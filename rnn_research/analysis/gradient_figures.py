@@ -8,7 +8,6 @@ from matplotlib.ticker import LogFormatterSciNotation, PercentFormatter
 
 from rnn_research.analysis.linear_case import slope
 from rnn_research.analysis.plots import (
-    BLUE,
     GREY,
     LABEL,
     TICK,
@@ -18,10 +17,9 @@ from rnn_research.analysis.plots import (
     finish,
     legend_beside,
     logarithmic,
+    styles,
 )
 
-_STYLES = ((BLUE, '-', 'o'), (VERMILLION, '--', 's'), ('#000000', '-.', '^'), ('#E69F00', ':', 'D'),
-           ('#009E73', '-', 'v'), ('#CC79A7', '--', 'P'), ('#56B4E9', '-.', 'X'))  # Okabe and Ito 2008
 _FLOOR = 1e-12  # what is smaller is not drawn; the CSV has it
 
 
@@ -126,16 +124,17 @@ def paths_figure(total: np.ndarray, direct: np.ndarray, gates: np.ndarray, share
   figure = Figure(figsize=(11, 8.2), layout='constrained')
   upper, lower = figure.subplots(2, sharex=True, height_ratios=(1.5, 1))
   lags, table = np.arange(1, len(total) + 1), {}
+  gate_style, direct_style = styles(2)
   table['total'] = np.median(total, axis=1)
   upper.plot(lags, table['total'], color=GREY, linewidth=7, alpha=0.45, label='total')
-  for label, norms, style in (('through c alone', direct, _STYLES[1]), ('through gates and W', gates, _STYLES[0])):
+  for label, norms, style in (('through c alone', direct, direct_style), ('through gates and W', gates, gate_style)):
     table[label] = np.median(norms, axis=1)
     # At lag 1 there is no gate on the way: what is left of the difference is rounding.
     _line(upper, lags, np.where(table[label] > 1e-6 * table['total'], table[label], np.nan), style, label)
   _log_from_floor(upper, np.concatenate([table['total'], table['through c alone']]))
   upper.set_ylabel(r'$\|\,\partial L_T / \partial c_{T-k}\|$', fontsize=LABEL)
   low, middle, high = np.quantile(share, (0.1, 0.5, 0.9), axis=1)
-  _line(lower, lags, middle, _STYLES[1], '')
+  _line(lower, lags, middle, direct_style, '')
   lower.fill_between(lags, low, high, color=VERMILLION, alpha=0.2, linewidth=0)
   lower.axhline(1.0, color='black', linewidth=1)
   lower.set_ylim(min(-0.05, max(low.min(), -1.0)), max(1.1, min(high.max(), 2.0)))
@@ -179,11 +178,6 @@ def gate_figure(fractions: Mapping[str, Mapping[str, tuple[np.ndarray, np.ndarra
           '(left-saturated: shut) and above 0.9 (right-saturated: open). On the grey line it is always one of them.',
           max(80, 54 * len(fractions)))
   return Plot(figure, table)
-
-
-def styles(count: int) -> list[tuple[str, str, str]]:
-  """Returns a colour, a line style and a marker for each of `count` curves."""
-  return [_STYLES[i % len(_STYLES)] for i in range(count)]
 
 
 def _lag_axes(ylabel):

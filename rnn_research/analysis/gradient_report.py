@@ -88,12 +88,13 @@ def linear_case(sizes: Sequence[float], hidden_size: int, num_lags: int, batch_s
   return Section('The linear case', 'linear_case', gradient_figures.linear_figure(curves, text), metrics)
 
 
-def clipped_training(settings: Mapping[str, float], key: Key) -> Section:
+def clipped_training(settings: Mapping[str, float], seed: int) -> Section:
   """Trains a network that explodes with and without clipping and draws both."""
   options = {'largest': settings['largest_singular_value'], 'learning_rate': settings['learning_rate'],
-             'hidden_size': 32, 'num_steps': 20, 'batch_size': 20, 'updates': settings['updates']}
-  keys, clip_norm = jax.random.split(key, settings['seeds']), settings['clip_norm']
-  curves = {label: clipping.train(keys, clip_norm=norm, **options)
+             'hidden_size': 32}
+  keys, clip_norm = jax.random.split(jax.random.key(seed), settings['seeds']), settings['clip_norm']
+  batches = clipping.adding_batches(seed, settings['updates'], batch_size=20, num_steps=20)
+  curves = {label: clipping.train(keys, batches, clip_norm=norm, **options)
             for label, norm in (('without clipping', np.inf), (f'clipped at {clip_norm:g}', clip_norm))}
   runs = {label: (np.asarray(c.loss, np.float64), np.asarray(c.norm, np.float64)) for label, c in curves.items()}
   metrics = {label: {'diverged_seeds': int(np.sum(~np.isfinite(loss).all(1))),
@@ -102,7 +103,7 @@ def clipped_training(settings: Mapping[str, float], key: Key) -> Section:
              for label, (loss, norm) in runs.items()}
   without, clipped = metrics.values()
   text = (f'A tanh network of {options["hidden_size"]} units, all singular values of W_h {options["largest"]:g} at '
-          f'first, on the adding problem of {options["num_steps"]} steps; gradient descent at rate '
+          f'first, on the adding problem of {batches.inputs.shape[2]} steps; gradient descent at rate '
           f'{options["learning_rate"]:g}, {settings["seeds"]} seeds. Left: loss, mean of the last 25 updates; a cross '
           f'is a seed that diverged: {without["diverged_seeds"]} without clipping, {clipped["diverged_seeds"]} with. '
           'Right: norms of all updates, above 10^6 at 10^6; of those of the clipped runs '

@@ -15,8 +15,8 @@ from rnn_research.analysis.tables import Rows, Table, columns, running_mean, wri
 
 # Okabe and Ito 2008, ordered so that neighbours differ in lightness too.
 BLUE, VERMILLION, GREY = '#0072B2', '#D55E00', '#767676'
-_COLOURS = (BLUE, VERMILLION, '#009E73', '#000000', '#CC79A7', '#E69F00', '#56B4E9')
-_STYLES, _MARKERS = ('-', '--', '-.', ':', (0, (5, 1, 1, 1, 1, 1))), 'osD^vPX*<>'
+_COLOURS = (BLUE, VERMILLION, '#000000', '#E69F00', '#009E73', '#CC79A7', '#56B4E9')
+_LINES, _MARKERS = ('-', '--', '-.', ':', (0, (5, 1, 1, 1, 1, 1))), 'os^DvPX*<>'
 LABEL, TICK, _CAPTION = 18, 15, 13
 
 
@@ -166,11 +166,10 @@ def finish(axes: Axes) -> None:
     axes.legend(fontsize=TICK, frameon=False, loc='upper right')
 
 
-def styles(count: int) -> list[dict[str, Any]]:
+def styles(count: int) -> list[tuple[str, Any, str]]:
   """Returns colour, line style and marker of so many curves, any two of which differ in two of these at least."""
   cycle = lambda values, i: values[i % len(values)]
-  return [{'color': cycle(_COLOURS, i), 'linestyle': cycle(_STYLES, i), 'marker': cycle(_MARKERS, i)}
-          for i in range(count)]
+  return [(cycle(_COLOURS, i), cycle(_LINES, i), cycle(_MARKERS, i)) for i in range(count)]
 
 
 def legend_beside(axes: Axes) -> None:

@@ -14,9 +14,12 @@ from rnn_research.analysis import trace, trace_layers
 from rnn_research.analysis.traces import saturation
 from rnn_research.cells.gates import GATES, gates_of, require_gates
 from rnn_research.cells.gru import GRUParams
+from rnn_research.cells.layer_norm_lstm import LayerNormLSTMParams
 from rnn_research.cells.lstm import LSTMParams
+from rnn_research.cells.mgu import MGUParams
 from rnn_research.cells.min_gru import MinGRUParams
 from rnn_research.cells.min_lstm import MinLSTMParams
+from rnn_research.cells.mlstm import MLSTMParams
 from rnn_research.data.text import load_corpus
 from rnn_research.errors import InputError
 from rnn_research.training import flags, runs
@@ -27,11 +30,20 @@ pytestmark = pytest.mark.usefixtures('strict_shapes', 'quick_compilation')
 def rebuild_lstm(p, before, g):
   c = g['f'] * before['c'] + g['i'] * g['g']
   h = g['o'] * np.tanh(c)
-  return {'c': c, 'h': h if p.w_p is None else h @ p.w_p}
+  return {'c': c, 'h': h if getattr(p, 'w_p', None) is None else h @ p.w_p}
+
+
+def rebuild_layer_norm_lstm(p, before, g):
+  c = g['f'] * before['c'] + g['i'] * g['g']
+  norm = (c - c.mean(-1, keepdims=True)) / np.sqrt(c.var(-1, keepdims=True) + 1e-5)
+  return {'c': c, 'h': g['o'] * np.tanh(p.c_scale * norm + p.c_offset)}
 
 
 REBUILD = {
     LSTMParams: rebuild_lstm,
+    LayerNormLSTMParams: rebuild_layer_norm_lstm,
+    MLSTMParams: rebuild_lstm,
+    MGUParams: lambda p, before, g: {'h': (1 - g['f']) * before['h'] + g['f'] * g['n']},
     GRUParams: lambda p, before, g: {'h': g['z'] * before['h'] + (1 - g['z']) * g['n']},
     MinGRUParams: lambda p, before, g: {'h': (1 - g['z']) * before['h'] + g['z'] * g['n']},
     MinLSTMParams: lambda p, before, g: {'h': (g['f'] * before['h'] + g['i'] * g['g']) / (g['f'] + g['i'])},

@@ -10,9 +10,12 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from rnn_research.cells.gru import GRUParams
+from rnn_research.cells.layer_norm_lstm import LayerNormLSTMParams
 from rnn_research.cells.lstm import LSTMParams
+from rnn_research.cells.mgu import MGUParams
 from rnn_research.cells.min_gru import MinGRUParams
 from rnn_research.cells.min_lstm import MinLSTMParams
+from rnn_research.cells.mlstm import MLSTMParams
 from rnn_research.errors import InputError
 from rnn_research.layers import affine, matmul, sigmoid
 from rnn_research.typing import Array, Params, PyTree, State
@@ -55,6 +58,22 @@ def _lstm(params, state, x):
   return {'i': i, 'f': f, 'g': g, 'o': sigmoid(z_o + p_o * (f * state.c + i * g))}
 
 
+def _four_gates(params, state, x):
+  z_i, z_f, z_g, z_o = jnp.split(affine(x, params.w_x, params.b) + matmul(state.h, params.w_h), 4, -1)
+  return {'i': sigmoid(z_i), 'f': sigmoid(z_f), 'g': jnp.tanh(z_g), 'o': sigmoid(z_o)}
+
+
+def _mlstm(params, state, x):
+  m = matmul(x, params.w_xm) * matmul(state.h, params.w_hm)
+  return _four_gates(params, state._replace(h=m), x)
+
+
+def _mgu(params, state, x):
+  x_f, x_n = jnp.split(affine(x, params.w_x, params.b), 2, -1)
+  f = sigmoid(x_f + matmul(state.h, params.w_h))
+  return {'f': f, 'n': jnp.tanh(x_n + matmul(f * state.h, params.w_hn))}
+
+
 def _gru(params, state, x):
   x_r, x_z, x_n = jnp.split(affine(x, params.w_x, params.b), 3, -1)
   if params.w_hn is None:
@@ -82,7 +101,10 @@ def _min_lstm(params, state, x):
 # A combinator that keeps a cell's parameters, or wraps single weights, keeps its gates.
 GATES = {
     LSTMParams: Gates(_lstm, ('i', 'f', 'o')),
+    LayerNormLSTMParams: Gates(_four_gates, ('i', 'f', 'o')),
+    MLSTMParams: Gates(_mlstm, ('i', 'f', 'o')),
     GRUParams: Gates(_gru, ('r', 'z')),
+    MGUParams: Gates(_mgu, ('f',)),
     MinGRUParams: Gates(_min_gru, ('z',)),
     MinLSTMParams: Gates(_min_lstm, ('f', 'i')),
 }

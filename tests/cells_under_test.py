@@ -71,7 +71,7 @@ def make(name: str, dtype=jnp.float32) -> Cell:
 
 
 FUSED = [name for name in CASES if make(name).scan is not None]
-STEPPED = [name for name in CASES if make(name).scan is None]
+STOCHASTIC = ['stack_stochastic', 'variational_dropout', 'weight_dropout', 'zoneout']
 
 
 def perturbed(cell: Cell, num_inputs: int = NUM_INPUTS, seed: int = 1, scale: float = 0.3):

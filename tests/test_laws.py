@@ -15,7 +15,7 @@ from cells_under_test import (
   LENGTHS,
   NUM_INPUTS,
   NUM_STEPS,
-  STEPPED,
+  STOCHASTIC,
   assert_close,
   assert_same,
   gradients,
@@ -206,7 +206,7 @@ def test_leaves_of_the_initial_state_are_arrays_of_their_own(name):
 @every_cell
 def test_rematerialisation_changes_no_gradient(name):
   cell, params, xs, state = setup(name)
-  keywords = LOOPS['both'] | ({'key': jax.random.key(7)} if name in STEPPED else {})
+  keywords = LOOPS['both'] | ({'key': jax.random.key(7)} if name in STOCHASTIC else {})
   expected = gradients(cell, params, xs, state, **keywords)
   assert all(np.isfinite(a).all() for a in jax.tree.leaves(expected))
   for every in (4, 3) if name in ('lstm', 'stack_stochastic') else (4,):  # 3 does not divide the number of steps

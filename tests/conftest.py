@@ -7,7 +7,6 @@ import shutil
 
 import jax
 import pytest
-from cells_under_test import CASES
 from launching import TINY, prose, run
 
 import launch
@@ -90,14 +89,6 @@ def main(make_once, monkeypatch, capsys):
     capsys.readouterr()
     return launch.main(None) or 0, *capsys.readouterr()
   return call
-
-
-def pytest_collection_modifyitems(items):
-  """Keeps the tests of a cell in one pytest worker: most of their time is compilation, which they share."""
-  for item in items:
-    name = item.callspec.params.get('name') if hasattr(item, 'callspec') else None
-    if name in CASES:
-      item.add_marker(pytest.mark.xdist_group(name))
 
 
 def pytest_terminal_summary(terminalreporter):

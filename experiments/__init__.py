@@ -17,6 +17,7 @@ from rnn_research.analysis import Trace, trace_layers
 from rnn_research.cells import CELLS
 from rnn_research.errors import InputError
 from rnn_research.experiment import Command, Experiment, Recurrence
+from rnn_research.sizing import count
 from rnn_research.training import flags, runs
 from rnn_research.training.config import trains
 
@@ -72,6 +73,8 @@ def recurrence(workdir: str, num_steps: int, seed: int = 0) -> Recurrence:
   Raises:
     InputError: there is no such run, or its data have no sequence of T steps.
   """
+  if num_steps < 1:
+    raise InputError(f'num_steps is {num_steps}, expected an integer >= 1')
   if not (Path(workdir) / 'config.json').exists():
     raise InputError(f'{workdir} holds no run: it has no config.json')
   name, config = flags.load_workdir(workdir, get_config)
@@ -103,7 +106,7 @@ def cell_listing(input_size: int = 64, hidden_size: int = 128) -> str:
   lines = [f'{"cell":20} parameters at {input_size} inputs and {hidden_size} hidden units']
   for name, factory in CELLS.items():
     params = jax.eval_shape(lambda key, f=factory: f(hidden_size).init(key, x), jax.random.key(0))
-    lines.append(f'{name:20} {sum(leaf.size for leaf in jax.tree.leaves(params)):,}')
+    lines.append(f'{name:20} {count(params):,}')
   return '\n'.join(lines)
 
 

@@ -4,6 +4,7 @@
 """
 
 import functools
+from pathlib import Path
 
 from ml_collections import ConfigDict
 
@@ -31,8 +32,10 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
   Raises:
     InputError: there are no runs, or they have different headlines.
   """
-  folders = [folder for folder in config.workdirs.split(',') if folder]
-  require('workdirs', config.workdirs, folders, 'folders of training runs, with commas')
+  folders = [folder.strip() for folder in config.workdirs.split(',') if folder.strip()]
+  names = {Path(folder).resolve() for folder in folders}
+  require('workdirs', config.workdirs, folders and len(names) == len(folders),
+          'different folders of training runs, with commas')
   runs = [run_curves.read_run(folder) for folder in folders]
   for run in runs[1:]:
     if run.about['headline'] != runs[0].about['headline']:

@@ -77,14 +77,14 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
       without a model that can be analysed.
   """
   _check(config)
-  if config.workdir_of:
-    network = experiments.recurrence(config.workdir_of, config.flow.num_steps, config.seed)
-    return study(functools.partial(_report_trained, config, network))
   cells = {name: make_cell(name, config.flow.hidden_size) for name in _names(config.flow.cells)}
   gated = {name: make_cell(name, config.flow.hidden_size) for name in _names(config.flow.gate_cells)}
   x = jax.ShapeDtypeStruct((1, flow.NUM_INPUTS), np.float32)
   for name, cell in gated.items():
     require_gates(name, jax.eval_shape(lambda key, c=cell: c.init(key, x), jax.random.key(0)))
+  if config.workdir_of:
+    network = experiments.recurrence(config.workdir_of, config.flow.num_steps, config.seed)
+    return study(functools.partial(_report_trained, config, network))
   return study(functools.partial(_report_untrained, config, cells, gated))
 
 
@@ -96,7 +96,8 @@ def _check(config):
     raise InputError(f'flow.num_steps is {config.flow.num_steps}, too short for the lag range: expected flow.lags, '
                      f'{config.flow.lags}, at least')
   sizes = config.flow.largest_singular_values
-  require('flow.largest_singular_values', sizes, len(sizes) > 0 and all(0.0 < s < np.inf for s in sizes), 'numbers > 0')
+  require('flow.largest_singular_values', sizes, len(sizes) > 0 and all(
+      isinstance(s, int | float) and 0.0 < s < np.inf for s in sizes), 'numbers > 0')
   for field in ('updates', 'seeds'):
     require(f'clipping.{field}', config.clipping[field], config.clipping[field] >= 1, 'an integer >= 1')
   for field in ('largest_singular_value', 'learning_rate', 'clip_norm'):
@@ -105,7 +106,7 @@ def _check(config):
 
 
 def _names(text):
-  return [name for name in text.split(',') if name]
+  return [name.strip() for name in text.split(',') if name.strip()]
 
 
 def _report_untrained(config, cells, gated, workdir, out_dir):

@@ -5,7 +5,7 @@
   python launch.py --experiment=long_memory:copy --config.grid.seeds=3 --config.grid.learning_rates='(1e-3, 3e-3)'
 
 Any cell, any initialiser, at one number of parameters. A grid of seeds and learning rates trains as one run. What the
-variants reach, with command, seed and machine, is in the README's table of results.
+variants reach, with command, seed and machine, is in the README under "Memory and gradients".
 """
 
 import functools
@@ -21,7 +21,7 @@ from jax.tree_util import Partial
 from ml_collections import ConfigDict
 
 from rnn_research import initializers
-from rnn_research.cells import make_cell
+from rnn_research.cells import CELLS, make_cell, options_of
 from rnn_research.data import examples, idx, memory_tasks
 from rnn_research.data.memory_tasks import Examples
 from rnn_research.engines import choice
@@ -186,15 +186,19 @@ def _check(config):
   require('data.seed', data.seed, 0 <= data.seed < 2**31, 'an integer in [0, 2**31)')
   require('model.chrono_steps', model.chrono_steps, model.chrono_steps == 0 or model.chrono_steps >= 3,
           '0 or an integer >= 3')
+  for field, default in (('w_h_init', ''), ('chrono_steps', 0)):
+    require(f'model.{field}', model[field], model.cell not in CELLS or model[field] == default
+            or field in options_of(model.cell), f'{default!r} for {model.cell}, which has no such option')
 
 
 def _make_model(config, task):
   dtype = DTYPES[config.dtype]
-  options = {'w_h_init': initializers.named(config.w_h_init)} if config.w_h_init else {}
+  options = {'chrono_steps': config.chrono_steps} if config.chrono_steps else {}
+  options |= {'w_h_init': initializers.named(config.w_h_init)} if config.w_h_init else {}
 
   def make(hidden_size):
-    cell = make_cell(config.cell, hidden_size, forget_bias=config.forget_bias, chrono_steps=config.chrono_steps,
-                     engine=config.engine, dtype=dtype, **options)
+    cell = make_cell(config.cell, hidden_size, forget_bias=config.forget_bias, engine=config.engine, dtype=dtype,
+                     **options)
     return sequence_model((cell,) * config.num_layers, task.input_size, task.output_size, every_step=task.every_step,
                           dropout=config.dropout, dtype=dtype)
 

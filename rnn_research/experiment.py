@@ -42,7 +42,7 @@ class Recurrence(NamedTuple):
     cells: L recurrences, first to last.
     params: L parameter trees.
     xs: [T, B, F] float32, real inputs of the first layer.
-    loss: `(y_T [B, H], the last layer's output at the last step) -> [B] float32`, nats.
+    loss: `(y_T [B, H], the last layer's output at the last step) -> [B] float32`, as the model is trained on it.
   """
 
   cells: tuple[Cell, ...]

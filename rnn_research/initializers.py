@@ -27,14 +27,6 @@ def uniform(scale: float):
   return init
 
 
-def singular_value(largest: float):
-  """Returns an initialiser of normal matrices `[H, H]`, W W^T = W^T W, all of whose singular values are `largest`.
-
-  A product of k such matrices has the norm `largest^k` exactly: no direction grows or shrinks faster than another.
-  """
-  return initializers.orthogonal(largest)
-
-
 def spectral_radius(radius: float):
   """Returns an initialiser that draws `[H, H]` normal numbers and rescales them to max |eigenvalue| = `radius`.
 

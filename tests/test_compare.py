@@ -51,6 +51,7 @@ def test_comparison_of_two_runs(pair, tmp_path):
   best = [row['mse'] for row in read_json(pair / 'gru', 'result.json')['members'] if row['learning_rate'] == 3e-2]
   assert figures['gru']['mse_mean'] == pytest.approx(np.mean(best))
   assert figures['gru']['mse_std'] == pytest.approx(np.std(best, ddof=1))
+  assert 'mse_std' not in figures['elman']  # of one seed
   lines = [line for line in (tmp_path / 'report' / 'README.md').read_text().splitlines() if line.startswith('| ')]
   order = [line.split('|')[1].strip() for line in lines[2:]]
   assert order == sorted(figures, key=lambda label: figures[label]['mse_mean'])
@@ -62,7 +63,14 @@ def test_labels_name_what_differs():
     return run_curves.Run(folder, {'config': {'seed': 0, 'model': {'cell': 'gru', 'hidden_size': 8} | model}}, [])
   assert run_curves.labels([of('a'), of('b', cell='lstm')]) == ['gru', 'lstm']
   assert run_curves.labels([of('a'), of('b', hidden_size=9)]) == ['hidden_size 8', 'hidden_size 9']
-  assert run_curves.labels([of('x/a'), of('x/b')]) == ['a', 'b']
+  assert run_curves.labels([of('x/a'), of('y/a')]) == ['x/a', 'y/a']
+
+
+def test_a_rate_that_loses_seeds_is_worse():
+  steps, ok, lost = np.arange(2.0), np.array([[3.0, 2.0], [3.0, 2.5]]), np.array([[3.0, 1.0], [3.0, np.nan]])
+  rank = lambda values: run_curves.badness(run_curves.Curves('', steps, values), 'min')
+  assert rank(ok) < rank(lost)
+  assert rank(ok) < rank(ok + 1.0)
 
 
 def test_what_is_refused(pair, trained, tmp_path):
@@ -70,11 +78,17 @@ def test_what_is_refused(pair, trained, tmp_path):
     run_curves.read_run(tmp_path)
   study = tmp_path / 'study'
   study.mkdir()
-  (study / 'config.json').write_text(json.dumps({'experiment': 'speed:full'}))
-  with pytest.raises(InputError, match='holds speed:full, which trains no model'):
-    run_curves.read_run(study)
+  for text, said in (
+      (json.dumps({'experiment': 'speed:full', 'config': {'seed': 0}}), 'holds speed:full, which trains no model'),
+      ('{', 'is not the config of a run'), ('{}', 'is not the config of a run'),
+      (json.dumps({'experiment': 'char_lm:quick', 'config': {'train': {}}}), 'of an earlier version')):
+    (study / 'config.json').write_text(text)
+    with pytest.raises(InputError, match=said):
+      run_curves.read_run(study)
   mixed = f'{pair / "gru"},{trained}'
-  for folders, said in (('', "workdirs is '', expected folders"), (mixed, 'expected one figure for all')):
+  twice = f'{pair / "gru"}, {pair / "gru"}/'
+  for folders, said in (('', "workdirs is '', expected different folders"), (twice, 'expected different folders'),
+                        (mixed, 'expected one figure for all')):
     _, err = run('--experiment=compare', f'--config.workdirs={folders}', f'--workdir={tmp_path / "out"}', rc=1)
     assert said in err
   assert not (tmp_path / 'out').exists()

@@ -6,6 +6,7 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from launching import assert_same_run, log_of, read_json, run
 
@@ -14,7 +15,7 @@ from rnn_research.errors import InputError
 from rnn_research.training import backend, config, grid, loop
 from rnn_research.training.grid import Member
 
-NAME = 'long_memory:debug'
+NAME, HEADLINE = 'long_memory:debug', ('valid', 'mse', 'min')
 
 
 def values_of(**fields):
@@ -31,7 +32,7 @@ def values_of(**fields):
 def train(values, workdir, num_devices=1):
   """Trains as the launcher does, without its final evaluation, and returns the lines of metrics.jsonl."""
   experiment, members = experiments.build(NAME, values), grid.members(values)
-  if len(members) > 1:
+  if members:
     experiment = grid.over_grid(experiment, members)
   mesh = backend.data_mesh(values.train.batch_size, num_devices)
   loop.train(experiment, experiment.train_data(), values, str(workdir), mesh, {})
@@ -86,6 +87,11 @@ def test_two_devices_equal_one(two_by_two, tmp_path):
     assert column(log_of(tmp_path), name) == pytest.approx(column(two_by_two[0], name), rel=1e-4), name
 
 
+def test_a_single_learning_rate_is_that_of_the_run(two_by_two, tmp_path):
+  rows = train(values_of(grid__learning_rates=(3e-2,)), tmp_path)
+  assert column(rows, 'train/loss') == pytest.approx(column(two_by_two[0], 'train/loss/2'), rel=1e-6)
+
+
 def test_the_launcher_reports_members_and_uses_the_best(tmp_path):
   run(f'--experiment={NAME}', f'--workdir={tmp_path}', '--config.train.steps=6', '--config.grid.seeds=2',
       '--config.grid.learning_rates=(1e-2,3e-2)')
@@ -94,9 +100,13 @@ def test_the_launcher_reports_members_and_uses_the_best(tmp_path):
       (0, 1e-2), (1, 1e-2), (0, 3e-2), (1, 3e-2)]
   figures = [row['mse'] for row in found['members']]
   assert found['metrics']['valid']['mse'] == pytest.approx(min(figures), rel=1e-5)
-  group = found['metrics']['learning_rate 0.03']
+  assert set(found['metrics']) == {'valid', 'test'}
+  group = found['grid']['valid at the last step, learning rate 0.03']
   assert group['mse_mean'] == pytest.approx(np.mean(figures[2:]))
   assert group['mse_std'] == pytest.approx(np.std(figures[2:], ddof=1))
+  best = found['members'][figures.index(min(figures))]
+  assert found['best_member'] == {name: best[name] for name in ('seed', 'learning_rate')}
+  assert [row['share_of_finite_steps'] for row in found['members']] == [1.0] * 4
   assert found['params'] == 281
   run(f'--workdir={tmp_path}', '--mode=evaluate')
   assert read_json(tmp_path, 'result-evaluate.json')['metrics']['test'] == found['metrics']['test']
@@ -111,8 +121,56 @@ def test_a_member_that_diverges_leaves_the_others_alone(two_by_two, tmp_path):
   assert column(rows, 'train/finite')[-1] == 0.5
   assert column(rows, 'train/loss/2')[-1] is None
   members = [Member(seed, rate) for rate in (1e-2, 1e34) for seed in (0, 1)]
-  groups = grid.summary(grid.results(rows[-1], members, ('valid', 'mse', 'min')), 'mse')
-  assert [group['finite_seeds'] for group in groups.values()] == [2, 0]
+  found = grid.results(rows, members, HEADLINE)
+  assert [row['share_of_finite_steps'] for row in found][:2] == [1.0, 1.0]
+  assert max(row['share_of_finite_steps'] for row in found[2:]) < 0.7
+  assert [group['mse_seeds'] for group in grid.summary(found, HEADLINE).values()] == [2, 0]
+
+
+@pytest.mark.parametrize(('num_devices', 'micro_batches'), [(1, 1), (1, 2), (2, 1)])
+def test_a_member_skips_a_step_in_which_any_row_of_the_batch_spoils_it(num_devices, micro_batches):
+  """Row 3 is not a number for member 1: it must not move by what the other rows say, however they are divided."""
+  run(code=SPOILED.format(num_devices=num_devices, micro_batches=micro_batches))
+
+
+SPOILED = '''
+import jax, jax.numpy as jnp, numpy as np, optax
+jax.config.update('jax_num_cpu_devices', 2)
+from rnn_research.experiment import study
+from rnn_research.training import backend, grid
+from rnn_research.training.step import create_state, make_step
+
+def loss(params, carry, batch, key, step):
+  bad = (batch['x'] == 3.0) & (params['w'] > 1.5)
+  return jnp.where(bad, jnp.nan, params['w'] * batch['x']).sum(), (jnp.float32(len(batch['x'])), (), {{}})
+
+starts = jnp.float32([1.0, 2.0])
+one = study(None)._replace(init=lambda key: {{'w': jnp.float32(0.0)}}, initial_carry=lambda p, b: (), loss=loss,
+                           headline=('valid', 'x', 'min'))
+whole = grid.over_grid(one, [grid.Member(0, 1.0), grid.Member(1, 0.5)])._replace(init=lambda key: {{'w': starts}})
+tx = grid.over_members(optax.with_extra_args_support(optax.sgd(1.0)), jnp.float32([1.0, 0.5]))
+mesh = backend.data_mesh(4 // {micro_batches}, {num_devices})
+state = create_state(whole, tx, jax.random.key(0), 4, False, mesh)
+describe = lambda grads, means: grid.describe(
+    lambda grads, means: {{'gradient_norm': optax.tree.norm(grads)}}, grads, means)
+batch = backend.shard_batch(mesh, {{'x': np.float32([0, 1, 2, 3])}})
+step = make_step(whole, mesh, jax.random.key(1), micro_batches={micro_batches}, ema_decay=0.0, describe=describe)
+state, metrics = step(state, batch)(state, batch)
+np.testing.assert_allclose(state.params['w'], [1.0 - 1.5, 2.0])
+np.testing.assert_allclose([metrics['loss'], metrics['loss/0'], metrics['finite']], [1.5, 1.5, 0.5])
+assert np.isnan(metrics['loss/1'])
+assert (float(metrics['finite/0']), float(metrics['finite/1'])) == (1.0, 0.0)
+'''
+
+
+def test_a_norm_too_large_for_a_float_spoils_its_member_alone(tmp_path):
+  tx = grid.over_members(optax.with_extra_args_support(optax.sgd(1e-30)), jnp.float32([1.0, 1.0]))
+  params, grads = {'w': jnp.zeros((2, 2))}, {'w': jnp.float32([[1e30, 1e30], [1e3, 1e3]])}
+  updates, _ = tx.update(grads, tx.init(params), params)
+  np.testing.assert_allclose(updates['w'], [[0.0, 0.0], [-1e-27, -1e-27]])
+  described = grid.describe(lambda g, _: {'gradient_norm': optax.tree.norm(g)}, grads, {})
+  assert described['gradient_norm'] == pytest.approx(1e3 * math.sqrt(2.0))
+  assert (described['finite/0'], described['finite/1']) == (0.0, 1.0)
 
 
 def test_a_grid_of_which_nothing_is_left_stops(tmp_path):
@@ -165,7 +223,8 @@ def test_best_member(figures, sense, best):
 
 @pytest.mark.parametrize(('fields', 'said'), [
     ({'grid__seeds': 0}, 'grid.seeds is 0, expected an integer >= 1'),
-    ({'grid__learning_rates': (1e-3, -1.0)}, r'grid.learning_rates is \(0.001, -1.0\), expected numbers > 0'),
+    ({'grid__learning_rates': (1e-3, -1.0)}, r'grid.learning_rates is \(0.001, -1.0\), expected different numbers > 0'),
+    ({'grid__learning_rates': (1e-3, 1e-3)}, r'grid.learning_rates is \(0.001, 0.001\), expected different numbers'),
     ({'grid__seeds': 2, 'optimizer__schedule': 'plateau'}, 'optimizer.schedule is plateau, expected another'),
 ])
 def test_what_a_grid_refuses(fields, said):
@@ -182,6 +241,6 @@ def test_clipping_is_by_member():
   grads = {'w': jnp.float32([[3.0, 4.0], [0.3, 0.4]])}
   updates, _ = whole.update(grads, whole.init(params), params)
   np.testing.assert_allclose(updates['w'], [[-0.6, -0.8], [-0.15, -0.2]], rtol=1e-6)
-  described = grid.mean_over_members(functools.partial(optimizer.describe_gradients, values.optimizer))(grads)
-  assert described['gradient_norm'] == pytest.approx(2.75)
+  described = grid.describe(functools.partial(optimizer.describe_gradients, values.optimizer), grads, {})
+  assert described['gradient_norm'] == pytest.approx((5.0 + 0.5) / 2)
   assert described['clipped'] == 0.5

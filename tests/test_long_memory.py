@@ -246,6 +246,8 @@ def test_a_recurrence_has_the_loss_of_the_last_answer(name):
     ({'model': {'w_h_init': 'orthogonl'}}, 'did you mean orthogonal'),
     ({'model': {'chrono_steps': 2}}, 'model.chrono_steps is 2, expected 0 or an integer >= 3'),
     ({'model': {'cell': 'gruu'}}, 'did you mean gru'),
+    ({'model': {'cell': 'irnn', 'w_h_init': 'orthogonal'}}, "model.w_h_init is 'orthogonal', expected '' for irnn"),
+    ({'model': {'cell': 'elman', 'chrono_steps': 9}}, 'model.chrono_steps is 9, expected 0 for elman'),
 ])
 def test_what_is_refused(fields, said):
   values = experiments.get_config('long_memory').unlock()

@@ -55,7 +55,7 @@ def stepper(values, loss=lambda loss: loss):
   averaged = values.train.ema_decay > 0
   state = create_state(experiment, tx, jax.random.key(0), values.train.batch_size, averaged, mesh)
   make = make_step(experiment, mesh, jax.random.key(1), micro_batches=values.train.micro_batches,
-                   ema_decay=values.train.ema_decay, describe=lambda grads: {})
+                   ema_decay=values.train.ema_decay, describe=lambda grads, means: {})
   position = data.iterator.get_state()
   compiled = make(state, backend.shard_batch(mesh, next(data.iterator)))
   data.iterator.set_state(position)

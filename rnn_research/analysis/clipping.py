@@ -28,6 +28,12 @@ class Curves(NamedTuple):
   norm: Array
 
 
+def diverged_at(loss: np.ndarray) -> int | None:
+  """Returns the first update of one seed, [N], whose loss is not finite or above 10; None where there is none."""
+  gone = np.flatnonzero(~(loss <= 10.0))
+  return int(gone[0]) if len(gone) else None
+
+
 def adding_batches(seed: int, updates: int, batch_size: int, num_steps: int) -> Examples:
   """Returns batches of the adding problem, inputs [N, B, T, 2] and targets [N, B] float32."""
   drawn = adding(np.random.default_rng(seed), updates * batch_size, num_steps)

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from rnn_research.analysis.clipping import diverged_at
 from rnn_research.analysis.plots import GREY, LABEL, TICK, Plot, caption, finish, styles
 
 
@@ -26,9 +27,9 @@ def clipping_figure(runs: Mapping[str, tuple[np.ndarray, np.ndarray]], clip_norm
     losses = np.array([_smooth(row) for row in loss])
     for i, row in enumerate(losses):
       left.plot(row, color=colour, linestyle=line, linewidth=1.8, label=label if i == 0 else None)
-      gone = np.flatnonzero(~np.isfinite(row) | (row > 10.0))
-      if len(gone):
-        left.plot(gone[0], 1.15, color=colour, marker='x', markersize=11, markeredgewidth=2.5, clip_on=False)
+      gone = diverged_at(loss[i])
+      if gone is not None:
+        left.plot(gone, 1.15, color=colour, marker='x', markersize=11, markeredgewidth=2.5, clip_on=False)
       table |= {f'{label}, seed {i}: loss': np.where(np.isfinite(loss[i]), loss[i], np.nan),
                 f'{label}, seed {i}: gradient norm': np.where(np.isfinite(norm[i]), norm[i], np.nan)}
     right.hist(np.clip(norm[np.isfinite(norm)], bins[0], bins[-1]), bins, color=colour, histtype='step', linestyle=line,

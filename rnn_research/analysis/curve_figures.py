@@ -11,6 +11,7 @@ from rnn_research.analysis import plots, run_curves
 from rnn_research.analysis.plots import LABEL, Plot
 from rnn_research.analysis.run_curves import Curves, Run
 from rnn_research.analysis.tables import markdown
+from rnn_research.training.grid import spread
 from rnn_research.training.result import write_text
 
 
@@ -31,7 +32,7 @@ def curve_figure(curves: Sequence[Curves], metric: str, sense: str, baseline: fl
       rows = [[curve.label, seed, step, value] for step, value in zip(curve.steps, values, strict=True)]
       for column, entries in zip(table.values(), zip(*rows, strict=True), strict=True):
         column.extend(entries)
-    axes.plot(curve.steps, np.median(curve.values, 0), label=curve.label, color=colour, linestyle=line, linewidth=2.5,
+    axes.plot(curve.steps, _median(curve.values), label=curve.label, color=colour, linestyle=line, linewidth=2.5,
               marker=marker, markersize=8, markevery=max(1, len(curve.steps) // 8))
   if baseline is not None:
     axes.axhline(baseline, color='black', linewidth=2, linestyle=(0, (1, 1)), label=f'without memory: {baseline:.4f}')
@@ -49,16 +50,22 @@ def curve_figure(curves: Sequence[Curves], metric: str, sense: str, baseline: fl
   return Plot(figure, table)
 
 
+def _median(values):
+  known = np.isfinite(values).any(0)
+  return np.array([np.nanmedian(column) if any_known else np.nan
+                   for column, any_known in zip(values.T, known, strict=True)])
+
+
 def write_run(workdir: str | os.PathLike, out_dir: str | os.PathLike) -> None:
   """Writes README.md and the figure of a run, a curve per learning rate, with its numbers as CSV, to `out_dir`."""
   run, out = run_curves.read_run(workdir), Path(out_dir)
   curves = run_curves.by_learning_rate(run)
-  _, metric, sense = run.about['headline']
+  split, metric, sense = run.about['headline']
   plots.save(curve_figure(list(curves.values()), metric, sense, run_curves.without_memory(run)), out / 'curves.png')
   plots.save(plots.gradient_figure(run.rows), out / 'gradients.png')
   table = markdown(['', *_FIGURES], [[curve.label, *_last(curve)] for curve in curves.values()])
   write_text(out / 'README.md', '\n\n'.join([
-      f'# {run.about["experiment"]}', _about(run), f'## {metric} at the last evaluation', table,
+      f'# {run.about["experiment"]}', _about(run), f'## {split} {metric} at the last evaluation', table,
       f'![{metric} over training steps](curves.png)', 'Numbers: [curves.csv](curves.csv)', '## Gradients',
       '![Gradient norm, share clipped and learning rate over steps](gradients.png)',
       'Numbers: [gradients.csv](gradients.csv)\n']))
@@ -69,41 +76,35 @@ def write_comparison(runs: Sequence[Run], out_dir: str | os.PathLike) -> dict[st
 
   Each run is shown at its best learning rate.
   """
-  _, metric, sense = runs[0].about['headline']
+  split, metric, sense = runs[0].about['headline']
   best = [run_curves.best_curves(run) for run in runs]
-  curves = [curve._replace(label=label) for (_, curve), label in zip(best, run_curves.labels(runs), strict=True)]
-  order = sorted(range(len(runs)), key=lambda i: (1 if sense == 'min' else -1) * np.nan_to_num(
-      curves[i].values[:, -1].mean(), nan=np.inf if sense == 'min' else -np.inf))
+  shown = sorted(zip(run_curves.labels(runs), best, runs, strict=True),
+                 key=lambda item: run_curves.badness(item[1][1], sense))
+  baselines = {run_curves.without_memory(run) for run in runs}
   out = Path(out_dir)
-  plots.save(curve_figure([curves[i] for i in order], metric, sense, run_curves.without_memory(runs[0])),
-             out / 'curves.png')
+  plots.save(curve_figure([curve._replace(label=label) for label, (_, curve), _ in shown], metric, sense,
+                          baselines.pop() if len(baselines) == 1 else None), out / 'curves.png')
   head = ['run', 'parameters', 'learning rate', 'seeds', *_FIGURES, 'steps', 'commit', 'workdir']
-  rows = [[curves[i].label, f'{runs[i].about["params"]:,}', f'{best[i][0]:g}', str(len(curves[i].values)),
-           *_last(curves[i]), f'{curves[i].steps[-1]:,.0f}', (runs[i].about['git_hash'] or '')[:7], runs[i].workdir]
-          for i in order]
+  rows = [[label, f'{run.about["params"]:,}', f'{rate:g}', str(len(curve.values)), *_last(curve),
+           f'{curve.steps[-1]:,.0f}', (run.about['git_hash'] or '')[:7], run.workdir]
+          for label, (rate, curve), run in shown]
   write_text(out / 'README.md', f'# {metric} of {len(runs)} runs\n\n{markdown(head, rows)}\n'
-             'Figures of the last evaluation, over the seeds of each run at its best learning rate; best first.\n\n'
-             f'![{metric} over training steps](curves.png)\n\nNumbers: [curves.csv](curves.csv)\n')
-  return {curves[i].label: {f'{metric}_mean': float(curves[i].values[:, -1].mean()),
-                            f'{metric}_std': _spread(curves[i].values[:, -1]), 'learning_rate': best[i][0]}
-          for i in order}
+             f'Figures of {split} at the last evaluation, over the seeds of each run at the learning rate that is best '
+             f'by the same figure; best first.\n\n![{metric} over training steps](curves.png)\n\n'
+             'Numbers: [curves.csv](curves.csv)\n')
+  return {label: {f'{metric}_{name}': value for name, value in spread(curve.values[:, -1]).items()}
+          | {'learning_rate': rate} for label, (rate, curve), _ in shown}
 
 
 _FIGURES = ('mean', 'standard deviation', 'lowest', 'highest')
 
 
 def _last(curve):
-  values = curve.values[:, -1]
-  finite = values[np.isfinite(values)]
-  if not len(finite):
-    return ['not a number'] + [''] * (len(_FIGURES) - 1)
-  numbers = finite.mean(), _spread(finite), finite.min(), finite.max()
-  note = f' ({len(finite)} of {len(values)} seeds)' if len(finite) < len(values) else ''
-  return [f'{number:.4g}{note if i == 0 else ""}' for i, number in enumerate(numbers)]
-
-
-def _spread(values):
-  return float(values.std(ddof=1)) if len(values) > 1 else 0.0
+  found = spread(curve.values[:, -1])
+  lost = len(curve.values) - found['seeds']
+  mean = f'{found["mean"]:.4g}' if 'mean' in found else ''
+  note = f' ({lost} of {len(curve.values)} not finite)' if lost else ''
+  return [f'{mean}{note}', *(f'{found[name]:.4g}' if name in found else '' for name in ('std', 'lowest', 'highest'))]
 
 
 def _about(run):

@@ -97,7 +97,7 @@ def clipped_training(settings: Mapping[str, float], seed: int) -> Section:
   curves = {label: clipping.train(keys, batches, clip_norm=norm, **options)
             for label, norm in (('without clipping', np.inf), (f'clipped at {clip_norm:g}', clip_norm))}
   runs = {label: (np.asarray(c.loss, np.float64), np.asarray(c.norm, np.float64)) for label, c in curves.items()}
-  metrics = {label: {'diverged_seeds': int(np.sum(~np.isfinite(loss).all(1))),
+  metrics = {label: {'diverged_seeds': sum(clipping.diverged_at(row) is not None for row in loss),
                      'share_above_clip_norm': float(np.mean(norm[np.isfinite(norm)] > clip_norm)),
                      'last_loss_median': float(np.median(np.where(np.isfinite(loss), loss, np.inf)[:, -50:].mean(1)))}
              for label, (loss, norm) in runs.items()}

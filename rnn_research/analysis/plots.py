@@ -51,7 +51,7 @@ def loss_curves(rows: Rows) -> Plot:
   axes.set_ylabel('nats per symbol', fontsize=LABEL)
   finish(axes)
   caption(figure, f'Training: mean loss {_window(steps)}, before each update, dropout on if there is any'
-           f'{_smoothing(width)}.{_validation(table)}')
+           f'{_smoothing(width)}.{_validation(table)}{_of_grid(rows, "validation: its best member")}')
   return Plot(figure, {**table, 'train/loss_smoothed': smooth})
 
 
@@ -80,7 +80,7 @@ def gradient_figure(rows: Rows) -> Plot:
     finish(axes)
   caption(figure, f'Global norm of the gradient before clipping, {_window(steps)}: mean and largest. '
            'Clipped: share of steps whose norm was cut, or of gradient elements where each element is cut. '
-           'Learning rate: that of the last step of a window.')
+           f'Learning rate: that of the last step of a window.{_of_grid(rows, "rate: optimizer.learning_rate")}')
   return Plot(figure, table)
 
 
@@ -149,6 +149,11 @@ def _window(steps: np.ndarray) -> str:
 
 def _smoothing(width: int) -> str:
   return f'; thick: running mean over up to {width} of these' if width > 1 else ''
+
+
+def _of_grid(rows: Rows, rest: str) -> str:
+  grid = any('train/finite/0' in row for row in rows)
+  return f' The run is a grid; training figures: the median over its members; {rest}.' if grid else ''
 
 
 def _validation(table: Table) -> str:

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnn_research.errors import InputError
+from rnn_research.training.config import flat
+from rnn_research.training.grid import spread
 from rnn_research.training.metrics_log import read_log
 
 
@@ -50,9 +52,16 @@ def read_run(workdir: str | os.PathLike) -> Run:
   path = Path(workdir) / 'config.json'
   if not path.is_file():
     raise InputError(f'{workdir} holds no run: it has no config.json')
-  run = Run(str(workdir), json.loads(path.read_text('utf-8')), read_log(workdir))
-  if 'headline' not in run.about:
-    raise InputError(f'{workdir} holds {run.about["experiment"]}, which trains no model')
+  try:
+    about = json.loads(path.read_text('utf-8'))
+    name, trained = about['experiment'], 'train' in about['config']
+  except (KeyError, TypeError, ValueError) as e:
+    raise InputError(f'{path} is not the config of a run ({type(e).__name__}: {e})') from e
+  if not trained:
+    raise InputError(f'{workdir} holds {name}, which trains no model')
+  if 'headline' not in about or 'grid' not in about['config']:
+    raise InputError(f'{workdir} holds {name} of an earlier version, whose log cannot be compared')
+  run = Run(str(workdir), about, read_log(workdir))
   if not any(figure_name(run) in row for row in run.rows):
     raise InputError(f'{workdir} holds a run without any evaluation yet')
   return run
@@ -70,7 +79,7 @@ def by_learning_rate(run: Run) -> dict[float, Curves]:
   rates = config['grid']['learning_rates'] or [config['optimizer']['learning_rate']]
   seeds, rows = config['grid']['seeds'], [row for row in run.rows if name in row]
   steps = np.array([row['step'] for row in rows], np.float64)
-  single = seeds * len(rates) == 1
+  single = seeds == 1 and not config['grid']['learning_rates']
   names = [[name if single else f'{name}/{i * seeds + j}' for j in range(seeds)] for i in range(len(rates))]
   values = lambda of_rate: np.array([[row[n] for row in rows] for n in of_rate], np.float64)
   return {rate: Curves(f'learning rate {rate:g}', steps, values(of_rate))
@@ -78,15 +87,19 @@ def by_learning_rate(run: Run) -> dict[float, Curves]:
 
 
 def best_curves(run: Run) -> tuple[float, Curves]:
-  """Returns the learning rate with the best mean over seeds at the last evaluation, and its curves."""
-  curves, sign = by_learning_rate(run), 1.0 if run.about['headline'][2] == 'min' else -1.0
+  """Returns the learning rate with the best mean over seeds at the last evaluation, and its curves.
 
-  def last(rate):
-    mean = sign * curves[rate].values[:, -1].mean()
-    return mean if math.isfinite(mean) else math.inf
-
-  rate = min(curves, key=last)
+  A rate that loses a seed is worse than one that loses none.
+  """
+  curves = by_learning_rate(run)
+  rate = min(curves, key=lambda rate: badness(curves[rate], run.about['headline'][2]))
   return rate, curves[rate]
+
+
+def badness(curves: Curves, sense: str) -> tuple[int, float]:
+  """Returns what sorts curves from best to worst: seeds that are not finite at the end, then the mean of the others."""
+  last = spread(curves.values[:, -1])
+  return len(curves.values) - last['seeds'], (1.0 if sense == 'min' else -1.0) * last.get('mean', math.inf)
 
 
 def without_memory(run: Run) -> float | None:
@@ -96,22 +109,15 @@ def without_memory(run: Run) -> float | None:
 
 def labels(runs: Sequence[Run]) -> list[str]:
   """Returns a label for each run: the fields of its config in which the runs differ, or its folder."""
-  configs = [_flat(run.about['config']) for run in runs]
+  configs = [flat(run.about['config']) for run in runs]
   names = dict.fromkeys(name for config in configs for name in config)
   differing = [name for name in names if len({str(config.get(name)) for config in configs}) > 1]
   shown = [name for name in differing if name.split('.')[0] in ('model', 'data')] or differing
   texts = [', '.join(_shown(name, config.get(name)) for name in shown) for config in configs]
-  return [text if text and texts.count(text) == 1 else Path(run.workdir).name
+  return [text if text and texts.count(text) == 1 else run.workdir
           for text, run in zip(texts, runs, strict=True)]
 
 
 def _shown(name, value):
   field = name.split('.')[-1]
   return str(value) if field == 'cell' else f'{field} {value}'
-
-
-def _flat(config, prefix=''):
-  items = {}
-  for name, value in config.items():
-    items |= _flat(value, f'{prefix}{name}.') if isinstance(value, dict) else {f'{prefix}{name}': value}
-  return items

@@ -57,6 +57,11 @@ __all__ = [
 ]
 
 
+def options_of(name: str) -> set[str]:
+  """Returns the keywords that the factory of a registered cell takes; none for an unknown name."""
+  return set(inspect.signature(CELLS[name]).parameters) if name in CELLS else set()
+
+
 def make_cell(name: str, hidden_size: int, **options) -> Cell:
   """Makes a registered cell; options it does not know are left out.
 
@@ -72,7 +77,7 @@ def make_cell(name: str, hidden_size: int, **options) -> Cell:
     near = difflib.get_close_matches(name, CELLS, 1)
     hint = f', did you mean {near[0]}?' if near else ''
     raise InputError(f'unknown cell {name!r}{hint} (cells: {", ".join(CELLS)})')
-  known = inspect.signature(CELLS[name]).parameters
+  known = options_of(name)
   if 'engine' not in known and options.get('engine', 'auto') != 'auto':
     raise InputError(f'engine is {options["engine"]!r}, expected auto for {name}, which has one form only')
   return CELLS[name](hidden_size, **{k: v for k, v in options.items() if k in known})

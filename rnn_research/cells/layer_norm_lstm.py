@@ -25,6 +25,7 @@ def layer_norm_lstm(
     hidden_size: int,
     *,
     forget_bias: float = 1.0,
+    chrono_steps: int = 0,
     w_x_init: Callable = lecun_normal(),
     w_h_init: Callable = orthogonal(),
     dtype=jnp.float32,
@@ -41,6 +42,7 @@ def layer_norm_lstm(
   Args:
     hidden_size: H.
     forget_bias: added to b_f at initialisation.
+    chrono_steps: see `lstm`.
     w_x_init: initialiser of W, [F, 4H].
     w_h_init: initialiser of one gate's R, [H, H].
     dtype: precision of the products; parameters, c and h are float32.
@@ -51,7 +53,8 @@ def layer_norm_lstm(
   Source: Ba et al. 2016 (arXiv 1607.06450), equations 20-22. Deviates from the paper: the forget bias is 1.
   """
   normalized = layer_norm(lstm(
-      hidden_size, forget_bias=forget_bias, w_x_init=w_x_init, w_h_init=w_h_init, engine='scan', dtype=dtype))
+      hidden_size, forget_bias=forget_bias, chrono_steps=chrono_steps, w_x_init=w_x_init, w_h_init=w_h_init,
+      engine='scan', dtype=dtype))
 
   def init(key, x, ctx=None):
     params = normalized.init(key, x)

@@ -116,10 +116,10 @@ def lstm(
   return cell._replace(scan=choose('lstm', engine, {**offered, 'newton': parallel(cell).scan}))
 
 
-def gate_biases(key, blocks, hidden_size, forget_bias, chrono_steps):
-  """Returns [KH] float32 for K blocks such as 'ifgo', all zero but those of f and, with `chrono_steps`, of i."""
+def gate_biases(key, blocks, hidden_size, forget_bias, chrono_steps, input_bias=0.0):
+  """Returns [KH] float32 for K blocks such as 'ifgo', zero but for f and i; both follow `chrono_steps` if it is set."""
   b_f = chrono(key, (hidden_size,), chrono_steps) if chrono_steps else jnp.full(hidden_size, forget_bias, jnp.float32)
-  b = {'f': b_f} | ({'i': -b_f} if chrono_steps else {})
+  b = {'f': b_f, 'i': -b_f if chrono_steps else jnp.full(hidden_size, input_bias, jnp.float32)}
   return jnp.concatenate([b.get(name, jnp.zeros(hidden_size, jnp.float32)) for name in blocks])
 
 

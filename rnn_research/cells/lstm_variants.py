@@ -34,6 +34,7 @@ class _Variant(NamedTuple):
   h: Callable = jnp.tanh  # activation of the cell on its way out
   peepholes: bool = True
   gate_recurrence: bool = False
+  input_bias: float = 0.0  # of the input gate at first, times the forget bias
 
 
 _IDENTITY = lambda a: a
@@ -44,7 +45,7 @@ _VARIANTS = {
     'nog': _Variant('if'),
     'niaf': _Variant(g=_IDENTITY),
     'noaf': _Variant(h=_IDENTITY),
-    'cifg': _Variant('io', forget=lambda i: 1.0 - i),
+    'cifg': _Variant('io', forget=lambda i: 1.0 - i, input_bias=-1.0),
     'np': _Variant(peepholes=False),
     'fgr': _Variant(gate_recurrence=True),
 }
@@ -84,7 +85,7 @@ def lstm_variant(
   Args:
     hidden_size: H.
     change: a key of the table.
-    forget_bias: added to b_f at initialisation, where there is a b_f.
+    forget_bias: added to b_f at initialisation, where there is a b_f; with cifg, taken from b_i: f is the same.
     chrono_steps: see `lstm`; it sets those of b_f and b_i that there are.
     w_x_init: initialiser of [F, KH], for K learned blocks.
     w_h_init: initialiser of one [H, H], of R and of Q.
@@ -110,7 +111,7 @@ def lstm_variant(
     return LSTMVariantParams(
         w_x=w_x_init(key_x, (x.shape[-1], len(blocks) * hidden_size), jnp.float32),
         w_h=jnp.concatenate([square(k) for k in jax.random.split(key_h, 4)[:len(blocks)]], 1),
-        b=gate_biases(key_b, blocks, hidden_size, forget_bias, chrono_steps),
+        b=gate_biases(key_b, blocks, hidden_size, forget_bias, chrono_steps, variant.input_bias * forget_bias),
         peepholes=jnp.zeros((len(gates), hidden_size), jnp.float32) if variant.peepholes else None,
         w_h_gates=jnp.block([[square(k) for k in row] for row in jax.random.split(key_q, (3, 3))])
         if variant.gate_recurrence else None)

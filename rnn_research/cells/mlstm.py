@@ -25,6 +25,7 @@ def mlstm(
     hidden_size: int,
     *,
     forget_bias: float = 1.0,
+    chrono_steps: int = 0,
     w_x_init: Callable = lecun_normal(),
     w_h_init: Callable = orthogonal(),
     dtype=jnp.float32,
@@ -40,6 +41,7 @@ def mlstm(
   Args:
     hidden_size: H.
     forget_bias: added to b_f at initialisation.
+    chrono_steps: see `lstm`.
     w_x_init: initialiser of W, [F, 4H], and V_m, [F, H].
     w_h_init: initialiser of U_m and of one gate's R, [H, H] each.
     dtype: precision of the products; parameters, c and h are float32.
@@ -50,7 +52,8 @@ def mlstm(
   Source: Krause et al. 2016 (arXiv 1609.07959). Deviates from the paper: biases; the forget bias is 1; the
   output gate multiplies tanh(c_t), as in `lstm`, not its argument.
   """
-  gated = lstm(hidden_size, forget_bias=forget_bias, w_x_init=w_x_init, w_h_init=w_h_init, engine='scan', dtype=dtype)
+  gated = lstm(hidden_size, forget_bias=forget_bias, chrono_steps=chrono_steps, w_x_init=w_x_init, w_h_init=w_h_init,
+               engine='scan', dtype=dtype)
 
   def init(key, x, ctx=None):
     key, key_x, key_h = jax.random.split(key, 3)

@@ -1,6 +1,8 @@
 """The blocks of a config that every experiment has, and the checks of their ranges."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import jax.numpy as jnp
 from ml_collections import ConfigDict
@@ -97,8 +99,8 @@ def _check_size(model):
 def _check_grid(config):
   seeds, rates = config.grid.seeds, config.grid.learning_rates
   require('grid.seeds', seeds, seeds >= 1, 'an integer >= 1')
-  require('grid.learning_rates', rates, all(isinstance(r, int | float) and 0.0 < r < math.inf for r in rates),
-          'numbers > 0, with commas')
+  require('grid.learning_rates', rates, all(isinstance(r, int | float) and 0.0 < r < math.inf for r in rates)
+          and len(set(rates)) == len(rates), 'different numbers > 0, with commas')
   if (seeds > 1 or rates) and config.optimizer.schedule == 'plateau':
     raise InputError('optimizer.schedule is plateau, expected another with a grid: its members would share one plateau')
 
@@ -122,7 +124,7 @@ def check_unchanged(saved: ConfigDict, config: ConfigDict, workdir: str, trainin
   Raises:
     InputError: other fields differ; it names them.
   """
-  before, now = _flat(saved), _flat(config)
+  before, now = flat(saved), flat(config)
   changed = [f'{field} ({before.get(field)!r} in the workdir, now {now.get(field)!r})' for field in {**before, **now}
              if before.get(field) != now.get(field)
              and field not in (CHANGEABLE if training else _PLACES)]
@@ -151,7 +153,7 @@ def kept_bytes(config: ConfigDict) -> int:
   model = config.get('model', {})
   layers = model.get('num_layers', 1)
   units = model.get('hidden_size', 0) or math.isqrt(model.get('num_params', 0) // (4 * layers))
-  steps = config.train.get('unroll_length') or config.data.length
+  steps = config.train.get('unroll_length') or config.get('data', {}).get('length', 0)
   return 7 * 4 * units * layers * rows_per_step(config) * steps
 
 
@@ -165,13 +167,14 @@ def update_from_json(config: ConfigDict, values: dict) -> ConfigDict:
   return config
 
 
-def _tuples(value):
-  return tuple(map(_tuples, value)) if isinstance(value, list) else value
-
-
-def _flat(config, prefix=''):
+def flat(config: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
+  """Returns the fields of a config, or of its JSON, by their full names: 'model.cell'."""
   items = {}
   for name, value in config.items():
     field = f'{prefix}{name}'
-    items.update(_flat(value, f'{field}.') if isinstance(value, ConfigDict) else {field: value})
+    items.update(flat(value, f'{field}.') if isinstance(value, Mapping | ConfigDict) else {field: value})
   return items
+
+
+def _tuples(value):
+  return tuple(map(_tuples, value)) if isinstance(value, list) else value

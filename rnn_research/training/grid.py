@@ -1,7 +1,7 @@
 """A grid of runs as one run: its members differ in seed and learning rate, and share data, steps and one program.
 
 Parameters and optimiser state get a leading axis of members, `[G, ...]`; the carry is `[B, G, ...]`. A member whose
-loss or gradient is not a number skips the update and leaves the others alone.
+gradient is not finite, over all devices and slices of the batch, skips the update and leaves the others alone.
 """
 
 import functools
@@ -31,7 +31,9 @@ class Member(NamedTuple):
 
 
 def members(config: ConfigDict) -> tuple[Member, ...]:
-  """Returns the members that the blocks `grid` and `optimizer` of a config ask for; a single one is no grid."""
+  """Returns the members that the blocks `grid` and `optimizer` of a config ask for; () where there is no grid."""
+  if config.grid.seeds == 1 and not config.grid.learning_rates:
+    return ()
   rates = config.grid.learning_rates or (config.optimizer.learning_rate,)
   return tuple(Member(seed, float(rate)) for rate in rates for seed in range(config.grid.seeds))
 
@@ -39,8 +41,12 @@ def members(config: ConfigDict) -> tuple[Member, ...]:
 def over_grid(experiment: Experiment, grid: Sequence[Member]) -> Experiment:
   """Returns the experiment that trains all members at once.
 
-  Its loss is the median over the members that are finite, and the gradient of each member is its own. Evaluations are
-  those of the best member, and 'name/0', 'name/1', ... those of every member.
+  The gradient of each member is its own; `describe` makes one loss of theirs. Evaluations are those of the best
+  member, and 'name/0', 'name/1', ... those of every member. No samples are shown.
+
+  Args:
+    experiment: the weight of its loss depends on the batch alone, so it is the same for all members.
+    grid: the members.
   """
   _, metric, sense = experiment.headline
 
@@ -51,14 +57,13 @@ def over_grid(experiment: Experiment, grid: Sequence[Member]) -> Experiment:
     return jax.vmap(lambda p: experiment.initial_carry(p, batch_size), out_axes=1)(params)
 
   def loss(params, carry, batch, key, step):
-    one = functools.partial(_member, lambda params, carry, key: experiment.loss(params, carry, batch, key, step))
+    one = jax.value_and_grad(
+        lambda params, carry, key: experiment.loss(params, carry, batch, key, step), has_aux=True)
     across = jax.tree.map(lambda a: jnp.moveaxis(a, 1, 0), carry)
-    totals, finite, (weights, across, sums) = _own_gradients(
+    totals, (weights, across, sums) = _own_gradients(
         lambda params: _each(one, params, across, _keys(key, grid)), params)
-    known = lambda a: jnp.where(finite, a, jnp.nan)
-    own = {f'loss/{i}': total for i, total in enumerate(known(totals))}
-    sums = {name: jnp.nanmedian(known(a)) for name, a in sums.items()} | own | {'finite': finite.mean() * weights[0]}
-    return jnp.nanmedian(known(totals)), (weights[0], jax.tree.map(lambda a: jnp.moveaxis(a, 0, 1), across), sums)
+    own = {f'{name}/{i}': a[i] for name, a in ({'loss': totals} | sums).items() for i in range(len(grid))}
+    return totals.sum(), (weights[0], jax.tree.map(lambda a: jnp.moveaxis(a, 0, 1), across), own)
 
   def measure(evaluate, params, key):
     measured = [evaluate(member(params, i), key) for i in range(len(grid))]
@@ -69,7 +74,7 @@ def over_grid(experiment: Experiment, grid: Sequence[Member]) -> Experiment:
   return experiment._replace(
       init=init, initial_carry=initial_carry, loss=loss,
       evaluate={name: functools.partial(measure, f) for name, f in experiment.evaluate.items()},
-      show=experiment.show and (lambda params, key: experiment.show(member(params, 0), key)),
+      show=None,
       select=lambda params, metrics: member(params, metrics['best_member']),
       learning_rates=tuple(one.learning_rate for one in grid))
 
@@ -89,8 +94,7 @@ def best_member(values: Sequence[float], sense: str) -> int:
 def over_members(tx: optax.GradientTransformationExtraArgs, scales: Array) -> optax.GradientTransformationExtraArgs:
   """Returns the transformation that treats every member alone and multiplies its updates by `scales`, [G] float32.
 
-  A member without any gradient, as one has that was not finite, or whose parameters would not be finite, keeps its
-  parameters and its optimiser state.
+  A member whose gradient, its norm or its new parameters are not finite keeps its parameters and its optimiser state.
   """
   def init(params):
     return jax.vmap(tx.init)(params)
@@ -99,8 +103,7 @@ def over_members(tx: optax.GradientTransformationExtraArgs, scales: Array) -> op
     def one(scale, grads, state, params):
       updates, new = tx.update(grads, state, params, **extra)
       updates = jax.tree.map(lambda u: scale * u, updates)
-      moves = jnp.stack([jnp.any(g != 0.0) for g in jax.tree.leaves(grads)]).any()
-      moves &= _finite(optax.apply_updates(params, updates))
+      moves = jnp.isfinite(optax.tree.norm(grads)) & _finite(optax.apply_updates(params, updates))
       updates = jax.tree.map(lambda u: jnp.where(moves, u, 0.0), updates)
       return updates, jax.tree.map(lambda a, b: jnp.where(moves, a, b), new, state)
     return jax.vmap(one)(scales, grads, state, params)
@@ -108,28 +111,69 @@ def over_members(tx: optax.GradientTransformationExtraArgs, scales: Array) -> op
   return optax.GradientTransformationExtraArgs(init, update)
 
 
-def mean_over_members(describe: Callable[[Params], dict[str, Array]]) -> Callable[[Params], dict[str, Array]]:
-  """Returns `describe` of every member's gradients, averaged."""
-  return lambda grads: jax.tree.map(jnp.mean, jax.vmap(describe)(grads))
+def describe(describe_one: Callable[..., dict[str, Array]], grads: Params, means: dict[str, Array]) -> dict[str, Array]:
+  """Returns what a grid logs of a step in place of what a single run logs, each [] float32.
+
+    loss, and what else the loss measures    median over the members whose gradient is finite
+    gradient_norm, clipped                   the same of `describe_one`
+    finite                                   share of the members whose gradient is finite
+    finite/0, finite/1, ...                  1 or 0
+
+  Args:
+    describe_one: `(grads, means) -> {name: [] float32}` of a single run.
+    grads: leaves [G, ...], over all devices.
+    means: 'loss/0', 'loss/1', ...: of every member, over all devices.
+  """
+  described = jax.vmap(lambda grads: describe_one(grads, {}))(grads)
+  finite = jnp.isfinite(described['gradient_norm'])
+  of_members = {}
+  for name, mean in means.items():
+    of_members.setdefault(name.rsplit('/', 1)[0], []).append(mean)
+  stacked = described | {name: jnp.stack(values) for name, values in of_members.items()}
+  medians = {name: jnp.nanmedian(jnp.where(finite, a, jnp.nan)) for name, a in stacked.items()}
+  return medians | {'finite': finite.mean()} | {f'finite/{i}': a for i, a in enumerate(finite.astype(jnp.float32))}
 
 
-def results(figures: Mapping[str, Any], grid: Sequence[Member], headline: tuple[str, str, str]) -> list[dict[str, Any]]:
-  """Returns a row per member from the last evaluation of a log: seed, learning rate and its headline figure."""
+def results(log: Sequence[Mapping[str, Any]], grid: Sequence[Member],
+            headline: tuple[str, str, str]) -> list[dict[str, Any]]:
+  """Returns a row per member: seed, learning rate, its headline figure at the last evaluation, and its finite steps.
+
+  Args:
+    log: the lines of metrics.jsonl.
+    grid: the members.
+    headline: of the experiment.
+  """
   split, metric, _ = headline
-  return [{**one._asdict(), metric: figures[f'{split}/{metric}/{i}']} for i, one in enumerate(grid)]
+  last = [row for row in log if f'{split}/{metric}' in row][-1]
+  share = lambda i: float(np.mean([row[f'train/finite/{i}'] for row in log if f'train/finite/{i}' in row] or [1.0]))
+  return [{**one._asdict(), metric: last[f'{split}/{metric}/{i}'], 'share_of_finite_steps': share(i)}
+          for i, one in enumerate(grid)]
 
 
-def summary(rows: Sequence[Mapping[str, Any]], metric: str) -> dict[str, dict[str, float]]:
-  """Returns mean, standard deviation and extremes over the finite seeds of each learning rate of `results`."""
-  groups = {}
-  for rate in dict.fromkeys(row['learning_rate'] for row in rows):
-    values = [row[metric] for row in rows if row['learning_rate'] == rate]
-    finite = np.array([value for value in values if value is not None and math.isfinite(value)])
-    figures = {'mean': finite.mean(), 'std': finite.std(ddof=len(finite) > 1), 'min': finite.min(),
-               'max': finite.max()} if len(finite) else {}
-    groups[f'learning_rate {rate:g}'] = {f'{metric}_{name}': float(value) for name, value in figures.items()} | {
-        'finite_seeds': len(finite)}
-  return groups
+def best_at(log: Sequence[Mapping[str, Any]], grid: Sequence[Member], headline: tuple[str, str, str],
+            step: int) -> dict[str, Any]:
+  """Returns seed and learning rate of the member that was best at the evaluation after `step`."""
+  row = next(row for row in reversed(log) if row['step'] == step and f'{headline[0]}/best_member' in row)
+  return grid[row[f'{headline[0]}/best_member']]._asdict()
+
+
+def summary(rows: Sequence[Mapping[str, Any]], headline: tuple[str, str, str]) -> dict[str, dict[str, float]]:
+  """Returns `spread` of the seeds of each learning rate of `results`, under a name that says what it is."""
+  split, metric, _ = headline
+  return {f'{split} at the last step, learning rate {rate:g}': {
+      f'{metric}_{name}': value for name, value in spread(
+          [row[metric] for row in rows if row['learning_rate'] == rate]).items()}
+      for rate in dict.fromkeys(row['learning_rate'] for row in rows)}
+
+
+def spread(values: Sequence[float | None]) -> dict[str, float]:
+  """Returns mean, standard deviation (of two values or more), lowest and highest of what is finite, and of how many."""
+  finite = np.array([value for value in values if value is not None and math.isfinite(value)])
+  if not len(finite):
+    return {'seeds': 0}
+  std = {'std': float(finite.std(ddof=1))} if len(finite) > 1 else {}
+  return {'mean': float(finite.mean()), **std, 'lowest': float(finite.min()), 'highest': float(finite.max()),
+          'seeds': len(finite)}
 
 
 def _keys(key, grid):
@@ -143,19 +187,15 @@ def _each(f, *stacked: PyTree) -> PyTree:
   return jax.vmap(f)(*stacked)
 
 
-def _member(loss, params, carry, key):
-  """Returns ((total, finite, aux), gradient) of one member, both zero where either is not finite."""
-  (total, aux), grads = jax.value_and_grad(loss, has_aux=True)(params, carry, key)
-  finite = _finite((total, grads))
-  return (total, finite, aux), jax.tree.map(lambda g: jnp.where(finite, g, 0.0), grads)
-
-
 def _finite(tree):
   return jnp.stack([jnp.isfinite(a).all() for a in jax.tree.leaves(tree)]).all()
 
 
 def _own_gradients(forward, params):
-  """Returns the first of `forward(params)`'s two results; differentiated, it gives the second, whatever follows."""
+  """Returns the first of `forward(params)`'s two results; differentiated, it gives the second, whatever follows.
+
+  So a number that is not finite stays with its member: a sum over members would hand it on.
+  """
   run = jax.custom_vjp(lambda params: forward(params)[0])
   run.defvjp(forward, lambda grads, _: (grads,))
   return run(params)

@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 
 from rnn_research.errors import InputError
 from rnn_research.experiment import Experiment, TrainData
+from rnn_research.sizing import count
 from rnn_research.training import checkpoint, grid, optimizer, records
 from rnn_research.training.backend import replicate, shard_batch
 from rnn_research.training.checkpoint_io import warn
@@ -67,7 +68,7 @@ def train(experiment: Experiment, data: TrainData, config: ConfigDict, workdir: 
   describe = functools.partial(optimizer.describe_gradients, config.optimizer)
   if experiment.learning_rates:
     tx = grid.over_members(tx, np.float32(experiment.learning_rates) / np.float32(config.optimizer.learning_rate))
-    describe = grid.mean_over_members(describe)
+    describe = functools.partial(grid.describe, describe)
   key = jax.random.key(config.seed)
   init_key, step_key, eval_key = jax.random.split(key, 3)
   state = create_state(experiment, tx, init_key, config.train.batch_size, config.train.ema_decay > 0, mesh)
@@ -115,7 +116,7 @@ def _compile(run, state, mesh, key, describe):
   make = make_step(run.experiment, mesh, key, micro_batches=run.config.train.micro_batches,
                    ema_decay=run.config.train.ema_decay, describe=describe)
   compiled = make(state, shard_batch(mesh, batch))
-  params, members = sum(a.size for a in jax.tree.leaves(state.params)), len(run.experiment.learning_rates)
+  params, members = count(state.params), len(run.experiment.learning_rates)
   memory = compiled.memory_analysis()
   peak = memory.temp_size_in_bytes + memory.argument_size_in_bytes + memory.output_size_in_bytes
   peak -= memory.alias_size_in_bytes

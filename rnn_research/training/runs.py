@@ -37,7 +37,7 @@ def train(experiment: Experiment, name: str, config: ConfigDict, workdir: str, n
   data, mesh = experiment.train_data(), _mesh(config, workdir, num_devices)
   about = _about(name, config) | _about_model(experiment) | {'num_devices': mesh.size}
   members = grid.members(config)
-  trained = grid.over_grid(experiment, members) if len(members) > 1 else experiment
+  trained = grid.over_grid(experiment, members) if members else experiment
   stopped = loop.train(trained, data, config, workdir, mesh, about)
   if not stopped.finished:
     return
@@ -48,7 +48,8 @@ def train(experiment: Experiment, name: str, config: ConfigDict, workdir: str, n
     metrics = _final_metrics(experiment, config, params)
     if first:
       result.write_json(path, {**about, 'steps': stopped.step, 'seconds': stopped.seconds,
-                               'best_step': stopped.best[0], **_with_members(experiment, members, workdir, metrics)})
+                               'best_step': stopped.best[0], 'metrics': metrics,
+                               **_of_grid(experiment.headline, members, workdir, stopped.best[0])})
       _write_report(experiment, params, workdir)
   if first:
     print_result(path)
@@ -111,8 +112,10 @@ def saved_devices(workdir: str) -> int:
 def print_result(path: Path) -> None:
   """Prints a result file: a line per split, or per group of a study."""
   values = json.loads(Path(path).read_text('utf-8'))
-  for split, metrics in values['metrics'].items():
+  for split, metrics in (values['metrics'] | values.get('grid', {})).items():
     print(f'{split}: {result.figures(metrics)}')
+  if 'best_member' in values:
+    print(f'the best member, chosen on {values["headline"][0]}: {result.figures(values["best_member"])}')
   after = f'after {values["steps"]} steps; ' if 'steps' in values else ''
   print(f'{after}all of it is in {path}', flush=True)
 
@@ -125,14 +128,14 @@ def _write_report(experiment, params, workdir):
   return metrics
 
 
-def _with_members(experiment, members, workdir, metrics):
-  """Returns what result.json says of the metrics: those of the best parameters and, of a grid, of all members."""
-  if len(members) == 1:
-    return {'metrics': metrics}
-  split, metric, _ = experiment.headline
-  last = [row for row in read_log(workdir) if f'{split}/{metric}' in row][-1]
-  rows = grid.results(last, members, experiment.headline)
-  return {'metrics': metrics | grid.summary(rows, metric), 'members': rows}
+def _of_grid(headline, members, workdir, best_step):
+  """Returns what result.json says of a grid: whose parameters are the best, all members, and their spread."""
+  if not members:
+    return {}
+  log = read_log(workdir)
+  rows = grid.results(log, members, headline)
+  return {'best_member': grid.best_at(log, members, headline, best_step), 'members': rows,
+          'grid': grid.summary(rows, headline)}
 
 
 def _final_metrics(experiment, config, params):

@@ -50,7 +50,7 @@ def make_step(experiment: Experiment, mesh: Mesh, key: Key, *, micro_batches: in
     key: of the run.
     micro_batches: the batch rows of each device are taken in so many slices, which saves memory, not work.
     ema_decay: of the parameter average.
-    describe: `(grads) -> {name: [] float32}` that is logged of the gradients.
+    describe: `(grads, means) -> {name: [] float32}`, logged beside `means`, the loss's own metrics, or in their place.
   """
   local = sharded_gradients(experiment, mesh, key, micro_batches)
 
@@ -60,8 +60,8 @@ def make_step(experiment: Experiment, mesh: Mesh, key: Key, *, micro_batches: in
     updates, opt_state = state.tx.update(grads, state.opt_state, state.params, value=state.last_valid)
     params = optax.apply_updates(state.params, updates)
     average = optax.incremental_update(params, state.average, 1.0 - ema_decay) if ema_decay else ()
-    metrics = {'loss': total / weight, 'weight': weight, **describe(grads),
-               **{name: value / weight for name, value in sums.items()}}
+    means = {name: value / weight for name, value in sums.items()}
+    metrics = {'loss': total / weight, 'weight': weight, **means, **describe(grads, means)}
     return state.replace(step=state.step + 1, params=params, opt_state=opt_state, carry=carry, average=average), metrics
 
   def compile_step(state, batch):

@@ -1,7 +1,7 @@
 """A grid of runs as one run: its members differ in seed and learning rate, and share data, steps and one program.
 
 Parameters and optimiser state get a leading axis of members, `[G, ...]`; the carry is `[B, G, ...]`. A member whose
-gradient is not finite, over all devices and slices of the batch, skips the update and leaves the others alone.
+loss or gradient is not finite, over all devices and slices of the batch, skips the update and leaves the others alone.
 """
 
 import functools
@@ -57,8 +57,7 @@ def over_grid(experiment: Experiment, grid: Sequence[Member]) -> Experiment:
     return jax.vmap(lambda p: experiment.initial_carry(p, batch_size), out_axes=1)(params)
 
   def loss(params, carry, batch, key, step):
-    one = jax.value_and_grad(
-        lambda params, carry, key: experiment.loss(params, carry, batch, key, step), has_aux=True)
+    one = functools.partial(_gradients, lambda params, carry, key: experiment.loss(params, carry, batch, key, step))
     across = jax.tree.map(lambda a: jnp.moveaxis(a, 1, 0), carry)
     totals, (weights, across, sums) = _own_gradients(
         lambda params: _each(one, params, across, _keys(key, grid)), params)
@@ -185,6 +184,12 @@ def _each(f, *stacked: PyTree) -> PyTree:
   if jax.default_backend() == 'cpu':
     return lax.map(lambda one: f(*one), stacked)
   return jax.vmap(f)(*stacked)
+
+
+def _gradients(loss, params, carry, key):
+  """Returns ((total, aux), gradients), not-a-number where the total is: sums over devices and slices carry it on."""
+  (total, aux), grads = jax.value_and_grad(loss, has_aux=True)(params, carry, key)
+  return (total, aux), jax.tree.map(lambda g: jnp.where(jnp.isfinite(total), g, jnp.nan), grads)
 
 
 def _finite(tree):

@@ -64,10 +64,11 @@ def test_an_input_of_the_state_s_size_is_read_bare(name):
   assert_close(run(cell, params, xs, state), expected)
 
 
-def test_the_forget_bias_is_added_where_there_is_a_forget_gate():
+def test_the_forget_bias_is_added_where_there_is_a_forget_gate_or_its_counterpart():
   b = {change: biases(lstm_variant(200, change=change, forget_bias=3.0)) for change in ('nig', 'nfg', 'cifg')}
   np.testing.assert_array_equal(b['nig'], np.tile([[3.0], [0.0], [0.0]], 200))
-  assert not b['nfg'].any() and not b['cifg'].any()
+  assert not b['nfg'].any()
+  np.testing.assert_array_equal(b['cifg'], np.tile([[-3.0], [0.0], [0.0]], 200))  # f = 1 - sigmoid(-3) = sigmoid(3)
 
 
 def test_an_unknown_change_is_refused():

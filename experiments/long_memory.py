@@ -9,10 +9,6 @@ variants reach, with command, seed and machine, is in the README under "Memory a
 """
 
 import functools
-import hashlib
-import math
-from collections.abc import Callable
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,14 +16,11 @@ import numpy as np
 from jax.tree_util import Partial
 from ml_collections import ConfigDict
 
-from rnn_research import initializers
+from rnn_research import initializers, tasks
 from rnn_research.cells import CELLS, make_cell, options_of
-from rnn_research.data import examples, idx, memory_tasks
-from rnn_research.data.memory_tasks import Examples
 from rnn_research.engines import choice
 from rnn_research.errors import InputError
 from rnn_research.experiment import Experiment, Recurrence
-from rnn_research.language_model import cross_entropy
 from rnn_research.sequence_model import sequence_model
 from rnn_research.sizing import sized
 from rnn_research.training.config import DTYPES, base_config, require
@@ -37,16 +30,12 @@ VARIANTS = {
     'copy': 'ten symbols after 200 blanks',
     'sequential_mnist': 'digits read pixel by pixel, 14 x 14; 28 x 28 with --config.data.length=784',
     'permuted_mnist': 'the same with the pixels in one random order',
-    'parity': 'the parity of all bits so far, at each of 40 steps: no linear recurrence can',
+    'parity': 'the parity of all bits so far, at each of 40 steps',
     'modular': 'the sum of all digits so far modulo 5, at each of 40 steps',
     'debug': 'the adding problem over 10 steps, GRU of 8 units: seconds',
 }
 COMMANDS = {}
 
-_HELD_OUT = {'valid': 2_000, 'test': 10_000}  # examples of a synthetic task
-_VALID_IMAGES = 5_000  # the last of the training file
-_STEPS_PER_EPOCH = 1_000  # of a task whose examples are drawn
-_LONGER = 4  # times the training length: the split 'longer' of state tracking
 _EVAL_ROWS = 500
 
 
@@ -106,32 +95,6 @@ _CHANGES = {
 }
 
 
-class Task(NamedTuple):
-  """What a task asks of a model.
-
-  Attributes:
-    input_size: F.
-    output_size: numbers or classes of an answer.
-    every_step: whether every step is answered.
-    train_data: `() -> TrainData` of {'inputs', 'targets'}.
-    held_out: split -> `() -> Examples`.
-    loss: `(answers, targets) -> [B] float32`, of one example.
-    measures: `(answers, targets) -> {metric: [B] float32}` of one example.
-    trivial: `(targets) -> {metric: number}`: what needs no memory.
-    headline: (metric, 'min' or 'max').
-  """
-
-  input_size: int
-  output_size: int
-  every_step: bool
-  train_data: Callable
-  held_out: dict[str, Callable]
-  loss: Callable
-  measures: Callable
-  trivial: Callable
-  headline: tuple[str, str]
-
-
 def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
   """Makes the experiment.
 
@@ -143,7 +106,7 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     InputError: a number out of range, or data that cannot be used.
   """
   _check(config)
-  task = _TASKS[config.data.task](config)
+  task = _make_task(config)
   model = _make_model(config.model, task)
   answers = jax.jit(lambda params, xs, targets: task.measures(model.outputs(params, xs), targets))
 
@@ -180,7 +143,7 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
 
 def _check(config):
   data, model = config.data, config.model
-  require('data.task', data.task, data.task in _TASKS, f'one of {", ".join(_TASKS)}')
+  require('data.task', data.task, data.task in tasks.TASKS, f'one of {", ".join(tasks.TASKS)}')
   require('data.length', data.length, data.length >= 2, 'an integer >= 2')
   require('data.modulus', data.modulus, data.modulus >= 2, 'an integer >= 2')
   require('data.seed', data.seed, 0 <= data.seed < 2**31, 'an integer in [0, 2**31)')
@@ -189,6 +152,11 @@ def _check(config):
   for field, default in (('w_h_init', ''), ('chrono_steps', 0)):
     require(f'model.{field}', model[field], model.cell not in CELLS or model[field] == default
             or field in options_of(model.cell), f'{default!r} for {model.cell}, which has no such option')
+
+
+def _make_task(config):
+  fields = {name: value for name, value in config.data.items() if name != 'task'}
+  return tasks.TASKS[config.data.task](tasks.Data(batch_size=config.train.batch_size, **fields))
 
 
 def _make_model(config, task):
@@ -233,82 +201,3 @@ def _last_loss(model, task, params, targets, ys):
   if task.every_step:
     return task.loss(answers[:, None], targets[:, -1:])
   return task.loss(answers, targets)
-
-
-def _synthetic(config, draw, splits=None, **fields):
-  """Returns a task whose examples are drawn: `draw(rng, batch_size, length)`."""
-  data, batch_size = config.data, config.train.batch_size
-  fingerprint = hashlib.sha256(repr(sorted(data.to_dict().items())).encode()).hexdigest()
-  # Streams of numbers that never meet: training draws from (seed, batch), these from (seed, -, split).
-  rng = lambda i: np.random.default_rng((data.seed, 0, i))
-  held_out = lambda i, size, length: functools.cache(lambda: draw(rng(i), size, length))
-  splits = {name: data.length for name in _HELD_OUT} | (splits or {})
-  return Task(
-      train_data=lambda: examples.drawn(lambda rng: draw(rng, batch_size, data.length)._asdict(), data.seed,
-                                        _STEPS_PER_EPOCH, fingerprint),
-      held_out={split: held_out(i, _HELD_OUT.get(split, 2_000), length) for i, (split, length) in
-                enumerate(splits.items(), 1)},
-      **fields)
-
-
-def _adding(config):
-  squared = lambda answers, targets: jnp.square(answers[:, 0] - targets)
-  return _synthetic(config, memory_tasks.adding, input_size=2, output_size=1, every_step=False, loss=squared,
-                    measures=lambda answers, targets: {'mse': squared(answers, targets)},
-                    trivial=lambda targets: {'mse': np.square(targets - 1.0).mean()}, headline=('mse', 'min'))
-
-
-def _copy(config):
-  copied, length = memory_tasks.COPIED, config.data.length
-  nats = lambda answers, targets: cross_entropy(answers, targets).mean(-1)
-  symbols = memory_tasks.NUM_DIGITS + 2
-  return _synthetic(
-      config, memory_tasks.copy, input_size=symbols, output_size=symbols, every_step=True, loss=nats,
-      measures=lambda answers, targets: {'nats': nats(answers, targets),
-                                         'recalled': _right(answers, targets)[:, -copied:].mean(-1)},
-      trivial=lambda targets: {'nats': copied * math.log(memory_tasks.NUM_DIGITS) / (length + 2 * copied),
-                               'recalled': 1.0 / memory_tasks.NUM_DIGITS}, headline=('nats', 'min'))
-
-
-def _modular(config):
-  modulus = config.data.modulus
-  nats = lambda answers, targets: cross_entropy(answers, targets).mean(-1)
-  return _synthetic(
-      config, functools.partial(memory_tasks.modular_sum, modulus=modulus),
-      splits={'longer': _LONGER * config.data.length}, input_size=modulus, output_size=modulus, every_step=True,
-      loss=nats, measures=lambda answers, targets: {'accuracy': _right(answers, targets).mean(-1),
-                                                    'last_accuracy': _right(answers, targets)[:, -1],
-                                                    'nats': nats(answers, targets)},
-      trivial=lambda targets: {'accuracy': 1.0 / modulus}, headline=('accuracy', 'max'))
-
-
-def _mnist(config):
-  data, batch_size = config.data, config.train.batch_size
-  order = np.random.default_rng(data.seed).permutation(data.length) if data.permuted else slice(None)
-
-  @functools.cache
-  def load(split):
-    images = idx.read_images(data.path, split)
-    return Examples(idx.pixels(images.images, data.length)[:, order, None], images.labels), images.fingerprint
-
-  def part(rows):
-    inputs, targets = load('train')[0]
-    return Examples(inputs[rows], targets[rows])
-
-  def train_data():
-    train, fingerprint = part(slice(None, -_VALID_IMAGES)), load('train')[1]
-    return examples.shuffled(train._asdict(), batch_size, data.seed, fingerprint)
-
-  return Task(
-      input_size=1, output_size=10, every_step=False, train_data=train_data,
-      held_out={'valid': lambda: part(slice(-_VALID_IMAGES, None)), 'test': lambda: load('t10k')[0]},
-      loss=cross_entropy,
-      measures=lambda answers, targets: {'accuracy': _right(answers, targets), 'nats': cross_entropy(answers, targets)},
-      trivial=lambda targets: {'accuracy': np.bincount(targets).max() / len(targets)}, headline=('accuracy', 'max'))
-
-
-def _right(answers, targets):
-  return (answers.argmax(-1) == targets).astype(jnp.float32)
-
-
-_TASKS: dict[str, Callable[[Any], Task]] = {'adding': _adding, 'copy': _copy, 'mnist': _mnist, 'modular': _modular}

@@ -20,7 +20,7 @@ def launch(argv: list[str]) -> None:
   name, workdir, base = flags.resolve(request, experiments.split_name, experiments.get_config)
   commands = experiments.commands(name)
   if request.help:
-    print(flags.help_text(name, commands))
+    print(flags.help_text(name, commands, base))
     return
   redraw = not config_lib.trains(base) and request.mode == 'report'
   request = request._replace(mode='train') if redraw else request  # a study is its report

@@ -35,6 +35,7 @@ def test_help_names_every_flag():
   out, _ = run('--help')
   for flag in ('experiment', 'workdir', 'mode', 'num_devices', 'config.block.field', 'prompt', 'temperature=0.8'):
     assert f'--{flag}' in out
+  assert '--config.model.cell=' in out and '--config.train.batch_size=' in out
 
 
 @pytest.fixture(scope='module')

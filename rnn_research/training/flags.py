@@ -17,7 +17,7 @@ from ml_collections import ConfigDict, config_flags
 from rnn_research.errors import UsageError
 from rnn_research.experiment import Command
 from rnn_research.training.checkpoint import has_checkpoint, is_finished
-from rnn_research.training.config import ENGINE, trains, update_from_json
+from rnn_research.training.config import ENGINE, flat, trains, update_from_json
 
 
 class Request(NamedTuple):
@@ -164,14 +164,15 @@ def check_study(request: Request, name: str) -> None:
     raise UsageError(f'--num_devices is not used by {name}, which trains no model')
 
 
-def help_text(name: str, commands: Mapping[str, Command]) -> str:
-  """Returns the flags that every run has and those of an experiment's commands, one line each."""
+def help_text(name: str, commands: Mapping[str, Command], config: ConfigDict) -> str:
+  """Returns the flags that every run has, those of an experiment's commands, and its config, one line each."""
   line = lambda flag, text: f'  --{flag:28} {text}'
   lines = ['python launch.py [--flag=value ...]', *(line(flag, text) for flag, text in _HELP.items()),
            line('config.block.field=value', 'overrides a field of the experiment\'s config')]
   for mode, command in commands.items():
     lines += [f'\n--mode={mode}, of {name}: {command.help}']
     lines += [line(f'{flag}={default}', text) for flag, (default, text) in command.flags.items()]
+  lines += [f'\nThe config of {name}', *(f'  --config.{field}={value!r}' for field, value in flat(config).items())]
   return '\n'.join(lines)
 
 

@@ -19,7 +19,7 @@ def test_lists(main):
   code, out, _ = main('--list')
   assert code == 0
   for name in experiments.names():
-    assert f'{name}:debug ' in out
+    assert all(f'{name}:{variant} ' in out for variant in experiments.variants(name))
   assert len(out.splitlines()) == sum(len(experiments.variants(name)) for name in experiments.names())
 
 

@@ -92,9 +92,9 @@ def test_a_single_learning_rate_is_that_of_the_run(two_by_two, tmp_path):
   assert column(rows, 'train/loss') == pytest.approx(column(two_by_two[0], 'train/loss/2'), rel=1e-6)
 
 
-def test_the_launcher_reports_members_and_uses_the_best(tmp_path):
-  run(f'--experiment={NAME}', f'--workdir={tmp_path}', '--config.train.steps=6', '--config.grid.seeds=2',
-      '--config.grid.learning_rates=(1e-2,3e-2)')
+def test_the_launcher_reports_members_and_uses_the_best(tmp_path, main):
+  main(f'--experiment={NAME}', f'--workdir={tmp_path}', '--config.train.steps=6', '--config.grid.seeds=2',
+       '--config.grid.learning_rates=(1e-2,3e-2)')
   found = read_json(tmp_path, 'result.json')
   assert [(row['seed'], row['learning_rate']) for row in found['members']] == [
       (0, 1e-2), (1, 1e-2), (0, 3e-2), (1, 3e-2)]
@@ -108,7 +108,7 @@ def test_the_launcher_reports_members_and_uses_the_best(tmp_path):
   assert found['best_member'] == {name: best[name] for name in ('seed', 'learning_rate')}
   assert [row['share_of_finite_steps'] for row in found['members']] == [1.0] * 4
   assert found['params'] == 281
-  run(f'--workdir={tmp_path}', '--mode=evaluate')
+  assert main(f'--workdir={tmp_path}', '--mode=evaluate')[0] == 0
   assert read_json(tmp_path, 'result-evaluate.json')['metrics']['test'] == found['metrics']['test']
   assert (tmp_path / 'report' / 'curves.csv').read_text().count('learning rate 0.03') == 2
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from launching import read_json, run
+from launching import read_json
 
 import experiments
 from rnn_research import unroll
@@ -154,15 +154,16 @@ def test_the_real_digits(data_dir):
   assert idx.pixels(images[:100], 196).mean() == pytest.approx(images[:100].mean() / 255.0, rel=1e-5)
 
 
-def test_images_of_a_file_train_and_are_evaluated(digits, tmp_path):
+def test_images_of_a_file_train_and_are_evaluated(digits, tmp_path, main):
   workdir = tmp_path / 'run'
-  run('--experiment=long_memory:permuted_mnist', f'--config.data.path={digits}', '--config.data.length=4',
-      '--config.model.num_params=2000', '--config.train.epochs=0', '--config.train.steps=40',
-      '--config.optimizer.learning_rate=2e-2', '--config.optimizer.warmup_steps=5', '--config.train.batch_size=30',
-      f'--workdir={workdir}')
+  main('--experiment=long_memory:permuted_mnist', f'--config.data.path={digits}', '--config.data.length=4',
+       '--config.model.num_params=2000', '--config.train.epochs=0', '--config.train.steps=40',
+       '--config.optimizer.learning_rate=2e-2', '--config.optimizer.warmup_steps=5', '--config.train.batch_size=30',
+       f'--workdir={workdir}')
   metrics = read_json(workdir, 'result.json')['metrics']
   assert metrics['test']['accuracy'] > 2 * metrics['test']['accuracy_without_memory']
-  out, _ = run(f'--workdir={workdir}', '--mode=evaluate')
+  code, out, _ = main(f'--workdir={workdir}', '--mode=evaluate')
+  assert code == 0
   assert f'accuracy {metrics["test"]["accuracy"]:.4f}' in out
 
 
@@ -199,9 +200,9 @@ def test_the_largest_size_within_a_budget():
     sized(Model, 0, 0.5)
 
 
-def test_a_small_network_learns_to_add(tmp_path):
-  run('--experiment=long_memory:debug', f'--workdir={tmp_path}', '--config.train.steps=1500',
-      '--config.model.hidden_size=16', '--config.train.eval_every=500', '--config.optimizer.learning_rate=1e-2')
+def test_a_small_network_learns_to_add(tmp_path, main):
+  main('--experiment=long_memory:debug', f'--workdir={tmp_path}', '--config.train.steps=1500',
+       '--config.model.hidden_size=16', '--config.train.eval_every=500', '--config.optimizer.learning_rate=1e-2')
   assert read_json(tmp_path, 'result.json')['metrics']['test']['mse'] < 0.02
 
 

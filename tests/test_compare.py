@@ -7,6 +7,7 @@ import pytest
 from launching import read_json, run
 
 from rnn_research.analysis import run_curves
+from rnn_research.analysis.curve_figures import curve_figure
 from rnn_research.errors import InputError
 
 
@@ -64,6 +65,14 @@ def test_labels_name_what_differs():
   assert run_curves.labels([of('a'), of('b', cell='lstm')]) == ['gru', 'lstm']
   assert run_curves.labels([of('a'), of('b', hidden_size=9)]) == ['hidden_size 8', 'hidden_size 9']
   assert run_curves.labels([of('x/a'), of('y/a')]) == ['x/a', 'y/a']
+
+
+def test_a_curve_far_off_does_not_flatten_the_others():
+  curve = lambda label, *values: run_curves.Curves(label, np.arange(2.0), np.array([values]))
+  near = [curve(str(i), 2.0, 1.0 + i / 10) for i in range(4)]
+  top = lambda curves: curve_figure(curves, 'nats', 'min', None).figure.axes[0].get_ylim()[1]
+  assert 1.3 < top([*near, curve('far', 300.0, 100.0)]) < 3.0
+  assert top([*near[:2], curve('far', 300.0, 100.0)]) >= 300.0
 
 
 def test_a_rate_that_loses_seeds_is_worse():

@@ -37,8 +37,12 @@ def curve_figure(curves: Sequence[Curves], metric: str, sense: str, baseline: fl
   if baseline is not None:
     axes.axhline(baseline, color='black', linewidth=2, linestyle=(0, (1, 1)), label=f'without memory: {baseline:.4f}')
   shown = np.array([value for value in (*table[metric], baseline or np.nan) if np.isfinite(value) and value > 0])
+  top = _ceiling(curves, sense, baseline)
+  shown = shown[shown <= top]
   if sense == 'min' and len(shown) and shown.max() > 10 * shown.min():
     plots.logarithmic(axes, shown)
+  elif np.isfinite(top):
+    axes.set_ylim(0.98 * shown.min(), 1.02 * shown.max())
   axes.set_xlabel('training step', fontsize=LABEL)
   axes.set_ylabel(metric.replace('_', ' '), fontsize=LABEL)
   plots.finish(axes)
@@ -46,8 +50,18 @@ def curve_figure(curves: Sequence[Curves], metric: str, sense: str, baseline: fl
   seeds = max(len(curve.values) for curve in curves)
   plots.caption(figure, f'{metric.replace("_", " ").capitalize()} on held-out examples while training'
                 + (f'; thick: median over {seeds} seeds, thin: each seed.' if seeds > 1 else '.')
-                + (' Dotted line: what needs no memory.' if baseline is not None else ''))
+                + (' Dotted line: what needs no memory.' if baseline is not None else '')
+                + (f' What is above {top:.2g} is not drawn.' if np.isfinite(top) else ''))
   return Plot(figure, table)
+
+
+def _ceiling(curves, sense, baseline):
+  """Returns where the axis ends: infinity, unless a few of many curves lie so far off that they flatten the others."""
+  ends = np.array([end for curve in curves for end in curve.values[:, -1] if np.isfinite(end)])
+  if sense != 'min' or len(curves) < 4 or not len(ends):
+    return np.inf
+  top = max(1.5 * np.median(ends), 1.2 * (baseline or 0.0))
+  return top if ends.max() > 3.0 * top else np.inf
 
 
 def _median(values):

@@ -123,6 +123,9 @@ def test_an_interrupt_ends_every_worker(tmp_path):
   _, err = process.communicate(timeout=120)
   assert len(found) > 1
   assert (process.returncode, err) == (130, 'interrupted\n')
+  deadline = time.monotonic() + 30  # they end when they notice, and are gone when the system has collected them
+  while any(os.path.exists(f'/proc/{pid}') for pid in found) and time.monotonic() < deadline:
+    time.sleep(0.05)
   assert not any(os.path.exists(f'/proc/{pid}') for pid in found)
   assert not (tmp_path / 'result.json').exists()
 

@@ -113,17 +113,19 @@ def _one_line(error: Exception) -> str:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-  """Silences orbax, which logs through absl, for good once something failed.
+  """Silences orbax, which logs through absl, and its event loops, for good once something failed.
 
   After a failed read or write its threads still go on with the others for a while, and tensorstore reports these to an
-  event loop that orbax has closed by then.
+  event loop that orbax has closed by then; failed writes that nobody waited for are reported when they are collected.
   """
-  logger = logging.getLogger('absl')
-  level, hooks = logger.level, (sys.unraisablehook, sys.excepthook)
-  logger.setLevel(logging.CRITICAL)
+  loggers = [logging.getLogger(name) for name in ('absl', 'asyncio')]
+  levels, hooks = [logger.level for logger in loggers], (sys.unraisablehook, sys.excepthook)
+  for logger in loggers:
+    logger.setLevel(logging.CRITICAL)
   closed = lambda error: 'Event loop is closed' in str(error)
   sys.unraisablehook = lambda info: None if closed(info.exc_value) else hooks[0](info)
   sys.excepthook = lambda kind, error, trace: None if closed(error) else hooks[1](kind, error, trace)
   yield
-  logger.setLevel(level)
+  for logger, level in zip(loggers, levels, strict=True):
+    logger.setLevel(level)
   sys.unraisablehook, sys.excepthook = hooks

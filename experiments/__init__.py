@@ -4,7 +4,6 @@ A module offers `VARIANTS` (name -> one line, the first is the default), `COMMAN
 and report), `get_config(variant)` and `build(config, assets=None)`; it is found by itself.
 """
 
-import difflib
 import importlib
 import pkgutil
 from pathlib import Path
@@ -15,7 +14,7 @@ from ml_collections import ConfigDict
 
 from rnn_research.analysis import Trace, trace_layers
 from rnn_research.cells import CELLS
-from rnn_research.errors import InputError
+from rnn_research.errors import InputError, did_you_mean
 from rnn_research.experiment import Command, Experiment, Recurrence
 from rnn_research.sizing import count
 from rnn_research.training import flags, runs
@@ -116,6 +115,4 @@ def _module(name):
 
 def _check(what, name, known):
   if name not in known:
-    near = difflib.get_close_matches(name, known, 1)
-    raise InputError(f'unknown {what} {name!r}' + (f', did you mean {near[0]}?' if near else '')
-                     + f' (there are: {", ".join(known)})')
+    raise InputError(f'unknown {what} {name!r}{did_you_mean(name, known)} (there are: {", ".join(known)})')

@@ -1,8 +1,9 @@
 """Mistakes of people, as opposed to mistakes of the program."""
 
+import difflib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import jax
 
@@ -13,6 +14,12 @@ class InputError(ValueError):
 
 class UsageError(InputError):
   """A mistake in a flag."""
+
+
+def did_you_mean(name: str, known: Iterable[str], spell: Callable[[str], str] = str) -> str:
+  """Returns ', did you mean ..?' with the known name that is nearest, as `spell` writes it; '' where none is near."""
+  near = difflib.get_close_matches(name, known, 1)
+  return f', did you mean {spell(near[0])}?' if near else ''
 
 
 def exit_code(run: Callable[[], None]) -> int:

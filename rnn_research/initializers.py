@@ -1,13 +1,12 @@
 """Initialisers that `jax.nn.initializers` lacks. An initialiser is a function `(key, shape, dtype) -> array`."""
 
-import difflib
 import math
 
 import jax
 import jax.numpy as jnp
 from jax.nn import initializers
 
-from rnn_research.errors import InputError
+from rnn_research.errors import InputError, did_you_mean
 from rnn_research.typing import Array, Key
 
 # W^(2^20): what is left of the difference between a norm and the spectral radius is its 2^20th root.
@@ -115,9 +114,8 @@ def named(text: str):
   if name in _OF_A_NUMBER and (value := _positive(number)) is not None:
     return _OF_A_NUMBER[name](value)
   forms = [*_PLAIN, *(f'{name}:NUMBER' for name in _OF_A_NUMBER)]
-  near = difflib.get_close_matches(name, _PLAIN | _OF_A_NUMBER, 1)
-  near = [f'{n}:NUMBER' if n not in _PLAIN or (number and n in _OF_A_NUMBER) else n for n in near]
-  hint = f', did you mean {near[0]}?' if near else ''
+  spell = lambda near: f'{near}:NUMBER' if near not in _PLAIN or (number and near in _OF_A_NUMBER) else near
+  hint = did_you_mean(name, _PLAIN | _OF_A_NUMBER, spell)
   raise InputError(f'unknown initialiser {text!r}{hint} (initialisers: {", ".join(forms)}, with a number above 0)')
 
 

@@ -152,7 +152,7 @@ tx = grid.over_members(optax.with_extra_args_support(optax.sgd(1.0)), jnp.float3
 mesh = backend.data_mesh(4 // {micro_batches}, {num_devices})
 state = create_state(whole, tx, jax.random.key(0), 4, False, mesh)
 describe = lambda grads, means: grid.describe(
-    lambda grads, means: {{'gradient_norm': optax.tree.norm(grads)}}, grads, means)
+    lambda grads: {{'gradient_norm': optax.tree.norm(grads)}}, grads, means)
 batch = backend.shard_batch(mesh, {{'x': np.float32([0, 1, 2, 3])}})
 step = make_step(whole, mesh, jax.random.key(1), micro_batches={micro_batches}, ema_decay=0.0, describe=describe)
 state, metrics = step(state, batch)(state, batch)
@@ -168,7 +168,7 @@ def test_a_norm_too_large_for_a_float_spoils_its_member_alone(tmp_path):
   params, grads = {'w': jnp.zeros((2, 2))}, {'w': jnp.float32([[1e30, 1e30], [1e3, 1e3]])}
   updates, _ = tx.update(grads, tx.init(params), params)
   np.testing.assert_allclose(updates['w'], [[0.0, 0.0], [-1e-27, -1e-27]])
-  described = grid.describe(lambda g, _: {'gradient_norm': optax.tree.norm(g)}, grads, {})
+  described = grid.describe(lambda g: {'gradient_norm': optax.tree.norm(g)}, grads, {})
   assert described['gradient_norm'] == pytest.approx(1e3 * math.sqrt(2.0))
   assert (described['finite/0'], described['finite/1']) == (0.0, 1.0)
 

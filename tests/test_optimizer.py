@@ -88,7 +88,7 @@ def test_small_gradients_are_not_clipped():
 
 def test_share_clipped():
   grads = {'a': jnp.float32([3.0, 0.1]), 'b': jnp.float32([-2.0, 0.0])}
-  share = lambda **fields: optimizer.describe_gradients(config_with(**fields), grads, {})['clipped']
+  share = lambda **fields: optimizer.describe_gradients(config_with(**fields), grads)['clipped']
   assert share() == 0.0
   assert share(clip_norm=3.0) == 1.0
   assert share(clip_norm=4.0) == 0.0

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from rnn_research.errors import InputError
 from rnn_research.training.config import flat
-from rnn_research.training.grid import spread
+from rnn_research.training.grid import members, spread
 from rnn_research.training.metrics_log import read_log
 
 
@@ -75,15 +76,13 @@ def figure_name(run: Run) -> str:
 
 def by_learning_rate(run: Run) -> dict[float, Curves]:
   """Returns the curves of a run for each learning rate; one entry where it is no grid."""
-  config, name = run.about['config'], figure_name(run)
-  rates = config['grid']['learning_rates'] or [config['optimizer']['learning_rate']]
-  seeds, rows = config['grid']['seeds'], [row for row in run.rows if name in row]
+  config, name, names = ConfigDict(run.about['config']), figure_name(run), {}
+  for i, one in enumerate(members(config)):
+    names.setdefault(one.learning_rate, []).append(f'{name}/{i}')
+  rows = [row for row in run.rows if name in row]
   steps = np.array([row['step'] for row in rows], np.float64)
-  single = seeds == 1 and not config['grid']['learning_rates']
-  names = [[name if single else f'{name}/{i * seeds + j}' for j in range(seeds)] for i in range(len(rates))]
-  values = lambda of_rate: np.array([[row[n] for row in rows] for n in of_rate], np.float64)
-  return {rate: Curves(f'learning rate {rate:g}', steps, values(of_rate))
-          for rate, of_rate in zip(rates, names, strict=True)}
+  return {rate: Curves(f'learning rate {rate:g}', steps, np.array([[row[n] for row in rows] for n in own], np.float64))
+          for rate, own in (names or {config.optimizer.learning_rate: [name]}).items()}
 
 
 def best_curves(run: Run) -> tuple[float, Curves]:
@@ -104,7 +103,8 @@ def badness(curves: Curves, sense: str) -> tuple[int, float]:
 
 def without_memory(run: Run) -> float | None:
   """Returns the headline figure of what needs no memory, None where the run's log has none."""
-  return next((row[name] for row in run.rows for name in (f'{figure_name(run)}_without_memory',) if name in row), None)
+  name = f'{figure_name(run)}_without_memory'
+  return next((row[name] for row in run.rows if name in row), None)
 
 
 def labels(runs: Sequence[Run]) -> list[str]:

@@ -186,7 +186,7 @@ def _ours(setting, dtype, **changes):
 
   def step():
     make = make_step(experiment, mesh, key, micro_batches=1, ema_decay=0.0,
-                     describe=functools.partial(optimizer.describe_gradients, config))
+                     describe=lambda grads, means: optimizer.describe_gradients(config, grads))
     start = state()
     compiled, seconds = _timed(lambda: make(start, placed()))
     return Program(_carried(lambda state: compiled(state, placed()), start), seconds, _device_memory())

@@ -1,6 +1,5 @@
 """Recurrences, one per file, and the registry that names them."""
 
-import difflib
 import functools
 import inspect
 
@@ -19,7 +18,7 @@ from rnn_research.cells.mlstm import mlstm
 from rnn_research.cells.mut import mut1, mut2, mut3
 from rnn_research.cells.nas import nas
 from rnn_research.cells.tree import Tree, tree_cell
-from rnn_research.errors import InputError
+from rnn_research.errors import InputError, did_you_mean
 
 # name -> factory(hidden_size, *, dtype=...). A new cell is one file and one line here.
 CELLS = {
@@ -74,9 +73,7 @@ def make_cell(name: str, hidden_size: int, **options) -> Cell:
     InputError: no such cell, or it has no such engine.
   """
   if name not in CELLS:
-    near = difflib.get_close_matches(name, CELLS, 1)
-    hint = f', did you mean {near[0]}?' if near else ''
-    raise InputError(f'unknown cell {name!r}{hint} (cells: {", ".join(CELLS)})')
+    raise InputError(f'unknown cell {name!r}{did_you_mean(name, CELLS)} (cells: {", ".join(CELLS)})')
   known = options_of(name)
   if 'engine' not in known and options.get('engine', 'auto') != 'auto':
     raise InputError(f'engine is {options["engine"]!r}, expected auto for {name}, which has one form only')

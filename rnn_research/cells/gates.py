@@ -53,19 +53,15 @@ def require_gates(name: str, params: Params) -> Gates:
 
 def _lstm(params, state, x):
   z_i, z_f, z_g, z_o = jnp.split(affine(x, params.w_x, params.b) + matmul(state.h, params.w_h), 4, -1)
-  p_i, p_f, p_o = (0.0, 0.0, 0.0) if params.peepholes is None else params.peepholes[:, None]
+  peepholes = getattr(params, 'peepholes', None)  # some kinds of LSTM have no such field
+  p_i, p_f, p_o = (0.0, 0.0, 0.0) if peepholes is None else peepholes[:, None]
   i, f, g = sigmoid(z_i + p_i * state.c), sigmoid(z_f + p_f * state.c), jnp.tanh(z_g)
   return {'i': i, 'f': f, 'g': g, 'o': sigmoid(z_o + p_o * (f * state.c + i * g))}
 
 
-def _four_gates(params, state, x):
-  z_i, z_f, z_g, z_o = jnp.split(affine(x, params.w_x, params.b) + matmul(state.h, params.w_h), 4, -1)
-  return {'i': sigmoid(z_i), 'f': sigmoid(z_f), 'g': jnp.tanh(z_g), 'o': sigmoid(z_o)}
-
-
 def _mlstm(params, state, x):
   m = matmul(x, params.w_xm) * matmul(state.h, params.w_hm)
-  return _four_gates(params, state._replace(h=m), x)
+  return _lstm(params, state._replace(h=m), x)
 
 
 def _mgu(params, state, x):
@@ -101,7 +97,7 @@ def _min_lstm(params, state, x):
 # A combinator that keeps a cell's parameters, or wraps single weights, keeps its gates.
 GATES = {
     LSTMParams: Gates(_lstm, ('i', 'f', 'o')),
-    LayerNormLSTMParams: Gates(_four_gates, ('i', 'f', 'o')),
+    LayerNormLSTMParams: Gates(_lstm, ('i', 'f', 'o')),
     MLSTMParams: Gates(_mlstm, ('i', 'f', 'o')),
     GRUParams: Gates(_gru, ('r', 'z')),
     MGUParams: Gates(_mgu, ('f',)),

@@ -4,7 +4,6 @@ No flag is defined on import, and none in absl's global `FLAGS`: every parse has
 """
 
 import datetime
-import difflib
 import functools
 import json
 from collections.abc import Callable, Mapping
@@ -14,7 +13,7 @@ from typing import Any, NamedTuple
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from rnn_research.errors import UsageError
+from rnn_research.errors import UsageError, did_you_mean
 from rnn_research.experiment import Command
 from rnn_research.training.checkpoint import has_checkpoint, is_finished
 from rnn_research.training.config import ENGINE, flat, trains, update_from_json
@@ -207,8 +206,8 @@ def _unexpected(word, mode, own, commands):
   owners = [other for other, command in commands.items() if name in command.flags]
   if owners:
     return f'--{name} is not used by --mode={mode}, it belongs to --mode={" or ".join(owners)}'
-  near = difflib.get_close_matches(name, [*_HELP, *own], 1)
-  return f'unknown flag --{name}' + (f', did you mean --{near[0]}?' if near else ', see --help')
+  hint = did_you_mean(name, [*_HELP, *own], lambda near: f'--{near}')
+  return f'unknown flag --{name}{hint or ", see --help"}'
 
 
 _KINDS = {int: 'an integer', float: 'a number'}
@@ -234,8 +233,7 @@ def _unknown_field(argv, config):
     for i, part in enumerate(path):
       if not isinstance(block, ConfigDict) or part not in block:
         fields = list(block) if isinstance(block, ConfigDict) else []
-        near = difflib.get_close_matches(part, fields, 1)
-        hint = f', did you mean --config.{".".join([*path[:i], near[0]])}?' if near else ''
+        hint = did_you_mean(part, fields, lambda near, above=path[:i]: f'--config.{".".join([*above, near])}')
         return f'--{name}: the config has no field {part!r} there{hint} (fields: {", ".join(fields) or "none"})'
       block = block[part]
   return ''

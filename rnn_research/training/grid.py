@@ -119,11 +119,11 @@ def describe(describe_one: Callable[..., dict[str, Array]], grads: Params, means
     finite/0, finite/1, ...                  1 or 0
 
   Args:
-    describe_one: `(grads, means) -> {name: [] float32}` of a single run.
+    describe_one: `(grads) -> {name: [] float32}` of a single run, 'gradient_norm' among them.
     grads: leaves [G, ...], over all devices.
     means: 'loss/0', 'loss/1', ...: of every member, over all devices.
   """
-  described = jax.vmap(lambda grads: describe_one(grads, {}))(grads)
+  described = jax.vmap(describe_one)(grads)
   finite = jnp.isfinite(described['gradient_norm'])
   of_members = {}
   for name, mean in means.items():

@@ -65,10 +65,11 @@ def train(experiment: Experiment, data: TrainData, config: ConfigDict, workdir: 
   total = config.train.steps or config.train.epochs * data.steps_per_epoch
   eval_every = config.train.eval_every or data.steps_per_epoch
   tx, schedule = optimizer.make_optimizer(config.optimizer, data.steps_per_epoch, total, eval_every)
-  describe = functools.partial(optimizer.describe_gradients, config.optimizer)
+  of_gradients = functools.partial(optimizer.describe_gradients, config.optimizer)
+  describe = lambda grads, means: of_gradients(grads)
   if experiment.learning_rates:
     tx = grid.over_members(tx, np.float32(experiment.learning_rates) / np.float32(config.optimizer.learning_rate))
-    describe = functools.partial(grid.describe, describe)
+    describe = functools.partial(grid.describe, of_gradients)
   key = jax.random.key(config.seed)
   init_key, step_key, eval_key = jax.random.split(key, 3)
   state = create_state(experiment, tx, init_key, config.train.batch_size, config.train.ema_decay > 0, mesh)
@@ -130,7 +131,7 @@ def _compile(run, state, mesh, key, describe):
 
 def _loop(run, compiled, state, step, best, window, mesh, started, terminated):
   train = run.config.train
-  show_steps = train.get('show_steps', ()) if run.experiment.show else ()
+  show_steps = train.show_steps if run.experiment.show else ()
   if step == 0 and 0 in show_steps:
     records.show(run, state, 0)
   pending, since = None, (time.monotonic(), step)

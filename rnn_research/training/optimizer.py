@@ -120,13 +120,12 @@ def update_rule(config: ConfigDict, schedule: optax.Schedule) -> optax.GradientT
   return rules[config.name]()
 
 
-def describe_gradients(config: ConfigDict, grads: Params, means: dict[str, Array]) -> dict[str, Array]:
+def describe_gradients(config: ConfigDict, grads: Params) -> dict[str, Array]:
   """Returns what is logged of gradients before clipping, each [] float32.
 
     gradient_norm    their global norm
     clipped          share of elements that `clip_value` cuts; without it 1 or 0: whether `clip_norm` acts
   """
-  del means
   norm = optax.tree.norm(grads)
   if config.clip_value:
     cut = sum(jnp.sum(jnp.abs(g) > config.clip_value) for g in jax.tree.leaves(grads))

@@ -14,11 +14,14 @@ class TrainData(NamedTuple):
     iterator: a grain iterator (it has `get_state` and `set_state`) of dicts of numpy arrays with leading axis B.
     steps_per_epoch: batches that cover the training split once.
     fingerprint: hex digest of the training data; a resumed run must read the same.
+    shapes: one batch of every static shape that the iterator yields, each compiled for before training; () where all
+      batches have the shape of the first.
   """
 
   iterator: Iterator
   steps_per_epoch: int
   fingerprint: str
+  shapes: tuple[Mapping[str, Any], ...] = ()
 
 
 class Command(NamedTuple):

@@ -184,7 +184,7 @@ def free_run(
     The state after T steps, and the recorded values `[T, ...]`.
   """
   prepare_key, steps_key = (None, None) if key is None else jax.random.split(key)
-  params, ctx = _prepare(cell, params, ctx, jax.tree.leaves(x)[0].shape[0], prepare_key)
+  params, ctx = prepare_cell(cell, params, ctx, jax.tree.leaves(x)[0].shape[0], prepare_key)
 
   def body(carry, inputs):
     state, x = carry
@@ -205,8 +205,15 @@ def project_one(cell: Cell, params: Params, x: PyTree) -> PyTree:
 
 def take_step(cell: Cell, params: Params, state: State, x: PyTree, ctx: PyTree = None) -> tuple[State, PyTree]:
   """Takes one deterministic step from raw inputs, leaves [B, ...]; the same as an `unroll` of length 1."""
-  params, ctx = _prepare(cell, params, ctx, jax.tree.leaves(x)[0].shape[0], None)
+  params, ctx = prepare_cell(cell, params, ctx, jax.tree.leaves(x)[0].shape[0], None)
   return cell.step(params, state, project_one(cell, params, x), ctx=ctx)
+
+
+def prepare_cell(cell: Cell, params: Params, ctx: PyTree, batch_size: int, key: Key | None) -> tuple[Params, PyTree]:
+  """Returns parameters and constants as the steps of one unroll read them; see `Cell.prepare`."""
+  if cell.prepare is None:
+    return params, ctx
+  return cell.prepare(params, ctx, batch_size, key=key)
 
 
 class Steps(NamedTuple):
@@ -234,7 +241,7 @@ def run_layers(cells, params, states, sequence, reset_states, *, keys, dropout=0
 def _run(cell, params, state, sequence, reset_state, *, key, ctx, remat_every):
   num_steps, batch_size = _sequence_shape(sequence.xs)
   prepare_key, steps_key = (None, None) if key is None else jax.random.split(key)
-  params, ctx = _prepare(cell, params, ctx, batch_size, prepare_key)
+  params, ctx = prepare_cell(cell, params, ctx, batch_size, prepare_key)
   if sequence.mask is not None:
     # Before anything reads them: a NaN in padding would pass through `where` into the gradients.
     zeros = jax.tree.map(jnp.zeros_like, sequence.xs)
@@ -302,12 +309,6 @@ def select(condition: Array, on_true: PyTree, on_false: PyTree) -> PyTree:
   def where(a, b):
     return jnp.where(condition.reshape(condition.shape + (1,) * (a.ndim - condition.ndim)), a, b)
   return jax.tree.map(where, on_true, on_false)
-
-
-def _prepare(cell, params, ctx, batch_size, key):
-  if cell.prepare is None:
-    return params, ctx
-  return cell.prepare(params, ctx, batch_size, key=key)
 
 
 def _flip(tree):

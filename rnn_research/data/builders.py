@@ -116,10 +116,10 @@ def read_text(builder, split: str) -> bytes:
   for kind, wanted, found in (('split', split, info.splits), ('feature', 'text', info.features)):
     if wanted not in found:
       raise InputError(f'data.tfds: {info.name} has no {kind} {wanted!r}, it has {", ".join(found)}')
-  return b'\n'.join(example['text'] for example in _examples(builder, split))
+  return b'\n'.join(example['text'] for example in examples(builder, split))
 
 
-def _examples(builder, split: str) -> Iterator[dict]:
+def examples(builder, split: str) -> Iterator[dict]:
   """Yields the examples of a split as dicts of NumPy values."""
   if builder.info.file_format.value != 'tfrecord':
     yield from builder.as_data_source(split)

@@ -19,7 +19,7 @@ def drawn(draw: Callable[[np.random.Generator], dict], seed: int, steps_per_epoc
     steps_per_epoch: batches that are called an epoch.
     fingerprint: of what is drawn.
   """
-  return _stream(lambda item: draw(np.random.default_rng((seed, item))), steps_per_epoch, fingerprint)
+  return stream(lambda item: draw(np.random.default_rng((seed, item))), steps_per_epoch, fingerprint)
 
 
 def shuffled(arrays: dict[str, np.ndarray], batch_size: int, seed: int, fingerprint: str) -> TrainData:
@@ -45,10 +45,17 @@ def shuffled(arrays: dict[str, np.ndarray], batch_size: int, seed: int, fingerpr
     rows = order(epoch)[step * batch_size:(step + 1) * batch_size]
     return {name: array[rows] for name, array in arrays.items()}
 
-  return _stream(batch, steps, fingerprint)
+  return stream(batch, steps, fingerprint)
 
 
-def _stream(batch, steps_per_epoch, fingerprint):
+def stream(batch: Callable[[int], dict], steps_per_epoch: int, fingerprint: str) -> TrainData:
+  """Returns an endless stream of `batch(0)`, `batch(1)`, ..., which must depend on nothing but their number.
+
+  Args:
+    batch: `(number) -> batch`, arrays with leading axis B.
+    steps_per_epoch: batches that are called an epoch.
+    fingerprint: of what they are made of.
+  """
   dataset = grain.MapDataset.range(2**31 - 1).map(lambda item: batch(int(item)))
   # Made in memory: threads would cost more than they save.
   options = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)

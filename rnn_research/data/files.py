@@ -9,6 +9,8 @@ from pathlib import Path
 from rnn_research.data.vocabulary import split_symbols
 from rnn_research.errors import InputError
 
+BYTES_ADVICE = 'convert it, or model bytes with --config.data.unit=byte'
+
 
 def read_bytes(path: str, pattern: str = '**/*', flag: str = 'data.path') -> bytes:
   """Returns the content of a file, of a `.gz` file decompressed, or of a folder's files joined by nothing.
@@ -84,18 +86,18 @@ def _read_file(file: Path, flag: str) -> bytes:
     raise InputError(f'{flag}: cannot read {file} ({error.strerror})') from error
 
 
-def decode_text(data: bytes, name: str) -> str:
+def decode_text(data: bytes, name: str, advice: str = BYTES_ADVICE) -> str:
   """Returns UTF-8 bytes as text, line ends and byte order mark kept.
 
   Raises:
-    InputError: the bytes are binary or no UTF-8; the sentence begins with `name` and names the offset.
+    InputError: the bytes are binary or no UTF-8; the sentence begins with `name`, names the offset and ends with
+      `advice`.
   """
-  advice = 'expected UTF-8 text; convert it, or model bytes with --config.data.unit=byte'
   zero = data.find(b'\0')
   if zero >= 0:
-    raise InputError(f'{name} is binary (a NUL byte at offset {zero}), {advice}')
+    raise InputError(f'{name} is binary (a NUL byte at offset {zero}), expected UTF-8 text; {advice}')
   try:
     return data.decode('utf-8')
   except UnicodeDecodeError as error:
     found = f'byte 0x{data[error.start]:02x} at offset {error.start}'
-    raise InputError(f'{name} is not UTF-8 ({found}), {advice}') from error
+    raise InputError(f'{name} is not UTF-8 ({found}), expected UTF-8 text; {advice}') from error

@@ -17,7 +17,7 @@ DTYPES = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
 ENGINE = 'model.engine'
 CHANGEABLE = (
     'train.steps', 'train.epochs', 'train.eval_every', 'train.checkpoint_every', 'train.log_every', 'train.show_steps',
-    'train.tensorboard', ENGINE)
+    'train.stop_after', 'train.tensorboard', ENGINE)
 # What may differ while a trained model is used: where the text is, and what computes.
 _PLACES = (ENGINE, 'data.path', 'data.glob', 'data.data_dir', 'data.download')
 
@@ -50,6 +50,7 @@ def base_config() -> ConfigDict:
           'micro_batches': 1,  # slices of a device's rows, for less memory
           'ema_decay': 0.0,  # of the parameter average, which starts at the first parameters; 0 is off
           'eval_every': 0,  # steps; 0 is once per epoch
+          'stop_after': 0,  # evaluations in a row without a better headline figure end the run; 0 is off
           'eval_lanes': 50,  # parallel streams of an evaluation while training
           'checkpoint_every': 0,  # steps; 0 is at every evaluation
           'log_every': 50,
@@ -73,7 +74,7 @@ def check_ranges(config: ConfigDict) -> None:
   for field in ('batch_size', 'unroll_length', 'micro_batches', 'eval_lanes', 'log_every'):
     if field in train:
       require(f'train.{field}', train[field], train[field] >= 1, 'an integer >= 1')
-  for field in ('steps', 'epochs', 'eval_every', 'checkpoint_every'):
+  for field in ('steps', 'epochs', 'eval_every', 'checkpoint_every', 'stop_after'):
     require(f'train.{field}', train[field], train[field] >= 0, 'an integer >= 0')
   require('train.micro_batches', train.micro_batches, train.batch_size % train.micro_batches == 0,
           f'a divisor of train.batch_size, {train.batch_size}')

@@ -18,13 +18,13 @@ from rnn_research.errors import InputError
 from rnn_research.experiment import Experiment, TrainData
 from rnn_research.sizing import count
 from rnn_research.training import checkpoint, grid, optimizer, records
-from rnn_research.training.backend import replicate, shard_batch
+from rnn_research.training.backend import replicate
 from rnn_research.training.checkpoint_io import warn
 from rnn_research.training.metrics_log import open_log
 from rnn_research.training.progress import open_display
 from rnn_research.training.records import Run
 from rnn_research.training.result import versions, write_json
-from rnn_research.training.step import create_state, make_step
+from rnn_research.training.step import compile_shapes, create_state, make_step
 
 
 class Stopped(NamedTuple):
@@ -86,9 +86,9 @@ def train(experiment: Experiment, data: TrainData, config: ConfigDict, workdir: 
     stack.callback(display.close)
     run = Run(experiment, config, workdir, data, total, eval_every, config.train.checkpoint_every or eval_every,
                schedule, manager, log, display, eval_key)
-    if step < total:
-      compiled = _compile(run, state, mesh, step_key, describe)
-      return _loop(run, compiled, state, step, best, window, mesh, started - seconds, terminated)
+    if step < total and not _exhausted(run, step, best):
+      take_step = _compile(run, state, mesh, step_key, describe)
+      return _loop(run, take_step, state, step, best, window, mesh, started - seconds, terminated)
   return Stopped(step, seconds, True, best)
 
 
@@ -110,33 +110,44 @@ def _resume(manager, state, data):
   return restored.state, restored.step, meta['seconds'], best, meta['window']
 
 
+def _exhausted(run, step, best):
+  """Returns whether the newest `train.stop_after` evaluations brought no better one; 0 never stops."""
+  patience = run.config.train.stop_after * run.eval_every
+  return 0 < patience <= step - best[0] and step % run.eval_every == 0
+
+
 def _compile(run, state, mesh, key, describe):
-  position = run.data.iterator.get_state()
-  batch = next(run.data.iterator)
-  run.data.iterator.set_state(position)
+  """Returns the step `(state, batch) -> (state, metrics)`, for every shape that a batch can have."""
   make = make_step(run.experiment, mesh, key, micro_batches=run.config.train.micro_batches,
                    ema_decay=run.config.train.ema_decay, describe=describe)
-  compiled = make(state, shard_batch(mesh, batch))
-  params, members = count(state.params), len(run.experiment.learning_rates)
-  memory = compiled.memory_analysis()
-  peak = memory.temp_size_in_bytes + memory.argument_size_in_bytes + memory.output_size_in_bytes
-  peak -= memory.alias_size_in_bytes
+  batches = run.data.shapes or (_first(run.data.iterator),)
   run.display.show(f'the run is in {run.workdir}')
+  if len(batches) > 1:
+    run.display.show(f'compiling for batches of {len(batches)} shapes')
+  take_step, peak = compile_shapes(make, state, mesh, batches)
+  params, members = count(state.params), len(run.experiment.learning_rates)
   of_each = f'{members} x {params // members:,}' if members else f'{params:,}'
   run.display.show(f'{of_each} parameters, peak memory {peak / 2**20:,.0f} MiB per device, '
                    f'{mesh.size} device(s) of kind {mesh.devices.flat[0].device_kind}, recurrence: '
                    f'{run.experiment.engine}')
-  return compiled
+  return take_step
 
 
-def _loop(run, compiled, state, step, best, window, mesh, started, terminated):
+def _first(iterator):
+  position = iterator.get_state()
+  batch = next(iterator)
+  iterator.set_state(position)
+  return batch
+
+
+def _loop(run, take_step, state, step, best, window, mesh, started, terminated):
   train = run.config.train
   show_steps = train.show_steps if run.experiment.show else ()
   if step == 0 and 0 in show_steps:
     records.show(run, state, 0)
   pending, since = None, (time.monotonic(), step)
   while step < run.total:
-    state, metrics = compiled(state, shard_batch(mesh, next(run.data.iterator)))
+    state, metrics = take_step(state, next(run.data.iterator))
     step += 1
     if mesh.devices.flat[0].platform == 'cpu':
       # Two steps in flight can deadlock: threads that wait in one step's psum starve the other step of threads.
@@ -157,9 +168,14 @@ def _loop(run, compiled, state, step, best, window, mesh, started, terminated):
       state = state.replace(last_valid=replicate(mesh, np.float32(last_valid)))
     if step in show_steps:
       records.show(run, state, step)
-    if save or stop:
+    exhausted = evaluate and _exhausted(run, step, best)
+    if save or stop or exhausted:
       records.save(run, state, step, best, window, time.monotonic() - started)
     since = since[0] + time.monotonic() - pause, since[1]  # the speed is that of training alone
+    if exhausted:
+      run.display.show(f'stopped after step {step}: {train.stop_after} evaluations in a row were not better than that '
+                       f'of step {best[0]}')
+      break
     if stop and step < run.total:
       run.display.show(f'stopped by SIGTERM after step {step}: saved, --workdir={run.workdir} goes on from here')
       return Stopped(step, time.monotonic() - started, False, best)

@@ -1,6 +1,7 @@
 """The jitted training step: gradients under one explicit shard_map, then the optimiser."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -11,7 +12,7 @@ from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from rnn_research.experiment import Experiment
-from rnn_research.training.backend import replicate, shard_batch
+from rnn_research.training.backend import num_cores, replicate, shard_batch
 from rnn_research.typing import Array, Key, PyTree
 
 _REPLICATED, _SHARDED = PartitionSpec(), PartitionSpec('data')
@@ -69,6 +70,32 @@ def make_step(experiment: Experiment, mesh: Mesh, key: Key, *, micro_batches: in
     return jax.jit(step, donate_argnums=0, out_shardings=shardings).lower(state, batch).compile()
 
   return compile_step
+
+
+def compile_shapes(compile_step: Callable, state: TrainState, mesh: Mesh, batches: Sequence[Mapping]) -> tuple:
+  """Compiles a step for every shape of a batch.
+
+  Args:
+    compile_step: of `make_step`.
+    state: the state before the step.
+    mesh: as of `make_step`.
+    batches: one of each shape, dicts of numpy arrays [B, ...].
+
+  Returns:
+    `(state, batch) -> (state, metrics)` for numpy batches of these shapes, and the largest peak memory of a device in
+    bytes.
+  """
+  with ThreadPoolExecutor(num_cores()) as pool:
+    programs = list(pool.map(lambda batch: compile_step(state, shard_batch(mesh, batch)), batches))
+  shape = lambda batch: tuple(array.shape for array in batch.values())
+  of_shape = {shape(batch): program for batch, program in zip(batches, programs, strict=True)}
+  return lambda state, batch: of_shape[shape(batch)](state, shard_batch(mesh, batch)), max(map(_peak, programs))
+
+
+def _peak(program):
+  memory = program.memory_analysis()
+  return (memory.temp_size_in_bytes + memory.argument_size_in_bytes + memory.output_size_in_bytes
+          - memory.alias_size_in_bytes)
 
 
 def sharded_gradients(experiment: Experiment, mesh: Mesh, key: Key, micro_batches: int) -> Callable:

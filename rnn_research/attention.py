@@ -1,0 +1,128 @@
+"""Attention: a query chooses among the positions of a memory, and reads their mean under what it chose."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.nn.initializers import lecun_normal
+
+from rnn_research.layers import affine, matmul
+from rnn_research.typing import Array, Params
+
+
+class Memory(NamedTuple):
+  """What attention reads.
+
+  Attributes:
+    values: [B, S, M] float32, one vector per position.
+    mask: [B, S] bool, False is padding, which is never read and may hold anything but not-a-number.
+    keys: [B, S, A] float32, what scores compare a query with; None until `Attention.keys` has computed them.
+  """
+
+  values: Array
+  mask: Array
+  keys: Array | None = None
+
+
+class AdditiveParams(NamedTuple):
+  w_q: Array  # [Q, A] float32
+  w_k: Array  # [M, A] float32
+  b: Array  # [A] float32
+  v: Array  # [A] float32
+
+
+class Attention(NamedTuple):
+  """A way to score positions.
+
+  Attributes:
+    init: `(key, query_size, value_size) -> params`.
+    keys: `(params, values) -> keys`, [B, S, M] to [B, S, A] float32: what does not depend on the query.
+    scores: `(params, query, keys) -> [B, S] float32`, query [B, Q].
+  """
+
+  init: Callable[..., Params]
+  keys: Callable[[Params, Array], Array]
+  scores: Callable[[Params, Array, Array], Array]
+
+
+def additive(size: int, *, dtype=jnp.float32) -> Attention:
+  """A layer of tanh units over query and value, also called concat.
+
+    e_j = v^T tanh(q W_q + h_j W_k + b)
+
+  Args:
+    size: A, units of the layer.
+    dtype: precision of the products.
+
+  Source: Bahdanau et al. 2015 (arXiv 1409.0473), appendix A.1.2, with the query s_{i-1}; 'concat' of Luong et al. 2015
+  (arXiv 1508.04025), equation 8, with the query h_t and the one matrix W_a written as [W_q; W_k]. Deviates from the
+  papers: a bias; initial weights are those of every other layer.
+  """
+  def init(key, query_size, value_size):
+    key_q, key_k, key_v = jax.random.split(key, 3)
+    return AdditiveParams(
+        w_q=lecun_normal()(key_q, (query_size, size), jnp.float32),
+        w_k=lecun_normal()(key_k, (value_size, size), jnp.float32),
+        b=jnp.zeros(size, jnp.float32),
+        v=lecun_normal()(key_v, (size, 1), jnp.float32)[:, 0])
+
+  def keys(params, values):
+    return affine(values, params.w_k, params.b, dtype)
+
+  def scores(params, query, keys):
+    return jnp.tanh(matmul(query, params.w_q, dtype)[:, None] + keys) @ params.v
+
+  return Attention(init, keys, scores)
+
+
+def general(*, dtype=jnp.float32) -> Attention:
+  """A bilinear form: `e_j = q^T W h_j`.
+
+  Source: Luong et al. 2015 (arXiv 1508.04025), equation 8. Deviates from the paper: nothing.
+  """
+  def init(key, query_size, value_size):
+    return lecun_normal()(key, (value_size, query_size), jnp.float32)
+
+  return Attention(init, lambda params, values: matmul(values, params, dtype), _products)
+
+
+def dot() -> Attention:
+  """The plain product `e_j = q^T h_j`; query and values have one size.
+
+  Raises:
+    ValueError: at `init`, when they do not.
+
+  Source: Luong et al. 2015 (arXiv 1508.04025), equation 8. Deviates from the paper: nothing.
+  """
+  def init(key, query_size, value_size):
+    if query_size != value_size:
+      raise ValueError(f'dot attention needs values of the query\'s size {query_size}, found {value_size}')
+    return ()
+
+  return Attention(init, lambda params, values: values, _products)
+
+
+def read(attention: Attention, params: Params, query: Array, memory: Memory) -> tuple[Array, Array]:
+  """Returns what a query reads.
+
+    a_j = softmax_j(e_j) over real positions,    c = sum_j a_j h_j
+
+  Args:
+    attention: how positions are scored.
+    params: its parameters.
+    query: [B, Q] float32.
+    memory: with its keys.
+
+  Returns:
+    c: [B, M] float32, zeros where the memory has no real position.
+    a: [B, S] float32, 0 at padding.
+  """
+  scores = attention.scores(params, query, memory.keys)
+  # A finite floor: rows without any real position would otherwise turn into not-a-number.
+  weights = jax.nn.softmax(jnp.where(memory.mask, scores, jnp.finfo(scores.dtype).min), -1) * memory.mask
+  return jnp.einsum('bs,bsm->bm', weights, memory.values), weights
+
+
+def _products(params: Any, query: Array, keys: Array) -> Array:
+  return jnp.einsum('bq,bsq->bs', query, keys)

@@ -1,0 +1,1 @@
+"""Sequence to sequence: encoder, decoders, the model of both, and translation of texts."""

@@ -1,0 +1,165 @@
+"""Parallel text for a translator: its splits, and how sentences of either language become ids."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rnn_research.data import pair_tasks, tokens
+from rnn_research.data.buckets import EncodedPairs
+from rnn_research.data.pairs import Pairs, language_of, read_pairs, read_tfds_pairs
+from rnn_research.data.tokens import Lexicon, Units
+from rnn_research.errors import InputError
+
+_TFDS_SPLITS = {'train': 'train', 'valid': 'validation', 'test': 'test'}
+
+
+class Corpus(NamedTuple):
+  """Attributes:
+    splits: 'train', 'valid' and perhaps 'test'.
+    languages: of source and target, after the names of the files; '' where they tell none.
+    fingerprint: hex digest of the training pairs.
+  """
+
+  splits: Mapping[str, Pairs]
+  languages: tuple[str, str]
+  fingerprint: str
+
+
+class Side(NamedTuple):
+  """How sentences of one language become ids."""
+
+  units: Units
+  lexicon: Lexicon
+  language: str
+
+
+class Codec(NamedTuple):
+  source: Side
+  target: Side
+
+
+def load_corpus(data: Mapping[str, Any]) -> Corpus:
+  """Reads what the block `data` of a config names: a synthetic task, a tensorflow-datasets name, or files.
+
+  Held-out pairs that have no files of their own are drawn from the training pairs by the fractions `splits`.
+
+  Raises:
+    FileNotFoundError: a file or data set is not there.
+    InputError: nothing is named, or what is named cannot be used.
+  """
+  languages = ('', '')
+  if data['task']:
+    held_out = max(data['examples'] // 20, 1)
+    counts = {'train': data['examples'] - 2 * held_out, 'valid': held_out, 'test': held_out}
+    splits = pair_tasks.draw_splits(data['task'], counts, 0)
+  elif data['tfds']:
+    splits = {name: read_tfds_pairs(data['tfds'], data['data_dir'], split) for name, split in _TFDS_SPLITS.items()}
+  elif data['source']:
+    languages = language_of(data['source']), language_of(data['target'])
+    splits = _read_files(data)
+  else:
+    raise InputError('data.source is \'\', expected a file of source sentences, and data.target that of their '
+                     'translations; without data there are the variants dates, reverse and sort')
+  digest = hashlib.sha256('\n'.join(splits['train'].sources + splits['train'].targets).encode())
+  return Corpus(splits, languages, digest.hexdigest())
+
+
+def held_out_names(data: Mapping[str, Any]) -> tuple[str, ...]:
+  """Returns the held-out splits that `load_corpus` will find."""
+  if data['task'] or data['tfds'] or data['test_source'] or data['splits'][2]:
+    return 'valid', 'test'
+  return ('valid',)
+
+
+def _read_files(data):
+  """Returns the splits of files."""
+  splits = {'train': read_pairs(data['source'], data['target'])}
+  for name, share in zip(('valid', 'test'), data['splits'][1:], strict=True):
+    source, target = data[f'{name}_source'], data[f'{name}_target']
+    if source:
+      splits[name] = read_pairs(source, target, flag=f'data.{name}_source')
+    elif share:
+      splits['train'], splits[name] = _hold_out(splits['train'], share, name)
+  if 'valid' not in splits:
+    raise InputError('there are no validation pairs, expected data.valid_source, or a second number of data.splits '
+                     'above 0')
+  return splits
+
+
+def _hold_out(pairs, share, name):
+  """Takes a share of the pairs, drawn at random but the same in every run, out of them."""
+  count = round(share * len(pairs.sources))
+  if not 0 < count < len(pairs.sources):
+    raise InputError(f'data.splits gives {name} {count} of {len(pairs.sources)} pairs, expected one at least and one '
+                     'left to train on')
+  chosen = np.zeros(len(pairs.sources), bool)
+  chosen[np.random.default_rng(0).choice(len(pairs.sources), count, replace=False)] = True
+  take = lambda texts, mask: [text for text, taken in zip(texts, mask, strict=True) if taken]
+  part = lambda mask, empty: Pairs(take(pairs.sources, mask), take(pairs.targets, mask), empty)
+  return part(~chosen, pairs.empty), part(chosen, 0)
+
+
+def train_codec(corpus: Corpus, data: Mapping[str, Any]) -> Codec:
+  """Returns units and lexicons of the training pairs alone.
+
+  Args:
+    corpus: its split 'train' is read.
+    data: `unit`, `lower`, `min_frequency` and `vocabulary_size` of the config's block.
+
+  Raises:
+    InputError: see `tokens.train_units` and `tokens.build_lexicon`.
+  """
+  def side(texts, language):
+    units = tokens.train_units(data['unit'], data['lower'], texts, data['vocabulary_size'])
+    lexicon = tokens.build_lexicon(tokens.split_all(units, texts), data['min_frequency'], data['vocabulary_size'])
+    return Side(units, lexicon, language)
+
+  train = corpus.splits['train']
+  return Codec(side(train.sources, corpus.languages[0]), side(train.targets, corpus.languages[1]))
+
+
+def encode_texts(side: Side, texts: Sequence[str]) -> list[np.ndarray]:
+  """Returns sentences as ids, each [N] int32, without BOS and EOS."""
+  return tokens.encode_all(side.lexicon, tokens.split_all(side.units, texts))
+
+
+def encode_pairs(codec: Codec, pairs: Pairs) -> EncodedPairs:
+  """Returns pairs as ids."""
+  return EncodedPairs(encode_texts(codec.source, pairs.sources), encode_texts(codec.target, pairs.targets))
+
+
+def within(pairs: EncodedPairs, max_length: int) -> EncodedPairs:
+  """Returns the pairs both of whose sides have at most `max_length` symbols.
+
+  Raises:
+    InputError: there is none.
+  """
+  kept = [(s, t) for s, t in zip(*pairs, strict=True) if max(len(s), len(t)) <= max_length]
+  if not kept:
+    raise InputError(f'data.max_length is {max_length}, but every training pair has a side of more symbols')
+  return EncodedPairs(*map(list, zip(*kept, strict=True)))
+
+
+def references(codec: Codec, texts: Sequence[str]) -> list[str]:
+  """Returns target sentences as translations are compared with them: lower-cased where the model's are."""
+  return [text.lower() for text in texts] if codec.target.units.lower else list(texts)
+
+
+def unknown_rates(codec: Codec, pairs: EncodedPairs) -> tuple[float, float]:
+  """Returns the shares of source and of target symbols that the lexicons lack."""
+  share = lambda ids: float(np.mean(np.concatenate(ids) == tokens.UNK)) if ids else 0.0
+  return share(pairs.sources), share(pairs.targets)
+
+
+def to_json(codec: Codec) -> dict[str, Any]:
+  """Returns a codec as what `json` can write."""
+  return {name: {'units': tokens.to_json(side.units), 'lexicon': tokens.to_json(side.lexicon),
+                 'language': side.language} for name, side in codec._asdict().items()}
+
+
+def from_json(value: Mapping[str, Any]) -> Codec:
+  """Returns the codec that `to_json` wrote."""
+  side = lambda v: Side(tokens.from_json(v['units']), tokens.from_json(v['lexicon']), v['language'])
+  return Codec(side(value['source']), side(value['target']))

@@ -1,0 +1,129 @@
+"""From sentences to their translations: batches of few shapes, one jitted search for each, and texts again."""
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnn_research import search
+from rnn_research.data import tokens
+from rnn_research.data.buckets import pad
+from rnn_research.seq2seq.corpus import Codec, encode_texts
+from rnn_research.seq2seq.model import EncoderDecoder
+from rnn_research.typing import Params
+
+# Source lengths that programs are compiled for; longer ones are multiples of the last.
+_LENGTHS = (8, 12, 16, 24, 32, 48, 64)
+_ROWS = 64
+
+
+class Beam(NamedTuple):
+  """How translations are searched for.
+
+  Attributes:
+    size: hypotheses; 1 is greedy.
+    length_penalty: alpha of Wu et al. 2016.
+    coverage_penalty: beta of Wu et al. 2016.
+  """
+
+  size: int = 1
+  length_penalty: float = 1.0
+  coverage_penalty: float = 0.0
+
+
+class Translation(NamedTuple):
+  """One hypothesis.
+
+  Attributes:
+    text: the sentence.
+    symbols: its symbols, with '<eos>' where the model ended it.
+    score: what hypotheses are ranked by.
+    weights: [T, S] float32, where each symbol looked in the source; S = 0 without attention.
+    source: the S source symbols that were read.
+    cut: whether the source had more of them.
+  """
+
+  text: str
+  symbols: list[str]
+  score: float
+  weights: np.ndarray
+  source: list[str]
+  cut: bool
+
+
+def translator(model: EncoderDecoder, codec: Codec, beam: Beam, max_length: int, num_best: int = 1) -> Callable:
+  """Compiles translation.
+
+  An unknown word of a model with attention is the source word that it looked at most (Luong et al. 2015, section
+  3.1); without attention, or over other units than words, no unknown symbol is written.
+
+  Args:
+    model: the model.
+    codec: of its languages.
+    beam: how to search.
+    max_length: longer sources are cut.
+    num_best: hypotheses of each sentence, at most `beam.size`.
+
+  Returns:
+    `translate(params, texts) -> [[Translation] * num_best, ...]`, one list per text; of an empty text, empty ones.
+  """
+  decode = jax.jit(functools.partial(_decode, model, codec.target.units.kind, beam))
+
+  def translate(params: Params, texts: Sequence[str]) -> list[list[Translation]]:
+    words = tokens.split_all(codec.source.units, texts)
+    ids = encode_texts(codec.source, texts)
+    cut = [len(sentence) > max_length for sentence in words]
+    words, ids = ([sentence[:max_length] for sentence in side] for side in (words, ids))
+    found = [[Translation('', [], 0.0, np.zeros((0, 0), np.float32), [], False)] * num_best for _ in texts]
+    for rows, length in _batches([len(sentence) for sentence in ids]):
+      sources, lengths = pad([ids[row] for row in rows], length, _ROWS)
+      result = jax.device_get(decode(params, sources, lengths))
+      for i, row in enumerate(rows):
+        found[row] = [_translation(codec, words[row], cut[row], result, i, k) for k in range(num_best)]
+    return found
+
+  return translate
+
+
+def _decode(model, kind, beam, params, sources, lengths):
+  encoded = model.encode(params, sources, lengths)
+  step = model.stepper(params, encoded, beam.size)
+  num_positions = jax.eval_shape(step, search.repeat_rows(encoded.states, beam.size),
+                                 jnp.zeros(len(sources) * beam.size, jnp.int32))[2].shape[-1]
+  forbidden = (tokens.PAD, tokens.BOS) + (() if num_positions and kind == 'word' else (tokens.UNK,))
+  max_length = 2 * sources.shape[1] + 10
+  limits = 2 * lengths + 10
+  if beam.size == 1:
+    return search.greedy(step, encoded.states, len(sources), limits, max_length, forbidden)
+  mask = encoded.memory.mask[:, :num_positions]
+  return search.beam(step, encoded.states, len(sources), limits, max_length, beam_size=beam.size,
+                     length_penalty=beam.length_penalty, coverage_penalty=beam.coverage_penalty, source_mask=mask,
+                     forbidden=forbidden)
+
+
+def _translation(codec: Codec, words: list[str], cut: bool, found: Any, row: int, k: int) -> Translation:
+  length = int(found.lengths[row, k])
+  ids, weights = found.ids[row, k, :length], found.weights[row, k, :length, :len(words)]
+  symbols = [codec.target.lexicon.symbols[i] for i in ids]
+  written = [words[int(np.argmax(weights[t]))] if i == tokens.UNK and weights.shape[1] else symbol
+             for t, (i, symbol) in enumerate(zip(ids, symbols, strict=True)) if i != tokens.EOS]
+  return Translation(tokens.join(codec.target.units, written), symbols, float(found.scores[row, k]), weights,
+                     words, cut)
+
+
+def _batches(lengths: Sequence[int]) -> Iterator[tuple[list[int], int]]:
+  """Yields rows of like length, at most `_ROWS`, and the length that they are padded to; no row of length 0."""
+  groups: dict[int, list[int]] = {}
+  for row in sorted((row for row, length in enumerate(lengths) if length), key=lambda row: lengths[row]):
+    groups.setdefault(_padded(lengths[row]), []).append(row)
+  for padded, rows in groups.items():
+    for start in range(0, len(rows), _ROWS):
+      yield rows[start:start + _ROWS], padded
+
+
+def _padded(length: int) -> int:
+  step = _LENGTHS[-1]
+  return next((known for known in _LENGTHS if known >= length), -(-length // step) * step)

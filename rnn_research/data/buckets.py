@@ -1,4 +1,12 @@
-"""Batches of pairs of sentences, padded to few shapes: pairs of like length share a bucket."""
+"""Batches of pairs of sentences, padded to few shapes: pairs of like length share a bucket.
+
+A batch of B rows is a dict, PAD behind the sentences:
+  sources: [B, S] int32.
+  source_lengths: [B] int32, 0 for an empty row.
+  inputs: [B, T] int32, BOS and the target.
+  targets: [B, T] int32, the target and EOS.
+  target_lengths: [B] int32, with EOS; 0 for an empty row.
+"""
 
 import functools
 from collections.abc import Iterable, Sequence
@@ -53,7 +61,7 @@ def make_buckets(pairs: EncodedPairs, num_buckets: int, batch_tokens: int, row_m
   Raises:
     InputError: there are no pairs.
   """
-  if not len(pairs.sources):
+  if not pairs.sources:
     raise InputError('there are no pairs of sentences, expected at least one')
   sources, targets = _lengths(pairs)
   edges, groups, counts = np.unique(np.maximum(sources, targets), return_inverse=True, return_counts=True)
@@ -71,7 +79,7 @@ def make_buckets(pairs: EncodedPairs, num_buckets: int, batch_tokens: int, row_m
 
 
 def _even(count: int, most: int, multiple: int) -> int:
-  """Returns how many rows, a multiple, batches of `count` rows need that are no more than with `most` rows each."""
+  """Returns the fewest rows, a multiple, that cut `count` pairs in no more batches than `most` rows do."""
   num_batches = -(-count // most)
   return -(-count // (num_batches * multiple)) * multiple
 
@@ -119,7 +127,7 @@ def pair_stream(pairs: EncodedPairs, buckets: Sequence[Bucket], seed: int, finge
     fingerprint: of the pairs.
 
   Returns:
-    TrainData with the batches of `_batch`, those of all buckets mixed. Rows that a bucket's last batch lacks are empty.
+    TrainData that mixes the batches of all buckets. Rows that a bucket's last batch lacks are empty.
   """
   members = _members(pairs, buckets)
   steps = sum(-(-len(rows) // bucket.rows) for rows, bucket in zip(members, buckets, strict=True))
@@ -144,7 +152,7 @@ def evaluation_batches(
   """Returns batches that together have every pair once; see `make_buckets` for the arguments.
 
   Returns:
-    For every batch the places of its rows among the pairs, [B] int64, -1 for an empty row; and the batch of `_batch`.
+    For every batch the places of its rows among the pairs, [B] int64, -1 for an empty row; and the batch.
   """
   buckets = make_buckets(pairs, num_buckets, batch_tokens, row_multiple)
   batches = _batches(_members(pairs, buckets), buckets)
@@ -171,15 +179,7 @@ def _batches(members: Iterable[np.ndarray], buckets: Sequence[Bucket]) -> list[t
 
 
 def _batch(pairs: EncodedPairs, rows: Sequence[int], bucket: Bucket) -> dict[str, np.ndarray]:
-  """Returns the pairs at n places as a batch of B >= n rows, padded with PAD.
-
-  Returns:
-    sources: [B, S] int32.
-    source_lengths: [B] int32, 0 for an empty row.
-    inputs: [B, T] int32, BOS and the target.
-    targets: [B, T] int32, the target and EOS.
-    target_lengths: [B] int32, with EOS; 0 for an empty row.
-  """
+  """Returns the pairs at n <= B places as a batch."""
   sources, source_lengths = pad([pairs.sources[row] for row in rows], bucket.source_length, bucket.rows)
   targets, target_lengths = pad([pairs.targets[row] for row in rows], bucket.target_length, bucket.rows)
   inputs = np.pad(targets[:, :-1], ((0, 0), (1, 0)), constant_values=PAD)

@@ -1,0 +1,148 @@
+"""Pairs of sentences: what a line is, sources, the sentences for files that do not correspond."""
+
+import gzip
+import re
+
+import pytest
+import tensorflow_datasets as tfds
+from tensorflow_datasets.core import registered
+
+from rnn_research.data.pairs import Pairs, language_of, read_pairs, read_tfds_pairs
+
+SENTENCES = [' '.join(['word'] * (7 * i % 23 + 1)) for i in range(400)]
+
+
+def write(folder, **contents):
+  """Writes name -> content, with the ending .txt, and returns the paths."""
+  paths = [folder / f'{name}.txt' for name in contents]
+  for path, content in zip(paths, contents.values(), strict=True):
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+  return list(map(str, paths))
+
+
+def refusal(*args):
+  with pytest.raises(ValueError) as caught:
+    read_pairs(*args)
+  assert '\n' not in str(caught.value)
+  return str(caught.value)
+
+
+def test_lines_end_with_newlines_only(tmp_path):
+  source, target = write(tmp_path, a='\ufeffeins\r\nzwei\x85\u2028drei\x0c!\r\n ä \n', b=' one \ntwo\n\tthree')
+  assert read_pairs(source, target) == Pairs(['eins', 'zwei\x85\u2028drei\x0c!', 'ä'], ['one', 'two', 'three'], 0)
+
+
+def test_compressed_files_are_read(tmp_path):
+  (tmp_path / 'a.de.gz').write_bytes(gzip.compress('für\n'.encode()))
+  (tmp_path / 'b').write_text('for\n')
+  assert read_pairs(str(tmp_path / 'a.de.gz'), str(tmp_path / 'b')) == Pairs(['für'], ['for'], 0)
+
+
+def test_pairs_with_an_empty_side_are_left_out_and_counted(tmp_path):
+  source, target = write(tmp_path, a='a\n\n \nd\n\n', b='1\n2\n\n4\n5\n')
+  assert read_pairs(source, target) == Pairs(['a', 'd'], ['1', '4'], 3)
+
+
+def test_one_file_of_pairs_has_a_tab_in_every_line(tmp_path):
+  (path,) = write(tmp_path, a='a b\tc d\r\n\n\te\n \nf\tg\n')
+  assert read_pairs(path) == Pairs(['a b', 'f'], ['c d', 'g'], 3)
+  (path,) = write(tmp_path, a='a\tb\n\nc\td\te\n')
+  assert f'data.source: {path} has 2 tabs in line 3, expected one between source and target' in refusal(path)
+  (path,) = write(tmp_path, a='a b\n')
+  assert refusal(path, '', 'data.valid_source').startswith(f'data.valid_source: {path} has 0 tabs in line 1, ')
+  assert refusal(path, '', 'data.valid_source').endswith('or a file of targets in data.valid_target')
+
+
+@pytest.mark.parametrize('start, count', [(0, 1), (123, 1), (250, 3), (396, 4)])
+@pytest.mark.parametrize('swapped', [False, True])
+def test_first_line_without_partner_is_named(tmp_path, start, count, swapped):
+  translations = [f'{sentence} {"x" * (i % 3)}' for i, sentence in enumerate(SENTENCES)]
+  del translations[start:start + count]
+  paths = write(tmp_path, a='\n'.join(SENTENCES), b='\n'.join(translations) + '\n')
+  found = refusal(*reversed(paths) if swapped else paths)
+  counts = [400 - count, 400] if swapped else [400, 400 - count]
+  assert re.search(r'has (\d+) lines and .* has (\d+), expected as many', found).groups() == tuple(map(str, counts))
+  assert abs(int(re.search(r'the first suspicious line is (\d+)$', found)[1]) - (start + 1)) <= 1
+
+
+def test_a_line_that_is_empty_in_one_file_only_is_suspicious(tmp_path):
+  source, target = write(tmp_path, a='\n'.join(SENTENCES), b='\n'.join([*SENTENCES[:200], '', *SENTENCES[200:]]))
+  assert refusal(source, target).endswith('the first suspicious line is 201')
+
+
+def test_unusable_files_give_one_sentence(tmp_path):
+  good, empty, blank, binary, latin = write(tmp_path, g='a\n', e='', b=' \n\n', n=b'a\0', l=b'caf\xe9')
+  with pytest.raises(FileNotFoundError, match=r"data\.source: there is no file or folder '/no/such'"):
+    read_pairs('/no/such', good)
+  with pytest.raises(FileNotFoundError, match=r"data\.valid_target: there is no file or folder '/no/such'"):
+    read_pairs(good, '/no/such', 'data.valid_source')
+  assert refusal(good, empty) == f"data.target: '{empty}' is empty; expected a text"
+  assert refusal(good, str(tmp_path)) == f'data.target: {tmp_path} is a folder, expected a text file'
+  assert 'has no pair of sentences: a side of each of its 2 pairs is empty' in refusal(blank)
+  for path, found in ((binary, 'is binary'), (latin, 'is not UTF-8')):
+    assert f'data.target: {path} {found}' in refusal(good, path)
+    assert refusal(good, path).endswith('expected UTF-8 text; convert it')
+
+
+def test_language_is_the_last_suffix():
+  names = {
+    'train.de.gz': 'de', '/data/v1.2/train.lc.en': 'en', 'pairs.tsv': '', 'a.txt.gz': '', 'v1.2/train': '', 'a.gz': '',
+  }  # fmt: skip
+  assert {name: language_of(name) for name in names} == names
+
+
+def prepare(folder, name, features, supervised_keys=None):
+  """Prepares a data set of three examples, whose texts end with the names of their features."""
+  with registered.skip_registration():
+
+    class Toy(tfds.core.GeneratorBasedBuilder):
+      VERSION = tfds.core.Version('1.0.0')
+
+      def _info(self):
+        return tfds.core.DatasetInfo(builder=self, features=features, supervised_keys=supervised_keys)
+
+      def _split_generators(self, dl_manager):
+        return {'train': self._generate_examples()}
+
+      def _generate_examples(self):
+        for number in range(3):
+          yield number, {key: (' ', 'olá ', 'é ')[number] + key for key in features}
+
+  Toy.name = name
+  Toy(data_dir=str(folder), file_format='array_record').download_and_prepare()
+
+
+def test_translation_data_sets_are_read(tmp_path):
+  tfds.disable_progress_bar()
+  prepare(tmp_path, 'keyed', tfds.features.Translation(languages=('pt', 'en')), ('pt', 'en'))
+  prepare(tmp_path, 'plain', tfds.features.Translation(languages=('pt', 'en')))
+  keyed = read_tfds_pairs('keyed', str(tmp_path), 'train')
+  assert sorted(keyed.sources) == ['olá pt', 'pt', 'é pt']
+  assert keyed.targets == [source.replace('pt', 'en') for source in keyed.sources]
+  plain = read_tfds_pairs('plain', str(tmp_path), 'train')
+  assert (plain.sources, plain.targets) == (keyed.targets, keyed.sources)
+
+
+def test_translation_data_sets_have_two_texts(tmp_path):
+  tfds.disable_progress_bar()
+  three = tfds.features.FeaturesDict({key: tfds.features.Text() for key in 'abc'})
+  prepare(tmp_path, 'keyed', three, ('c', 'a'))
+  prepare(tmp_path, 'three', three)
+  assert read_tfds_pairs('keyed', str(tmp_path), 'train').sources[0].endswith('c')
+  with pytest.raises(ValueError, match=r"^data\.tfds: keyed has no split 'dev', it has train$"):
+    read_tfds_pairs('keyed', str(tmp_path), 'dev')
+  with pytest.raises(ValueError, match=r'^data\.tfds: three has the texts a, b, c, expected source and target$'):
+    read_tfds_pairs('three', str(tmp_path), 'train')
+  with pytest.raises(FileNotFoundError, match="no prepared 'missing'"):
+    read_tfds_pairs('missing', str(tmp_path), 'train')
+
+
+def test_multi30k_has_the_published_counts(data_dir):
+  folder = data_dir / 'multi30k'
+  counts = {}
+  for split in ('train', 'val', 'test_2016_flickr'):
+    pairs = read_pairs(str(folder / f'{split}.de.gz'), str(folder / f'{split}.en.gz'))
+    counts[split] = len(pairs.sources), len(pairs.targets), pairs.empty
+  assert counts == {
+    'train': (29_000, 29_000, 0), 'val': (1_014, 1_014, 0), 'test_2016_flickr': (1_000, 1_000, 0),
+  }  # fmt: skip

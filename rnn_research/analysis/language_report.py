@@ -1,6 +1,5 @@
 """The report of a language model: what it wrote, how its loss fell, what its gradients did."""
 
-import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 import jax
 
 from rnn_research.analysis import plots
-from rnn_research.analysis.tables import fenced, samples_markdown, write_samples
+from rnn_research.analysis.tables import fenced, read_result, result_markdown, samples_markdown, write_samples
 from rnn_research.training.metrics_log import read_log
 from rnn_research.training.result import write_text
 from rnn_research.typing import Key, Params
@@ -32,14 +31,14 @@ def write_report(write: Callable[[float, Params, Key], str], params: Params, wor
   plots.save(plots.gradient_figure(rows), out / 'gradients.png')
   write_samples(out / 'samples.md', rows)
   fresh = {temperature: write(temperature, params, jax.random.key(0)) for temperature in TEMPERATURES}
-  write_text(out / 'README.md', '\n'.join(_sections(_read_result(workdir), samples_markdown(rows), fresh)))
+  write_text(out / 'README.md', '\n'.join(_sections(read_result(workdir), samples_markdown(rows), fresh)))
 
 
 def _sections(result: Mapping[str, Any] | None, samples: str, fresh: Mapping[float, str]) -> list[str]:
   written = '\n'.join(f'### Temperature {temperature}\n\n{fenced(text)}' for temperature, text in fresh.items())
   return [
       f'# {result["experiment"] if result else "A run that is not finished"}\n',
-      _numbers(result) if result else 'There is no result.json yet.\n',
+      result_markdown(result),
       '## Loss\n\n![Training and validation loss over steps](loss.png)\n\nNumbers: [loss.csv](loss.csv)\n',
       '## Gradients\n\n![Gradient norm, share clipped and learning rate over steps](gradients.png)\n\n'
       'Numbers: [gradients.csv](gradients.csv)\n',
@@ -47,23 +46,3 @@ def _sections(result: Mapping[str, Any] | None, samples: str, fresh: Mapping[flo
       '## What it writes now\n\nThe parameters of the best evaluation, from the initial state, seed 0. A lower '
       f'temperature prefers probable symbols.\n\n{written}',
   ]
-
-
-def _numbers(result: Mapping[str, Any]) -> str:
-  metrics = list(dict.fromkeys(name for values in result['metrics'].values() for name in values))
-  table = [['split', *(name.replace('_', ' ') for name in metrics)], ['---'] * (len(metrics) + 1)]
-  table += [[split, *(_format(values.get(name)) for name in metrics)] for split, values in result['metrics'].items()]
-  lines = '\n'.join(f'| {" | ".join(row)} |' for row in table)
-  return (f'{result["params"]:,} parameters, {result["steps"]:,} steps in {result["seconds"]:.0f} seconds of training, '
-          f'seed {result["seed"]}; evaluated with the parameters of step {result["best_step"]:,}.\n\n{lines}\n')
-
-
-def _format(value: float | int | None) -> str:
-  if value is None:
-    return ''
-  return f'{value:.4f}' if isinstance(value, float) else f'{value:,}'
-
-
-def _read_result(workdir: str | os.PathLike) -> dict[str, Any] | None:
-  path = Path(workdir) / 'result.json'
-  return json.loads(path.read_text('utf-8')) if path.exists() else None

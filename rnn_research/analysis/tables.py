@@ -2,9 +2,11 @@
 
 import csv
 import io
+import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -79,6 +81,31 @@ def samples_markdown(rows: Rows) -> str:
 def write_samples(path: str | os.PathLike, rows: Rows) -> None:
   """Writes the samples of a log as Markdown; see `samples_markdown`."""
   write_text(path, f'# What the model wrote while it trained\n\n{samples_markdown(rows)}')
+
+
+def read_result(workdir: str | os.PathLike) -> dict[str, Any] | None:
+  """Returns result.json of a workdir, None where the run is not finished."""
+  path = Path(workdir) / 'result.json'
+  return json.loads(path.read_text('utf-8')) if path.exists() else None
+
+
+def result_markdown(result: Mapping[str, Any] | None) -> str:
+  """Returns what a run took and a table of its numbers, a row per split, or the sentence that there are none yet."""
+  if result is None:
+    return 'There is no result.json yet.\n'
+  figures = {split: {name: value for name, value in values.items() if not isinstance(value, str)}
+             for split, values in result['metrics'].items()}
+  names = list(dict.fromkeys(name for values in figures.values() for name in values))
+  table = markdown(['split', *(name.replace('_', ' ') for name in names)],
+                   [[split, *(_format(values.get(name)) for name in names)] for split, values in figures.items()])
+  return (f'{result["params"]:,} parameters, {result["steps"]:,} steps in {result["seconds"]:.0f} seconds of training, '
+          f'seed {result["seed"]}; evaluated with the parameters of step {result["best_step"]:,}.\n\n{table}')
+
+
+def _format(value: float | int | None) -> str:
+  if value is None:
+    return ''
+  return f'{value:.4f}' if isinstance(value, float) else f'{value:,}'
 
 
 def _heading(step: int, losses: Table) -> str:

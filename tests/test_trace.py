@@ -6,20 +6,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cells_under_test import BATCH, CASES, inputs, make, noisy, perturbed
+from cells_under_test import BATCH, CASES, HIDDEN, NUM_INPUTS, inputs, make, noisy, perturbed
 
 import experiments
-from rnn_research import elman, gru, lstm, unroll
+from rnn_research import CELLS, elman, gru, layer_norm, lstm, unroll
 from rnn_research.analysis import trace, trace_layers
 from rnn_research.analysis.traces import saturation
+from rnn_research.cells import lstm_variant, lstm_variants, mut, mut1
 from rnn_research.cells.gates import GATES, gates_of, require_gates
 from rnn_research.cells.gru import GRUParams
+from rnn_research.cells.highway import RHNParams, recurrent_highway
 from rnn_research.cells.layer_norm_lstm import LayerNormLSTMParams
 from rnn_research.cells.lstm import LSTMParams
+from rnn_research.cells.lstm_variants import LSTMVariantParams
 from rnn_research.cells.mgu import MGUParams
 from rnn_research.cells.min_gru import MinGRUParams
 from rnn_research.cells.min_lstm import MinLSTMParams
 from rnn_research.cells.mlstm import MLSTMParams
+from rnn_research.cells.mut import MUTParams
 from rnn_research.data.text import load_corpus
 from rnn_research.errors import InputError
 from rnn_research.training import flags, runs
@@ -27,53 +31,97 @@ from rnn_research.training import flags, runs
 pytestmark = pytest.mark.usefixtures('strict_shapes', 'quick_compilation')
 
 
-def rebuild_lstm(p, before, g):
+def rebuild_lstm(p, before, g, xs):
   c = g['f'] * before['c'] + g['i'] * g['g']
   h = g['o'] * np.tanh(c)
   return {'c': c, 'h': h if getattr(p, 'w_p', None) is None else h @ p.w_p}
 
 
-def rebuild_layer_norm_lstm(p, before, g):
+def rebuild_layer_norm_lstm(p, before, g, xs):
   c = g['f'] * before['c'] + g['i'] * g['g']
   norm = (c - c.mean(-1, keepdims=True)) / np.sqrt(c.var(-1, keepdims=True) + 1e-5)
   return {'c': c, 'h': g['o'] * np.tanh(p.c_scale * norm + p.c_offset)}
 
 
+def rebuild_variant(p, before, g, xs):
+  c = g.get('f', 1.0) * before['c'] + g.get('i', 1.0) * g['g']
+  h = g.get('o', 1.0) * (c if isinstance(p, lstm_variants.PARAMS['noaf']) else np.tanh(c))
+  return {'c': c, 'h': h} | ({'gates': np.concatenate([g[name] for name in 'ifo'], -1)} if 'gates' in before else {})
+
+
+def rebuild_mut(p, before, g, xs):
+  """Rebuilds the candidate too, which alone depends on r."""
+  h, size = before['h'], len(p.w_h)
+  bare = xs if p.w_x_bare is None else xs @ p.w_x_bare
+  x_n = np.tanh(bare) if isinstance(p, mut.PARAMS['mut1']) else (xs @ p.w_x)[..., -size:]
+  n = np.tanh(x_n + p.b[-size:] + (g['r'] * h) @ p.w_hn)
+  np.testing.assert_allclose(g['n'], n, rtol=1e-5, atol=2e-6)
+  return {'h': g['z'] * n + (1 - g['z']) * h}
+
+
+def rebuild_rhn(p, before, g, xs):
+  s = before['h']
+  for layer in range(1, len(p.b) + 1):
+    s = g[f't{layer}'] * g[f'n{layer}'] + (1 - g[f't{layer}']) * s
+  return {'h': s}
+
+
 REBUILD = {
     LSTMParams: rebuild_lstm,
+    LSTMVariantParams: rebuild_variant,
     LayerNormLSTMParams: rebuild_layer_norm_lstm,
     MLSTMParams: rebuild_lstm,
-    MGUParams: lambda p, before, g: {'h': (1 - g['f']) * before['h'] + g['f'] * g['n']},
-    GRUParams: lambda p, before, g: {'h': g['z'] * before['h'] + (1 - g['z']) * g['n']},
-    MinGRUParams: lambda p, before, g: {'h': (1 - g['z']) * before['h'] + g['z'] * g['n']},
-    MinLSTMParams: lambda p, before, g: {'h': (g['f'] * before['h'] + g['i'] * g['g']) / (g['f'] + g['i'])},
+    MGUParams: lambda p, before, g, xs: {'h': (1 - g['f']) * before['h'] + g['f'] * g['n']},
+    MUTParams: rebuild_mut,
+    GRUParams: lambda p, before, g, xs: {'h': g['z'] * before['h'] + (1 - g['z']) * g['n']},
+    MinGRUParams: lambda p, before, g, xs: {'h': (1 - g['z']) * before['h'] + g['z'] * g['n']},
+    MinLSTMParams: lambda p, before, g, xs: {'h': (g['f'] * before['h'] + g['i'] * g['g']) / (g['f'] + g['i'])},
+    RHNParams: rebuild_rhn,
 }
+CANDIDATES = ('g', 'n', 'n1', 'n2', 'n3')
 # Zoneout mixes the state that its cell computes with the one before.
-GATED = [name for name in CASES if gates_of(perturbed(make(name))) and name != 'zoneout']
+GATED = {name: make(name) for name in CASES if gates_of(perturbed(make(name))) and name != 'zoneout'} | {
+    'lstm_variant': lstm_variant(HIDDEN),
+    'mut1_bare': mut1(NUM_INPUTS),
+    'rhn_layer_norm': layer_norm(recurrent_highway(HIDDEN, depth=2)),
+}
 
 
 def as_float64(tree):
   return jax.tree.map(lambda a: np.asarray(a, np.float64), tree)
 
 
+def rebuild_of(params):
+  return next(rebuild for kind, rebuild in REBUILD.items() if isinstance(params, kind))
+
+
 def test_every_kind_of_gates_is_tested():
-  assert {type(perturbed(make(name))) for name in GATED} == set(GATES) == set(REBUILD)
+  params = [perturbed(cell) for cell in GATED.values()]
+  assert {type(p) for p in params if not isinstance(p, RHNParams)} == set(GATES)
+  assert {rebuild_of(p) for p in params} == set(REBUILD.values())
 
 
 @pytest.mark.parametrize('name', GATED)
 def test_gates_rebuild_the_states(name):
-  cell = make(name)
+  cell = GATED[name]
   params, xs = perturbed(cell), inputs()
   start = noisy(cell.initial_state(params, BATCH), 7)
   found = as_float64(trace(cell, params, xs, start))
   before = {field: np.concatenate([np.asarray(getattr(start, field))[None], states[:-1]])
             for field, states in found.states.items()}
-  rebuilt = REBUILD[type(params)](as_float64(params), before, found.gates)
+  rebuilt = rebuild_of(params)(as_float64(params), before, found.gates, as_float64(xs))
   assert rebuilt.keys() == found.states.keys()
   for field, states in rebuilt.items():
     np.testing.assert_allclose(found.states[field], states, rtol=1e-5, atol=2e-6)
-  for gate in gates_of(params).sigmoids:
+  sigmoids = gates_of(params).sigmoids
+  assert set(sigmoids) == found.gates.keys() - set(CANDIDATES)
+  for gate in sigmoids:
     assert 0.0 < found.gates[gate].min() < found.gates[gate].max() < 1.0
+
+
+@pytest.mark.parametrize(('change', 'names'), [('nig', 'fgo'), ('nfg', 'igo'), ('nog', 'ifg'), ('cifg', 'ifgo')])
+def test_a_gate_that_is_always_one_is_absent(change, names):
+  assert set(trace(make(f'lstm_{change}'), perturbed(make(f'lstm_{change}')), inputs()).gates) == set(names)
 
 
 @pytest.mark.parametrize('name', CASES)
@@ -107,8 +155,11 @@ def test_saturated_fractions():
 
 def test_a_cell_without_gates():
   assert require_gates('gru', perturbed(gru(3))) is GATES[GRUParams]
+  shapes = jax.eval_shape(lambda key: recurrent_highway(3, depth=2).init(key, inputs()[0]), jax.random.key(0))
+  assert require_gates('rhn', shapes).sigmoids == ('t1', 't2')
   with pytest.raises(InputError, match=r'^elman has no gates that cells/gates\.py knows, so there are no gate'):
     require_gates('elman', perturbed(elman(3)))
+  assert {name for name in CELLS if gates_of(perturbed(make(name))) is None} == {'elman', 'irnn', 'lru', 'nas', 'rin'}
 
 
 def test_the_trace_of_a_workdir(trained):

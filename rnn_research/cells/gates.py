@@ -1,14 +1,17 @@
 """Gates of cells, for people who look inside: what a step computes on its way to the state, named as in the equations.
 
 A `step` keeps its gates to itself. The functions here compute them once more, from the parameters, the state before a
-step and its input; tests hold them to the cell by rebuilding its states from them.
+step and its input, with the equations of `step` where a cell's file has them apart; tests hold them to the cell by
+rebuilding its states from them.
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
 
+from rnn_research.cells import highway, lstm_variants, mut
 from rnn_research.cells.gru import GRUParams
 from rnn_research.cells.layer_norm_lstm import LayerNormLSTMParams
 from rnn_research.cells.lstm import LSTMParams
@@ -36,6 +39,8 @@ class Gates(NamedTuple):
 
 def gates_of(params: Params) -> Gates | None:
   """Returns the gates of the cell that these parameters belong to, None where it has none."""
+  if isinstance(params, highway.RHNParams):  # a type per depth, too many for the table
+    return Gates(_rhn, tuple(f't{layer + 1}' for layer in range(params.b.shape[0])))
   return GATES.get(type(params))
 
 
@@ -52,11 +57,17 @@ def require_gates(name: str, params: Params) -> Gates:
 
 
 def _lstm(params, state, x):
-  z_i, z_f, z_g, z_o = jnp.split(affine(x, params.w_x, params.b) + matmul(state.h, params.w_h), 4, -1)
   peepholes = getattr(params, 'peepholes', None)  # some kinds of LSTM have no such field
-  p_i, p_f, p_o = (0.0, 0.0, 0.0) if peepholes is None else peepholes[:, None]
-  i, f, g = sigmoid(z_i + p_i * state.c), sigmoid(z_f + p_f * state.c), jnp.tanh(z_g)
-  return {'i': i, 'f': f, 'g': g, 'o': sigmoid(z_o + p_o * (f * state.c + i * g))}
+  return _lstm_variant(lstm_variants.VARIANTS['np' if peepholes is None else ''], params, state, x)
+
+
+def _lstm_variant(variant, params, state, x):
+  return lstm_variants.cell_and_gates(variant, params, state, affine(x, params.w_x, params.b))[1]
+
+
+def _gates_of_variant(variant):
+  sigmoids = tuple(name for name in 'ifo' if name in variant.blocks or variant.coupled)
+  return Gates(functools.partial(_lstm_variant, variant), sigmoids)
 
 
 def _mlstm(params, state, x):
@@ -84,6 +95,14 @@ def _gru(params, state, x):
   return {'r': r, 'z': sigmoid(x_z + h_z), 'n': n}
 
 
+def _mut(form, params, state, x):
+  return mut.output_and_gates(form, params, state, mut.project(form, params, x))[1]
+
+
+def _rhn(params, state, x):
+  return highway.output_and_gates(params, state, affine(x, params.w_x, params.b[0]))[1]
+
+
 def _min_gru(params, state, x):
   z, n = jnp.split(affine(x, params.w_x, params.b), 2, -1)
   return {'z': sigmoid(z), 'n': n}
@@ -103,4 +122,6 @@ GATES = {
     MGUParams: Gates(_mgu, ('f',)),
     MinGRUParams: Gates(_min_gru, ('z',)),
     MinLSTMParams: Gates(_min_lstm, ('f', 'i')),
+    **{lstm_variants.PARAMS[change]: _gates_of_variant(variant) for change, variant in lstm_variants.VARIANTS.items()},
+    **{mut.PARAMS[name]: Gates(functools.partial(_mut, form), ('z', 'r')) for name, form in mut.FORMS.items()},
 }

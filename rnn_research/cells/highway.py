@@ -13,6 +13,10 @@ from rnn_research.layers import affine, matmul, sigmoid
 from rnn_research.typing import Array
 
 
+class RHNParams:
+  """What the types of parameters have in common, of which there is one per depth."""
+
+
 class RHNState(NamedTuple):
   h: Array  # [B, H] float32
 
@@ -53,8 +57,7 @@ def recurrent_highway(
   """
   if depth < 1:
     raise ValueError(f'depth is {depth}, expected at least 1')
-  names = [f'w_h{layer}' for layer in range(1, depth + 1)]
-  params_type = _params_type(*names)
+  params_type = _params_type(depth)
 
   def init(key, x, ctx=None):
     key_x, key_h = jax.random.split(key)
@@ -71,19 +74,29 @@ def recurrent_highway(
     return affine(xs, params.w_x, params.b[0], dtype)
 
   def step(params, state, u, *, key=None, ctx=None):
-    s = state.h
-    for layer, name in enumerate(names):
-      given = u if layer == 0 else jnp.broadcast_to(params.b[layer], u.shape)
-      m = given + matmul(s, getattr(params, name), dtype)
-      n, t = jnp.split(m, 2, -1)
-      t = sigmoid(t)
-      s = jnp.tanh(n) * t + s * (1.0 - t)
+    s, _ = output_and_gates(params, state, u, dtype)
     return RHNState(s), s.astype(dtype)
 
   return Cell(init, initial_state, project, step)
 
 
+def output_and_gates(
+    params: RHNParams, state: RHNState, u: Array, dtype=jnp.float32
+) -> tuple[Array, dict[str, Array]]:
+  """Returns s_L, and n_l and t_l by the names n1 t1 .. nL tL, [B, H] each; `u` [B, 2H] is x_t W + b_1."""
+  s, gates = state.h, {}
+  for layer in range(1, len(params.b) + 1):
+    given = u if layer == 1 else jnp.broadcast_to(params.b[layer - 1], u.shape)
+    n, t = jnp.split(given + matmul(s, getattr(params, f'w_h{layer}'), dtype), 2, -1)
+    n, t = jnp.tanh(n), sigmoid(t)
+    s = n * t + s * (1.0 - t)
+    gates |= {f'n{layer}': n, f't{layer}': t}
+  return s, gates
+
+
 @functools.cache
-def _params_type(*names):
+def _params_type(depth):
   """Returns a type with a field per layer, so that combinators find every matrix by its name."""
-  return NamedTuple('RHNParams', [(name, Any) for name in ('w_x', *names, 'b')])
+  names = [f'w_h{layer}' for layer in range(1, depth + 1)]
+  fields = NamedTuple('RHNParams', [(name, Any) for name in ('w_x', *names, 'b')])
+  return type('RHNParams', (fields, RHNParams), {})

@@ -10,7 +10,7 @@ from jax.nn.initializers import lecun_normal, orthogonal
 from rnn_research.cell import Cell
 from rnn_research.cells.lstm import LSTMState, gate_biases
 from rnn_research.layers import affine, matmul, sigmoid
-from rnn_research.typing import Array
+from rnn_research.typing import Array, Params, State
 
 
 class LSTMVariantParams(NamedTuple):
@@ -27,28 +27,29 @@ class GateState(NamedTuple):
   gates: Array  # [B, 3H] float32, i f o
 
 
-class _Variant(NamedTuple):
-  gates: str = 'ifo'  # those with parameters; another one is 1
-  forget: Callable = lambda i: 1.0  # f where it is not learned
+class Variant(NamedTuple):
+  blocks: str = 'ifgo'  # the learned ones; another gate is 1
+  coupled: bool = False  # f is 1 - i
   g: Callable = jnp.tanh  # activation of the candidate
   h: Callable = jnp.tanh  # activation of the cell on its way out
   peepholes: bool = True
   gate_recurrence: bool = False
-  input_bias: float = 0.0  # of the input gate at first, times the forget bias
 
 
 _IDENTITY = lambda a: a
-_VARIANTS = {
-    '': _Variant(),
-    'nig': _Variant('fo'),
-    'nfg': _Variant('io'),
-    'nog': _Variant('if'),
-    'niaf': _Variant(g=_IDENTITY),
-    'noaf': _Variant(h=_IDENTITY),
-    'cifg': _Variant('io', forget=lambda i: 1.0 - i, input_bias=-1.0),
-    'np': _Variant(peepholes=False),
-    'fgr': _Variant(gate_recurrence=True),
+VARIANTS = {
+    '': Variant(),
+    'nig': Variant('fgo'),
+    'nfg': Variant('igo'),
+    'nog': Variant('ifg'),
+    'niaf': Variant(g=_IDENTITY),
+    'noaf': Variant(h=_IDENTITY),
+    'cifg': Variant('igo', coupled=True),
+    'np': Variant(peepholes=False),
+    'fgr': Variant(gate_recurrence=True),
 }
+# Shapes do not tell whose parameters they are, types do.
+PARAMS = {change: type(f'LSTMVariant{change.upper()}Params', (LSTMVariantParams,), {}) for change in VARIANTS}
 
 
 def lstm_variant(
@@ -99,20 +100,19 @@ def lstm_variant(
 
   Source: Greff et al. 2015 (arXiv 1503.04069). Deviates from the paper: peepholes start at zero, the forget bias at 1.
   """
-  if change not in _VARIANTS:
-    raise ValueError(f'change is {change!r}, expected one of {", ".join(filter(None, _VARIANTS))}')
-  variant = _VARIANTS[change]
-  gates = variant.gates
-  blocks = [name for name in 'ifgo' if name in (*gates, 'g')]
+  if change not in VARIANTS:
+    raise ValueError(f'change is {change!r}, expected one of {", ".join(filter(None, VARIANTS))}')
+  variant = VARIANTS[change]
+  blocks = variant.blocks
 
   def init(key, x, ctx=None):
     key_x, key_h, key_q, key_b = jax.random.split(key, 4)
     square = lambda k: w_h_init(k, (hidden_size, hidden_size), jnp.float32)
-    return LSTMVariantParams(
+    return PARAMS[change](
         w_x=w_x_init(key_x, (x.shape[-1], len(blocks) * hidden_size), jnp.float32),
         w_h=jnp.concatenate([square(k) for k in jax.random.split(key_h, 4)[:len(blocks)]], 1),
-        b=gate_biases(key_b, blocks, hidden_size, forget_bias, chrono_steps, variant.input_bias * forget_bias),
-        peepholes=jnp.zeros((len(gates), hidden_size), jnp.float32) if variant.peepholes else None,
+        b=gate_biases(key_b, blocks, hidden_size, forget_bias, chrono_steps, -forget_bias if variant.coupled else 0.0),
+        peepholes=jnp.zeros((len(blocks) - 1, hidden_size), jnp.float32) if variant.peepholes else None,
         w_h_gates=jnp.block([[square(k) for k in row] for row in jax.random.split(key_q, (3, 3))])
         if variant.gate_recurrence else None)
 
@@ -124,28 +124,32 @@ def lstm_variant(
   def project(params, xs):
     return affine(xs, params.w_x, params.b, dtype)
 
-  def pre_activations(params, state, u):
-    """Returns every learned block without its peephole."""
-    z = dict(zip(blocks, jnp.split(u + matmul(state.h, params.w_h, dtype), len(blocks), -1), strict=True))
-    if variant.gate_recurrence:
-      for name, q in zip(gates, jnp.split(matmul(state.gates, params.w_h_gates, dtype), 3, -1), strict=True):
-        z[name] += q
-    return z
-
   def step(params, state, u, *, key=None, ctx=None):
-    z = pre_activations(params, state, u)
-
-    def gate(name, c):
-      if variant.peepholes:
-        return sigmoid(z[name] + params.peepholes[gates.index(name)][None] * c)
-      return sigmoid(z[name])
-
-    i = gate('i', state.c) if 'i' in gates else 1.0
-    f = gate('f', state.c) if 'f' in gates else variant.forget(i)
-    c = f * state.c + i * variant.g(z['g'])
-    o = gate('o', c) if 'o' in gates else 1.0
-    h = o * variant.h(c)
-    new_state = GateState(c, h, jnp.concatenate([i, f, o], -1)) if variant.gate_recurrence else LSTMState(c, h)
-    return new_state, h.astype(dtype)
+    c, gates = cell_and_gates(variant, params, state, u, dtype)
+    h = gates.get('o', 1.0) * variant.h(c)
+    if variant.gate_recurrence:
+      return GateState(c, h, jnp.concatenate([gates[name] for name in 'ifo'], -1)), h.astype(dtype)
+    return LSTMState(c, h), h.astype(dtype)
 
   return Cell(init, initial_state, project, step)
+
+
+def cell_and_gates(
+    variant: Variant, params: Params, state: State, u: Array, dtype=jnp.float32
+) -> tuple[Array, dict[str, Array]]:
+  """Returns c_t, and by name the candidate and all gates that are not 1; `u` [B, KH] is x_t W + b."""
+  blocks = variant.blocks
+  z = dict(zip(blocks, jnp.split(u + matmul(state.h, params.w_h, dtype), len(blocks), -1), strict=True))
+  if variant.gate_recurrence:
+    for name, q in zip('ifo', jnp.split(matmul(state.gates, params.w_h_gates, dtype), 3, -1), strict=True):
+      z[name] += q
+  p = dict(zip(blocks.replace('g', ''), params.peepholes[:, None], strict=True)) if variant.peepholes else {}
+  gate = lambda name, c: sigmoid(z[name] + p[name] * c if name in p else z[name])
+
+  gates = {name: gate(name, state.c) for name in 'if' if name in blocks} | {'g': variant.g(z['g'])}
+  if variant.coupled:
+    gates['f'] = 1.0 - gates['i']
+  c = gates.get('f', 1.0) * state.c + gates.get('i', 1.0) * gates['g']
+  if 'o' in blocks:
+    gates['o'] = gate('o', c)
+  return c, gates

@@ -22,10 +22,19 @@ class MUTParams(NamedTuple):
   w_x_bare: Any = None  # [F, H] float32, in place of the identity where F is not H
 
 
-class _Form(NamedTuple):
+class Form(NamedTuple):
   blocks: str  # which of z r n have a matrix W_x
   bare: Callable | None = None  # of x_t itself, in the place of the block that has none
   seen: Callable | None = None  # of h_{t-1}, what the update gate multiplies; None: nothing
+
+
+FORMS = {
+    'mut1': Form('zr', bare=jnp.tanh),
+    'mut2': Form('zn', bare=lambda x: x, seen=lambda h: h),
+    'mut3': Form('zrn', seen=jnp.tanh),
+}
+# Shapes do not always tell whose parameters they are, types do.
+PARAMS = {name: type(f'{name.upper()}Params', (MUTParams,), {}) for name in FORMS}
 
 
 def mut1(hidden_size: int, *, w_x_init: Callable = lecun_normal(), w_h_init: Callable = orthogonal(),
@@ -51,7 +60,7 @@ def mut1(hidden_size: int, *, w_x_init: Callable = lecun_normal(), w_h_init: Cal
   Source: Jozefowicz et al. 2015. Deviates from the paper: its bare x_t needs F = H; for any other F a
   learned x_t W of H columns, without a bias, stands in its place, and costs F H more parameters.
   """
-  return _mut(_Form('zr', bare=jnp.tanh), hidden_size, w_x_init, w_h_init, dtype)
+  return _mut('mut1', hidden_size, w_x_init, w_h_init, dtype)
 
 
 def mut2(hidden_size: int, *, w_x_init: Callable = lecun_normal(), w_h_init: Callable = orthogonal(),
@@ -65,7 +74,7 @@ def mut2(hidden_size: int, *, w_x_init: Callable = lecun_normal(), w_h_init: Cal
 
   See `mut1` for arguments, the source and what happens where F is not H.
   """
-  return _mut(_Form('zn', bare=lambda x: x, seen=lambda h: h), hidden_size, w_x_init, w_h_init, dtype)
+  return _mut('mut2', hidden_size, w_x_init, w_h_init, dtype)
 
 
 def mut3(hidden_size: int, *, w_x_init: Callable = lecun_normal(), w_h_init: Callable = orthogonal(),
@@ -79,16 +88,18 @@ def mut3(hidden_size: int, *, w_x_init: Callable = lecun_normal(), w_h_init: Cal
 
   See `mut1` for arguments and the source. Deviates from the paper: nothing.
   """
-  return _mut(_Form('zrn', seen=jnp.tanh), hidden_size, w_x_init, w_h_init, dtype)
+  return _mut('mut3', hidden_size, w_x_init, w_h_init, dtype)
 
 
-def _mut(form, hidden_size, w_x_init, w_h_init, dtype):
+def _mut(name, hidden_size, w_x_init, w_h_init, dtype):
+  form = FORMS[name]
+
   def init(key, x, ctx=None):
     key_x, key_bare, *keys = jax.random.split(key, 5)
     num_inputs = x.shape[-1]
     square = lambda k: w_h_init(k, (hidden_size, hidden_size), jnp.float32)
     projected = form.bare and num_inputs != hidden_size
-    return MUTParams(
+    return PARAMS[name](
         w_x=w_x_init(key_x, (num_inputs, len(form.blocks) * hidden_size), jnp.float32),
         w_h=square(keys[0]),
         w_hn=square(keys[1]),
@@ -99,22 +110,31 @@ def _mut(form, hidden_size, w_x_init, w_h_init, dtype):
   def initial_state(params, batch_size):
     return GRUState(jnp.zeros((batch_size, hidden_size), params.b.dtype))
 
-  def project(params, xs):
-    blocks = jnp.split(matmul(xs, params.w_x, dtype), len(form.blocks), -1)
-    parts = dict(zip(form.blocks, blocks, strict=True))
-    if form.bare:
-      x = xs.astype(params.b.dtype) if params.w_x_bare is None else matmul(xs, params.w_x_bare, dtype)
-      parts |= {name: form.bare(x) for name in 'zrn' if name not in parts}
-    u = jnp.concatenate([parts[name] for name in 'zrn'], -1)
-    return u + jnp.broadcast_to(params.b, u.shape)
-
   def step(params, state, u, *, key=None, ctx=None):
-    u_z, u_r, u_n = jnp.split(u, 3, -1)
-    h = state.h
-    z = sigmoid(u_z + matmul(form.seen(h), params.w_hz, dtype) if form.seen else u_z)
-    r = sigmoid(u_r + matmul(h, params.w_h, dtype))
-    n = jnp.tanh(u_n + matmul(r * h, params.w_hn, dtype))
-    h = z * n + (1.0 - z) * h
+    h, _ = output_and_gates(form, params, state, u, dtype)
     return GRUState(h), h.astype(dtype)
 
-  return Cell(init, initial_state, project, step)
+  return Cell(init, initial_state, lambda params, xs: project(form, params, xs, dtype), step)
+
+
+def project(form: Form, params: MUTParams, xs: Array, dtype=jnp.float32) -> Array:
+  """Returns the part of z r n that needs no state, biases included, [..., 3H] from inputs [..., F]."""
+  blocks = jnp.split(matmul(xs, params.w_x, dtype), len(form.blocks), -1)
+  parts = dict(zip(form.blocks, blocks, strict=True))
+  if form.bare:
+    x = xs.astype(params.b.dtype) if params.w_x_bare is None else matmul(xs, params.w_x_bare, dtype)
+    parts |= {name: form.bare(x) for name in 'zrn' if name not in parts}
+  u = jnp.concatenate([parts[name] for name in 'zrn'], -1)
+  return u + jnp.broadcast_to(params.b, u.shape)
+
+
+def output_and_gates(
+    form: Form, params: MUTParams, state: GRUState, u: Array, dtype=jnp.float32
+) -> tuple[Array, dict[str, Array]]:
+  """Returns h_t, and by name z, r and n, [B, H] each; `u` [B, 3H] is one step of what `project` returns."""
+  u_z, u_r, u_n = jnp.split(u, 3, -1)
+  h = state.h
+  z = sigmoid(u_z + matmul(form.seen(h), params.w_hz, dtype) if form.seen else u_z)
+  r = sigmoid(u_r + matmul(h, params.w_h, dtype))
+  n = jnp.tanh(u_n + matmul(r * h, params.w_hn, dtype))
+  return z * n + (1.0 - z) * h, {'z': z, 'r': r, 'n': n}

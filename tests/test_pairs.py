@@ -125,6 +125,8 @@ def test_translation_data_sets_are_read(tmp_path):
 
 def test_translation_data_sets_have_two_texts(tmp_path):
   tfds.disable_progress_bar()
+  prepare(tmp_path, 'two', tfds.features.FeaturesDict({key: tfds.features.Text() for key in ('z', 'm')}))
+  assert read_tfds_pairs('two', str(tmp_path), 'train').sources[0].endswith('m')
   three = tfds.features.FeaturesDict({key: tfds.features.Text() for key in 'abc'})
   prepare(tmp_path, 'keyed', three, ('c', 'a'))
   prepare(tmp_path, 'three', three)

@@ -93,7 +93,7 @@ def _first_suspicious(lines: Sequence[str], others: Sequence[str]) -> int:
 def read_tfds_pairs(name: str, data_dir: str, split: str) -> Pairs:
   """Reads one split of a translation data set that tensorflow-datasets has prepared; see `builders.prepared_builder`.
 
-  Sources and targets are its supervised keys, or else its two texts in order.
+  Sources and targets are its supervised keys, or else its two texts in the order of their names.
 
   Raises:
     FileNotFoundError: the data set is not there.
@@ -111,7 +111,8 @@ def read_tfds_pairs(name: str, data_dir: str, split: str) -> Pairs:
 def _text_pair(info) -> tuple[str, str]:
   from tensorflow_datasets.core.features import Text
 
-  texts = [key for key, feature in info.features.items() if isinstance(feature, Text)]
+  # Sorted, since prepared data sets do not keep the order of their features.
+  texts = sorted(key for key, feature in info.features.items() if isinstance(feature, Text))
   keys = info.supervised_keys or texts
   if len(keys) != 2 or not set(keys) <= set(texts):
     raise InputError(f'data.tfds: {info.name} has the texts {", ".join(texts) or "(none)"}, expected source and target')

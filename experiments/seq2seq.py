@@ -58,7 +58,6 @@ COMMANDS = {
     }),
 }
 
-_EVALUATION_TOKENS = 2048
 _BEAM = Beam(5)
 
 
@@ -173,7 +172,7 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
   @functools.cache
   def held_out(split):
     pairs = load().splits[split]
-    batches = evaluation_batches(corpus.encode_pairs(codec, pairs), _EVALUATION_TOKENS, 8, 6)
+    batches = evaluation_batches(corpus.encode_pairs(codec, pairs))
     return pairs, corpus.references(codec, pairs.targets), batches
 
   def measure(split, searches, params, key):
@@ -191,9 +190,11 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
         pairs.sources[:3], greedy(params, pairs.sources[:3]), references, strict=False))
 
   def report(params, workdir, out_dir):
-    from rnn_research.analysis.translation_report import write_report  # matplotlib is slow to load
-    pairs, references, _ = held_out(corpus.held_out_names(config.data)[-1])
-    write_report(greedy(params, pairs.sources), pairs.sources, references, codec, workdir, out_dir)
+    from rnn_research.analysis.translation_report import HeldOut, write_report  # matplotlib is slow to load
+    split = corpus.held_out_names(config.data)[-1]
+    pairs, references, _ = held_out(split)
+    found = [best for best, *_ in greedy(params, pairs.sources)]
+    write_report(HeldOut(split, pairs.sources, references, found), workdir, out_dir)
 
   return Experiment(
       init=model.init,

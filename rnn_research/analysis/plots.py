@@ -27,15 +27,18 @@ class Plot(NamedTuple):
   table: Table
 
 
-def loss_curves(rows: Rows) -> Plot:
+def loss_curves(rows: Rows, validation: str = 'the whole validation text in parallel streams') -> Plot:
   """Draws training loss and validation loss over steps and epochs, in nats and bits per symbol.
 
   Args:
-    rows: lines of a log with `train/loss`, `train/epoch` and, where there was an evaluation, `valid/nats_per_symbol`.
+    rows: lines of a log with `train/epoch`, `train/loss` and, where there was an evaluation, `valid/nats_per_symbol`.
+      `train/nats_per_symbol` takes the place of a `train/loss` that has more in it.
+    validation: what the validation loss is of, for the caption.
   """
-  table = columns(rows, ['train/epoch', 'train/loss', 'valid/nats_per_symbol'])
-  logged = ~np.isnan(table['train/loss'])
-  steps, losses = table['step'][logged], table['train/loss'][logged]
+  name = 'train/nats_per_symbol' if any('train/nats_per_symbol' in row for row in rows) else 'train/loss'
+  table = columns(rows, ['train/epoch', name, 'valid/nats_per_symbol'])
+  logged = ~np.isnan(table[name])
+  steps, losses = table['step'][logged], table[name][logged]
   width = 2 * (len(losses) // 50) + 1
   smooth = np.full(len(logged), np.nan)
   smooth[logged] = running_mean(losses, width)
@@ -50,9 +53,10 @@ def loss_curves(rows: Rows) -> Plot:
   axes.set_xlabel('training step', fontsize=LABEL)
   axes.set_ylabel('nats per symbol', fontsize=LABEL)
   finish(axes)
-  caption(figure, f'Training: mean loss {_window(steps)}, before each update, dropout on if there is any'
-           f'{_smoothing(width)}.{_validation(table)}{_of_grid(rows, "validation: its best member")}')
-  return Plot(figure, {**table, 'train/loss_smoothed': smooth})
+  loss = 'loss' if name == 'train/loss' else 'nats per symbol, without label smoothing,'
+  caption(figure, f'Training: mean {loss} {_window(steps)}, before each update, dropout on if there is any'
+           f'{_smoothing(width)}.{_validation(table, validation)}{of_grid(rows, "validation: its best member")}')
+  return Plot(figure, {**table, f'{name}_smoothed': smooth})
 
 
 def gradient_figure(rows: Rows) -> Plot:
@@ -80,7 +84,7 @@ def gradient_figure(rows: Rows) -> Plot:
     finish(axes)
   caption(figure, f'Global norm of the gradient before clipping, {_window(steps)}: mean and largest. '
            'Clipped: share of steps whose norm was cut, or of gradient elements where each element is cut. '
-           f'Learning rate: that of the last step of a window.{_of_grid(rows, "rate: optimizer.learning_rate")}')
+           f'Learning rate: that of the last step of a window.{of_grid(rows, "rate: optimizer.learning_rate")}')
   return Plot(figure, table)
 
 
@@ -151,14 +155,9 @@ def _smoothing(width: int) -> str:
   return f'; thick: running mean over up to {width} of these' if width > 1 else ''
 
 
-def _of_grid(rows: Rows, rest: str) -> str:
-  grid = any('train/finite/0' in row for row in rows)
-  return f' The run is a grid; training figures: the median over its members; {rest}.' if grid else ''
-
-
-def _validation(table: Table) -> str:
+def _validation(table: Table, what: str) -> str:
   measured = ~np.isnan(table['valid/nats_per_symbol'])
-  return ' Validation: the whole validation text in parallel streams, without dropout.' if measured.any() else ''
+  return f' Validation: {what}, without dropout.' if measured.any() else ''
 
 
 def finish(axes: Axes) -> None:
@@ -175,6 +174,12 @@ def styles(count: int) -> list[tuple[str, Any, str]]:
   """Returns colour, line style and marker of so many curves, any two of which differ in two of these at least."""
   cycle = lambda values, i: values[i % len(values)]
   return [(cycle(_COLOURS, i), cycle(_LINES, i), cycle(_MARKERS, i)) for i in range(count)]
+
+
+def of_grid(rows: Rows, rest: str) -> str:
+  """Returns the caption's last sentence where the run is a grid; `rest` says what else is drawn of it."""
+  grid = any('train/finite/0' in row for row in rows)
+  return f' The run is a grid; training figures: the median over its members; {rest}.' if grid else ''
 
 
 def legend_beside(axes: Axes) -> None:

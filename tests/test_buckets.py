@@ -6,7 +6,16 @@ import json
 import numpy as np
 import pytest
 
-from rnn_research.data.buckets import Bucket, EncodedPairs, evaluation_batches, make_buckets, pad, pair_stream
+from rnn_research.data.buckets import (
+    EVALUATION_ROWS,
+    Bucket,
+    EncodedPairs,
+    evaluation_batches,
+    like_lengths,
+    make_buckets,
+    pad,
+    pair_stream,
+)
 from rnn_research.data.pairs import read_pairs
 from rnn_research.data.tokens import BOS, EOS, PAD, build_lexicon, encode_all, split_all, train_units
 
@@ -148,16 +157,20 @@ def test_resume_is_exact_within_and_across_epochs(taken):
 @pytest.mark.parametrize('count', [1, 2, 37])
 def test_evaluation_has_every_pair_once_and_says_where(count):
   pairs = random_pairs(count)
-  batches = evaluation_batches(pairs, 40, 2, 3)
   places = []
-  for rows, batch in batches:
-    assert rows.dtype == np.int64
-    assert len(rows) == len(batch['sources'])
-    assert rows[rows >= 0].tolist() == rows_of(batch)
-    np.testing.assert_array_equal(rows < 0, batch['target_lengths'] == 0)
-    places += rows[rows >= 0].tolist()
+  for rows, batch in evaluation_batches(pairs):
+    assert rows == rows_of(batch)
+    np.testing.assert_array_equal(batch['target_lengths'] > 0, np.arange(EVALUATION_ROWS) < len(rows))
+    assert batch['sources'].shape == batch['targets'].shape
+    assert batch['sources'].shape[1] in (8, 16)
+    places += rows
   assert sorted(places) == list(range(count))
-  assert len({shape_of(batch) for _, batch in batches}) <= 3
+
+
+def test_sentences_of_like_length_are_evaluated_together():
+  assert list(like_lengths([3, 0, 130, 8, 64, 9])) == [([0, 3], 8), ([5], 16), ([4], 64), ([2], 192)]
+  assert [len(places) for places, _ in like_lengths([5] * (EVALUATION_ROWS + 1))] == [EVALUATION_ROWS, 1]
+  assert list(like_lengths([0, 0])) == []
 
 
 def test_sentences_are_padded():
@@ -177,4 +190,3 @@ def test_padding_of_multi30k(data_dir):
   assert sum(int(np.count_nonzero(batch['target_lengths'])) for batch in batches) == 29_000
   assert len({shape_of(batch) for batch in batches}) == 8
   assert padding(batches) < 0.145
-  assert padding([batch for _, batch in evaluation_batches(pairs, 4096, 8, 8)]) < 0.145

@@ -9,7 +9,7 @@ A batch of B rows is a dict, PAD behind the sentences:
 """
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +18,9 @@ from rnn_research.data.examples import stream
 from rnn_research.data.tokens import BOS, EOS, PAD
 from rnn_research.errors import InputError
 from rnn_research.experiment import TrainData
+
+EVALUATION_ROWS = 64
+_PADDED = (8, 16, 24, 32, 48, 64)  # lengths in evaluation; longer ones are multiples of the last
 
 
 class EncodedPairs(NamedTuple):
@@ -146,20 +149,30 @@ def pair_stream(pairs: EncodedPairs, buckets: Sequence[Bucket], seed: int, finge
   return stream(batch, steps, fingerprint)._replace(shapes=shapes)
 
 
-def evaluation_batches(
-  pairs: EncodedPairs, batch_tokens: int, row_multiple: int, num_buckets: int
-) -> list[tuple[np.ndarray, dict]]:
-  """Returns batches that together have every pair once; see `make_buckets` for the arguments.
+def evaluation_batches(pairs: EncodedPairs) -> list[tuple[list[int], dict]]:
+  """Returns batches that together have every pair once: the places of its first n rows among the pairs, and the batch.
 
-  Returns:
-    For every batch the places of its rows among the pairs, [B] int64, -1 for an empty row; and the batch.
+  Where n is less than B the rows that follow are empty; S = T.
   """
-  buckets = make_buckets(pairs, num_buckets, batch_tokens, row_multiple)
-  batches = _batches(_members(pairs, buckets), buckets)
-  return [
-    (np.pad(rows, (0, bucket.rows - len(rows)), constant_values=-1), _batch(pairs, rows, bucket))
-    for rows, bucket in batches
-  ]
+  return [(rows, _batch(pairs, rows, Bucket(length, length, EVALUATION_ROWS)))
+          for rows, length in like_lengths(np.maximum(*_lengths(pairs)))]
+
+
+def like_lengths(lengths: Sequence[int]) -> Iterator[tuple[list[int], int]]:
+  """Yields the places of at most `EVALUATION_ROWS` sentences of like length, and a length to pad them to.
+
+  Those are few and the same for all data, so that programs are shared. Sentences of length 0 are left out.
+  """
+  groups = {}
+  for place in sorted(np.flatnonzero(lengths).tolist(), key=lambda place: lengths[place]):
+    groups.setdefault(_padded(lengths[place]), []).append(place)
+  for padded, places in groups.items():
+    for start in range(0, len(places), EVALUATION_ROWS):
+      yield places[start:start + EVALUATION_ROWS], padded
+
+
+def _padded(length: int) -> int:
+  return next((known for known in _PADDED if known >= length), -(-length // _PADDED[-1]) * _PADDED[-1])
 
 
 def _members(pairs: EncodedPairs, buckets: Sequence[Bucket]) -> list[np.ndarray]:

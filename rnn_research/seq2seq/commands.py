@@ -85,9 +85,8 @@ def score(scores: Callable, codec: Codec, params: Params, source: str, target: s
   pairs = read_pairs(source, target, flag='source')
   values = np.zeros(len(pairs.sources))
   encoded = encode_pairs(codec, pairs)
-  for places, batch in evaluation_batches(encoded, 2048, 8, 6):
-    found = np.asarray(scores(params, batch), np.float64)
-    values[places[places >= 0]] = -found[places >= 0]
+  for places, batch in evaluation_batches(encoded):
+    values[places] = -np.asarray(scores(params, batch), np.float64)[:len(places)]
   lengths = [len(ids) + 1 for ids in encoded.targets]
   with open(out, 'w', encoding='utf-8') if out else contextlib.nullcontext(sys.stdout) as f:
     f.write('log_probability\tsymbols\tsource\ttarget\n')

@@ -1,7 +1,7 @@
 """From sentences to their translations: batches of few shapes, one jitted search for each, and texts again."""
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -10,14 +10,10 @@ import numpy as np
 
 from rnn_research import search
 from rnn_research.data import tokens
-from rnn_research.data.buckets import pad
+from rnn_research.data.buckets import EVALUATION_ROWS, like_lengths, pad
 from rnn_research.seq2seq.corpus import Codec, encode_texts
 from rnn_research.seq2seq.model import EncoderDecoder
 from rnn_research.typing import Params
-
-# Source lengths that programs are compiled for; longer ones are multiples of the last.
-_LENGTHS = (8, 12, 16, 24, 32, 48, 64)
-_ROWS = 64
 
 
 class Beam(NamedTuple):
@@ -78,8 +74,8 @@ def translator(model: EncoderDecoder, codec: Codec, beam: Beam, max_length: int,
     cut = [len(sentence) > max_length for sentence in words]
     words, ids = ([sentence[:max_length] for sentence in side] for side in (words, ids))
     found = [[Translation('', [], 0.0, np.zeros((0, 0), np.float32), [], False)] * num_best for _ in texts]
-    for rows, length in _batches([len(sentence) for sentence in ids]):
-      sources, lengths = pad([ids[row] for row in rows], length, _ROWS)
+    for rows, length in like_lengths([len(sentence) for sentence in ids]):
+      sources, lengths = pad([ids[row] for row in rows], length, EVALUATION_ROWS)
       result = jax.device_get(decode(params, sources, lengths))
       for i, row in enumerate(rows):
         found[row] = [_translation(codec, words[row], cut[row], result, i, k) for k in range(num_best)]
@@ -112,18 +108,3 @@ def _translation(codec: Codec, words: list[str], cut: bool, found: Any, row: int
              for t, (i, symbol) in enumerate(zip(ids, symbols, strict=True)) if i != tokens.EOS]
   return Translation(tokens.join(codec.target.units, written), symbols, float(found.scores[row, k]), weights,
                      words, cut)
-
-
-def _batches(lengths: Sequence[int]) -> Iterator[tuple[list[int], int]]:
-  """Yields rows of like length, at most `_ROWS`, and the length that they are padded to; no row of length 0."""
-  groups: dict[int, list[int]] = {}
-  for row in sorted((row for row, length in enumerate(lengths) if length), key=lambda row: lengths[row]):
-    groups.setdefault(_padded(lengths[row]), []).append(row)
-  for padded, rows in groups.items():
-    for start in range(0, len(rows), _ROWS):
-      yield rows[start:start + _ROWS], padded
-
-
-def _padded(length: int) -> int:
-  step = _LENGTHS[-1]
-  return next((known for known in _LENGTHS if known >= length), -(-length // step) * step)

@@ -21,6 +21,8 @@ CHANGEABLE = (
 # What may differ while a trained model is used: where the text is, and what computes.
 _PLACES = (ENGINE, 'data.path', 'data.glob', 'data.data_dir', 'data.download')
 
+_VOCABULARY = {'word': 8192, 'char': 128, 'subword': 8192}  # usual sizes, before the data are read
+
 
 _MODEL_RANGES = {
     'num_params': (lambda v: v >= 0, 'an integer >= 0 (0 takes hidden_size)'),
@@ -150,7 +152,13 @@ def copy(config: ConfigDict) -> ConfigDict:
 
 
 def kept_bytes(config: ConfigDict) -> int:
-  """Returns roughly what a step keeps for its backward pass: seven float32 numbers per unit, as a fused LSTM does."""
+  """Returns roughly what a step keeps for its backward pass.
+
+  Seven float32 numbers per unit, as a fused LSTM does; of a translator the logits, their softmax
+  and their gradient, since its vocabulary may be large.
+  """
+  if 'batch_tokens' in config.train:
+    return 3 * 4 * config.train.batch_tokens * (config.data.vocabulary_size or _VOCABULARY.get(config.data.unit, 0))
   model = config.get('model', {})
   layers = model.get('num_layers', 1)
   units = model.get('hidden_size', 0) or math.isqrt(model.get('num_params', 0) // (4 * layers))

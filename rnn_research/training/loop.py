@@ -18,7 +18,7 @@ from rnn_research.errors import InputError
 from rnn_research.experiment import Experiment, TrainData
 from rnn_research.sizing import count
 from rnn_research.training import checkpoint, grid, optimizer, records
-from rnn_research.training.backend import replicate
+from rnn_research.training.backend import replicate, shard_batch
 from rnn_research.training.checkpoint_io import warn
 from rnn_research.training.metrics_log import open_log
 from rnn_research.training.progress import open_display
@@ -124,7 +124,7 @@ def _compile(run, state, mesh, key, describe):
   run.display.show(f'the run is in {run.workdir}')
   if len(batches) > 1:
     run.display.show(f'compiling for batches of {len(batches)} shapes')
-  take_step, peak = compile_shapes(make, state, mesh, batches)
+  take_step, peak = compile_shapes(make, state, [shard_batch(mesh, batch) for batch in batches])
   params, members = count(state.params), len(run.experiment.learning_rates)
   of_each = f'{members} x {params // members:,}' if members else f'{params:,}'
   run.display.show(f'{of_each} parameters, peak memory {peak / 2**20:,.0f} MiB per device, '
@@ -147,7 +147,7 @@ def _loop(run, take_step, state, step, best, window, mesh, started, terminated):
     records.show(run, state, 0)
   pending, since = None, (time.monotonic(), step)
   while step < run.total:
-    state, metrics = take_step(state, next(run.data.iterator))
+    state, metrics = take_step(state, shard_batch(mesh, next(run.data.iterator)))
     step += 1
     if mesh.devices.flat[0].platform == 'cpu':
       # Two steps in flight can deadlock: threads that wait in one step's psum starve the other step of threads.

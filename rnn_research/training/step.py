@@ -72,24 +72,22 @@ def make_step(experiment: Experiment, mesh: Mesh, key: Key, *, micro_batches: in
   return compile_step
 
 
-def compile_shapes(compile_step: Callable, state: TrainState, mesh: Mesh, batches: Sequence[Mapping]) -> tuple:
+def compile_shapes(compile_step: Callable, state: TrainState, batches: Sequence[Mapping]) -> tuple[Callable, int]:
   """Compiles a step for every shape of a batch.
 
   Args:
     compile_step: of `make_step`.
     state: the state before the step.
-    mesh: as of `make_step`.
-    batches: one of each shape, dicts of numpy arrays [B, ...].
+    batches: one of each shape, dicts of arrays [B, ...] on their devices.
 
   Returns:
-    `(state, batch) -> (state, metrics)` for numpy batches of these shapes, and the largest peak memory of a device in
-    bytes.
+    `(state, batch) -> (state, metrics)` for batches of these shapes, and the largest peak memory of a device in bytes.
   """
   with ThreadPoolExecutor(num_cores()) as pool:
-    programs = list(pool.map(lambda batch: compile_step(state, shard_batch(mesh, batch)), batches))
+    programs = list(pool.map(lambda batch: compile_step(state, batch), batches))
   shape = lambda batch: tuple(array.shape for array in batch.values())
   of_shape = {shape(batch): program for batch, program in zip(batches, programs, strict=True)}
-  return lambda state, batch: of_shape[shape(batch)](state, shard_batch(mesh, batch)), max(map(_peak, programs))
+  return lambda state, batch: of_shape[shape(batch)](state, batch), max(map(_peak, programs))
 
 
 def _peak(program):

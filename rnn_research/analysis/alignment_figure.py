@@ -35,12 +35,13 @@ def choose(translations: Sequence[Translation], similar: Sequence[float]) -> lis
   limit, count = (_ABREAST, 4) if np.median([size(row) for row in looking]) <= _ABREAST else (_ALONE, 2)
   fitting = [row for row in looking if size(row) <= limit] or [min(looking, key=size)]
   good = [row for row in fitting if similar[row] >= np.quantile([similar[row] for row in fitting], 0.75)]
-  length, crossed = (lambda row: len(translations[row].source)), (lambda row: _crossings(translations[row].weights))
-  chosen = {}
   worse = [row for row in fitting if similar[row] < max(similar)]
-  for why, rows, key in (('the longest', good, length), ('the one that crosses most', good, crossed),
-                         ('the one least like its reference', worse, lambda row: -similar[row]),
-                         ('the longest other one', good, length), ('the longest other one', good, length)):
+  length, crossed = (lambda row: len(translations[row].source)), (lambda row: _crossings(translations[row].weights))
+  other = ('another long one of them', good, length)
+  chosen = {}
+  for why, rows, key in ((f'the longest, up to {limit} symbols, of the best quarter by chrF', good, length),
+                         ('of this quarter the one most out of order', good, crossed),
+                         ('the one with the lowest chrF', worse, lambda row: -similar[row]), other, other):
     left = [row for row in rows if row not in chosen]
     if left:
       chosen[max(left, key=key)] = why
@@ -72,6 +73,8 @@ def alignment_figure(translations: Sequence[Translation], text: str) -> Plot:
   bar = figure.colorbar(ScalarMappable(Normalize(0, 1), 'Greys'), ax=panels, shrink=0.6, aspect=30)
   bar.set_label('$a_{ij}$', fontsize=LABEL)
   bar.ax.tick_params(labelsize=TICK)
+  cut = any(max(found.weights.shape) > _ALONE for found in translations)
+  text += f' Of each side the first {_ALONE} symbols are drawn.' if cut else ''
   caption(figure, text, 122 if columns == 2 or longest > _ABREAST else 80)
   return Plot(figure, _table(translations))
 

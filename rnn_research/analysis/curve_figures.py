@@ -8,9 +8,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from rnn_research.analysis import plots, run_curves
+from rnn_research.analysis.length_figure import compare_lengths
 from rnn_research.analysis.plots import LABEL, Plot
 from rnn_research.analysis.run_curves import Curves, Run
-from rnn_research.analysis.tables import markdown
+from rnn_research.analysis.tables import markdown, picture
 from rnn_research.training.grid import spread
 from rnn_research.training.result import write_text
 
@@ -102,10 +103,13 @@ def write_comparison(runs: Sequence[Run], out_dir: str | os.PathLike) -> dict[st
   rows = [[label, f'{run.about["params"]:,}', f'{rate:g}', str(len(curve.values)), *_last(curve),
            f'{curve.steps[-1]:,.0f}', (run.about['git_hash'] or '')[:7], run.workdir]
           for label, (rate, curve), run in shown]
+  lengths = compare_lengths({label: run.workdir for label, _, run in shown})
+  if lengths:
+    plots.save(lengths, out / 'bleu_by_length.png')
   write_text(out / 'README.md', f'# {metric} of {len(runs)} runs\n\n{markdown(head, rows)}\n'
              f'Figures of {split} at the last evaluation, over the seeds of each run at the learning rate that is best '
-             f'by the same figure; best first.\n\n![{metric} over training steps](curves.png)\n\n'
-             'Numbers: [curves.csv](curves.csv)\n')
+             f'by the same figure; best first.\n\n{picture(f"{metric} over training steps", "curves")}'
+             + (f'\n{picture("BLEU over source length", "bleu_by_length")}' if lengths else ''))
   return {label: {f'{metric}_{name}': value for name, value in spread(curve.values[:, -1]).items()}
           | {'learning_rate': rate} for label, (rate, curve), _ in shown}
 

@@ -8,7 +8,14 @@ from typing import Any
 import jax
 
 from rnn_research.analysis import plots
-from rnn_research.analysis.tables import fenced, read_result, result_markdown, samples_markdown, write_samples
+from rnn_research.analysis.tables import (
+    fenced,
+    picture,
+    read_result,
+    result_markdown,
+    samples_markdown,
+    write_samples,
+)
 from rnn_research.training.metrics_log import read_log
 from rnn_research.training.result import write_text
 from rnn_research.typing import Key, Params
@@ -39,9 +46,8 @@ def _sections(result: Mapping[str, Any] | None, samples: str, fresh: Mapping[flo
   return [
       f'# {result["experiment"] if result else "A run that is not finished"}\n',
       result_markdown(result),
-      '## Loss\n\n![Training and validation loss over steps](loss.png)\n\nNumbers: [loss.csv](loss.csv)\n',
-      '## Gradients\n\n![Gradient norm, share clipped and learning rate over steps](gradients.png)\n\n'
-      'Numbers: [gradients.csv](gradients.csv)\n',
+      f'## Loss\n\n{picture("Training and validation loss over steps", "loss")}',
+      f'## Gradients\n\n{picture("Gradient norm, share clipped and learning rate over steps", "gradients")}',
       f'## What it wrote while it trained\n\n{samples}',
       '## What it writes now\n\nThe parameters of the best evaluation, from the initial state, seed 0. A lower '
       f'temperature prefers probable symbols.\n\n{written}',

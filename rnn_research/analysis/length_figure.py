@@ -20,11 +20,11 @@ _LEAST = 10  # sentences of a group
 def length_edges(lengths: Sequence[int]) -> list[int]:
   """Returns edges, as `metrics.bleu.bleu_by_length` takes them, between groups of lengths.
 
-  Edges are multiples of one step, about eight over the lengths that are neither among the shortest nor among the
-  longest twentieth; groups of fewer than ten sentences are merged with their neighbours.
+  Groups are of one width, four to ten between the shortest and the longest twentieth of the sentences; those with fewer
+  than ten sentences are merged with their neighbours.
   """
   low, high = np.quantile(lengths, (0.05, 0.95))
-  step = next((step for step in _STEPS if high - low < 8 * step), _STEPS[-1])
+  step = next((step for step in _STEPS if high - low < 10 * step), _STEPS[-1])
   first, last = min(lengths), max(lengths) + 1
   edges = [first]
   for right in (*range((first // step + 1) * step, last, step), last):

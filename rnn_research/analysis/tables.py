@@ -62,6 +62,11 @@ def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
   return ''.join(f'| {" | ".join(row)} |\n' for row in (header, rule, *rows))
 
 
+def picture(text: str, name: str) -> str:
+  """Returns the Markdown of a figure, `text` in its place where it cannot be shown, and of a link to its numbers."""
+  return f'![{text}]({name}.png)\n\nNumbers: [{name}.csv]({name}.csv)\n'
+
+
 def fenced(text: str) -> str:
   """Returns `text` as a Markdown code block that no content of it can end."""
   longest = max((len(run) for run in re.findall('`+', text)), default=0)

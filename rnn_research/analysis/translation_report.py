@@ -2,19 +2,20 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from string import ascii_lowercase
+from typing import Any, NamedTuple
 
 import numpy as np
-import sacrebleu
 from matplotlib.figure import Figure
+from sacrebleu import sentence_chrf
 
 from rnn_research.analysis import plots
 from rnn_research.analysis.alignment_figure import alignment_figure, choose
 from rnn_research.analysis.length_figure import length_edges, length_figure
 from rnn_research.analysis.plots import LABEL, TICK, VERMILLION, Plot
-from rnn_research.analysis.tables import Rows, columns, fenced, read_result, result_markdown, write_samples
+from rnn_research.analysis.tables import Rows, columns, fenced, picture, read_result, result_markdown, write_samples
 from rnn_research.data import tokens
 from rnn_research.metrics.bleu import bleu_by_length, corpus_bleu
 from rnn_research.seq2seq.translator import Translation
@@ -42,35 +43,43 @@ class HeldOut(NamedTuple):
 
 
 def write_report(held_out: HeldOut, workdir: str | os.PathLike, out_dir: str | os.PathLike) -> None:
-  """Writes README.md and figures with their numbers as CSV to `out_dir`.
+  """Writes README.md, figures with their numbers as CSV, and samples.md to `out_dir`.
 
   Args:
-    held_out: sentences and their translations.
+    held_out: what the report is about.
     workdir: of the run, whose config.json, metrics.jsonl and, if the run is finished, result.json are read.
     out_dir: an existing folder.
   """
   rows, out = read_log(workdir), Path(out_dir)
   about = json.loads((Path(workdir) / 'config.json').read_text('utf-8'))
   metric = about['headline'][1]
-  similar = [sacrebleu.sentence_chrf(found.text, [reference]).score
+  similar = [sentence_chrf(found.text, [reference]).score
              for found, reference in zip(held_out.translations, held_out.references, strict=True)]
-  shown = choose(held_out.translations, similar)
-  plots.save(plots.loss_curves(rows, 'every target symbol given those before it'), out / 'loss.png')
-  plots.save(plots.gradient_figure(rows), out / 'gradients.png')
-  plots.save(score_curve(rows, metric), out / f'{metric}.png')
-  plots.save(by_length(held_out, about), out / 'bleu_by_length.png')
-  if shown:
-    plots.save(_alignments(held_out, about, shown), out / 'alignments.png')
+  looks = choose(held_out.translations, similar)
+  figures = {'loss': plots.loss_curves(rows, 'every target symbol given those before it'),
+             'gradients': plots.gradient_figure(rows), metric: score_curve(rows, metric),
+             'bleu_by_length': _by_length(held_out, about)}
+  if looks:
+    figures['alignments'] = _alignments(held_out, about, looks)
+  for name, plot in figures.items():
+    plots.save(plot, out / f'{name}.png')
   write_samples(out / 'samples.md', rows)
-  write_text(out / 'README.md', '\n'.join(_sections(held_out, about, read_result(workdir), similar, shown)))
+  shown = _blocks(held_out, [row for _, row in looks]) if looks else ''
+  write_text(out / 'README.md', '\n'.join([
+      f'# {about["experiment"]}\n', result_markdown(read_result(workdir)), _bleu(held_out),
+      f'## Loss\n\n{picture("Training and validation loss over steps", "loss")}',
+      f'## Validation\n\n{picture(f"{_NAMES[metric]} over steps", metric)}',
+      f'## Length\n\n{picture("BLEU over source length", "bleu_by_length")}', _attention(shown),
+      f'## Gradients\n\n{picture("Gradient norm, share clipped and learning rate over steps", "gradients")}',
+      _samples(held_out, similar)]))
 
 
 def score_curve(rows: Rows, metric: str) -> Plot:
-  """Draws a figure of free-running translations of validation sentences over steps.
+  """Draws what translations of the validation sentences score over training steps.
 
   Args:
-    rows: lines of a log.
-    metric: `valid/{metric}` is drawn.
+    rows: lines of a log with `valid/{metric}` where there was an evaluation.
+    metric: 'bleu' or 'exact'.
   """
   table = columns(rows, [f'valid/{metric}'])
   steps, values = table.values()
@@ -82,65 +91,63 @@ def score_curve(rows: Rows, metric: str) -> Plot:
     best = np.nanargmax(values)
     axes.annotate(f'{values[best]:.4g}', (steps[best], values[best]), (0, 12), textcoords='offset points', ha='center',
                   fontsize=TICK, color=VERMILLION)
-    axes.set_ylim(0, 1.15 * max(values[best], 1e-9))
+    axes.set_ylim(0, max(1.15 * values[best], 0.1))
   axes.set_xlabel('training step', fontsize=LABEL)
   axes.set_ylabel(_NAMES[metric], fontsize=LABEL)
   plots.finish(axes)
   plots.caption(figure, f'Validation sentences, translated greedily and without dropout: {_NAMES[metric]}. The decoder '
-                f'reads what it wrote itself. The number is the best one.'
+                'reads what it wrote itself. The number is the best one.'
                 f'{plots.of_grid(rows, "validation: its best member")}')
   return Plot(figure, table)
 
 
-def by_length(held_out: HeldOut, about) -> Plot:
-  kind = 'char' if about['config']['data']['unit'] == 'char' else 'word'
-  lengths = [len(words) for words in tokens.split_all(tokens.Units(kind, False, ''), held_out.sources)]
+def _by_length(held_out: HeldOut, about: Mapping[str, Any]) -> Plot:
+  """Counts words whether a model reads words or subwords, so that such models can be compared."""
+  kind, unit = ('char', 'characters') if about['config']['data']['unit'] == 'char' else ('word', 'words')
+  lengths = [len(symbols) for symbols in tokens.split_all(tokens.Units(kind, False, ''), held_out.sources)]
   groups = bleu_by_length([found.text for found in held_out.translations], held_out.references, lengths,
                           length_edges(lengths))
-  return length_figure({about['experiment']: groups}, f'Greedy translations of the {held_out.split} split.',
-                       'characters' if kind == 'char' else 'words')
+  return length_figure({about['experiment']: groups}, f'Greedy translations of the {held_out.split} split.', unit)
 
 
-def _alignments(held_out, about, shown):
-  which = '; '.join(f'({letter}) {why}' for letter, (why, _) in zip('abcd', shown, strict=False))
-  return alignment_figure([held_out.translations[row] for _, row in shown], (
-      f'Attention of {about["experiment"]}, greedy translations of the {held_out.split} split. Row i is a symbol that '
-      'was written, column j one of the source: a_ij is the weight of source position j in the context that symbol i '
-      f'was written from; a row sums to 1. Of the quarter most like its references: {which}.'))
+def _alignments(held_out: HeldOut, about: Mapping[str, Any], looks: Sequence[tuple[str, int]]) -> Plot:
+  model = about['config']['model']
+  why = '; '.join(f'({letter}) {why}' for letter, (why, _) in zip(ascii_lowercase, looks, strict=False))
+  return alignment_figure([held_out.translations[row] for _, row in looks], (
+      f'Attention of {about["experiment"]} (decoder {model["decoder"]}, score {model["score"]}) in greedy translations '
+      f'of the {held_out.split} split: the weight a_ij of source symbol j, a column, in the context that symbol i, a '
+      f'row, was written from. A row sums to 1. {why}.'))
 
 
-def _sections(held_out, about, result, similar, shown):
-  metric = about['headline'][1]
-  texts = [found.text for found in held_out.translations]
-  bleu = corpus_bleu(texts, held_out.references)
-  return [
-      f'# {about["experiment"]}\n', result_markdown(result),
-      f'BLEU of the {held_out.split} split, greedy: {bleu.score:.2f}. Signature: `{bleu.signature}`\n',
-      f'## Loss\n\n{_picture("Training and validation loss over steps", "loss")}',
-      f'## Translations of validation sentences\n\n{_picture(_NAMES[metric] + " over steps", metric)}',
-      f'## Length\n\n{_picture("BLEU over source length", "bleu_by_length")}',
-      f'## Attention\n\n{_attention(held_out, shown)}',
-      f'## Gradients\n\n{_picture("Gradient norm, share clipped and learning rate over steps", "gradients")}',
-      _samples(held_out, similar)]
+def _bleu(held_out):
+  bleu = corpus_bleu([found.text for found in held_out.translations], held_out.references)
+  return (f'BLEU of the {held_out.split} split, {len(held_out.sources):,} sentences translated greedily: '
+          f'{bleu.score:.2f}, `{bleu.signature}`.\n')
 
 
-def _picture(text, name):
-  return f'![{text}]({name}.png)\n\nNumbers: [{name}.csv]({name}.csv)\n'
-
-
-def _attention(held_out, shown):
+def _attention(shown):
   if not shown:
-    return 'The decoder has no attention.\n'
-  return _picture('Attention', 'alignments') + '\n' + _blocks(held_out, [row for _, row in shown])
+    return '## Attention\n\nThe decoder has no attention: it sees the source as one vector.\n'
+  return (f'## Attention\n\n{picture("Attention of each written symbol over the source", "alignments")}\n'
+          f'(a), (b), .. in turn, each with its translation and, in parentheses, its reference:\n\n{shown}')
 
 
 def _samples(held_out, similar):
-  order = np.argsort(-np.array(similar), kind='stable')
-  drawn = np.random.default_rng(0).permutation(len(similar))
-  return '\n'.join(f'## {name}\n\n{_blocks(held_out, rows[:_SAMPLES])}' for name, rows in (
-      ('Good translations', order), ('Bad translations', order[::-1]), ('Random translations', drawn)))
+  size = [len(reference) for reference in held_out.references]
+  rows = range(len(size))
+  good = sorted(rows, key=lambda row: (-similar[row], -size[row]))
+  bad = sorted((row for row in rows if held_out.translations[row].text != held_out.references[row]),
+               key=lambda row: (similar[row], -size[row]))
+  drawn = np.random.default_rng(0).permutation(len(size))
+  intro = ('The first two by chrF of the sentence (sacrebleu), among equals the longest first. While it trained, the '
+           'model wrote [samples.md](samples.md).')
+  return '\n'.join([f'## Translations\n\n{intro}\n', *(
+      f'### {name}\n\n{_blocks(held_out, chosen[:_SAMPLES])}' for name, chosen in (
+          ('Most like their references', good), ('Least like their references', bad), ('Drawn at random', drawn)))])
 
 
 def _blocks(held_out, rows):
-  return '\n'.join(fenced(f'{held_out.sources[row]}\n  = {held_out.translations[row].text}\n'
-                          f'  ({held_out.references[row]})') for row in rows)
+  if not len(rows):
+    return 'There are none: every translation equals its reference.\n'
+  return fenced('\n\n'.join(f'{held_out.sources[row]}\n  = {held_out.translations[row].text}\n'
+                            f'  ({held_out.references[row]})' for row in rows))

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from launching import read_json, run
 
-from rnn_research.analysis import run_curves
-from rnn_research.analysis.curve_figures import curve_figure
+from rnn_research.analysis import plots, run_curves
+from rnn_research.analysis.curve_figures import curve_figure, write_comparison
+from rnn_research.analysis.length_figure import length_figure
 from rnn_research.errors import InputError
+from rnn_research.metrics.bleu import LengthGroup
 
 
 def start(folder, *flags):
@@ -61,10 +63,14 @@ def test_comparison_of_two_runs(pair, tmp_path):
 
 def test_labels_name_what_differs():
   def of(folder, **model):
-    return run_curves.Run(folder, {'config': {'seed': 0, 'model': {'cell': 'gru', 'hidden_size': 8} | model}}, [])
+    config = {'seed': 0, 'model': {'cell': 'gru', 'hidden_size': 8} | model}
+    return run_curves.Run(folder, {'experiment': 'a:b', 'config': config}, [])
   assert run_curves.labels([of('a'), of('b', cell='lstm')]) == ['gru', 'lstm']
   assert run_curves.labels([of('a'), of('b', hidden_size=9)]) == ['hidden_size 8', 'hidden_size 9']
   assert run_curves.labels([of('x/a'), of('y/a')]) == ['x/a', 'y/a']
+  other = of('b', cell='lstm')
+  other.about['experiment'] = 'a:c'
+  assert run_curves.labels([of('a'), other]) == ['b', 'c']
 
 
 def test_a_curve_far_off_does_not_flatten_the_others():
@@ -73,6 +79,35 @@ def test_a_curve_far_off_does_not_flatten_the_others():
   top = lambda curves: curve_figure(curves, 'nats', 'min', None).figure.axes[0].get_ylim()[1]
   assert 1.3 < top([*near, curve('far', 300.0, 100.0)]) < 3.0
   assert top([*near[:2], curve('far', 300.0, 100.0)]) >= 300.0
+
+
+def translator(folder, variant, *bleu):
+  """Returns a run whose report, if any, has so much BLEU for short, longer, .. sentences."""
+  if bleu:
+    (folder / 'report').mkdir(parents=True)
+    groups = [LengthGroup(5 * i, 5 * i + 5, 20, score) for i, score in enumerate(bleu)]
+    plots.save(length_figure({variant: groups}, '', 'words'), folder / 'report' / 'bleu_by_length.png')
+  config = {'grid': {'seeds': 1, 'learning_rates': ()}, 'optimizer': {'learning_rate': 1e-3}, 'seed': 0}
+  about = {'experiment': f'seq2seq:{variant}', 'headline': ['valid', 'bleu', 'max'], 'config': config, 'params': 1,
+           'git_hash': None}
+  return run_curves.Run(str(folder), about, [{'step': 5, 'valid/bleu': float(len(variant))}])
+
+
+def test_translators_are_compared_over_the_length_of_the_source(tmp_path):
+  vector, attention = translator(tmp_path / 'a', 'cho', 20.0, 10.0), translator(tmp_path / 'b', 'bahdanau', 20.0, 19.0)
+  out = tmp_path / 'out'
+  out.mkdir()
+  write_comparison([vector, attention], out)
+  assert (out / 'bleu_by_length.csv').read_text() == (
+      'label,unit,shortest,longest,sentences,bleu\nbahdanau,words,0,4,20,20\nbahdanau,words,5,9,20,19\n'
+      'cho,words,0,4,20,20\ncho,words,5,9,20,10\n')
+  assert (out / 'bleu_by_length.png').stat().st_size > 10_000
+  assert '](bleu_by_length.png)' in (out / 'README.md').read_text()
+  without = tmp_path / 'without'
+  without.mkdir()
+  write_comparison([vector, translator(tmp_path / 'c', 'luong')], without)
+  assert not (without / 'bleu_by_length.png').exists()
+  assert 'bleu_by_length' not in (without / 'README.md').read_text()
 
 
 def test_a_rate_that_loses_seeds_is_worse():

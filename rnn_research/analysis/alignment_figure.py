@@ -12,10 +12,12 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from rnn_research.analysis.plots import LABEL, TICK, Plot, caption
+from rnn_research.data import tokens
 from rnn_research.seq2seq.translator import Translation
 
 _ABREAST, _ALONE = 20, 40  # the most symbols of a side whose labels can be read where two panels share the width or not
 _LABEL_LETTERS = 14
+_BOX = '\u25a1'
 # Matplotlib's own font lacks Chinese, Japanese and Korean; of these families those that are installed help out.
 _FAMILIES = ('Noto Sans CJK JP', 'Noto Sans CJK SC', 'Hiragino Sans', 'PingFang SC', 'Yu Gothic', 'Microsoft YaHei',
              'Malgun Gothic', 'WenQuanYi Zen Hei', 'Arial Unicode MS')
@@ -34,13 +36,13 @@ def choose(translations: Sequence[Translation], similar: Sequence[float]) -> lis
     return []
   limit, count = (_ABREAST, 4) if np.median([size(row) for row in looking]) <= _ABREAST else (_ALONE, 2)
   fitting = [row for row in looking if size(row) <= limit] or [min(looking, key=size)]
-  good = [row for row in fitting if similar[row] >= np.quantile([similar[row] for row in fitting], 0.75)]
-  worse = [row for row in fitting if similar[row] < max(similar)]
+  enough = np.quantile([similar[row] for row in fitting], 0.9)
+  good, worse = ([row for row in fitting if similar[row] >= enough], [row for row in fitting if similar[row] < enough])
   length, crossed = (lambda row: len(translations[row].source)), (lambda row: _crossings(translations[row].weights))
   other = ('another long one of them', good, length)
   chosen = {}
-  for why, rows, key in ((f'the longest, up to {limit} symbols, of the best quarter by chrF', good, length),
-                         ('of this quarter the one most out of order', good, crossed),
+  for why, rows, key in ((f'the longest, up to {limit} symbols, of the best tenth by chrF', good, length),
+                         ('of this tenth the one most out of order', good, crossed),
                          ('the one with the lowest chrF', worse, lambda row: -similar[row]), other, other):
     left = [row for row in rows if row not in chosen]
     if left:
@@ -61,22 +63,33 @@ def alignment_figure(translations: Sequence[Translation], text: str) -> Plot:
     translations: at least one; of sides with more than 40 symbols the first 40 are drawn.
     text: the caption's first sentences: of what model, which translations.
   """
-  longest = min(max(max(found.weights.shape) for found in translations), _ALONE)
-  columns = min(len(translations), 2 if longest <= _ABREAST else 1)
-  rows = -(-len(translations) // columns)
-  figure = Figure(figsize=(12.5 if columns == 2 or longest > _ABREAST else 8.5, 1.2 + 5.4 * rows), layout='constrained')
-  panels = figure.subplots(rows, columns, squeeze=False).ravel()
+  shapes = np.minimum([found.weights.shape for found in translations], _ALONE)
+  abreast = min(len(translations), 2) if shapes.max() <= _ABREAST else 1
+  wide = abreast == 2 or shapes.max() > _ABREAST
+  rows = -(-len(translations) // abreast)
+  size = 12.5 if wide else 8.5, 1.2 + rows * max(5.2, 0.22 * shapes[:, 0].max())
+  figure = Figure(figsize=size, layout='constrained')
+  panels = figure.subplots(rows, abreast, squeeze=False).ravel()
   for axes, letter, found in zip(panels, ascii_lowercase, translations, strict=False):
-    _panel(axes, letter, found, TICK if longest <= 12 else 12)
+    _panel(axes, letter, found, min(TICK, 260 / min(shapes.max(), _ABREAST)))
   for axes in panels[len(translations):]:
     axes.set_visible(False)
   bar = figure.colorbar(ScalarMappable(Normalize(0, 1), 'Greys'), ax=panels, shrink=0.6, aspect=30)
   bar.set_label('$a_{ij}$', fontsize=LABEL)
   bar.ax.tick_params(labelsize=TICK)
-  cut = any(max(found.weights.shape) > _ALONE for found in translations)
-  text += f' Of each side the first {_ALONE} symbols are drawn.' if cut else ''
-  caption(figure, text, 122 if columns == 2 or longest > _ABREAST else 80)
+  caption(figure, text + _notes(translations), 122 if wide else 80)
   return Plot(figure, _table(translations))
+
+
+def _notes(translations):
+  unknown = tokens.SPECIALS[tokens.UNK]
+  return ''.join(note for note, holds in (
+      (f' {unknown} is a word the model does not know: the text has the source word it looked at most.',
+       lambda found: unknown in found.symbols),
+      (f' {_BOX} is a character that no font has.',
+       lambda found: any(_BOX in _label(symbol) for symbol in (*found.source, *found.symbols))),
+      (f' Of each side the first {_ALONE} symbols are drawn.', lambda found: max(found.weights.shape) > _ALONE),
+  ) if any(map(holds, translations)))
 
 
 def _panel(axes: Axes, letter: str, found: Translation, size: int) -> None:
@@ -95,7 +108,7 @@ def _panel(axes: Axes, letter: str, found: Translation, size: int) -> None:
 
 def _label(symbol: str) -> str:
   """Returns a symbol such that every font shows it: a space as its sign, what has no glyph as a box."""
-  shown = ''.join('\u2423' if c == ' ' else c if ord(c) in _fonts()[1] else '\u25a1' for c in symbol)
+  shown = ''.join('\u2423' if c == ' ' else c if ord(c) in _fonts()[1] else _BOX for c in symbol)
   return shown if len(shown) <= _LABEL_LETTERS else f'{shown[:_LABEL_LETTERS - 1]}\u2026'
 
 

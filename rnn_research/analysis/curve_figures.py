@@ -45,15 +45,19 @@ def curve_figure(curves: Sequence[Curves], metric: str, sense: str, baseline: fl
   elif np.isfinite(top):
     axes.set_ylim(0.98 * shown.min(), 1.02 * shown.max())
   axes.set_xlabel('training step', fontsize=LABEL)
-  axes.set_ylabel(metric.replace('_', ' '), fontsize=LABEL)
+  axes.set_ylabel(_name(metric), fontsize=LABEL)
   plots.finish(axes)
   plots.legend_beside(axes)
   seeds = max(len(curve.values) for curve in curves)
-  plots.caption(figure, f'{metric.replace("_", " ").capitalize()} on held-out examples while training'
+  plots.caption(figure, f'{_name(metric)[0].upper()}{_name(metric)[1:]} on held-out examples while training'
                 + (f'; thick: median over {seeds} seeds, thin: each seed.' if seeds > 1 else '.')
                 + (' Dotted line: what needs no memory.' if baseline is not None else '')
                 + (f' What is above {top:.2g} is not drawn.' if np.isfinite(top) else ''))
   return Plot(figure, table)
+
+
+def _name(metric):
+  return 'BLEU' if metric == 'bleu' else metric.replace('_', ' ')
 
 
 def _ceiling(curves, sense, baseline):
@@ -106,9 +110,9 @@ def write_comparison(runs: Sequence[Run], out_dir: str | os.PathLike) -> dict[st
   lengths = compare_lengths({label: run.workdir for label, _, run in shown})
   if lengths:
     plots.save(lengths, out / 'bleu_by_length.png')
-  write_text(out / 'README.md', f'# {metric} of {len(runs)} runs\n\n{markdown(head, rows)}\n'
+  write_text(out / 'README.md', f'# {_name(metric)} of {len(runs)} runs\n\n{markdown(head, rows)}\n'
              f'Figures of {split} at the last evaluation, over the seeds of each run at the learning rate that is best '
-             f'by the same figure; best first.\n\n{picture(f"{metric} over training steps", "curves")}'
+             f'by the same figure; best first.\n\n{picture(f"{_name(metric)} over training steps", "curves")}'
              + (f'\n{picture("BLEU over source length", "bleu_by_length")}' if lengths else ''))
   return {label: {f'{metric}_{name}': value for name, value in spread(curve.values[:, -1]).items()}
           | {'learning_rate': rate} for label, (rate, curve), _ in shown}

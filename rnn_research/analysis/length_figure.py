@@ -14,14 +14,14 @@ from rnn_research.metrics.bleu import LengthGroup
 
 FILE = 'bleu_by_length.csv'
 _STEPS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
-_LEAST = 10  # sentences of a group
+_LEAST = 20  # sentences of a group
 
 
 def length_edges(lengths: Sequence[int]) -> list[int]:
   """Returns edges, as `metrics.bleu.bleu_by_length` takes them, between groups of lengths.
 
   Groups are of one width, four to ten between the shortest and the longest twentieth of the sentences; those with fewer
-  than ten sentences are merged with their neighbours.
+  than twenty sentences are merged with their neighbours.
   """
   low, high = np.quantile(lengths, (0.05, 0.95))
   step = next((step for step in _STEPS if high - low < 10 * step), _STEPS[-1])

@@ -184,7 +184,9 @@ def of_grid(rows: Rows, rest: str) -> str:
 
 def legend_beside(axes: Axes) -> None:
   """Moves the legend to the right of the axes, where no curve runs."""
-  axes.legend(fontsize=TICK, frameon=False, loc='upper left', bbox_to_anchor=(1.0, 1.0))
+  handles, labels = axes.get_legend_handles_labels()
+  axes.legend(handles, [textwrap.fill(label, 30) for label in labels], fontsize=TICK, frameon=False, loc='upper left',
+              bbox_to_anchor=(1.0, 1.0))
 
 
 def caption(figure: Figure, text: str, width: int = 106) -> None:

@@ -108,7 +108,10 @@ def without_memory(run: Run) -> float | None:
 
 
 def labels(runs: Sequence[Run]) -> list[str]:
-  """Returns a label for each run: the fields of its config in which the runs differ, or its folder."""
+  """Returns a label for each run: its variant, or the fields of its config in which the runs differ, or its folder."""
+  variants = [run.about['experiment'].split(':')[-1] for run in runs]
+  if len(set(variants)) == len(runs) > 1:
+    return variants
   configs = [flat(run.about['config']) for run in runs]
   names = dict.fromkeys(name for config in configs for name in config)
   differing = [name for name in names if len({str(config.get(name)) for config in configs}) > 1]

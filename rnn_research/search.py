@@ -7,6 +7,7 @@ All of it can run inside one `jax.jit`, over an abstract step of the model
 which reads the symbols written last (BOS at first) and gives the log probabilities of the next ones, and where in the
 source it looked for them; S is 0 for a model without attention. `state` has leaves [N, ...]. Beam search reorders it
 at every step, so what stays the same from step to step, such as the encoded source, belongs in the closure of `step`.
+Rows that have ended are stepped on until the last one has, from any ids; nothing is read from them.
 
 Letters: S source positions, K hypotheses per row, T = `max_length`.
 """
@@ -66,7 +67,7 @@ def greedy(
     step: the model; see the module.
     state: [B, ...] state before the first step.
     batch_size: B.
-    limits: [B] int32 in [1, T], the most symbols per row, EOS included; a row that reaches it ends without EOS.
+    limits: [B] int32, the most symbols per row, EOS included, clipped to [1, T]; who reaches it ends without EOS.
     max_length: T.
     forbidden: symbols that are never written.
     specials: ids of PAD, BOS and EOS.
@@ -208,7 +209,7 @@ def beam(
     kept = _go_on(candidates, ends)
     hopeless = kept.log_probs[:, :1] / norm(limits)[:, None] <= finished.scores[:, -1:]
     alive = _Alive(_reorder(state, kept.parents), kept.ids, jnp.where(hopeless, -jnp.inf, kept.log_probs),
-                  jnp.take_along_axis(coverage, kept.parents[:, :, None], 1))
+                   jnp.take_along_axis(coverage, kept.parents[:, :, None], 1))
     return _Carry(t + 1, alive, finished, _Trellis(
         trellis.ids.at[t].set(kept.ids), trellis.parents.at[t].set(kept.parents), trellis.weights.at[t].set(weights)))
 
@@ -280,11 +281,12 @@ def _continuations(so_far, log_probs):
 
 
 def _finish(finished, candidates, ends, length, norm, costs):
+  """Returns the K best of those kept and those that end now; of equals the kept, so nothing with -inf comes in."""
   beam_size = finished.scores.shape[1]
   ended = jax.tree.map(lambda a: a[:, :beam_size], candidates)
   log_probs = jnp.where(ends[:, :beam_size], ended.log_probs, -jnp.inf)
   scores = log_probs / norm + jnp.take_along_axis(costs, ended.parents, 1)
-  new = _Finished(scores, log_probs, jnp.where(log_probs > -jnp.inf, length, 0), ended.parents, ended.ids)
+  new = _Finished(scores, log_probs, jnp.full_like(ended.ids, length), ended.parents, ended.ids)
   both = jax.tree.map(lambda a, b: jnp.concatenate([a, b], 1), finished, new)
   _, best = lax.top_k(both.scores, beam_size)
   return jax.tree.map(lambda a: jnp.take_along_axis(a, best, 1), both)

@@ -1,1 +1,1 @@
-"""Measures of what a model writes, as other people's papers report them."""
+"""Measures of what models write, as papers report them."""

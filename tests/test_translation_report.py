@@ -1,6 +1,7 @@
 """The report of a translator: its figures show the numbers they are given, whatever was translated."""
 
 import csv
+import functools
 import itertools
 import json
 import re
@@ -157,15 +158,15 @@ def test_odd_symbols_are_drawn_without_warnings(tmp_path):
   assert read_csv(tmp_path / 'a.csv')[3][4] == '漢字'  # whole, where the picture has boxes
 
 
-def test_an_installed_font_helps_out(monkeypatch, tmp_path):
-  alignment._fonts.cache_clear()
-  (only,) = (c for c in '\u29f8' if ord(c) not in alignment._fonts()[1])
-  monkeypatch.setattr(alignment, '_FAMILIES', ('No Such Font', 'STIXGeneral'))
-  alignment._fonts.cache_clear()
-  plot = alignment.alignment_figure([translation(only, only)], 'Caption.')
+@pytest.mark.parametrize('families, shown', [((), '\u25a1'), (('No Such Font', 'STIXGeneral'), '\u29f8')])
+def test_an_installed_font_helps_out(monkeypatch, tmp_path, families, shown):
+  monkeypatch.setattr(alignment, '_FAMILIES', families)
+  monkeypatch.setattr(alignment, '_fonts', functools.cache(alignment._fonts.__wrapped__))
+  plot = alignment.alignment_figure([translation('\u29f8', '<unk>')], 'Caption.')
   plots.save(plot, tmp_path / 'a.png')
-  alignment._fonts.cache_clear()
-  assert labels(plot.figure.axes[0].get_xticklabels()) == [only]
+  assert labels(plot.figure.axes[0].get_xticklabels()) == [shown]
+  assert ('no font has' in plot.figure.get_supxlabel()) == (not families)
+  assert '<unk> is a word' in plot.figure.get_supxlabel()
 
 
 def test_a_decoder_without_attention_has_no_heat_map(tmp_path):

@@ -39,9 +39,10 @@ def choose(translations: Sequence[Translation], similar: Sequence[float]) -> lis
   enough = np.quantile([similar[row] for row in fitting], 0.9)
   good, worse = ([row for row in fitting if similar[row] >= enough], [row for row in fitting if similar[row] < enough])
   length, crossed = (lambda row: len(translations[row].source)), (lambda row: _crossings(translations[row].weights))
+  longest = f'the longest, up to {max(map(size, fitting))} symbols, of the best tenth by chrF'
   other = ('another long one of them', good, length)
   chosen = {}
-  for why, rows, key in ((f'the longest, up to {limit} symbols, of the best tenth by chrF', good, length),
+  for why, rows, key in ((longest, good, length),
                          ('of this tenth the one most out of order', good, crossed),
                          ('the one with the lowest chrF', worse, lambda row: -similar[row]), other, other):
     left = [row for row in rows if row not in chosen]
@@ -92,7 +93,7 @@ def _notes(translations):
   ) if any(map(holds, translations)))
 
 
-def _panel(axes: Axes, letter: str, found: Translation, size: int) -> None:
+def _panel(axes: Axes, letter: str, found: Translation, size: float) -> None:
   weights = found.weights[:_ALONE, :_ALONE]
   axes.pcolormesh(weights, cmap='Greys', vmin=0, vmax=1, edgecolors='#dddddd', linewidth=0.5)
   axes.invert_yaxis()

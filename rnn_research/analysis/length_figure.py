@@ -12,7 +12,6 @@ from rnn_research.analysis import plots
 from rnn_research.analysis.plots import GREY, LABEL, TICK, Plot
 from rnn_research.metrics.bleu import LengthGroup
 
-FILE = 'bleu_by_length.csv'
 _STEPS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 _LEAST = 20  # sentences of a group
 
@@ -78,7 +77,7 @@ def _table(curves, unit):
 
 def read_groups(workdir: str | os.PathLike) -> tuple[str, list[LengthGroup]] | None:
   """Returns the unit and the groups of a run's report, None where it has none."""
-  path = Path(workdir) / 'report' / FILE
+  path = Path(workdir) / 'report' / 'bleu_by_length.csv'
   if not path.exists():
     return None
   with open(path, newline='', encoding='utf-8') as f:
@@ -88,12 +87,10 @@ def read_groups(workdir: str | os.PathLike) -> tuple[str, list[LengthGroup]] | N
 
 
 def compare_lengths(workdirs: Mapping[str, str | os.PathLike]) -> Plot | None:
-  """Draws the groups of several runs, label -> workdir; None unless all reports have them, of the same sentences."""
+  """Draws the groups of several runs, label -> workdir; None unless all reports have them, with as many sentences."""
   found = {label: read_groups(workdir) for label, workdir in workdirs.items()}
-  if None in found.values():
-    return None
-  if len({(unit, *(group[:3] for group in groups)) for unit, groups in found.values()}) > 1:
+  if None in found.values() or len({(unit, *(g[:3] for g in groups)) for unit, groups in found.values()}) > 1:
     return None
   unit = next(iter(found.values()))[0]
   return length_figure({label: groups for label, (_, groups) in found.items()},
-                       'Greedy translations of held-out sentences, each run with its best parameters.', unit)
+                       'Greedy translations of the last held-out split, each run with its best parameters.', unit)

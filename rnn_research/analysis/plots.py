@@ -48,7 +48,7 @@ def loss_curves(rows: Rows, validation: str = 'the whole validation text in para
     axes.plot(steps, losses, color=BLUE, alpha=0.45, linewidth=1)
   if len(steps):
     axes.plot(steps, smooth[logged], color=BLUE, linewidth=2.5, marker=_marker(steps), markersize=10, label='training')
-  _validation_points(axes, table['step'], table['valid/nats_per_symbol'])
+  _validation_points(axes, table['step'], table['valid/nats_per_symbol'], losses[-1] if len(losses) else -np.inf)
   _second_axes(axes, _steps_per_epoch(table))
   axes.set_xlabel('training step', fontsize=LABEL)
   axes.set_ylabel('nats per symbol', fontsize=LABEL)
@@ -115,15 +115,17 @@ def logarithmic(axes: Axes, values: np.ndarray) -> None:
   axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _validation_points(axes: Axes, steps: np.ndarray, values: np.ndarray) -> None:
+def _validation_points(axes: Axes, steps: np.ndarray, values: np.ndarray, training: float) -> None:
+  """Draws validation over steps, with the last number away from `training`, the last training loss."""
   measured = ~np.isnan(values)
   if not measured.any():
     return
   axes.plot(steps[measured], values[measured], color=VERMILLION, linestyle=':', linewidth=2, marker='o', markersize=10,
             markeredgecolor='white', label='validation')
   last = steps[measured][-1], values[measured][-1]
-  axes.annotate(f'{last[1]:.3f}', last, (0, 12), textcoords='offset points', ha='right', fontsize=TICK,
-                color=VERMILLION)
+  axes.margins(y=0.1)
+  axes.annotate(f'{last[1]:.3f}', last, (0, -24 if training > last[1] else 12), textcoords='offset points', ha='right',
+                fontsize=TICK, color=VERMILLION)
 
 
 def _second_axes(axes: Axes, steps_per_epoch: float | None) -> None:

@@ -64,12 +64,11 @@ def write_report(held_out: HeldOut, workdir: str | os.PathLike, out_dir: str | o
   for name, plot in figures.items():
     plots.save(plot, out / f'{name}.png')
   write_samples(out / 'samples.md', rows)
-  shown = _blocks(held_out, [row for _, row in looks]) if looks else ''
   write_text(out / 'README.md', '\n'.join([
       f'# {about["experiment"]}\n', result_markdown(read_result(workdir)), _bleu(held_out),
       f'## Loss\n\n{picture("Training and validation loss over steps", "loss")}',
       f'## Validation\n\n{picture(f"{_NAMES[metric]} over steps", metric)}',
-      f'## Length\n\n{picture("BLEU over source length", "bleu_by_length")}', _attention(shown),
+      f'## Length\n\n{picture("BLEU over source length", "bleu_by_length")}', _attention(held_out, looks),
       f'## Gradients\n\n{picture("Gradient norm, share clipped and learning rate over steps", "gradients")}',
       _samples(held_out, similar)]))
 
@@ -125,11 +124,12 @@ def _bleu(held_out):
           f'{bleu.score:.2f}, `{bleu.signature}`.\n')
 
 
-def _attention(shown):
-  if not shown:
+def _attention(held_out, looks):
+  if not looks:
     return '## Attention\n\nThe decoder has no attention: it sees the source as one vector.\n'
   return (f'## Attention\n\n{picture("Attention of each written symbol over the source", "alignments")}\n'
-          f'(a), (b), .. in turn, each with its translation and, in parentheses, its reference:\n\n{shown}')
+          f'(a), (b), .. in turn, each with its translation and, in parentheses, its reference:\n\n'
+          f'{_blocks(held_out, [row for _, row in looks])}')
 
 
 def _samples(held_out, similar):

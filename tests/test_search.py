@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rnn_research.beam import beam_search, check_beam, repeat_rows
 from rnn_research.decoding import Sampling
-from rnn_research.search import Specials, beam, check_beam, greedy, repeat_rows, sampled
+from rnn_research.search import Specials, greedy, sampled
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
 
@@ -69,8 +70,8 @@ def decode(search, tables, *key, rows=np.arange(4), limits=LIMITS, max_length=T,
 
 
 def decode_beam(tables, beam_size, length_penalty=0.0, coverage_penalty=0.0, **options):
-  return decode(beam, tables, beam_size=beam_size, length_penalty=length_penalty, coverage_penalty=coverage_penalty,
-                **options)
+  return decode(beam_search, tables, beam_size=beam_size, length_penalty=length_penalty,
+                coverage_penalty=coverage_penalty, **options)
 
 
 def rescore(tables, row, ids, penalties=(0.0, 0.0), mask=(True,) * S):
@@ -195,7 +196,7 @@ def test_a_beam_of_one_and_temperature_zero_are_greedy(size, contexts, ties):
 NARROW = dict(beam_size=2, length_penalty=1.2, coverage_penalty=0.2)
 
 
-@pytest.mark.parametrize(('search', 'options'), [(greedy, {}), (beam, NARROW)])
+@pytest.mark.parametrize(('search', 'options'), [(greedy, {}), (beam_search, NARROW)])
 def test_rows_do_not_see_each_other(search, options):
   toy = tables(3)
   find = functools.partial(decode, search, toy, max_length=12, forbidden=(PAD,), **options)
@@ -205,7 +206,7 @@ def test_rows_do_not_see_each_other(search, options):
     jax.tree.map(lambda a, b, row=row: np.testing.assert_array_equal(a[0], b[row]), alone, together)
 
 
-@pytest.mark.parametrize(('search', 'options'), [(greedy, {}), (beam, NARROW)])
+@pytest.mark.parametrize(('search', 'options'), [(greedy, {}), (beam_search, NARROW)])
 def test_limits_out_of_range_are_the_nearest_in_range(search, options):
   toy = tables(4)
   toy.log_probs[..., EOS] = -20.0
@@ -213,7 +214,7 @@ def test_limits_out_of_range_are_the_nearest_in_range(search, options):
   jax.tree.map(np.testing.assert_array_equal, find(limits=LONG + np.array([9, 0, -1, 1], np.int32)), find(limits=LONG))
 
 
-@pytest.mark.parametrize(('search', 'options'), [(greedy, {}), (beam, NARROW)])
+@pytest.mark.parametrize(('search', 'options'), [(greedy, {}), (beam_search, NARROW)])
 def test_the_loop_ends_when_all_rows_have_ended_and_needs_no_jit(search, options):
   toy, steps = tables(2), []
   toy.log_probs[...] -= 3.0
@@ -268,7 +269,7 @@ def test_of_equals_the_lowest_ids_come_first(size):
   costs = np.tile(np.minimum(np.arange(size, dtype=np.float32), 2), (3, 1))
   costs = np.random.default_rng(0).permuted(costs, axis=1)
   step = lambda state, ids: (state, -state, jnp.zeros((len(ids), 0)))
-  found = beam(step, costs, 3, jnp.ones(3, int), 1, beam_size=4, length_penalty=0.0, coverage_penalty=0.0)
+  found = beam_search(step, costs, 3, jnp.ones(3, int), 1, beam_size=4, length_penalty=0.0, coverage_penalty=0.0)
   np.testing.assert_array_equal(found.ids[:, :, 0], np.argsort(costs, 1, stable=True)[:, :4])
 
 
@@ -276,18 +277,18 @@ def test_a_model_without_attention_or_state():
   log_probs = np.log([0.1, 0.1, 0.2, 0.6]).astype(np.float32)
   step = lambda state, ids: (state, jnp.tile(log_probs, (len(ids), 1)), jnp.zeros((len(ids), 0)))
   options = dict(beam_size=2, length_penalty=0.0)
-  found = beam(step, None, 2, jnp.array([3, 2]), 3, coverage_penalty=0.0, **options)
+  found = beam_search(step, None, 2, jnp.array([3, 2]), 3, coverage_penalty=0.0, **options)
   np.testing.assert_array_equal(found.ids, [[[3, 3, 3], [2, 0, 0]], [[3, 3, 0], [2, 0, 0]]])
   assert found.weights.shape == (2, 2, 3, 0)
   with pytest.raises(ValueError, match=r'coverage_penalty is 0\.2, expected 0 for a model without attention'):
-    beam(step, None, 2, jnp.array([3, 2]), 3, coverage_penalty=0.2, **options)
+    beam_search(step, None, 2, jnp.array([3, 2]), 3, coverage_penalty=0.2, **options)
 
 
 def test_other_ids_of_special_symbols():
   log_probs = np.log([0.1, 0.2, 0.2, 0.5]).astype(np.float32)
   step = lambda state, ids: (state, jnp.where(ids[:, None] == 2, log_probs, log_probs[::-1]), jnp.zeros((len(ids), 0)))
   options = dict(batch_size=1, limits=jnp.array([4]), max_length=4, specials=Specials(pad=1, bos=2, eos=0))
-  by_beam = functools.partial(beam, beam_size=1, length_penalty=0.0, coverage_penalty=0.0)
+  by_beam = functools.partial(beam_search, beam_size=1, length_penalty=0.0, coverage_penalty=0.0)
   for search in (greedy, by_beam):
     np.testing.assert_array_equal(search(step, None, **options).ids, [[[3, 0, 1, 1]]])
 

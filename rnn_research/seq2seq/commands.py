@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from rnn_research.beam import check_beam
 from rnn_research.data.buckets import Bucket, evaluation_batches
 from rnn_research.data.files import decode_text, read_bytes
 from rnn_research.data.pairs import language_of, read_pairs
 from rnn_research.errors import InputError
-from rnn_research.search import check_beam
 from rnn_research.seq2seq.corpus import Codec, Corpus, encode_pairs, unknown_rates
 from rnn_research.seq2seq.model import EncoderDecoder
 from rnn_research.seq2seq.translator import Beam, Translation, translator
@@ -90,7 +90,7 @@ def score(scores: Callable, codec: Codec, params: Params, source: str, target: s
   lengths = [len(ids) + 1 for ids in encoded.targets]
   with open(out, 'w', encoding='utf-8') if out else contextlib.nullcontext(sys.stdout) as f:
     f.write('log_probability\tsymbols\tsource\ttarget\n')
-    f.writelines(f'{value:.4f}\t{length}\t{a}\t{b}\n' for value, length, a, b in zip(
+    f.writelines(f'{value:.6f}\t{length}\t{a}\t{b}\n' for value, length, a, b in zip(
         values, lengths, pairs.sources, pairs.targets, strict=True))
   per_symbol = -values.sum() / sum(lengths)
   print(f'{len(values)} pairs, {pairs.empty} empty ones left out, {per_symbol:.4f} nats per target symbol, '

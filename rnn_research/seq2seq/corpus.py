@@ -76,21 +76,21 @@ def held_out_names(data: Mapping[str, Any]) -> tuple[str, ...]:
 def _read_files(data):
   """Returns the splits of files."""
   splits = {'train': read_pairs(data['source'], data['target'])}
+  total = len(splits['train'].sources)
   for name, share in zip(('valid', 'test'), data['splits'][1:], strict=True):
     source, target = data[f'{name}_source'], data[f'{name}_target']
     if source:
       splits[name] = read_pairs(source, target, flag=f'data.{name}_source')
     elif share:
-      splits['train'], splits[name] = _hold_out(splits['train'], share, name)
+      splits['train'], splits[name] = _hold_out(splits['train'], round(share * total), name)
   if 'valid' not in splits:
     raise InputError('there are no validation pairs, expected data.valid_source, or a second number of data.splits '
                      'above 0')
   return splits
 
 
-def _hold_out(pairs, share, name):
-  """Takes a share of the pairs, drawn at random but the same in every run, out of them."""
-  count = round(share * len(pairs.sources))
+def _hold_out(pairs, count, name):
+  """Takes pairs out of them, drawn at random but the same in every run."""
   if not 0 < count < len(pairs.sources):
     raise InputError(f'data.splits gives {name} {count} of {len(pairs.sources)} pairs, expected one at least and one '
                      'left to train on')

@@ -9,6 +9,7 @@ from jax.nn.initializers import lecun_normal, normal
 
 from rnn_research import layers
 from rnn_research.attention import Memory
+from rnn_research.beam import repeat_rows
 from rnn_research.cell import Cell
 from rnn_research.depth import stack
 from rnn_research.seq2seq.decoders import Decoder
@@ -155,7 +156,7 @@ def encoder_decoder(
                     ctx=encoded)[1]
 
   def stepper(params, encoded, copies):
-    encoded = jax.tree.map(lambda a: jnp.repeat(a, copies, 0), encoded)
+    encoded = repeat_rows(encoded, copies)
     prepared, ctx = prepare_cell(writer, params, encoded, len(encoded.summary), None)
 
     def step(states, ids):

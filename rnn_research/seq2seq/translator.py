@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnn_research import search
+from rnn_research.beam import beam_search, repeat_rows
 from rnn_research.data import tokens
 from rnn_research.data.buckets import EVALUATION_ROWS, like_lengths, pad
 from rnn_research.seq2seq.corpus import Codec, encode_texts
@@ -87,7 +88,7 @@ def translator(model: EncoderDecoder, codec: Codec, beam: Beam, max_length: int,
 def _decode(model, kind, beam, params, sources, lengths):
   encoded = model.encode(params, sources, lengths)
   step = model.stepper(params, encoded, beam.size)
-  num_positions = jax.eval_shape(step, search.repeat_rows(encoded.states, beam.size),
+  num_positions = jax.eval_shape(step, repeat_rows(encoded.states, beam.size),
                                  jnp.zeros(len(sources) * beam.size, jnp.int32))[2].shape[-1]
   forbidden = (tokens.PAD, tokens.BOS) + (() if num_positions and kind == 'word' else (tokens.UNK,))
   max_length = 2 * sources.shape[1] + 10
@@ -95,7 +96,7 @@ def _decode(model, kind, beam, params, sources, lengths):
   if beam.size == 1:
     return search.greedy(step, encoded.states, len(sources), limits, max_length, forbidden)
   mask = encoded.memory.mask[:, :num_positions]
-  return search.beam(step, encoded.states, len(sources), limits, max_length, beam_size=beam.size,
+  return beam_search(step, encoded.states, len(sources), limits, max_length, beam_size=beam.size,
                      length_penalty=beam.length_penalty, coverage_penalty=beam.coverage_penalty, source_mask=mask,
                      forbidden=forbidden)
 

@@ -19,7 +19,9 @@ CHANGEABLE = (
     'train.steps', 'train.epochs', 'train.eval_every', 'train.checkpoint_every', 'train.log_every', 'train.show_steps',
     'train.stop_after', 'train.tensorboard', ENGINE)
 # What may differ while a trained model is used: where the text is, and what computes.
-_PLACES = (ENGINE, 'data.path', 'data.glob', 'data.data_dir', 'data.download')
+_PLACES = (
+    ENGINE, 'data.path', 'data.glob', 'data.data_dir', 'data.download', 'data.source', 'data.target',
+    'data.valid_source', 'data.valid_target', 'data.test_source', 'data.test_target')
 
 _VOCABULARY = {'word': 8192, 'char': 128, 'subword': 8192}  # usual sizes, before the data are read
 

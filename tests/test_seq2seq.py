@@ -1,0 +1,229 @@
+"""`seq2seq` through the launcher: two files in, a translator out; its modes, its resume, and what it refuses."""
+
+import gzip
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from launching import ROOT, assert_same_run, environment, files_of, log_of, read_json, run
+
+from rnn_research.data import pair_tasks
+
+TINY = ['--experiment=seq2seq:debug', '--config.data.task=', '--config.data.splits=(0.8,0.1,0.1)',
+        '--config.train.batch_tokens=100', '--config.train.show_steps=()', '--config.train.eval_every=6',
+        '--config.train.log_every=3', '--config.data.buckets=2']
+pytestmark = pytest.mark.usefixtures('quick_compilation')
+
+
+def write_pairs(folder, count=120, seed=0):
+  """Writes two aligned files, one of them compressed, and returns them."""
+  pairs = pair_tasks.draw('reverse', count, seed)
+  source, target = folder / 'train.xx', folder / 'train.yy.gz'
+  source.write_text('\n'.join(pairs.sources) + '\n', 'utf-8')
+  target.write_bytes(gzip.compress(('\n'.join(pairs.targets) + '\n').encode()))
+  return source, target
+
+
+def flags_of(source, target):
+  return [*TINY, f'--config.data.source={source}', f'--config.data.target={target}']
+
+
+@pytest.fixture(scope='module')
+def files(make_once):
+  return write_pairs(make_once('pairs', write_pairs))
+
+
+@pytest.fixture(scope='module')
+def translated(make_once, files):
+  """Returns a workdir in which a tiny translator was trained for 12 steps; not to be changed."""
+  def make(folder):
+    out, _ = run(*flags_of(*files), f'--workdir={folder}', '--config.train.steps=12')
+    (folder / 'stdout.txt').write_text(out, 'utf-8')
+  return make_once('translated', make)
+
+
+@pytest.fixture
+def workdir(translated, tmp_path):
+  return shutil.copytree(translated, tmp_path / 'workdir')
+
+
+def test_two_files_make_a_translator(translated):
+  out = (translated / 'stdout.txt').read_text('utf-8')
+  before = out[:out.index('step 6/12')]
+  assert 'train: 96 pairs; unknown symbols 0.00% in sources' in before
+  assert 'words (xx) to' in before and 'words (yy)' in before
+  assert 'compiling for batches of 2 shapes' in before
+  assert 'nrefs:1|' in out
+  result = read_json(translated, 'result.json')
+  assert result['metrics'].keys() == {'valid', 'test'}
+  for split in result['metrics'].values():
+    assert split.keys() == {'nats_per_symbol', 'perplexity', 'bleu', 'bleu_beam5', 'exact', 'bleu_signature'}
+    assert split['perplexity'] == pytest.approx(np.exp(split['nats_per_symbol']))
+    assert split['nats_per_symbol'] < 3.5  # 29 symbols: 3.37 without any idea
+  assert result['headline'] == ['valid', 'bleu', 'max']
+  assert {path.name for path in (translated / 'report').iterdir()} >= {'README.md', 'loss.png', 'alignments.png'}
+  assert all('valid/bleu' in line for line in log_of(translated) if 'valid/nats_per_symbol' in line)
+
+
+def test_a_resumed_run_equals_one_that_nothing_stopped(translated, files, tmp_path):
+  flags = [*flags_of(*files), f'--workdir={tmp_path}']
+  run(*flags, '--config.train.steps=6')
+  run(*flags, '--config.train.steps=12')
+  assert_same_run(translated, tmp_path, 12)
+
+
+def test_early_stopping_ends_the_run_and_is_remembered(files, tmp_path):
+  flags = [*flags_of(*files), f'--workdir={tmp_path}', '--config.train.steps=60', '--config.train.eval_every=2',
+           '--config.train.stop_after=2', '--config.optimizer.learning_rate=1e-9']
+  out, _ = run(*flags)
+  assert 'stopped after step 6: 2 evaluations in a row were not better than that of step 2' in out
+  assert read_json(tmp_path, 'result.json')['steps'] == 6
+  before = files_of(tmp_path)
+  run(*flags)
+  assert files_of(tmp_path) == before
+
+
+def test_translates_a_file(main, translated, tmp_path):
+  lines = ['a b c d e', '', 'q w e r t y', ' '.join('abcdefg' * 10)]
+  (tmp_path / 'in.xx').write_text('\n'.join(lines) + '\n', 'utf-8')
+  code, out, err = main('--mode=translate', f'--workdir={translated}', f'--input={tmp_path / "in.xx"}',
+                        f'--output={tmp_path / "out.yy"}')
+  assert (code, out) == (0, '')
+  written = (tmp_path / 'out.yy').read_text('utf-8').split('\n')
+  assert [bool(line) for line in written] == [True, False, True, True, False]
+  assert 'warning: 1 empty lines gave empty lines' in err
+  assert 'warning: 1 lines have more than 50 symbols (data.max_length) and were cut' in err
+  assert '4 lines translated' in err
+
+
+def test_n_best_lists_carry_line_numbers_and_falling_scores(main, translated, tmp_path):
+  (tmp_path / 'in').write_text('a b c d e\nq w e r t y', 'utf-8')
+  _, out, _ = main('--mode=translate', f'--workdir={translated}', f'--input={tmp_path / "in"}', '--beam_size=4',
+                   '--n_best=3')
+  rows = [line.split('\t') for line in out.splitlines()]
+  assert [row[0] for row in rows] == ['1'] * 3 + ['2'] * 3
+  scores = [float(row[1]) for row in rows]
+  assert scores[:3] == sorted(scores[:3], reverse=True)
+  assert len({row[2] for row in rows[:3]}) == 3
+
+
+def test_translates_standard_input(translated):
+  launch = [sys.executable, ROOT / 'launch.py', '--mode=translate', f'--workdir={translated}', '--beam_size=1']
+  done = subprocess.run(launch, input='a b c\nd e f g', capture_output=True, text=True, env=environment(), timeout=600)
+  assert done.returncode == 0, done.stderr
+  assert len(done.stdout.splitlines()) == 2
+
+
+def test_scores_pairs(main, translated, tmp_path):
+  (tmp_path / 'pairs.tsv').write_text('a b c\tc b a\nd e\te d\n\t\n', 'utf-8')
+  code, out, err = main('--mode=score', f'--workdir={translated}', f'--source={tmp_path / "pairs.tsv"}')
+  rows = [line.split('\t') for line in out.splitlines()]
+  assert code == 0
+  assert rows[0] == ['log_probability', 'symbols', 'source', 'target']
+  assert [row[1:] for row in rows[1:]] == [['4', 'a b c', 'c b a'], ['3', 'd e', 'e d']]
+  per_symbol = -sum(float(row[0]) for row in rows[1:]) / 7
+  assert err.startswith('2 pairs, 1 empty ones left out, ')
+  assert float(err.split(' out, ')[1].split()[0]) == pytest.approx(per_symbol, abs=6e-5)
+
+
+def test_evaluates_and_reports_again(main, workdir):
+  saved = read_json(workdir, 'result.json')['metrics']
+  assert main('--mode=evaluate', f'--workdir={workdir}')[0] == 0
+  again = read_json(workdir, 'result-evaluate.json')['metrics']
+  assert again['test'] == pytest.approx(saved['test'])
+  shutil.rmtree(workdir / 'report')
+  assert main('--mode=report', f'--workdir={workdir}')[0] == 0
+  assert 'nrefs:1|' in (workdir / 'report' / 'README.md').read_text('utf-8')
+
+
+BAD = {
+    'no data': ({}, ["data.source is '', expected a file of source sentences"]),
+    'different lengths': ({'short.yy': 'a\nb\n'},
+                          ['has 120 lines and', 'has 2, expected as many', 'suspicious line is']),
+    'not utf-8': ({'bad.yy': b'\xff\xfe' * 9}, ['bad.yy is not UTF-8 (byte 0xff at offset 0)']),
+    'no tab': ({'pairs.tsv': 'a b c\n'}, ['pairs.tsv has 0 tabs in line 1, expected one']),
+}
+
+
+@pytest.mark.parametrize('name', BAD)
+def test_bad_data_is_one_sentence(main, files, tmp_path, name):
+  contents, expected = BAD[name]
+  source, target = files
+  for file, content in contents.items():
+    (tmp_path / file).write_bytes(content if isinstance(content, bytes) else content.encode())
+    source, target = (tmp_path / file, '') if file.endswith('tsv') else (source, tmp_path / file)
+  data = flags_of(source, target) if contents else TINY
+  code, _, err = main(*data, f'--workdir={tmp_path / "run"}')
+  assert code == 1
+  assert all(part in err for part in expected), err
+  assert len(err.strip().splitlines()) == 1
+  assert not (tmp_path / 'run').exists()
+
+
+FIELDS = {
+    'data.unit=letters': "data.unit is 'letters', expected one of word, char, subword",
+    'data.unit=subword': 'data.vocabulary_size is 0, expected a number of symbols above 0 for subwords',
+    'data.task=count': "data.task is 'count', expected one of reverse, sort, dates",
+    'data.max_length=2': 'data.max_length is 2, but every training pair has a side of more symbols',
+    'model.decoder=bart': "model.decoder is 'bart', expected one of sutskever, cho, bahdanau, luong",
+    'model.score=cosine': "model.score is 'cosine', expected one of additive, general, dot",
+    'model.reversed_source=true': 'model.reversed_source is True, expected False where the encoder is bidirectional',
+    'model.tied=true': 'model.readout_size is 0, expected model.embedding_size, 8, since model.tied is true',
+    'train.label_smoothing=1': 'train.label_smoothing is 1.0, expected a number in [0, 1)',
+    'train.sampling_rate=2': 'train.sampling_rate is 2.0, expected a number in [0, 1]',
+    'train.stop_after=-1': 'train.stop_after is -1, expected an integer >= 0',
+}
+
+
+@pytest.mark.parametrize('field', FIELDS)
+def test_fields_out_of_range(main, tmp_path, field):
+  code, _, err = main('--experiment=seq2seq:debug', f'--workdir={tmp_path / "run"}', f'--config.{field}')
+  assert code == 1
+  assert FIELDS[field] in err
+  assert len(err.strip().splitlines()) == 1
+  assert not (tmp_path / 'run' / 'checkpoints').exists()
+
+
+COMMANDS = {
+    '--mode=translate --beam_size=0': 'beam_size is 0, expected an integer >= 1',
+    '--mode=translate --n_best=9': 'n_best is 9, expected an integer in [1, 5], the beam_size',
+    '--mode=translate --length_penalty=-1': 'length_penalty is -1.0, expected a number >= 0',
+    '--mode=translate --input=nowhere.xx': "input: there is no file or folder 'nowhere.xx'",
+    '--mode=translate --input=text.yy': 'input is text.yy, which is named after yy, expected xx',
+    '--mode=score': "source is '', expected a file of sentences",
+}
+
+
+@pytest.mark.parametrize('words', COMMANDS)
+def test_commands_refuse_in_one_sentence(main, translated, words):
+  code, out, err = main(f'--workdir={translated}', *words.split())
+  assert (code, out) == (1, '')
+  assert COMMANDS[words] in err
+  assert len(err.strip().splitlines()) == 1
+
+
+def test_other_training_data_are_refused(main, workdir, tmp_path):
+  config = json.loads((workdir / 'config.json').read_text('utf-8'))
+  moved = write_pairs(tmp_path, seed=5)
+  for side, path in zip(('source', 'target'), moved, strict=True):
+    config['config']['data'][side] = str(path)
+  (workdir / 'config.json').write_text(json.dumps(config), 'utf-8')
+  code, _, err = main(f'--workdir={workdir}', '--config.train.steps=20')
+  assert code == 1
+  assert 'the training data differ from those of the checkpoint' in err
+
+
+@pytest.mark.parametrize('changes', [
+    ['--config.model.decoder=sutskever', '--config.model.cell=lstm', '--config.model.num_layers=2',
+     '--config.model.bidirectional=false', '--config.model.reversed_source=true', '--config.model.dropout=0.2'],
+    ['--config.model.decoder=luong', '--config.model.score=general', '--config.train.sampling_rate=0.5',
+     '--config.train.sampling_steps=4', '--config.train.label_smoothing=0.1', '--config.model.dropout=0.2',
+     '--config.model.readout_size=8', '--config.model.tied=true', '--config.data.unit=char'],
+], ids=['sutskever', 'luong'])
+def test_every_option_trains(main, files, tmp_path, changes):
+  code, out, err = main(*flags_of(*files), f'--workdir={tmp_path}', '--config.train.steps=4', *changes)
+  assert code == 0, err
+  assert 'bleu' in out

@@ -1,8 +1,9 @@
-"""How fast are we? Training and sampling against a plain `lax.scan`, Flax and PyTorch, and the cost of each size.
+"""How fast are we? Training, sampling and translating against `lax.scan`, Flax and PyTorch; the cost of each size.
 
   python launch.py --experiment=speed --workdir=DIR          minutes; the report is DIR/report/speed.md
   python launch.py --experiment=speed:quick
   python launch.py --experiment=speed --config.measure.cells=gru --config.measure.shapes='((128, 1, 100, 100),)'
+  python launch.py --experiment=speed --config.measure.groups=translation
 
 Nothing is trained to an end: times are all there is. PyTorch is compared with if it is installed. Leave the machine
 alone while it runs.
@@ -29,6 +30,7 @@ VARIANTS = {
     'debug': 'an Elman network of 8 units: a minute, to see that everything works',
 }
 COMMANDS = {}
+GROUPS = ('comparisons', 'scaling', 'sampling', 'translation', 'pipeline', 'memory')
 
 _CHANGES = {
     'full': {},
@@ -36,7 +38,7 @@ _CHANGES = {
               'scaling_factors': (1, 4), 'sample_length': 300},
     'debug': {'cells': 'elman', 'shapes': ((8, 1, 4, 4),), 'gpu_shapes': (), 'rounds': 2, 'calls': 2, 'seconds': 0.1,
               'scaling_base': (8, 1, 4, 4), 'scaling_factors': (1, 2), 'sampling': (8, 1), 'sample_length': 20,
-              'long_steps': 100},
+              'translation': (8, 4, 5), 'long_steps': 100},
 }
 
 
@@ -47,6 +49,7 @@ def get_config(variant: str = 'full') -> ConfigDict:
     KeyError: no such variant.
   """
   config = ConfigDict({'seed': 0, 'measure': {
+      'groups': ','.join(GROUPS),
       'cells': ','.join(CELLS),
       'shapes': ((128, 1, 100, 100), (128, 2, 50, 50), (512, 2, 50, 50), (512, 3, 100, 100)),  # H, L, B, T
       'gpu_shapes': ((1024, 2, 128, 256), (256, 4, 16, 1024)),  # more of them where there is a GPU
@@ -57,6 +60,7 @@ def get_config(variant: str = 'full') -> ConfigDict:
       'scaling_factors': (1, 2, 4, 8),
       'sampling': (512, 2),  # H, L
       'sample_length': 10_000,
+      'translation': (256, 64, 20),  # H, B, T
       'long_steps': 100_000,  # of a sequence whose states do not fit into memory
   }})
   config.measure.update(_CHANGES[variant])
@@ -70,13 +74,14 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
 
 
 def _check(measure):
-  known = f'some of {", ".join(CELLS)}, with commas'
-  require('measure.cells', measure.cells, set(measure.cells.split(',')) <= set(CELLS), known)
+  for field, known in (('groups', GROUPS), ('cells', CELLS)):
+    require(f'measure.{field}', measure[field], set(measure[field].split(',')) <= set(known),
+            f'some of {", ".join(known)}, with commas')
   for field in ('shapes', 'gpu_shapes'):
     require(f'measure.{field}', measure[field], all(_sizes(shape, 4) for shape in measure[field]),
             '((hidden units, layers, batch, unroll), ...)')
   require('measure.shapes', measure.shapes, len(measure.shapes) > 0, 'one shape at least')
-  for field, count in (('scaling_base', 4), ('sampling', 2)):
+  for field, count in (('scaling_base', 4), ('sampling', 2), ('translation', 3)):
     require(f'measure.{field}', measure[field], _sizes(measure[field], count), f'{count} integers >= 1')
   factors = measure.scaling_factors
   require('measure.scaling_factors', factors, _sizes(factors, len(factors)) and len(factors), 'integers >= 1')
@@ -98,28 +103,38 @@ def _report(config, workdir, out_dir):
   if 'failed' in libraries['jax']:
     raise InputError(f'JAX does not start in a process of its own: {libraries["jax"]["failed"]}')
   has_gpu, has_torch = libraries['jax']['platform'] == 'gpu', _usable(libraries)
-  effort = suite.Effort(measure.rounds, measure.calls, measure.seconds)
-  available = lambda rivals: {label: rival for label, rival in rivals.items()
-                              if has_torch or not label.startswith('PyTorch')}
-  shapes = measure.shapes + (measure.gpu_shapes if has_gpu else ())
   notes = _notes(libraries, has_gpu)
   for note in notes:
     show(note)
-  measured = {
-      'comparisons': [
-          _compare(Setting(cell, *shape, config.seed), available(contenders.comparison(cell, has_gpu)), effort)
-          for cell in measure.cells.split(',') for shape in shapes],
-      'scaling': _scaling(Setting('lstm', *measure.scaling_base, config.seed), measure.scaling_factors, effort),
-      'sampling': _sampling(Setting('lstm', *measure.sampling, 1, measure.sample_length, config.seed),
-                            available(contenders.sampling(has_gpu)), effort),
-      'pipeline': [_pipeline(Setting('lstm', 1, 1, *shape, config.seed), effort)
-                   for shape in dict.fromkeys(shape[2:] for shape in shapes)],
-      'memory': suite.long_gradients(measure.long_steps),
-  }
+  chosen = measure.groups.split(',')
+  measured = {group: work() for group, work in _groups(config, has_gpu, has_torch).items() if group in chosen}
   machine = {**describe(), **libraries['jax'], 'torch': libraries['torch'].get('version'), 'git_hash': git_hash()}
   measured |= {'machine': machine, 'command': ['python', Path(sys.argv[0]).name, *sys.argv[1:]], 'notes': notes,
                'measure': measure.to_dict()}
   return write_report(measured, out_dir)
+
+
+def _groups(config, has_gpu, has_torch):
+  """Returns what can be measured: each of `GROUPS` -> `() -> its part of the report`."""
+  measure, seed = config.measure, config.seed
+  hidden_size, *rows_and_steps = measure.translation
+  effort = suite.Effort(measure.rounds, measure.calls, measure.seconds)
+  available = lambda rivals: {label: rival for label, rival in rivals.items()
+                              if has_torch or not label.startswith('PyTorch')}
+  shapes = measure.shapes + (measure.gpu_shapes if has_gpu else ())
+  return {
+      'comparisons': lambda: [
+          _compare(Setting(cell, *shape, seed), available(contenders.comparison(cell, has_gpu)), effort)
+          for cell in measure.cells.split(',') for shape in shapes],
+      'scaling': lambda: _scaling(Setting('lstm', *measure.scaling_base, seed), measure.scaling_factors, effort),
+      'sampling': lambda: _sampling(Setting('lstm', *measure.sampling, 1, measure.sample_length, seed),
+                                    available(contenders.sampling(has_gpu)), effort),
+      'translation': lambda: _translation(Setting('gru', hidden_size, 1, *rows_and_steps, seed),
+                                          available(contenders.translation(has_gpu)), effort),
+      'pipeline': lambda: [_pipeline(Setting('lstm', 1, 1, *shape, seed), effort)
+                           for shape in dict.fromkeys(shape[2:] for shape in shapes)],
+      'memory': lambda: suite.long_gradients(measure.long_steps),
+  }
 
 
 def _usable(libraries):
@@ -179,12 +194,21 @@ def _sampling(setting, rivals, effort):
   for label, result in suite.compare(rivals, setting, parts, effort, discard=0).items():
     for part in parts[label]:
       sampling[f'{label}: {part}'] = result if 'failed' in result else tables.spread(result['times'][part])
-  show(f'sampling: {", ".join(f"{name} {_rate(setting, values)}" for name, values in sampling.items())}')
+  show(f'sampling: {_rates(sampling, setting.unroll_length, "characters")}')
   return sampling
 
 
-def _rate(setting, values):
-  return 'failed' if 'failed' in values else f'{setting.unroll_length / values["median"]:,.0f} characters/s'
+def _translation(setting, rivals, effort):
+  results = suite.compare(rivals, setting, dict.fromkeys(rivals, ('greedy',)), effort)
+  translation = {label: result if 'failed' in result else tables.spread(result['times']['greedy'])
+                 for label, result in results.items()}
+  show(f'translation: {_rates(translation, setting.batch_size, "sentences")}')
+  return translation
+
+
+def _rates(measured, amount, unit):
+  return ', '.join(f'{label} failed' if 'failed' in values else f'{label} {amount / values["median"]:,.0f} {unit}/s'
+                   for label, values in measured.items())
 
 
 def _pipeline(setting, effort):

@@ -9,11 +9,13 @@ import jax
 import numpy as np
 import optax
 import pytest
+from cells_under_test import noisy
 
 from rnn_research.analysis import plots
-from rnn_research.benchmark import contenders, figures, jax_contenders, suite, tables, workers
+from rnn_research.benchmark import contenders, figures, jax_contenders, jax_translation, suite, tables, workers
 from rnn_research.benchmark.contenders import Contender, Setting
 from rnn_research.benchmark.pipeline import batches
+from rnn_research.sizing import count
 
 SETTING = Setting('lstm', 4, 2, 2, 3)
 STUB = '''
@@ -243,3 +245,45 @@ def test_contenders_of_torch_run_every_part(name):
     makers = getattr(torch_contenders, name)(SETTING._replace(cell=cell))
     for part in contenders.PARTS:
       makers[part]().run()
+
+
+def translate(translator, params):
+  found = translator(params, contenders.sentences(SETTING))
+  assert found.ids.shape == (SETTING.batch_size, 1, SETTING.unroll_length)
+  return found.ids[:, 0]
+
+
+def test_ours_translates_to_the_full_length():
+  model, translator = jax_translation.translator(SETTING)
+  ids = translate(translator, model.init(jax.random.key(0)))
+  assert not np.isin(ids, contenders.NEVER_WRITTEN).any()
+
+
+def test_pytorch_writes_the_translations_of_ours():
+  """With the same parameters, of which PyTorch has a second bias for two gates of every GRU: zeros."""
+  torch = pytest.importorskip('torch')
+  from rnn_research.benchmark import torch_translation
+  model, translator = jax_translation.translator(SETTING)
+  params = noisy(model.init(jax.random.key(0)), 1, 0.3)
+  theirs = torch_translation.Translator(SETTING.hidden_size)
+  assert sum(p.numel() for p in theirs.parameters()) == count(params) + 3 * 2 * SETTING.hidden_size
+  theirs.load_state_dict({name: torch.tensor(np.array(a)) for name, a in in_pytorch(params).items()})
+  ids = theirs.translate(torch.from_numpy(contenders.sentences(SETTING)), SETTING.unroll_length)
+  np.testing.assert_array_equal(ids, translate(translator, params))
+  torch_translation.greedy(SETTING)['greedy']().run()
+
+
+def in_pytorch(params):
+  """Returns our parameters under the names and in the layout of `torch_translation.Translator`."""
+  decoder = params['decoder'][0]
+  (bridge,) = jax.tree.leaves(params['bridge'], is_leaf=lambda a: isinstance(a, dict))
+  (forward, backward), score = params['encoder'][0], decoder.attention
+  dense = lambda name, w, b=None: {f'{name}.weight': w.T} | ({} if b is None else {f'{name}.bias': b})
+  gru = lambda name, p, suffix='': {
+      f'{name}.weight_ih{suffix}': p.w_x.T, f'{name}.weight_hh{suffix}': p.w_h.T, f'{name}.bias_ih{suffix}': p.b,
+      f'{name}.bias_hh{suffix}': np.pad(p.b_hn, (2 * SETTING.hidden_size, 0))}
+  return {
+      'source.weight': params['source'], 'target.weight': params['target'],
+      **gru('encoder', forward, '_l0'), **gru('encoder', backward, '_l0_reverse'), **gru('decoder', decoder.cell),
+      **dense('bridge', **bridge), **dense('query', score.w_q), **dense('key', score.w_k, score.b),
+      **dense('score', score.v[:, None]), **dense('head', **params['head'])}

@@ -9,6 +9,7 @@ import pytest
 from launching import files_of, read_json, run, start
 
 import experiments
+from experiments.speed import GROUPS
 from rnn_research.benchmark import contenders, jax_contenders, suite
 
 
@@ -22,6 +23,7 @@ def assert_report(workdir, labels):
     assert values['parts'].keys() == set(contenders.PARTS)
     assert values['ratios'].keys() == (set() if label == 'ours' else set(contenders.PARTS))
     assert (values['compile_seconds'] is None) == label.startswith('PyTorch')
+  assert measured.keys() > set(GROUPS)
   assert 'failed' not in text
   assert '--experiment=speed:debug' in text
   assert set(measured['scaling']) == set(suite.AXES)
@@ -69,7 +71,24 @@ def test_speed_with_torch(tmp_path):
   text = assert_report(tmp_path, JAX_LABELS | {'PyTorch with oneDNN', 'PyTorch without oneDNN'})
   assert 'is not installed' not in text
   assert 'PyTorch: nn.LSTM' in text
+  assert text.count('\n| PyTorch | ') == 1  # greedy translation
   assert '| remat_every=10 |' in text
+
+
+def test_groups_are_measured_alone(tmp_path):
+  out, _ = run('--experiment=speed:debug', f'--workdir={tmp_path}', '--config.measure.groups=pipeline,translation',
+               PYTHONPATH=hide_torch(tmp_path))
+  measured = read_json(tmp_path / 'report', 'speed.json')
+  assert measured.keys() & set(GROUPS) == {'pipeline', 'translation'}
+  assert measured['translation'].keys() == {'ours'}
+  assert measured['translation']['ours']['calls'] == 4
+  assert {path.name for path in (tmp_path / 'report').iterdir()} == {'speed.json', 'speed.md'}
+  text = (tmp_path / 'report' / 'speed.md').read_text('utf-8')
+  assert [line for line in text.splitlines() if line.startswith('#')] == [
+      '# Speed', '## Translating', '## Drawing batches on the host']
+  assert 'Greedily, 4 sentences at once: 14 symbols are read and 5 written of each' in text
+  assert 'translation: ours ' in out
+  assert read_json(tmp_path, 'result.json')['metrics'] == {}
 
 
 def test_a_finished_study_prints_its_result_again(measured, main):
@@ -96,9 +115,11 @@ def test_what_needs_a_model_is_refused(measured, main, flags):
 
 
 @pytest.mark.parametrize('assignment', [
-    'cells=lstm,gur', 'cells=', 'shapes=()', 'shapes=(1,2,3,4)', 'shapes=((1,2,3),)', 'shapes=((1,2,3,0),)',
+    'groups=memory,x', 'groups=', 'cells=lstm,gur', 'cells=',
+    'shapes=()', 'shapes=(1,2,3,4)', 'shapes=((1,2,3),)', 'shapes=((1,2,3,0),)',
     'gpu_shapes=((1,2,3,1.5),)', 'rounds=0', 'calls=-1', 'seconds=0', 'seconds=nan', 'seconds=inf',
-    'scaling_base=(1,2)', 'scaling_factors=()', 'scaling_factors=(0,)', 'sampling=(8,)', 'sample_length=0'])
+    'scaling_base=(1,2)', 'scaling_factors=()', 'scaling_factors=(0,)', 'sampling=(8,)', 'sample_length=0',
+    'translation=(8,1)', 'translation=(8,1,0)'])
 def test_measures_out_of_range(main, tmp_path, assignment):
   code, _, err = main('--experiment=speed:debug', f'--workdir={tmp_path / "run"}', f'--config.measure.{assignment}')
   assert (code, err.count('\n')) == (1, 1)

@@ -5,17 +5,22 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rnn_research.data.tokens import BOS, EOS, PAD, UNK
+
 NUM_SYMBOLS = 65  # of tiny Shakespeare
 CLIP_NORM, LEARNING_RATE = 5.0, 2e-3
 CELLS = ('lstm', 'gru', 'elman')
 PARTS = ('forward', 'gradient', 'step')
 BATCHES_DRAWN = 100  # by one call of the data pipeline
+SOURCE_LENGTH, VOCABULARY_SIZE = 14, 6000  # of a translation, the same size in both languages
+NEVER_WRITTEN = (PAD, BOS, EOS, UNK)  # without an end every translation is as long as the others
 
 _JAX, _TORCH = 'rnn_research.benchmark.jax_contenders', 'rnn_research.benchmark.torch_contenders'
+_JAX_TRANSLATION, _TORCH_TRANSLATION = (f'rnn_research.benchmark.{name}_translation' for name in ('jax', 'torch'))
 
 
 class Setting(NamedTuple):
-  """A character model and its batch.
+  """A model and its batch.
 
   Attributes:
     cell: lstm, gru or elman.
@@ -74,6 +79,12 @@ def sampling(has_gpu: bool) -> dict[str, Contender]:
           'PyTorch': Contender(_TORCH, 'sampling_cuda' if has_gpu else 'sampling')}
 
 
+def translation(has_gpu: bool) -> dict[str, Contender]:
+  """Returns those who are compared in translating a batch of sentences: label -> contender."""
+  return {'ours': Contender(_JAX_TRANSLATION, 'greedy'),
+          'PyTorch': Contender(_TORCH_TRANSLATION, 'greedy_cuda' if has_gpu else 'greedy')}
+
+
 OURS = {'ours': Contender(_JAX, 'ours')}
 PIPELINE = {'pipeline': Contender('rnn_research.benchmark.pipeline', 'batches')}
 MEMORY = Contender('rnn_research.benchmark.memory', 'gradient')
@@ -87,3 +98,9 @@ def symbols(setting: Setting) -> Mapping[str, np.ndarray]:
   shape = setting.batch_size, setting.unroll_length + 1
   ids = np.random.default_rng(setting.seed).integers(NUM_SYMBOLS, size=shape, dtype=np.int32)
   return {'inputs': ids[:, :-1], 'targets': ids[:, 1:]}
+
+
+def sentences(setting: Setting) -> np.ndarray:
+  """Returns the sources that all contenders translate: [B, `SOURCE_LENGTH`] int32, uniform symbols."""
+  shape = setting.batch_size, SOURCE_LENGTH
+  return np.random.default_rng(setting.seed).integers(len(NEVER_WRITTEN), VOCABULARY_SIZE, size=shape, dtype=np.int32)

@@ -22,6 +22,7 @@ from rnn_research.data.tokens import KINDS
 from rnn_research.engines import choice
 from rnn_research.errors import InputError
 from rnn_research.experiment import Command, Experiment
+from rnn_research.initializers import uniform
 from rnn_research.metrics.bleu import corpus_bleu
 from rnn_research.seq2seq import commands, corpus, decoders
 from rnn_research.seq2seq.encoder import Encoder
@@ -50,6 +51,8 @@ COMMANDS = {
         'n_best': (1, 'translations per line; above 1 each with its line number and score'),
         'length_penalty': (1.0, 'alpha of Wu et al. 2016: 0 prefers short translations'),
         'coverage_penalty': (0.0, 'beta of Wu et al. 2016: above 0 what attention left out costs'),
+        'temperature': (0.0, 'above 0 translations are drawn, from logits divided by it, not searched for'),
+        'seed': (0, 'of the drawing'),
     }),
     'score': Command('writes the log-probability of given translations', {
         'source': ('', 'file of source sentences'),
@@ -120,22 +123,23 @@ def get_config(variant: str = 'dates') -> ConfigDict:
 
 
 _TASK = {
+    'data': {'min_frequency': 1, 'buckets': 3},
     'model': {'hidden_size': 64, 'embedding_size': 32, 'dropout': 0.0},
     'optimizer': {'learning_rate': 3e-3},
-    'train': {'epochs': 10, 'batch_tokens': 1200, 'show_steps': (0, 200, 1000), 'stop_after': 0},
+    'train': {'epochs': 5, 'batch_tokens': 1200, 'show_steps': (0, 100, 500), 'stop_after': 0},
 }
 
 
 def _task(name, **changes):
-  return {**_TASK, 'data': {'task': name, 'min_frequency': 1, 'buckets': 3}, **changes}
+  return {**_TASK, **changes, 'data': {**_TASK['data'], **changes.get('data', {}), 'task': name}}
 
 
 _CHANGES = {
-    'dates': {**_task('dates'), 'data': {'task': 'dates', 'unit': 'char', 'min_frequency': 1, 'buckets': 3}},
+    'dates': _task('dates', data={'unit': 'char'}, train={**_TASK['train'], 'epochs': 3}),
     'reverse': _task('reverse'),
     'sort': _task('sort'),
-    'debug': _task('reverse', model={'hidden_size': 16, 'embedding_size': 8, 'dropout': 0.0},
-                   data={'task': 'reverse', 'examples': 400, 'min_frequency': 1, 'buckets': 2},
+    'debug': _task('reverse', data={'examples': 400, 'buckets': 2},
+                   model={'hidden_size': 16, 'embedding_size': 8, 'dropout': 0.0},
                    train={'epochs': 0, 'steps': 30, 'batch_tokens': 200, 'eval_every': 10, 'log_every': 5,
                           'show_steps': (0, 30), 'stop_after': 0}),
     'sutskever': {'model': {'decoder': 'sutskever', 'cell': 'lstm', 'num_layers': 2, 'bidirectional': False,
@@ -146,7 +150,8 @@ _CHANGES = {
     'subword': {
         'data': {'unit': 'subword', 'vocabulary_size': 6000, 'min_frequency': 1},
         'model': {'hidden_size': 256, 'embedding_size': 256, 'readout_size': 256, 'tied': True, 'dropout': 0.4},
-        'train': {'epochs': 25, 'label_smoothing': 0.1, 'ema_decay': 0.998},
+        'optimizer': {'learning_rate': 1.5e-3, 'schedule': 'cosine', 'warmup_steps': 200, 'final_fraction': 0.05},
+        'train': {'epochs': 20, 'batch_tokens': 1000, 'label_smoothing': 0.1, 'ema_decay': 0.998, 'stop_after': 0},
     },
 }
 
@@ -163,6 +168,8 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
   """
   _check(config)
   load = functools.cache(lambda: corpus.load_corpus(config.data))
+  fingerprint = assets['fingerprint'] if assets else ''
+  load_held_out = functools.cache(lambda: corpus.load_held_out(config.data, fingerprint))
   codec = corpus.from_json(assets['codec']) if assets else corpus.train_codec(load(), config.data)
   model = _make_model(config.model, codec)
   greedy, beam = (translator(model, codec, how, config.data.max_length) for how in (Beam(), _BEAM))
@@ -171,7 +178,7 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
 
   @functools.cache
   def held_out(split):
-    pairs = load().splits[split]
+    pairs = load_held_out()[split]
     batches = evaluation_batches(corpus.encode_pairs(codec, pairs))
     return pairs, corpus.references(codec, pairs.targets), batches
 
@@ -183,6 +190,10 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     exact = np.mean([a == b for a, b in zip(results['bleu'], references, strict=True)])
     return {**_likelihood(scores, params, batches), **{name: value.score for name, value in bleu.items()},
             'exact': float(exact), 'bleu_signature': bleu['bleu'].signature}
+
+  def measure_quickly(params, key):
+    measured = measure('valid', {'bleu': greedy}, params, key)
+    return {name: value for name, value in measured.items() if name != 'bleu_signature'}
 
   def write(params, key):
     pairs, references, _ = held_out('valid')
@@ -201,7 +212,7 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
       initial_carry=lambda params, batch_size: (),
       loss=functools.partial(training_loss, model, options),
       train_data=functools.partial(_train_data, config, codec, load),
-      evaluate={'valid': functools.partial(measure, 'valid', {'bleu': greedy})},
+      evaluate={'valid': measure_quickly},
       final_evaluate={split: functools.partial(measure, split, {'bleu': greedy, 'bleu_beam5': beam})
                       for split in corpus.held_out_names(config.data)},
       headline=('valid', 'exact' if config.data.task else 'bleu', 'max'),
@@ -210,7 +221,7 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
       report=report,
       commands={'translate': functools.partial(commands.translate, model, codec, config.data.max_length),
                 'score': functools.partial(commands.score, scores, codec)},
-      engine=choice.explain(config.model.cell, config.model.engine, _make_cells(config.model)[0].scan is not None),
+      engine=_engine(config.model),
       unit='target symbols')
 
 
@@ -251,12 +262,17 @@ _SCORES = {
 
 
 def _make_cells(config):
-  from rnn_research.initializers import uniform
   scale = config.init_scale
   options = {'w_x_init': uniform(scale), 'w_h_init': uniform(scale)} if scale else {}
   cell = make_cell(config.cell, config.hidden_size, forget_bias=config.forget_bias, engine=config.engine,
                    dtype=DTYPES[config.dtype], **options)
   return (cell,) * config.num_layers
+
+
+def _engine(config):
+  chosen = choice.explain(config.cell, config.engine, _make_cells(config)[0].scan is not None)
+  steps = '; the decoder, whose every step attends, steps' if config.decoder in ('bahdanau', 'luong') else ''
+  return f'{chosen}{steps}'
 
 
 def _make_model(config, codec):

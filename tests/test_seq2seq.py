@@ -117,6 +117,14 @@ def test_translates_standard_input(translated):
   assert len(done.stdout.splitlines()) == 2
 
 
+def test_draws_translations_from_a_seed(main, translated, tmp_path):
+  (tmp_path / 'in').write_text('a b c d e\n' * 3, 'utf-8')
+  drawn = [main('--mode=translate', f'--workdir={translated}', f'--input={tmp_path / "in"}', '--temperature=1.0',
+                f'--seed={seed}')[1] for seed in (0, 0, 1)]
+  assert drawn[0] == drawn[1] != drawn[2]
+  assert len(set(drawn[0].splitlines())) == 3
+
+
 def test_scores_pairs(main, translated, tmp_path):
   (tmp_path / 'pairs.tsv').write_text('a b c\tc b a\nd e\te d\n\t\n', 'utf-8')
   code, out, err = main('--mode=score', f'--workdir={translated}', f'--source={tmp_path / "pairs.tsv"}')
@@ -137,6 +145,23 @@ def test_evaluates_and_reports_again(main, workdir):
   shutil.rmtree(workdir / 'report')
   assert main('--mode=report', f'--workdir={workdir}')[0] == 0
   assert 'nrefs:1|' in (workdir / 'report' / 'README.md').read_text('utf-8')
+
+
+def test_evaluates_other_files_without_the_training_files(main, workdir, tmp_path):
+  pairs = pair_tasks.draw('reverse', 20, 7)
+  files = [f'--config.data.{split}_{side}={tmp_path / side}' for split in ('valid', 'test')
+           for side in ('source', 'target')]
+  for side, texts in (('source', pairs.sources), ('target', pairs.targets)):
+    (tmp_path / side).write_text('\n'.join(texts), 'utf-8')
+  code, _, err = main('--mode=evaluate', f'--workdir={workdir}', '--config.data.source=gone', *files)
+  assert code == 0, err
+  metrics = read_json(workdir, 'result-evaluate.json')['metrics']
+  assert metrics['valid'] == metrics['test'] != read_json(workdir, 'result.json')['metrics']['test']
+  other = write_pairs(tmp_path, seed=5)
+  code, _, err = main('--mode=evaluate', f'--workdir={workdir}', f'--config.data.source={other[0]}',
+                      f'--config.data.target={other[1]}')
+  assert code == 1
+  assert 'are not those that the model was trained on' in err
 
 
 BAD = {
@@ -193,6 +218,8 @@ COMMANDS = {
     '--mode=translate --length_penalty=-1': 'length_penalty is -1.0, expected a number >= 0',
     '--mode=translate --input=nowhere.xx': "input: there is no file or folder 'nowhere.xx'",
     '--mode=translate --input=text.yy': 'input is text.yy, which is named after yy, expected xx',
+    '--mode=translate --n_best=2 --temperature=1.0': 'n_best is 2, expected 1 where translations are drawn',
+    '--mode=translate --temperature=-1': 'temperature is -1.0, expected a number >= 0',
     '--mode=score': "source is '', expected a file of sentences",
 }
 

@@ -4,17 +4,19 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
+import jax
 import numpy as np
 
 from rnn_research.beam import check_beam
 from rnn_research.data.buckets import Bucket, evaluation_batches
 from rnn_research.data.files import decode_text, read_bytes
 from rnn_research.data.pairs import language_of, read_pairs
+from rnn_research.decoding import Sampling, check_sampling
 from rnn_research.errors import InputError
 from rnn_research.seq2seq.corpus import Codec, Corpus, encode_pairs, unknown_rates
 from rnn_research.seq2seq.model import EncoderDecoder
 from rnn_research.seq2seq.translator import Beam, Translation, translator
-from rnn_research.training.config import require
+from rnn_research.training.config import require, require_seed
 from rnn_research.typing import Params
 
 # Lines that are translated, and written, together.
@@ -22,7 +24,8 @@ _CHUNK = 256
 
 
 def translate(model: EncoderDecoder, codec: Codec, max_length: int, params: Params, input: str, output: str,
-              beam_size: int, n_best: int, length_penalty: float, coverage_penalty: float) -> None:
+              beam_size: int, n_best: int, length_penalty: float, coverage_penalty: float, temperature: float,
+              seed: int) -> None:
   """Translates the lines of a file as they come; what is written stays if it is interrupted.
 
   An empty line gives an empty line. With `n_best` above 1 a line is: number of the input line, score, translation,
@@ -33,13 +36,17 @@ def translate(model: EncoderDecoder, codec: Codec, max_length: int, params: Para
   """
   check_beam(beam_size, length_penalty, coverage_penalty)
   require('n_best', n_best, 1 <= n_best <= beam_size, f'an integer in [1, {beam_size}], the beam_size')
+  require('n_best', n_best, n_best == 1 or not temperature, '1 where translations are drawn (temperature above 0)')
+  require_seed('seed', seed)
+  check_sampling(Sampling(temperature))
   _check_language(codec, input)
-  run = translator(model, codec, Beam(beam_size, length_penalty, coverage_penalty), max_length, n_best)
+  how = Sampling(temperature) if temperature else Beam(beam_size, length_penalty, coverage_penalty)
+  run, key = translator(model, codec, how, max_length, n_best), jax.random.key(seed)
   lines, counts = _lines(input), {'empty': 0, 'cut': 0}
   with open(output, 'w', encoding='utf-8') if output != '-' else contextlib.nullcontext(sys.stdout) as out:
     for start in range(0, len(lines), _CHUNK):
       chunk = lines[start:start + _CHUNK]
-      results = run(params, chunk)
+      results = run(params, chunk, jax.random.fold_in(key, start))
       out.writelines(_written(results, start, n_best))
       out.flush()
       counts['empty'] += sum(not line.strip() for line in chunk)

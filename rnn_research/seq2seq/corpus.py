@@ -66,6 +66,27 @@ def load_corpus(data: Mapping[str, Any]) -> Corpus:
   return Corpus(splits, languages, digest.hexdigest())
 
 
+def load_held_out(data: Mapping[str, Any], fingerprint: str) -> Mapping[str, Pairs]:
+  """Returns the splits 'valid' and perhaps 'test'; training files are read only where these are shares of them.
+
+  Args:
+    data: as of `load_corpus`.
+    fingerprint: of the pairs that the model was trained on; '' where that is now.
+
+  Raises:
+    FileNotFoundError: a file or data set is not there.
+    InputError: what is named cannot be used, or held-out pairs are shares of other training pairs.
+  """
+  names = held_out_names(data)
+  if data['source'] and all(data[f'{name}_source'] for name in names):
+    return {name: _read_held_out(data, name) for name in names}
+  corpus = load_corpus(data)
+  if fingerprint not in ('', corpus.fingerprint):
+    raise InputError('the pairs of data.source are not those that the model was trained on, so the held-out ones are '
+                     'not known; name held-out files with data.valid_source and data.test_source')
+  return {name: corpus.splits[name] for name in names}
+
+
 def held_out_names(data: Mapping[str, Any]) -> tuple[str, ...]:
   """Returns the held-out splits that `load_corpus` will find."""
   if data['task'] or data['tfds'] or data['test_source'] or data['splits'][2]:
@@ -78,15 +99,18 @@ def _read_files(data):
   splits = {'train': read_pairs(data['source'], data['target'])}
   total = len(splits['train'].sources)
   for name, share in zip(('valid', 'test'), data['splits'][1:], strict=True):
-    source, target = data[f'{name}_source'], data[f'{name}_target']
-    if source:
-      splits[name] = read_pairs(source, target, flag=f'data.{name}_source')
+    if data[f'{name}_source']:
+      splits[name] = _read_held_out(data, name)
     elif share:
       splits['train'], splits[name] = _hold_out(splits['train'], round(share * total), name)
   if 'valid' not in splits:
     raise InputError('there are no validation pairs, expected data.valid_source, or a second number of data.splits '
                      'above 0')
   return splits
+
+
+def _read_held_out(data, name):
+  return read_pairs(data[f'{name}_source'], data[f'{name}_target'], flag=f'data.{name}_source')
 
 
 def _hold_out(pairs, count, name):

@@ -12,16 +12,17 @@ from rnn_research import search
 from rnn_research.beam import beam_search, repeat_rows
 from rnn_research.data import tokens
 from rnn_research.data.buckets import EVALUATION_ROWS, like_lengths, pad
+from rnn_research.decoding import Sampling
 from rnn_research.seq2seq.corpus import Codec, encode_texts
 from rnn_research.seq2seq.model import EncoderDecoder
-from rnn_research.typing import Params
+from rnn_research.typing import Key, Params
 
 
 class Beam(NamedTuple):
   """How translations are searched for.
 
   Attributes:
-    size: hypotheses; 1 is greedy.
+    size: hypotheses; 1 is greedy, and has no penalties.
     length_penalty: alpha of Wu et al. 2016.
     coverage_penalty: beta of Wu et al. 2016.
   """
@@ -51,7 +52,9 @@ class Translation(NamedTuple):
   cut: bool
 
 
-def translator(model: EncoderDecoder, codec: Codec, beam: Beam, max_length: int, num_best: int = 1) -> Callable:
+def translator(
+    model: EncoderDecoder, codec: Codec, how: Beam | Sampling, max_length: int, num_best: int = 1
+) -> Callable[..., list[list[Translation]]]:
   """Compiles translation.
 
   An unknown word of a model with attention is the source word that it looked at most (Luong et al. 2015, section
@@ -60,24 +63,26 @@ def translator(model: EncoderDecoder, codec: Codec, beam: Beam, max_length: int,
   Args:
     model: the model.
     codec: of its languages.
-    beam: how to search.
+    how: translations are searched for, or drawn.
     max_length: longer sources are cut.
-    num_best: hypotheses of each sentence, at most `beam.size`.
+    num_best: hypotheses of each sentence: at most the size of the beam, 1 where they are drawn.
 
   Returns:
-    `translate(params, texts) -> [[Translation] * num_best, ...]`, one list per text; of an empty text, empty ones.
+    `translate(params, texts, key=None) -> [[Translation] * num_best, ...]`, one list per text; of an empty text, empty
+    ones. The key is for drawing.
   """
-  decode = jax.jit(functools.partial(_decode, model, codec.target.units.kind, beam))
+  decode = jax.jit(functools.partial(_decode, model, codec.target.units.kind, how))
 
-  def translate(params: Params, texts: Sequence[str]) -> list[list[Translation]]:
+  def translate(params: Params, texts: Sequence[str], key: Key | None = None) -> list[list[Translation]]:
     words = tokens.split_all(codec.source.units, texts)
     ids = encode_texts(codec.source, texts)
     cut = [len(sentence) > max_length for sentence in words]
     words, ids = ([sentence[:max_length] for sentence in side] for side in (words, ids))
     found = [[Translation('', [], 0.0, np.zeros((0, 0), np.float32), [], False)] * num_best for _ in texts]
-    for rows, length in like_lengths([len(sentence) for sentence in ids]):
+    for batch, (rows, length) in enumerate(like_lengths([len(sentence) for sentence in ids])):
+      batch_key = None if key is None else jax.random.fold_in(key, batch)
       sources, lengths = pad([ids[row] for row in rows], length, EVALUATION_ROWS)
-      result = jax.device_get(decode(params, sources, lengths))
+      result = jax.device_get(decode(params, sources, lengths, batch_key))
       for i, row in enumerate(rows):
         found[row] = [_translation(codec, words[row], cut[row], result, i, k) for k in range(num_best)]
     return found
@@ -85,20 +90,21 @@ def translator(model: EncoderDecoder, codec: Codec, beam: Beam, max_length: int,
   return translate
 
 
-def _decode(model, kind, beam, params, sources, lengths):
+def _decode(model, kind, how, params, sources, lengths, key):
   encoded = model.encode(params, sources, lengths)
-  step = model.stepper(params, encoded, beam.size)
-  num_positions = jax.eval_shape(step, repeat_rows(encoded.states, beam.size),
-                                 jnp.zeros(len(sources) * beam.size, jnp.int32))[2].shape[-1]
+  copies = how.size if isinstance(how, Beam) else 1
+  step = model.stepper(params, encoded, copies)
+  num_positions = jax.eval_shape(step, repeat_rows(encoded.states, copies),
+                                 jnp.zeros(len(sources) * copies, jnp.int32))[2].shape[-1]
   forbidden = (tokens.PAD, tokens.BOS) + (() if num_positions and kind == 'word' else (tokens.UNK,))
-  max_length = 2 * sources.shape[1] + 10
-  limits = 2 * lengths + 10
-  if beam.size == 1:
+  max_length, limits = 2 * sources.shape[1] + 10, 2 * lengths + 10
+  if isinstance(how, Sampling):
+    return search.sampled(step, encoded.states, key, len(sources), limits, max_length, how, forbidden)
+  if how.size == 1:
     return search.greedy(step, encoded.states, len(sources), limits, max_length, forbidden)
-  mask = encoded.memory.mask[:, :num_positions]
-  return beam_search(step, encoded.states, len(sources), limits, max_length, beam_size=beam.size,
-                     length_penalty=beam.length_penalty, coverage_penalty=beam.coverage_penalty, source_mask=mask,
-                     forbidden=forbidden)
+  return beam_search(
+      step, encoded.states, len(sources), limits, max_length, beam_size=how.size, length_penalty=how.length_penalty,
+      coverage_penalty=how.coverage_penalty, source_mask=encoded.memory.mask[:, :num_positions], forbidden=forbidden)
 
 
 def _translation(codec: Codec, words: list[str], cut: bool, found: Any, row: int, k: int) -> Translation:

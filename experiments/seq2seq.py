@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 from rnn_research import attention
 from rnn_research.cells import make_cell
 from rnn_research.data.buckets import evaluation_batches, make_buckets, pair_stream
+from rnn_research.data.text import check_splits
 from rnn_research.data.tokens import KINDS
 from rnn_research.engines import choice
 from rnn_research.errors import InputError
@@ -227,6 +228,7 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
 
 def _check(config):
   data, model, train = config.data, config.model, config.train
+  check_splits(data.splits)
   require('data.unit', data.unit, data.unit in KINDS, f'one of {", ".join(KINDS)}')
   for field, least in (('examples', 3), ('max_length', 1), ('buckets', 1), ('min_frequency', 1)):
     require(f'data.{field}', data[field], data[field] >= least, f'an integer >= {least}')
@@ -266,6 +268,8 @@ def _make_cells(config):
   options = {'w_x_init': uniform(scale), 'w_h_init': uniform(scale)} if scale else {}
   cell = make_cell(config.cell, config.hidden_size, forget_bias=config.forget_bias, engine=config.engine,
                    dtype=DTYPES[config.dtype], **options)
+  state = jax.eval_shape(lambda key: cell.initial_state(cell.init(key, np.zeros((1, 1))), 1), jax.random.key(0))
+  require('model.cell', config.cell, hasattr(state, 'h'), 'a cell whose state has an h, which attention asks with')
   return (cell,) * config.num_layers
 
 
@@ -288,10 +292,11 @@ def _make_model(config, codec):
 def _train_data(config, codec, load):
   """Returns the training batches, and says what they are made of."""
   data, loaded = config.data, load()
-  everything = corpus.encode_pairs(codec, loaded.splits['train'])
-  pairs = corpus.within(everything, data.max_length)
+  encoded = {split: corpus.encode_pairs(codec, pairs) for split, pairs in loaded.splits.items()}
+  pairs = corpus.within(encoded['train'], data.max_length)
   buckets = make_buckets(pairs, data.buckets, config.train.batch_tokens, config.train.batch_size)
-  print(commands.describe(codec, loaded, len(everything.sources) - len(pairs.sources), data.max_length, buckets))
+  empty = {split: texts.empty for split, texts in loaded.splits.items()}
+  print(commands.describe(codec, empty, encoded, len(pairs.sources), data.max_length, buckets))
   return pair_stream(pairs, buckets, config.seed, loaded.fingerprint)
 
 

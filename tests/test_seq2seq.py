@@ -11,6 +11,7 @@ import pytest
 from launching import ROOT, assert_same_run, environment, files_of, log_of, read_json, run
 
 from rnn_research.data import pair_tasks
+from rnn_research.seq2seq import commands
 
 TINY = ['--experiment=seq2seq:debug', '--config.data.task=', '--config.data.splits=(0.8,0.1,0.1)',
         '--config.train.batch_tokens=100', '--config.train.show_steps=()', '--config.train.eval_every=6',
@@ -97,6 +98,27 @@ def test_translates_a_file(main, translated, tmp_path):
   assert 'warning: 1 empty lines gave empty lines' in err
   assert 'warning: 1 lines have more than 50 symbols (data.max_length) and were cut' in err
   assert '4 lines translated' in err
+
+
+def test_what_was_translated_before_an_interrupt_is_kept(main, translated, tmp_path, monkeypatch):
+  make, calls = commands.translator, []
+
+  def interrupted(*args):
+    run = make(*args)
+    def translate(params, texts, key):
+      calls.append(len(texts))
+      if len(calls) == 2:
+        raise KeyboardInterrupt
+      return run(params, texts, key)
+    return translate
+
+  monkeypatch.setattr(commands, 'translator', interrupted)
+  (tmp_path / 'in').write_text('a b c d e\n' * 300, 'utf-8')
+  code, _, _ = main('--mode=translate', f'--workdir={translated}', f'--input={tmp_path / "in"}', '--beam_size=1',
+                    f'--output={tmp_path / "out"}')
+  assert code == 130
+  assert calls == [256, 44]
+  assert len((tmp_path / 'out').read_text('utf-8').splitlines()) == 256
 
 
 def test_n_best_lists_carry_line_numbers_and_falling_scores(main, translated, tmp_path):
@@ -189,10 +211,12 @@ def test_bad_data_is_one_sentence(main, files, tmp_path, name):
 
 
 FIELDS = {
+    'data.splits=(0.9,0.2,0.1)': 'data.splits is (0.9, 0.2, 0.1), whose sum is 1.2, expected 1',
     'data.unit=letters': "data.unit is 'letters', expected one of word, char, subword",
     'data.unit=subword': 'data.vocabulary_size is 0, expected a number of symbols above 0 for subwords',
     'data.task=count': "data.task is 'count', expected one of reverse, sort, dates",
     'data.max_length=2': 'data.max_length is 2, but every training pair has a side of more symbols',
+    'model.cell=lru': "model.cell is 'lru', expected a cell whose state has an h",
     'model.decoder=bart': "model.decoder is 'bart', expected one of sutskever, cho, bahdanau, luong",
     'model.score=cosine': "model.score is 'cosine', expected one of additive, general, dot",
     'model.reversed_source=true': 'model.reversed_source is True, expected False where the encoder is bidirectional',

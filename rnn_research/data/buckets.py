@@ -203,7 +203,7 @@ def _batch(pairs: EncodedPairs, rows: Sequence[int], bucket: Bucket) -> dict[str
   return {
     'sources': sources, 'source_lengths': source_lengths,
     'inputs': inputs, 'targets': targets, 'target_lengths': target_lengths,
-  }  # fmt: skip
+  }
 
 
 def pad(sentences: Sequence[np.ndarray], length: int, rows: int) -> tuple[np.ndarray, np.ndarray]:

@@ -20,13 +20,13 @@ DAYS = ('Monday', 'Tuesday', 'Wednesday', 'Thursday', 'Friday', 'Saturday', 'Sun
 MONTHS = (
   'January', 'February', 'March', 'April', 'May', 'June', 'July', 'August', 'September', 'October', 'November',
   'December',
-)  # fmt: skip
+)
 # Day and month in digits alone could be taken for each other, but not behind the year.
 FORMATS = (
   '{day} {month} {year}', '{month} {day}, {year}', '{month} {day}{th}, {year}', 'the {day}{th} of {month} {year}',
   '{weekday}, {day} {month} {year}', '{weekday}, {month} {day}, {year}', '{weekday:.3} {day} {month:.3} {year}',
   '{day}-{month:.3}-{year}', '{month:.3} {day} {year}', '{year}/{number:02}/{day:02}',
-)  # fmt: skip
+)
 
 
 def reverse(rng: np.random.Generator, count: int) -> Pairs:
@@ -65,7 +65,7 @@ def write_date(day: datetime.date, form: str) -> str:
 
 PAIR_TASKS: Mapping[str, Callable[[np.random.Generator, int], Pairs]] = {
   'reverse': reverse, 'sort': sort, 'dates': dates,
-}  # fmt: skip
+}
 
 
 def draw(task: str, count: int, seed: int) -> Pairs:

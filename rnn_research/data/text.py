@@ -108,18 +108,23 @@ def cut(symbols: Sequence, fractions: Sequence[float]) -> dict[str, Sequence]:
   """Cuts N symbols by position in train, valid and test, at floor(N * cumulative fraction); leaves out fraction 0.
 
   Raises:
-    InputError: the fractions are not three numbers in [0, 1] with sum 1, or the training split's is 0.
+    InputError: see `check_splits`.
   """
-  valid = all(isinstance(part, int | float) and 0 <= part <= 1 for part in fractions)
-  if len(fractions) != len(SPLITS) or not valid or not fractions[0]:
-    raise InputError(f'data.splits is {tuple(fractions)}, expected three fractions in [0, 1], the first above 0')
-  if abs(sum(fractions) - 1) > 1e-6:
-    raise InputError(f'data.splits is {tuple(fractions)}, whose sum is {sum(fractions):g}, expected 1')
+  check_splits(fractions)
   # Decimal fractions, since 0.7 + 0.2 < 0.9 in binary.
   exact = [Fraction(str(part)) for part in fractions]
   ends = [math.floor(len(symbols) * sum(exact[: i + 1]) / sum(exact)) for i in range(len(exact))]
   parts = zip(SPLITS, [0, *ends], ends, fractions, strict=False)
   return {split: symbols[start:end] for split, start, end, part in parts if part}
+
+
+def check_splits(fractions: Sequence[float]) -> None:
+  """Raises InputError unless they are three numbers in [0, 1] with sum 1, the training split's above 0."""
+  valid = all(isinstance(part, int | float) and 0 <= part <= 1 for part in fractions)
+  if len(fractions) != len(SPLITS) or not valid or not fractions[0]:
+    raise InputError(f'data.splits is {tuple(fractions)}, expected three fractions in [0, 1], the first above 0')
+  if abs(sum(fractions) - 1) > 1e-6:
+    raise InputError(f'data.splits is {tuple(fractions)}, whose sum is {sum(fractions):g}, expected 1')
 
 
 def encode_corpus(parts: Mapping[str, Sequence], unit: str) -> Corpus:

@@ -2,18 +2,18 @@
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import jax
 import numpy as np
 
 from rnn_research.beam import check_beam
-from rnn_research.data.buckets import Bucket, evaluation_batches
+from rnn_research.data.buckets import Bucket, EncodedPairs, evaluation_batches
 from rnn_research.data.files import decode_text, read_bytes
 from rnn_research.data.pairs import language_of, read_pairs
 from rnn_research.decoding import Sampling, check_sampling
 from rnn_research.errors import InputError
-from rnn_research.seq2seq.corpus import Codec, Corpus, encode_pairs, unknown_rates
+from rnn_research.seq2seq.corpus import Codec, encode_pairs, unknown_rates
 from rnn_research.seq2seq.model import EncoderDecoder
 from rnn_research.seq2seq.translator import Beam, Translation, translator
 from rnn_research.training.config import require, require_seed
@@ -104,13 +104,24 @@ def score(scores: Callable, codec: Codec, params: Params, source: str, target: s
         f'perplexity {np.exp(per_symbol):.2f}', file=sys.stderr)
 
 
-def describe(codec: Codec, corpus: Corpus, too_long: int, max_length: int, buckets: Sequence[Bucket]) -> str:
-  """Returns what is worth knowing of the data before training."""
+def describe(codec: Codec, empty: Mapping[str, int], encoded: Mapping[str, EncodedPairs], num_trained: int,
+             max_length: int, buckets: Sequence[Bucket]) -> str:
+  """Returns what is worth knowing of the data before training.
+
+  Args:
+    codec: of the languages.
+    empty: split -> pairs that were left out since a side is empty.
+    encoded: split -> pairs, also those that are too long to train on.
+    num_trained: training pairs that are not.
+    max_length: the longest that are not.
+    buckets: shapes of batches.
+  """
   lines = []
-  for split, pairs in corpus.splits.items():
-    source, target = unknown_rates(codec, encode_pairs(codec, pairs))
-    left_out = f', {pairs.empty} left out with an empty side' if pairs.empty else ''
-    left_out += f', {too_long} left out with more than {max_length} symbols' if split == 'train' and too_long else ''
+  for split, pairs in encoded.items():
+    source, target = unknown_rates(pairs)
+    too_long = len(pairs.sources) - num_trained if split == 'train' else 0
+    left_out = f', {empty[split]} left out with an empty side' if empty[split] else ''
+    left_out += f', {too_long} of them left out with more than {max_length} symbols' if too_long else ''
     lines.append(f'{split}: {len(pairs.sources):,} pairs{left_out}; unknown symbols {source:.2%} in sources, '
                  f'{target:.2%} in targets')
   sizes = (f'{len(side.lexicon.symbols):,} {side.units.kind}s{f" ({side.language})" if side.language else ""}'

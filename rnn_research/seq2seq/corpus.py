@@ -171,8 +171,8 @@ def references(codec: Codec, texts: Sequence[str]) -> list[str]:
   return [text.lower() for text in texts] if codec.target.units.lower else list(texts)
 
 
-def unknown_rates(codec: Codec, pairs: EncodedPairs) -> tuple[float, float]:
-  """Returns the shares of source and of target symbols that the lexicons lack."""
+def unknown_rates(pairs: EncodedPairs) -> tuple[float, float]:
+  """Returns the shares of unknown symbols in sources and in targets."""
   share = lambda ids: float(np.mean(np.concatenate(ids) == tokens.UNK)) if ids else 0.0
   return share(pairs.sources), share(pairs.targets)
 

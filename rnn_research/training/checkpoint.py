@@ -3,8 +3,8 @@
   workdir/checkpoints/<step>   train state, data position, meta: the newest few, to resume from
   workdir/best/<step>          parameters alone, of the best evaluation
 
-A step becomes visible under its name only when it is complete; what a killed save leaves behind is removed after the
-next `open_manager`, before anything is saved.
+A step becomes visible under its name only when it is complete; what a killed save leaves behind is removed by the next
+`open_manager`.
 """
 
 import contextlib
@@ -54,7 +54,7 @@ def hold(workdir: str | os.PathLike) -> Iterator[None]:
 
 
 def open_manager(workdir: str | os.PathLike, max_to_keep: int = 2) -> ocp.CheckpointManager:
-  """Opens `workdir/checkpoints` for writing; what an interrupted save left there is gone before the next save.
+  """Opens `workdir/checkpoints` for writing, without what an interrupted save left there.
 
   Raises:
     OSError: the folder cannot be made or written.

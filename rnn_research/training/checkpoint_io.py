@@ -20,7 +20,11 @@ _TREES, _JSON = ('state', 'params'), ('data', 'meta')
 def open_folder(directory: Path, max_to_keep: int | None) -> ocp.CheckpointManager:
   """Opens a folder of steps for writing, makes it if need be, and clears away what an interrupted save left in it."""
   make_folder(directory)
-  return _open(directory, max_to_keep=max_to_keep, create=True, cleanup_tmp_directories=True,
+  if jax.process_index() == 0:
+    # Not left to orbax, which removes folders and folders within them at the same time, and fails where they meet.
+    for left in directory.glob('*.orbax-checkpoint-tmp*'):
+      shutil.rmtree(left, ignore_errors=True)
+  return _open(directory, max_to_keep=max_to_keep, create=True, cleanup_tmp_directories=False,
                enable_async_checkpointing=False, save_root_metadata=False)
 
 

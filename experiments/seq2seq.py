@@ -18,7 +18,6 @@ from ml_collections import ConfigDict
 from rnn_research import attention
 from rnn_research.cells import make_cell
 from rnn_research.data.buckets import evaluation_batches, make_buckets, pair_stream
-from rnn_research.data.text import check_splits
 from rnn_research.data.tokens import KINDS
 from rnn_research.engines import choice
 from rnn_research.errors import InputError
@@ -113,7 +112,7 @@ def get_config(variant: str = 'dates') -> ConfigDict:
       'batch_size': 8,  # sentences of a batch are a multiple of it, so devices and slices may divide it
       'epochs': 10,
       'log_every': 100,
-      'stop_after': 3})
+      'stop_after': 5})
   config.train.batch_tokens = 1800  # the most symbols of a side of a batch, padding included
   config.train.label_smoothing = 0.0  # weight of the uniform distribution in the targets
   config.train.sampling_rate = 0.0  # chance that the decoder reads its own symbol (scheduled sampling) ..
@@ -228,7 +227,7 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
 
 def _check(config):
   data, model, train = config.data, config.model, config.train
-  check_splits(data.splits)
+  corpus.check_places(data)
   require('data.unit', data.unit, data.unit in KINDS, f'one of {", ".join(KINDS)}')
   for field, least in (('examples', 3), ('max_length', 1), ('buckets', 1), ('min_frequency', 1)):
     require(f'data.{field}', data[field], data[field] >= least, f'an integer >= {least}')
@@ -245,15 +244,18 @@ def _check(config):
   require('train.label_smoothing', train.label_smoothing, 0.0 <= train.label_smoothing < 1.0, 'a number in [0, 1)')
   require('train.sampling_rate', train.sampling_rate, 0.0 <= train.sampling_rate <= 1.0, 'a number in [0, 1]')
   require('train.sampling_steps', train.sampling_steps, train.sampling_steps >= 0, 'an integer >= 0')
+  if model.score == 'dot' and model.decoder in ('bahdanau', 'luong') and model.bidirectional:
+    raise InputError('model.score is \'dot\', expected general or additive where model.bidirectional is True: what '
+                     'both directions make is twice as wide as the decoder')
   if model.bidirectional and model.reversed_source:
     raise InputError('model.reversed_source is True, expected False where the encoder is bidirectional: it reads both '
                      'ways')
 
 
 _DECODERS = {
-    'sutskever': lambda cells, score, size: decoders.sutskever(cells),
-    'cho': lambda cells, score, size: decoders.cho(cells),
-    'bahdanau': lambda cells, score, size: decoders.attends_before(cells, score),
+    'sutskever': lambda cells, score, size, **options: decoders.sutskever(cells),
+    'cho': lambda cells, score, size, **options: decoders.cho(cells),
+    'bahdanau': lambda cells, score, size, dropout, dtype: decoders.attends_before(cells, score, dropout=dropout),
     'luong': decoders.attends_after,
 }
 _SCORES = {
@@ -269,7 +271,7 @@ def _make_cells(config):
   cell = make_cell(config.cell, config.hidden_size, forget_bias=config.forget_bias, engine=config.engine,
                    dtype=DTYPES[config.dtype], **options)
   state = jax.eval_shape(lambda key: cell.initial_state(cell.init(key, np.zeros((1, 1))), 1), jax.random.key(0))
-  require('model.cell', config.cell, hasattr(state, 'h'), 'a cell whose state has an h, which attention asks with')
+  require('model.cell', config.cell, hasattr(state, 'h'), 'a cell whose state has an h')
   return (cell,) * config.num_layers
 
 
@@ -283,7 +285,7 @@ def _make_model(config, codec):
   cells, dtype = _make_cells(config), DTYPES[config.dtype]
   encoder = Encoder(cells, cells if config.bidirectional else (), config.reversed_source)
   decoder = _DECODERS[config.decoder](cells, _SCORES[config.score](config.hidden_size, dtype=dtype),
-                                      config.hidden_size)
+                                      config.hidden_size, dropout=config.dropout, dtype=dtype)
   sizes = len(codec.source.lexicon.symbols), len(codec.target.lexicon.symbols)
   return encoder_decoder(encoder, decoder, sizes, config.embedding_size, readout_size=config.readout_size,
                          tied=config.tied, dropout=config.dropout, dtype=dtype)

@@ -8,11 +8,12 @@ from jax.nn.initializers import lecun_normal
 
 from rnn_research.cell import Cell
 from rnn_research.layers import affine, sigmoid
+from rnn_research.layers import dropout as dropped
 from rnn_research.typing import Array, Params
 from rnn_research.unroll import Steps, project_one, run_layers, select, take_step
 
 
-def stack(*cells: Cell) -> Cell:
+def stack(*cells: Cell, dropout: float = 0.0) -> Cell:
   """One cell made of several, each reading the output of the one below.
 
     h^0_t = x_t,    h^l_t = cell_l(h^{l-1}_t, h^l_{t-1}),    y_t = h^L_t
@@ -21,6 +22,8 @@ def stack(*cells: Cell) -> Cell:
 
   Args:
     *cells: at least one, the first reads the input.
+    dropout: rate on the outputs of every layer but the last, drawn anew at every step where there is a key; with it
+      there is no whole-sequence form, `unroll_layers` has one.
 
   Source: standard. Deviates from the paper: nothing.
   """
@@ -44,7 +47,8 @@ def stack(*cells: Cell) -> Cell:
     states, y = [], None
     for i, cell in enumerate(cells):
       if i > 0:
-        u = project_one(cell, params[i], y)
+        drop_key = None if key is None else jax.random.fold_in(key, len(cells) + i)
+        u = project_one(cell, params[i], dropped(drop_key, y, dropout))
       cell_key = None if key is None else jax.random.fold_in(key, i)
       new_state, y = cell.step(params[i], state[i], u, key=cell_key, ctx=contexts[i])
       states.append(new_state)
@@ -63,7 +67,7 @@ def stack(*cells: Cell) -> Cell:
     params, contexts = zip(*outcomes, strict=True)
     return params, None if all(c is None for c in contexts) else contexts
 
-  whole = scan if all(cell.scan for cell in cells) else None
+  whole = scan if all(cell.scan for cell in cells) and not dropout else None
   return Cell(init, initial_state, project, step, whole, prepare if prepared else None)
 
 

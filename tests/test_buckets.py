@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from rnn_research.data.buckets import (
-    EVALUATION_ROWS,
     Bucket,
     EncodedPairs,
     evaluation_batches,
+    evaluation_rows,
     like_lengths,
     make_buckets,
     pad,
@@ -160,7 +160,7 @@ def test_evaluation_has_every_pair_once_and_says_where(count):
   places = []
   for rows, batch in evaluation_batches(pairs):
     assert rows == rows_of(batch)
-    np.testing.assert_array_equal(batch['target_lengths'] > 0, np.arange(EVALUATION_ROWS) < len(rows))
+    np.testing.assert_array_equal(batch['target_lengths'] > 0, np.arange(64) < len(rows))
     assert batch['sources'].shape == batch['targets'].shape
     assert batch['sources'].shape[1] in (8, 16)
     places += rows
@@ -169,7 +169,9 @@ def test_evaluation_has_every_pair_once_and_says_where(count):
 
 def test_sentences_of_like_length_are_evaluated_together():
   assert list(like_lengths([3, 0, 130, 8, 64, 9])) == [([0, 3], 8), ([5], 16), ([4], 64), ([2], 192)]
-  assert [len(places) for places, _ in like_lengths([5] * (EVALUATION_ROWS + 1))] == [EVALUATION_ROWS, 1]
+  assert [len(places) for places, _ in like_lengths([5] * 65)] == [64, 1]
+  assert [len(places) for places, _ in like_lengths([200] * 20)] == [16, 4]
+  assert [evaluation_rows(length) for length in (8, 64, 128, 4096, 10**6)] == [64, 64, 32, 1, 1]
   assert list(like_lengths([0, 0])) == []
 
 

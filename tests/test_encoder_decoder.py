@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from cells_under_test import assert_close, noisy
 
-from rnn_research import attention, gru, lstm
+from rnn_research import attention, depth, gru, layers, lstm
 from rnn_research.depth import stack
 from rnn_research.seq2seq import decoders, loss
 from rnn_research.seq2seq.encoder import Encoder, init_encoder, run_encoder
@@ -32,14 +32,14 @@ def _two_ways(cells, make):
 
 G, L2 = (gru(HIDDEN),), (lstm(HIDDEN), lstm(HIDDEN))
 MODELS = {
-    'sutskever': lambda: _one_way(L2, decoders.sutskever),
+    'sutskever': lambda **d: _one_way(L2, decoders.sutskever),
     'sutskever_reversed': lambda: (Encoder(L2, from_the_end=True), decoders.sutskever(L2)),
     'sutskever_bridge': lambda: _two_ways(L2, decoders.sutskever),
     'cho': lambda: _one_way(G, decoders.cho),
     'bahdanau': lambda: _two_ways(G, lambda c: decoders.attends_before(c, attention.additive(4))),
-    'bahdanau_deep': lambda: _two_ways(L2, lambda c: decoders.attends_before(c, attention.general())),
+    'bahdanau_deep': lambda **d: _two_ways(L2, lambda c: decoders.attends_before(c, attention.general(), **d)),
     'luong_dot': lambda: _one_way(G, lambda c: decoders.attends_after(c, attention.dot(), HIDDEN)),
-    'luong_deep': lambda: _two_ways(L2, lambda c: decoders.attends_after(c, attention.additive(4), HIDDEN)),
+    'luong_deep': lambda **d: _two_ways(L2, lambda c: decoders.attends_after(c, attention.additive(4), HIDDEN, **d)),
 }
 
 
@@ -176,6 +176,23 @@ def test_loss_with_smoothing_in_float64():
       expected -= 0.9 * log_p[t, row, batch['targets'][row, t]] + 0.1 * log_p[t, row].mean()
   np.testing.assert_allclose([total, sums['nats_per_symbol'], weight], [expected, nats, 10.0], rtol=1e-5)
   np.testing.assert_allclose(loss.nats(model, params, batch).sum(), nats, rtol=1e-5)
+
+
+@pytest.mark.parametrize('name', ['sutskever', 'bahdanau_deep', 'luong_deep'])
+def test_outputs_between_decoder_layers_are_dropped(name, monkeypatch):
+  model = encoder_decoder(*MODELS[name](dropout=0.5), SIZES, EMBEDDING, dropout=0.5)
+  params, key = model.init(jax.random.key(0)), jax.random.key(1)
+  encoded = model.encode(params, SOURCES, LENGTHS)
+  shapes = []
+  drop = layers.dropout
+  monkeypatch.setattr(layers, 'dropout', lambda key, x, rate: shapes.append(x.shape) or drop(key, x, rate))
+  monkeypatch.setattr(depth, 'dropped', layers.dropout)
+  model.teach(params, encoded, INPUTS, key)
+  assert {shape[-1] for shape in shapes} >= {EMBEDDING, HIDDEN}
+  assert len(shapes) == 3  # embedded symbols, between the layers, what logits are made of
+  del shapes[:]
+  model.student(params, encoded, INPUTS, 0.5, key)
+  assert len(shapes) == 3
 
 
 def test_tied_embeddings_need_a_readout_of_their_size():

@@ -6,14 +6,15 @@ import json
 import shutil
 import subprocess
 import sys
+import unicodedata
 
 import launching
 import numpy as np
 import pytest
 from launching import ROOT, environment, files_of, log_of, read_json
 
-from rnn_research.data import pair_tasks
-from rnn_research.seq2seq import commands
+from rnn_research.data import pair_tasks, tokens
+from rnn_research.seq2seq import commands, corpus
 
 TINY = ['--experiment=seq2seq:debug', '--config.data.task=', '--config.data.splits=(0.8,0.1,0.1)',
         '--config.train.batch_tokens=100', '--config.train.show_steps=()', '--config.train.eval_every=6',
@@ -86,15 +87,15 @@ def test_early_stopping_ends_the_run_and_is_remembered(files, tmp_path):
 
 
 def test_translates_a_file(main, translated, tmp_path):
-  lines = ['a b c d e', '', 'q w e r t y', ' '.join('abcdefg' * 10)]
+  lines = ['a b c d e', '', '  q w e r t y\r', ' '.join('abcdefg' * 10)]
   (tmp_path / 'in.xx').write_text('\n'.join(lines) + '\n', 'utf-8')
   code, out, err = main('--mode=translate', f'--workdir={translated}', f'--input={tmp_path / "in.xx"}',
                         f'--output={tmp_path / "out.yy"}')
   assert (code, out) == (0, '')
   written = (tmp_path / 'out.yy').read_text('utf-8').split('\n')
   assert [bool(line) for line in written] == [True, False, True, True, False]
-  assert 'warning: 1 empty lines gave empty lines' in err
-  assert 'warning: 1 lines have more than 50 symbols (data.max_length) and were cut' in err
+  assert 'warning: empty lines, 1 of them, have empty translations' in err
+  assert 'warning: lines of more than 50 symbols (data.max_length), 1 of them, were cut' in err
   assert '4 lines translated' in err
 
 
@@ -182,7 +183,18 @@ def test_evaluates_other_files_without_the_training_files(main, workdir, tmp_pat
   code, _, err = main('--mode=evaluate', f'--workdir={workdir}', f'--config.data.source={other[0]}',
                       f'--config.data.target={other[1]}')
   assert code == 1
-  assert 'are not those that the model was trained on' in err
+  assert 'are not the pairs that the model was trained on' in err
+
+
+def test_a_target_file_needs_its_source(main, files, tmp_path):
+  code, _, err = main(*flags_of(*files), f'--workdir={tmp_path}', '--config.data.test_target=x.yy')
+  assert code == 1
+  assert "data.test_target is 'x.yy', expected data.test_source with it" in err
+
+
+def test_references_are_in_the_form_of_the_output():
+  codec = corpus.Codec(*(corpus.Side(tokens.Units('word', True, ''), None, ''),) * 2)
+  assert corpus.references(codec, [unicodedata.normalize('NFD', 'Für Élise')]) == ['für élise']
 
 
 BAD = {
@@ -216,6 +228,10 @@ FIELDS = {
     'data.task=count': "data.task is 'count', expected one of reverse, sort, dates",
     'data.max_length=2': 'data.max_length is 2, but every training pair has a side of more symbols',
     'model.cell=lru': "model.cell is 'lru', expected a cell whose state has an h",
+    'model.score=dot': "model.score is 'dot', expected general or additive where model.bidirectional is True",
+    'data.min_frequency=100000': 'data.min_frequency is 100000, but no symbol of the training sentences occurs',
+    'data.source=x.de': "data.task is 'reverse' and data.source is given too, expected one of them",
+    'data.valid_target=x.de': "data.task is 'reverse' and data.valid_target is given too, expected one of them",
     'model.decoder=bart': "model.decoder is 'bart', expected one of sutskever, cho, bahdanau, luong",
     'model.score=cosine': "model.score is 'cosine', expected one of additive, general, dot",
     'model.reversed_source=true': 'model.reversed_source is True, expected False where the encoder is bidirectional',
@@ -243,12 +259,20 @@ COMMANDS = {
     '--mode=translate --input=text.yy': 'input is text.yy, which is named after yy, expected xx',
     '--mode=translate --n_best=2 --temperature=1.0': 'n_best is 2, expected 1 where translations are drawn',
     '--mode=translate --temperature=-1': 'temperature is -1.0, expected a number >= 0',
+    '--mode=translate --input=.': 'input: . is a folder, expected a text file',
+    '--mode=translate --input=text.xx --output=nowhere/out': 'output: nowhere/out cannot be written (No such file',
+    '--mode=translate --input=text.xx --output=text.xx': 'output is text.xx, expected another file than that of input',
+    '--mode=score --source=text.xx --target=text.xx --out=nowhere/out': 'out: nowhere/out cannot be written (No such',
+    '--mode=score --source=text.yy --target=text.xx': 'source is text.yy, which is named after yy, expected xx',
     '--mode=score': "source is '', expected a file of sentences",
 }
 
 
 @pytest.mark.parametrize('words', COMMANDS)
-def test_commands_refuse_in_one_sentence(main, translated, words):
+def test_commands_refuse_in_one_sentence(main, translated, words, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  for language in ('xx', 'yy'):
+    (tmp_path / f'text.{language}').write_text('a b c\n', 'utf-8')
   code, out, err = main(f'--workdir={translated}', *words.split())
   assert (code, out) == (1, '')
   assert COMMANDS[words] in err

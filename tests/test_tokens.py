@@ -186,3 +186,9 @@ def test_subwords_of_multi30k_come_back_and_are_known(multi30k):
   assert 3_800 < len(lexicon.symbols) <= 4_000
   assert unknown_rate(lexicon, sentences['train']) == 0.0
   assert unknown_rate(lexicon, sentences['test']) < 0.001
+
+
+def test_marks_belong_to_the_letters_before_them():
+  units = tokens.Units('word', True, '')
+  assert tokens.split(units, 'नमस्ते दुनिया!') == ['नमस्ते', 'दुनिया', '!']
+  assert tokens.split(units, 'İstanbul') == ['i\u0307stanbul']

@@ -69,7 +69,7 @@ def bahdanau(cell: Cell, attention: Attention) -> Cell:
   return _decoder(cell, attention, init, step)
 
 
-def luong(cell: Cell, attention: Attention) -> Cell:
+def luong(cell: Cell, attention: Attention, *, dtype=jnp.float32) -> Cell:
   """Reads with the state after the step; both make the output.
 
     s_t = cell(x_t, s_{t-1}),    a_t, c_t = read(s_t, memory),    y_t = (tanh([c_t; h of s_t] W_c), c_t, a_t)
@@ -77,6 +77,7 @@ def luong(cell: Cell, attention: Attention) -> Cell:
   Args:
     cell: its state, or that of its last layer, has a field `h`, the query.
     attention: how positions are scored: `dot`, `general`, `additive` (concat).
+    dtype: precision of the product with W_c.
 
   Source: Luong et al. 2015 (arXiv 1508.04025), section 3.1, equations 5 to 8. Deviates from the paper: any cell;
   'location' scores and local attention are left out. See `input_feeding`.
@@ -92,7 +93,7 @@ def luong(cell: Cell, attention: Attention) -> Cell:
     state, _ = cell.step(params.cell, state, project_one(cell, params.cell, u), key=key)
     h = last_h(state)
     context, weights = read(attention, params.attention, h, ctx)
-    return state, Read(jnp.tanh(matmul(jnp.concatenate([context, h], -1), params.w_c)), context, weights)
+    return state, Read(jnp.tanh(matmul(jnp.concatenate([context, h], -1), params.w_c, dtype)), context, weights)
 
   return _decoder(cell, attention, init, step)
 

@@ -19,8 +19,8 @@ from rnn_research.data.tokens import BOS, EOS, PAD
 from rnn_research.errors import InputError
 from rnn_research.experiment import TrainData
 
-EVALUATION_ROWS = 64
 _PADDED = (8, 16, 24, 32, 48, 64)  # lengths in evaluation; longer ones are multiples of the last
+_ROWS = 64  # of a batch in evaluation, up to the last of these lengths; fewer of longer sentences
 
 
 class EncodedPairs(NamedTuple):
@@ -154,12 +154,12 @@ def evaluation_batches(pairs: EncodedPairs) -> list[tuple[list[int], dict]]:
 
   Where n is less than B the rows that follow are empty; S = T.
   """
-  return [(rows, _batch(pairs, rows, Bucket(length, length, EVALUATION_ROWS)))
+  return [(rows, _batch(pairs, rows, Bucket(length, length, evaluation_rows(length))))
           for rows, length in like_lengths(np.maximum(*_lengths(pairs)))]
 
 
 def like_lengths(lengths: Sequence[int]) -> Iterator[tuple[list[int], int]]:
-  """Yields the places of at most `EVALUATION_ROWS` sentences of like length, and a length to pad them to.
+  """Yields the places of at most `evaluation_rows` sentences of like length, and a length to pad them to.
 
   Those are few and the same for all data, so that programs are shared. Sentences of length 0 are left out.
   """
@@ -167,8 +167,14 @@ def like_lengths(lengths: Sequence[int]) -> Iterator[tuple[list[int], int]]:
   for place in sorted(np.flatnonzero(lengths).tolist(), key=lambda place: lengths[place]):
     groups.setdefault(_padded(lengths[place]), []).append(place)
   for padded, places in groups.items():
-    for start in range(0, len(places), EVALUATION_ROWS):
-      yield places[start:start + EVALUATION_ROWS], padded
+    rows = evaluation_rows(padded)
+    for start in range(0, len(places), rows):
+      yield places[start:start + rows], padded
+
+
+def evaluation_rows(length: int) -> int:
+  """Returns how many sentences padded to a length make a batch in evaluation."""
+  return max(1, min(_ROWS, _ROWS * _PADDED[-1] // length))
 
 
 def _padded(length: int) -> int:

@@ -37,10 +37,10 @@ def read_pairs(source: str, target: str = '', flag: str = 'data.source') -> Pair
     FileNotFoundError: there is no such file.
     InputError: a file cannot be read, has no pair, or has a line that belongs to no pair.
   """
-  lines = _read_lines(source, flag)
+  lines = read_lines(source, flag)
   if not target:
     return _paired(_cut_at_tab(lines, source, flag), f'{flag}: {source}')
-  others = _read_lines(target, flag.replace('source', 'target'))
+  others = read_lines(target, flag.replace('source', 'target'))
   if len(lines) != len(others):
     raise InputError(
       f'{flag}: {source} has {len(lines)} lines and {target} has {len(others)}, expected as many; the first '
@@ -49,11 +49,16 @@ def read_pairs(source: str, target: str = '', flag: str = 'data.source') -> Pair
   return _paired(zip(lines, others, strict=True), f'{flag}: {source}, {target}')
 
 
-def _read_lines(path: str, flag: str) -> list[str]:
+def read_lines(path: str, flag: str) -> list[str]:
+  """Returns the lines of a UTF-8 file (or `.gz`); raises FileNotFoundError or InputError, naming the flag."""
   if Path(path).expanduser().is_dir():
     raise InputError(f'{flag}: {path} is a folder, expected a text file')
-  text = decode_text(read_bytes(path, flag=flag), f'{flag}: {path}', advice='convert it')
-  return text.removeprefix('\ufeff').removesuffix('\n').split('\n')
+  return cut_lines(read_bytes(path, flag=flag), f'{flag}: {path}')
+
+
+def cut_lines(data: bytes, name: str) -> list[str]:
+  """Returns the lines of UTF-8 bytes, without a byte order mark; raises InputError, its sentence begins with `name`."""
+  return decode_text(data, name, advice='convert it').removeprefix('\ufeff').removesuffix('\n').split('\n')
 
 
 def _cut_at_tab(lines: Sequence[str], path: str, flag: str) -> list[tuple[str, ...]]:

@@ -21,11 +21,15 @@ KINDS = ('word', 'char', 'subword')
 PAD, BOS, EOS, UNK = range(4)
 SPECIALS = ('<pad>', '<bos>', '<eos>', '<unk>')
 
+# What belongs to the letter before it, a vowel sign or an accent: Unicode's category M, which \w leaves out.
+_MARKS = ''.join(chr(code) for code in range(0x300, 0x1F000) if unicodedata.category(chr(code))[0] == 'M')
+
 # In turn: the unknown word; abbreviations (z.B., U.S.); words with the apostrophes, hyphens and ampersands in them and
 # the hyphens around them (don't, T-Shirt, A&M, Vor- und), numbers with their points, commas, colons and per cent signs
 # (3.5, 10,000, 11:27, 50%); any other symbol that is no white space.
 WORDS = re.compile(
-  r"<unk>|(?:[^\W\d_]\.){2,}|-?\w+(?:['\u2018\u2019&-]\w+|(?<=\d)[.,:]\d\w*)*(?:(?<=\d)%)?-?|[^\w\s]"
+  r"<unk>|(?:[^\W\d_]\.){2,}|-?L+(?:['\u2018\u2019&-]L+|(?<=\d)[.,:]\dL*)*(?:(?<=\d)%)?-?|[^\w\s]".replace(
+    'L', rf'[\w{_MARKS}]')
 )
 NO_SPACE_BEFORE, NO_SPACE_AFTER = frozenset('.,:;!?…)]}/'), frozenset('([{#$£¿¡/')
 # The double and the single ones. Languages differ in which of them open.
@@ -69,7 +73,7 @@ def train_units(kind: str, lower: bool, texts: Iterable[str], vocabulary_size: i
   if kind not in KINDS:
     raise InputError(f'data.unit is {kind!r}, expected one of {", ".join(KINDS)}')
   units = Units(kind, lower, '')
-  return units._replace(model=_learn(_normal(units, texts), vocabulary_size)) if kind == 'subword' else units
+  return units._replace(model=_learn(normal(units, texts), vocabulary_size)) if kind == 'subword' else units
 
 
 def _learn(texts: list[str], vocabulary_size: int) -> str:
@@ -105,7 +109,8 @@ def _tokenizer(model: str):
   return _package().Tokenizer.from_str(model)
 
 
-def _normal(units: Units, texts: Iterable[str]) -> list[str]:
+def normal(units: Units, texts: Iterable[str]) -> list[str]:
+  """Returns sentences in Unicode's form NFC, lower-cased where the units are."""
   return [unicodedata.normalize('NFC', text.lower() if units.lower else text) for text in texts]
 
 
@@ -116,7 +121,7 @@ def split(units: Units, text: str) -> list[str]:
 
 def split_all(units: Units, texts: Iterable[str]) -> list[list[str]]:
   """Returns sentences as symbols."""
-  texts = _normal(units, texts)
+  texts = normal(units, texts)
   if units.kind == 'subword':
     return [encoding.tokens for encoding in _tokenizer(units.model).encode_batch(texts)]
   return [WORDS.findall(text) if units.kind == 'word' else list(text) for text in texts]

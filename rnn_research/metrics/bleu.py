@@ -4,8 +4,6 @@ import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sacrebleu.metrics import BLEU
-
 
 class Bleu(NamedTuple):
   """A score and what it can be compared with.
@@ -50,6 +48,7 @@ def corpus_bleu(hypotheses: Sequence[str], references: Sequence[str]) -> Bleu:
     raise ValueError(f'there are {len(hypotheses)} hypotheses, expected one per reference, {len(references)}')
   if not hypotheses:
     raise ValueError('there are no hypotheses, expected at least one')
+  from sacrebleu.metrics import BLEU  # slow to load, and every listing of experiments comes by here
   # Without force a warning is logged where many sentences end in ' .', as those of a poor model may.
   metric = BLEU(force=True)
   score = metric.corpus_score(hypotheses, [references]).score

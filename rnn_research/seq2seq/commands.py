@@ -3,14 +3,14 @@
 import contextlib
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 import jax
 import numpy as np
 
 from rnn_research.beam import check_beam
 from rnn_research.data.buckets import Bucket, EncodedPairs, evaluation_batches
-from rnn_research.data.files import decode_text, read_bytes
-from rnn_research.data.pairs import language_of, read_pairs
+from rnn_research.data.pairs import cut_lines, language_of, read_lines, read_pairs
 from rnn_research.decoding import Sampling, check_sampling
 from rnn_research.errors import InputError
 from rnn_research.seq2seq.corpus import Codec, encode_pairs, unknown_rates
@@ -39,33 +39,46 @@ def translate(model: EncoderDecoder, codec: Codec, max_length: int, params: Para
   require('n_best', n_best, n_best == 1 or not temperature, '1 where translations are drawn (temperature above 0)')
   require_seed('seed', seed)
   check_sampling(Sampling(temperature))
-  _check_language(codec, input)
+  _check_language(codec, input, 'input')
   how = Sampling(temperature) if temperature else Beam(beam_size, length_penalty, coverage_penalty)
   run, key = translator(model, codec, how, max_length, n_best), jax.random.key(seed)
   lines, counts = _lines(input), {'empty': 0, 'cut': 0}
-  with open(output, 'w', encoding='utf-8') if output != '-' else contextlib.nullcontext(sys.stdout) as out:
+  if output != '-' and Path(output).exists() and input != '-' and Path(output).samefile(input):
+    raise InputError(f'output is {output}, expected another file than that of input')
+  with _open(output, 'output') if output != '-' else contextlib.nullcontext(sys.stdout) as out:
     for start in range(0, len(lines), _CHUNK):
       chunk = lines[start:start + _CHUNK]
       results = run(params, chunk, jax.random.fold_in(key, start))
       out.writelines(_written(results, start, n_best))
       out.flush()
-      counts['empty'] += sum(not line.strip() for line in chunk)
+      counts['empty'] += sum(not line for line in chunk)
       counts['cut'] += sum(best.cut for best, *_ in results)
   _warn(counts, max_length)
   print(f'{len(lines)} lines translated', file=sys.stderr)
 
 
-def _check_language(codec, path):
+def _check_language(codec, path, flag):
   here, there = codec.source.language, codec.target.language
   if there and here != there and language_of(path) == there:
-    raise InputError(f'input is {path}, which is named after {there}, expected {here or "the source language"}: the '
+    raise InputError(f'{flag} is {path}, which is named after {there}, expected {here or "the source language"}: the '
                      f'model translates from {here or "it"} to {there}')
 
 
 def _lines(path: str) -> list[str]:
-  data = sys.stdin.buffer.read() if path == '-' else read_bytes(path, flag='input')
-  text = decode_text(data, 'input' if path == '-' else f'input: {path}', 'convert it')
-  return text.removeprefix('\ufeff').removesuffix('\n').split('\n') if text else []
+  if path != '-':
+    lines = read_lines(path, 'input')
+  else:
+    data = sys.stdin.buffer.read()
+    lines = cut_lines(data, 'input') if data else []
+  return [line.strip() for line in lines]
+
+
+def _open(path: str, flag: str):
+  """Opens a file for writing; raises InputError, naming the flag, where that fails."""
+  try:
+    return open(path, 'w', encoding='utf-8')
+  except OSError as e:
+    raise InputError(f'{flag}: {path} cannot be written ({e.strerror})') from e
 
 
 def _written(results: Sequence[list[Translation]], start: int, n_best: int) -> Iterator[str]:
@@ -76,9 +89,9 @@ def _written(results: Sequence[list[Translation]], start: int, n_best: int) -> I
 
 def _warn(counts, max_length):
   if counts['empty']:
-    print(f'warning: {counts["empty"]} empty lines gave empty lines', file=sys.stderr)
+    print(f'warning: empty lines, {counts["empty"]} of them, have empty translations', file=sys.stderr)
   if counts['cut']:
-    print(f'warning: {counts["cut"]} lines have more than {max_length} symbols (data.max_length) and were cut',
+    print(f'warning: lines of more than {max_length} symbols (data.max_length), {counts["cut"]} of them, were cut',
           file=sys.stderr)
 
 
@@ -89,16 +102,22 @@ def score(scores: Callable, codec: Codec, params: Params, source: str, target: s
     InputError: the pairs cannot be read.
   """
   require('source', source, bool(source), 'a file of sentences, and --target that of their translations')
+  _check_language(codec, source, 'source')
   pairs = read_pairs(source, target, flag='source')
+  with _open(out, 'out') if out else contextlib.nullcontext(sys.stdout) as f:
+    _write_scores(scores, codec, params, pairs, f)
+
+
+def _write_scores(scores, codec, params, pairs, f):
   values = np.zeros(len(pairs.sources))
   encoded = encode_pairs(codec, pairs)
   for places, batch in evaluation_batches(encoded):
     values[places] = -np.asarray(scores(params, batch), np.float64)[:len(places)]
   lengths = [len(ids) + 1 for ids in encoded.targets]
-  with open(out, 'w', encoding='utf-8') if out else contextlib.nullcontext(sys.stdout) as f:
-    f.write('log_probability\tsymbols\tsource\ttarget\n')
-    f.writelines(f'{value:.6f}\t{length}\t{a}\t{b}\n' for value, length, a, b in zip(
-        values, lengths, pairs.sources, pairs.targets, strict=True))
+  blank = lambda text: text.replace('\t', ' ')
+  f.write('log_probability\tsymbols\tsource\ttarget\n')
+  f.writelines(f'{value:.6f}\t{length}\t{blank(a)}\t{blank(b)}\n' for value, length, a, b in zip(
+      values, lengths, pairs.sources, pairs.targets, strict=True))
   per_symbol = -values.sum() / sum(lengths)
   print(f'{len(values)} pairs, {pairs.empty} empty ones left out, {per_symbol:.4f} nats per target symbol, '
         f'perplexity {np.exp(per_symbol):.2f}', file=sys.stderr)

@@ -9,9 +9,11 @@ import numpy as np
 from rnn_research.data import pair_tasks, tokens
 from rnn_research.data.buckets import EncodedPairs
 from rnn_research.data.pairs import Pairs, language_of, read_pairs, read_tfds_pairs
+from rnn_research.data.text import check_splits
 from rnn_research.data.tokens import Lexicon, Units
 from rnn_research.errors import InputError
 
+_FILES = ('source', 'target', 'valid_source', 'valid_target', 'test_source', 'test_target')
 _TFDS_SPLITS = {'train': 'train', 'valid': 'validation', 'test': 'test'}
 
 
@@ -66,6 +68,20 @@ def load_corpus(data: Mapping[str, Any]) -> Corpus:
   return Corpus(splits, languages, digest.hexdigest())
 
 
+def check_places(data: Mapping[str, Any]) -> None:
+  """Raises InputError, naming the fields, where they do not say in one way what the pairs are."""
+  named = [field for field in ('task', 'tfds', 'source') if data[field]]
+  files = [field for field in _FILES if data[field]]
+  if len(named) > 1 or (files and named in (['task'], ['tfds'])):
+    others = ', '.join(f'data.{field}' for field in dict.fromkeys((*named[1:], *files)))
+    raise InputError(f'data.{named[0]} is {data[named[0]]!r} and {others} is given too, expected one of them (the '
+                     'variants for files: sutskever, cho, bahdanau, luong, subword)')
+  for split in ('', 'valid_', 'test_'):
+    if data[f'{split}target'] and not data[f'{split}source']:
+      raise InputError(f'data.{split}target is {data[f"{split}target"]!r}, expected data.{split}source with it')
+  check_splits(data['splits'])
+
+
 def load_held_out(data: Mapping[str, Any], fingerprint: str) -> Mapping[str, Pairs]:
   """Returns the splits 'valid' and perhaps 'test'; training files are read only where these are shares of them.
 
@@ -78,12 +94,13 @@ def load_held_out(data: Mapping[str, Any], fingerprint: str) -> Mapping[str, Pai
     InputError: what is named cannot be used, or held-out pairs are shares of other training pairs.
   """
   names = held_out_names(data)
-  if data['source'] and all(data[f'{name}_source'] for name in names):
+  if all(data[f'{name}_source'] for name in names):
     return {name: _read_held_out(data, name) for name in names}
   corpus = load_corpus(data)
   if fingerprint not in ('', corpus.fingerprint):
-    raise InputError('the pairs of data.source are not those that the model was trained on, so the held-out ones are '
-                     'not known; name held-out files with data.valid_source and data.test_source')
+    raise InputError('what data.source and data.splits leave to train on are not the pairs that the model was trained '
+                     'on, so the held-out ones are not known; name files of them all with data.valid_source and '
+                     'data.test_source')
   return {name: corpus.splits[name] for name in names}
 
 
@@ -133,11 +150,14 @@ def train_codec(corpus: Corpus, data: Mapping[str, Any]) -> Codec:
     data: `unit`, `lower`, `min_frequency` and `vocabulary_size` of the config's block.
 
   Raises:
-    InputError: see `tokens.train_units` and `tokens.build_lexicon`.
+    InputError: no symbol is frequent enough; see also `tokens.train_units` and `tokens.build_lexicon`.
   """
   def side(texts, language):
     units = tokens.train_units(data['unit'], data['lower'], texts, data['vocabulary_size'])
     lexicon = tokens.build_lexicon(tokens.split_all(units, texts), data['min_frequency'], data['vocabulary_size'])
+    if len(lexicon.symbols) == len(tokens.SPECIALS):
+      raise InputError(f'data.min_frequency is {data["min_frequency"]}, but no symbol of the training sentences occurs '
+                       'as often')
     return Side(units, lexicon, language)
 
   train = corpus.splits['train']
@@ -167,8 +187,8 @@ def within(pairs: EncodedPairs, max_length: int) -> EncodedPairs:
 
 
 def references(codec: Codec, texts: Sequence[str]) -> list[str]:
-  """Returns target sentences as translations are compared with them: lower-cased where the model's are."""
-  return [text.lower() for text in texts] if codec.target.units.lower else list(texts)
+  """Returns target sentences as translations are compared with them: lower-cased where the model's are, in NFC."""
+  return tokens.normal(codec.target.units, texts)
 
 
 def unknown_rates(pairs: EncodedPairs) -> tuple[float, float]:

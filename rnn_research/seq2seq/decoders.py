@@ -45,31 +45,35 @@ def sutskever(layers: tuple[Cell, ...]) -> Decoder:
 def cho(layers: tuple[Cell, ...]) -> Decoder:
   """The summary enters every step and the output: `h_i = cell([x_i; s], h_{i-1})`, `t_i = [h_i; s; x_i]`.
 
-  Source: Cho et al. 2014 (arXiv 1406.1078), section 2.2 and appendix A.1.2. Deviates from the paper: any cell; no
-  maxout.
+  Source: Cho et al. 2014 (arXiv 1406.1078), section 2.2 and appendix A. Deviates from the paper: any cell; the summary
+  is the encoder's last h as it is; no maxout.
   """
   return _without_memory(layers, inputs=lambda xs, s: _joined(xs, s), features=lambda xs, ys, s: _joined(ys, s, xs))
 
 
-def attends_before(layers: tuple[Cell, ...], attention: Attention) -> Decoder:
-  """`cells.attention.bahdanau`, which reads before its step: `t_i = [h_i; c_i; x_i]`.
+def attends_before(layers: tuple[Cell, ...], attention: Attention, *, dropout: float = 0.0) -> Decoder:
+  """`cells.attention.bahdanau`, which reads before its step: `t_i = [h_i; c_i; x_i]`; `dropout` is between layers.
 
   Source: Bahdanau et al. 2015 (arXiv 1409.0473). Deviates from the paper: the output sees h_i, not h_{i-1}; no maxout.
   """
-  return _with_memory(layers, (bahdanau(_one(layers), attention),), begin=lambda states: (_inner(states),),
+  return _with_memory(layers, (bahdanau(_one(layers, dropout), attention),), begin=lambda states: (_inner(states),),
                       features=lambda xs, ys, s: _joined(ys.h, ys.context, xs))
 
 
-def attends_after(layers: tuple[Cell, ...], attention: Attention, size: int) -> Decoder:
+def attends_after(
+    layers: tuple[Cell, ...], attention: Attention, size: int, *, dropout: float = 0.0, dtype=jnp.float32
+) -> Decoder:
   """`cells.attention.luong` with input feeding, of `size` units; reads after its step: `t_i = y_i`.
+
+  `dropout` is between layers, `dtype` the precision of the product that makes y_i.
 
   Source: Luong et al. 2015 (arXiv 1508.04025). Deviates from the paper: nothing.
   """
   def begin(states):
     return (FedState(_inner(states), jnp.zeros((len(last_h(states)), size), jnp.float32)),)
 
-  return _with_memory(layers, (input_feeding(luong(_one(layers), attention), size),), begin=begin,
-                      features=lambda xs, ys, s: ys.h)
+  cell = input_feeding(luong(_one(layers, dropout), attention, dtype=dtype), size)
+  return _with_memory(layers, (cell,), begin=begin, features=lambda xs, ys, s: ys.h)
 
 
 def _without_memory(layers, inputs, features):
@@ -86,8 +90,8 @@ def _joined(xs, *others):
   return jnp.concatenate([xs, *(jnp.broadcast_to(a, (*xs.shape[:-1], a.shape[-1])) for a in others)], -1)
 
 
-def _one(layers):
-  return layers[0] if len(layers) == 1 else stack(*layers)
+def _one(layers, dropout):
+  return layers[0] if len(layers) == 1 else stack(*layers, dropout=dropout)
 
 
 def _inner(states):

@@ -176,7 +176,7 @@ class Written(NamedTuple):
 
 def _writer(decoder, logits, dropout):
   """Returns the decoder, its embedding and its output as one cell from symbols [B] int32 to `Written`."""
-  cell = stack(*decoder.cells)
+  cell = stack(*decoder.cells, dropout=dropout)
 
   def step(params, state, u, *, key=None, ctx=None):
     keys = [None] * 3 if key is None else jax.random.split(key, 3)

@@ -11,7 +11,7 @@ import numpy as np
 from rnn_research import search
 from rnn_research.beam import beam_search, repeat_rows
 from rnn_research.data import tokens
-from rnn_research.data.buckets import EVALUATION_ROWS, like_lengths, pad
+from rnn_research.data.buckets import evaluation_rows, like_lengths, pad
 from rnn_research.decoding import Sampling
 from rnn_research.seq2seq.corpus import Codec, encode_texts
 from rnn_research.seq2seq.model import EncoderDecoder
@@ -81,7 +81,7 @@ def translator(
     found = [[Translation('', [], 0.0, np.zeros((0, 0), np.float32), [], False)] * num_best for _ in texts]
     for batch, (rows, length) in enumerate(like_lengths([len(sentence) for sentence in ids])):
       batch_key = None if key is None else jax.random.fold_in(key, batch)
-      sources, lengths = pad([ids[row] for row in rows], length, EVALUATION_ROWS)
+      sources, lengths = pad([ids[row] for row in rows], length, evaluation_rows(length))
       result = jax.device_get(decode(params, sources, lengths, batch_key))
       for i, row in enumerate(rows):
         found[row] = [_translation(codec, words[row], cut[row], result, i, k) for k in range(num_best)]

@@ -156,11 +156,12 @@ def copy(config: ConfigDict) -> ConfigDict:
 def kept_bytes(config: ConfigDict) -> int:
   """Returns roughly what a step keeps for its backward pass.
 
-  Seven float32 numbers per unit, as a fused LSTM does; of a translator the logits, their softmax
-  and their gradient, since its vocabulary may be large.
+  Seven float32 numbers per unit, as a fused LSTM does; of a translator the logits, their softmax and their gradient,
+  since its vocabulary may be large.
   """
   if 'batch_tokens' in config.train:
-    return 3 * 4 * config.train.batch_tokens * (config.data.vocabulary_size or _VOCABULARY.get(config.data.unit, 0))
+    symbols = config.train.batch_tokens // config.train.micro_batches
+    return 3 * 4 * symbols * (config.data.vocabulary_size or _VOCABULARY.get(config.data.unit, 0))
   model = config.get('model', {})
   layers = model.get('num_layers', 1)
   units = model.get('hidden_size', 0) or math.isqrt(model.get('num_params', 0) // (4 * layers))

@@ -86,7 +86,9 @@ def train(experiment: Experiment, data: TrainData, config: ConfigDict, workdir: 
     stack.callback(display.close)
     run = Run(experiment, config, workdir, data, total, eval_every, config.train.checkpoint_every or eval_every,
                schedule, manager, log, display, eval_key)
-    if step < total and not _exhausted(run, step, best):
+    if _exhausted(run, step, best):
+      _say_exhausted(run, step, best)
+    elif step < total:
       take_step = _compile(run, state, mesh, step_key, describe)
       return _loop(run, take_step, state, step, best, window, mesh, started - seconds, terminated)
   return Stopped(step, seconds, True, best)
@@ -114,6 +116,11 @@ def _exhausted(run, step, best):
   """Returns whether the newest `train.stop_after` evaluations brought no better one; 0 never stops."""
   patience = run.config.train.stop_after * run.eval_every
   return 0 < patience <= step - best[0] and step % run.eval_every == 0
+
+
+def _say_exhausted(run, step, best):
+  run.display.show(f'stopped after step {step}: {run.config.train.stop_after} evaluations in a row were not better than'
+                   f' that of step {best[0]} (train.stop_after)')
 
 
 def _compile(run, state, mesh, key, describe):
@@ -173,8 +180,7 @@ def _loop(run, take_step, state, step, best, window, mesh, started, terminated):
       records.save(run, state, step, best, window, time.monotonic() - started)
     since = since[0] + time.monotonic() - pause, since[1]  # the speed is that of training alone
     if exhausted:
-      run.display.show(f'stopped after step {step}: {train.stop_after} evaluations in a row were not better than that '
-                       f'of step {best[0]}')
+      _say_exhausted(run, step, best)
       break
     if stop and step < run.total:
       run.display.show(f'stopped by SIGTERM after step {step}: saved, --workdir={run.workdir} goes on from here')

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import shutil
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,8 @@ def _quiet() -> Iterator[None]:
   levels, hooks = [logger.level for logger in loggers], (sys.unraisablehook, sys.excepthook)
   for logger in loggers:
     logger.setLevel(logging.CRITICAL)
+  # What a failed write leaves unfinished is reported when it is collected, which may be any time later.
+  warnings.filterwarnings('ignore', 'coroutine .* was never awaited', RuntimeWarning)
   closed = lambda error: 'Event loop is closed' in str(error)
   sys.unraisablehook = lambda info: None if closed(info.exc_value) else hooks[0](info)
   sys.excepthook = lambda kind, error, trace: None if closed(error) else hooks[1](kind, error, trace)

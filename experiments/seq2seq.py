@@ -18,7 +18,6 @@ from ml_collections import ConfigDict
 from rnn_research import attention
 from rnn_research.cells import make_cell
 from rnn_research.data.buckets import evaluation_batches, make_buckets, pair_stream
-from rnn_research.data.tokens import KINDS
 from rnn_research.engines import choice
 from rnn_research.errors import InputError
 from rnn_research.experiment import Command, Experiment
@@ -28,7 +27,7 @@ from rnn_research.seq2seq import commands, corpus, decoders
 from rnn_research.seq2seq.encoder import Encoder
 from rnn_research.seq2seq.loss import LossOptions, nats, training_loss
 from rnn_research.seq2seq.model import encoder_decoder
-from rnn_research.seq2seq.translator import Beam, translator
+from rnn_research.seq2seq.translator import Beam, shown, translator
 from rnn_research.training.config import DTYPES, base_config, require
 
 VARIANTS = {
@@ -169,9 +168,10 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
   _check(config)
   load = functools.cache(lambda: corpus.load_corpus(config.data))
   fingerprint = assets['fingerprint'] if assets else ''
-  load_held_out = functools.cache(lambda: corpus.load_held_out(config.data, fingerprint))
+  load_held_out = functools.cache(lambda: corpus.load_held_out(config.data, fingerprint, load))
   codec = corpus.from_json(assets['codec']) if assets else corpus.train_codec(load(), config.data)
-  model = _make_model(config.model, codec)
+  cells = _make_cells(config.model)
+  model = _make_model(config.model, cells, codec)
   greedy, beam = (translator(model, codec, how, config.data.max_length) for how in (Beam(), _BEAM))
   options = LossOptions(config.train.label_smoothing, config.train.sampling_rate, config.train.sampling_steps)
   scores = jax.jit(functools.partial(nats, model))
@@ -197,8 +197,9 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
 
   def write(params, key):
     pairs, references, _ = held_out('valid')
-    return '\n'.join(f'{source}\n  = {best.text}\n  ({reference})' for source, (best, *_), reference in zip(
-        pairs.sources[:3], greedy(params, pairs.sources[:3]), references, strict=False))
+    found = greedy(params, pairs.sources[:3])
+    return '\n'.join(shown(source, best, reference) for source, (best, *_), reference in zip(
+        pairs.sources, found, references, strict=False))
 
   def report(params, workdir, out_dir):
     from rnn_research.analysis.translation_report import HeldOut, write_report  # matplotlib is slow to load
@@ -221,14 +222,13 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
       report=report,
       commands={'translate': functools.partial(commands.translate, model, codec, config.data.max_length),
                 'score': functools.partial(commands.score, scores, codec)},
-      engine=_engine(config.model),
+      engine=_engine(config.model, cells),
       unit='target symbols')
 
 
 def _check(config):
   data, model, train = config.data, config.model, config.train
   corpus.check_places(data)
-  require('data.unit', data.unit, data.unit in KINDS, f'one of {", ".join(KINDS)}')
   for field, least in (('examples', 3), ('max_length', 1), ('buckets', 1), ('min_frequency', 1)):
     require(f'data.{field}', data[field], data[field] >= least, f'an integer >= {least}')
   require('data.vocabulary_size', data.vocabulary_size, data.vocabulary_size >= (data.unit == 'subword'),
@@ -275,14 +275,14 @@ def _make_cells(config):
   return (cell,) * config.num_layers
 
 
-def _engine(config):
-  chosen = choice.explain(config.cell, config.engine, _make_cells(config)[0].scan is not None)
+def _engine(config, cells):
+  chosen = choice.explain(config.cell, config.engine, cells[0].scan is not None)
   steps = '; the decoder, whose every step attends, steps' if config.decoder in ('bahdanau', 'luong') else ''
   return f'{chosen}{steps}'
 
 
-def _make_model(config, codec):
-  cells, dtype = _make_cells(config), DTYPES[config.dtype]
+def _make_model(config, cells, codec):
+  dtype = DTYPES[config.dtype]
   encoder = Encoder(cells, cells if config.bidirectional else (), config.reversed_source)
   decoder = _DECODERS[config.decoder](cells, _SCORES[config.score](config.hidden_size, dtype=dtype),
                                       config.hidden_size, dropout=config.dropout, dtype=dtype)

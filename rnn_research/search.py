@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from rnn_research.data.tokens import BOS, EOS, PAD
 from rnn_research.decoding import Sampling, sample
 from rnn_research.typing import Array, Key, State
 
@@ -31,9 +32,9 @@ _BLOCK = 16
 class Specials(NamedTuple):
   """Ids of the symbols that mean padding, the start and the end of a sequence."""
 
-  pad: int = 0
-  bos: int = 1
-  eos: int = 2
+  pad: int = PAD
+  bos: int = BOS
+  eos: int = EOS
 
 
 class Found(NamedTuple):

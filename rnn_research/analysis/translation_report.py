@@ -18,7 +18,7 @@ from rnn_research.analysis.plots import LABEL, TICK, VERMILLION, Plot
 from rnn_research.analysis.tables import Rows, columns, fenced, picture, read_result, result_markdown, write_samples
 from rnn_research.data import tokens
 from rnn_research.metrics.bleu import bleu_by_length, corpus_bleu
-from rnn_research.seq2seq.translator import Translation
+from rnn_research.seq2seq.translator import Translation, shown
 from rnn_research.training.metrics_log import read_log
 from rnn_research.training.result import write_text
 
@@ -149,5 +149,5 @@ def _samples(held_out, similar):
 def _blocks(held_out, rows):
   if not len(rows):
     return 'There are none: every translation equals its reference.\n'
-  return fenced('\n\n'.join(f'{held_out.sources[row]}\n  = {held_out.translations[row].text}\n'
-                            f'  ({held_out.references[row]})' for row in rows))
+  return fenced('\n\n'.join(
+      shown(held_out.sources[row], held_out.translations[row], held_out.references[row]) for row in rows))

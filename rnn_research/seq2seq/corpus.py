@@ -1,7 +1,7 @@
 """Parallel text for a translator: its splits, and how sentences of either language become ids."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -82,12 +82,13 @@ def check_places(data: Mapping[str, Any]) -> None:
   check_splits(data['splits'])
 
 
-def load_held_out(data: Mapping[str, Any], fingerprint: str) -> Mapping[str, Pairs]:
+def load_held_out(data: Mapping[str, Any], fingerprint: str, load: Callable[[], Corpus]) -> Mapping[str, Pairs]:
   """Returns the splits 'valid' and perhaps 'test'; training files are read only where these are shares of them.
 
   Args:
     data: as of `load_corpus`.
     fingerprint: of the pairs that the model was trained on; '' where that is now.
+    load: `load_corpus` of the same data, called only where it must be.
 
   Raises:
     FileNotFoundError: a file or data set is not there.
@@ -96,7 +97,7 @@ def load_held_out(data: Mapping[str, Any], fingerprint: str) -> Mapping[str, Pai
   names = held_out_names(data)
   if all(data[f'{name}_source'] for name in names):
     return {name: _read_held_out(data, name) for name in names}
-  corpus = load_corpus(data)
+  corpus = load()
   if fingerprint not in ('', corpus.fingerprint):
     raise InputError('what data.source and data.splits leave to train on are not the pairs that the model was trained '
                      'on, so the held-out ones are not known; name files of them all with data.valid_source and '

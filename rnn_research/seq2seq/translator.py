@@ -52,6 +52,11 @@ class Translation(NamedTuple):
   cut: bool
 
 
+def shown(source: str, translation: Translation, reference: str) -> str:
+  """Returns a sentence, how it was translated, and how it should be, for people."""
+  return f'{source}\n  = {translation.text}\n  ({reference})'
+
+
 def translator(
     model: EncoderDecoder, codec: Codec, how: Beam | Sampling, max_length: int, num_best: int = 1
 ) -> Callable[..., list[list[Translation]]]:

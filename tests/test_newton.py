@@ -125,6 +125,16 @@ def test_damping_changes_the_iterations_and_not_the_result():
 
 
 @every_form
+@pytest.mark.parametrize('inner', [lambda f: f, jax.jit], ids=['traced_at_once', 'differentiated_after_tracing'])
+def test_every_product_is_of_the_highest_precision(jacobian, inner):
+  params, xs, state, loops = setup(GRU)
+  loss = inner(lambda *args: loss_of(parallel(GRU, jacobian=jacobian), **loops)(*args)[0])
+  text = jax.jit(jax.value_and_grad(loss, (0, 1, 2))).lower(params, xs, state).as_text()
+  products = [line for line in text.splitlines() if 'dot_general' in line]
+  assert len(products) > 10 and [line for line in products if 'precision = [HIGHEST, HIGHEST]' not in line] == []
+
+
+@every_form
 def test_padding_may_hold_anything_and_holds_the_state_bit_for_bit(jacobian):
   cell = parallel(GRU, jacobian=jacobian)
   params, xs, state, _ = setup(GRU)

@@ -55,6 +55,16 @@ class _Problem(NamedTuple):
   steps: Steps  # projected inputs, leaves [T, B, ...]
 
 
+def _highest(function):
+  """Makes every product of `function` of the highest precision, also where JAX traces it outside of the caller."""
+  @functools.wraps(function)
+  def wrapped(*args, **keywords):
+    with jax.default_matmul_precision('highest'):
+      return function(*args, **keywords)
+  return wrapped
+
+
+@_highest
 def newton_scan(
     cell: Cell,
     params: Params,
@@ -75,6 +85,9 @@ def newton_scan(
   iteration, and squares the error in each; 'diagonal' takes O(T B N) memory and N tangents, one after the other.
   Without convergence a sequential loop runs instead: the result is then late, not wrong. Where a linear solve
   overflows, its element is replaced by `f(h^k_{t-1}, x_t)`, which keeps what is exact so far.
+
+  All products, those of the cell and of the gradients included, are of the highest precision, whatever
+  `jax.default_matmul_precision` says: with the TF32 of NVIDIA GPUs the residual stalls above the tolerance.
 
   Gradients are those of the trajectory (implicit differentiation), whatever the iteration did: l_t = dL/dh_t +
   J_{t+1}^T l_{t+1} is solved once, backwards, and one pullback of all steps by l gives every gradient. 'full' solves
@@ -155,6 +168,7 @@ def _all_steps(flat_step, problem, before):
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+@_highest
 def _trajectory(flat_step, options, problem):
   """Returns the states after every step, [T, B, N], and `NewtonInfo`."""
   num_steps = jax.tree.leaves(problem.steps)[0].shape[0]
@@ -206,6 +220,7 @@ def _forward_rule(flat_step, options, problem):
   return (hs, info), (problem, hs)
 
 
+@_highest
 def _backward_rule(flat_step, options, saved, cotangents):
   problem, hs = saved
   before, (dhs, _) = _before(problem, hs), cotangents

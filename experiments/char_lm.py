@@ -92,7 +92,7 @@ def get_config(variant: str = 'quick') -> ConfigDict:
       'embedding_size': 0,  # 0 feeds one-hot symbols
       'init_scale': 0.0,  # weights from U[-s, s]; 0 is the cell's own initialisation
       'forget_bias': 1.0,  # of an LSTM
-      'engine': 'auto',  # which form of the recurrence runs, see the cell: auto, scan, fused, newton, cudnn, pallas
+      'engine': 'auto',  # form of the recurrence, see the cell: auto, scan, fused, newton, shooting, cudnn, pallas
       'dtype': 'float32',  # of the products: float32, bfloat16
   })
   config.train.reset_rate = 0.0  # chance that a lane begins a chunk from the initial state

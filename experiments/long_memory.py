@@ -63,7 +63,7 @@ def get_config(variant: str = 'adding') -> ConfigDict:
       'w_h_init': '',  # of the recurrent weights, see rnn_research.initializers.named; '' is the cell's own
       'forget_bias': 1.0,  # of an LSTM
       'chrono_steps': 0,  # longest memory that gates start with (Tallec and Ollivier 2018); 0 is off
-      'engine': 'auto',  # which form of the recurrence runs, see the cell: auto, scan, fused, newton, cudnn, pallas
+      'engine': 'auto',  # form of the recurrence, see the cell: auto, scan, fused, newton, shooting, cudnn, pallas
       'dtype': 'float32',  # of the products: float32, bfloat16
   })
   del config.train.unroll_length, config.train.eval_lanes, config.train.show_steps

@@ -119,6 +119,13 @@ def assert_close(got, expected, rtol: float = 2e-5, atol: float = 2e-6):
     np.testing.assert_allclose(a, b, rtol=rtol, atol=atol)
 
 
+def assert_near(got, expected, tolerance):
+  """Asserts equality relative to the largest element of every leaf."""
+  assert jax.tree.structure(got) == jax.tree.structure(expected)
+  for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
+    np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * np.abs(b).max(initial=0.0))
+
+
 def assert_same(got, expected):
   """Asserts one structure and bitwise equal values, NaN included."""
   assert jax.tree.structure(got) == jax.tree.structure(expected)

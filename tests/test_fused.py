@@ -67,7 +67,7 @@ def test_an_engine_can_be_forced(factory):
   assert factory(4, engine='scan').scan is None
   auto = factory(4)
   params, xs = perturbed(auto), inputs()
-  for engine in ('fused', 'newton'):
+  for engine in ('fused', 'newton', 'shooting'):
     assert_close(unroll(factory(4, engine=engine), params, xs), unroll(auto, params, xs), rtol=1e-4, atol=1e-5)
   with pytest.raises(ValueError, match="engine is 'warp', expected one of auto, scan, fused"):
     factory(4, engine='warp')

@@ -10,6 +10,7 @@ from cells_under_test import (
   BATCH,
   NUM_STEPS,
   assert_close,
+  assert_near,
   assert_same,
   gradients,
   inputs,
@@ -55,13 +56,6 @@ def solve(cell, params, xs, state, mask=None, reset=None, **options):
     return loss_from(end, ys), (end, ys, info)
   (value, (end, ys, info)), gradient = jax.value_and_grad(loss, (0, 1, 2), has_aux=True)(params, xs, state)
   return ((value, (end, ys)), gradient), info
-
-
-def assert_near(got, expected, tolerance):
-  """Asserts equality relative to the largest element of every leaf."""
-  assert jax.tree.structure(got) == jax.tree.structure(expected)
-  for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
-    np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * np.abs(b).max(initial=0.0))
 
 
 @every_cell

@@ -11,6 +11,7 @@ from rnn_research.cell import Cell
 from rnn_research.engines.choice import choose
 from rnn_research.engines.fused import Pointwise, Weights, fused_scan
 from rnn_research.engines.newton import parallel
+from rnn_research.engines.shooting import shooting
 from rnn_research.initializers import identity
 from rnn_research.layers import affine, matmul
 from rnn_research.typing import Array
@@ -44,7 +45,7 @@ def elman(
     activation: phi, 'tanh' or 'relu'.
     w_x_init: initialiser of [F, H].
     w_h_init: initialiser of [H, H].
-    engine: 'auto', 'fused', 'newton' or 'scan'; see `rnn_research.engines.choice`.
+    engine: 'auto', 'fused', 'newton', 'shooting' or 'scan'; see `rnn_research.engines.choice`.
     dtype: precision of the products; parameters and state are float32.
 
   Returns:
@@ -118,7 +119,9 @@ def _elman(hidden_size, pointwise, w_x_init, w_h_init, engine, dtype):
     return state, hs.astype(dtype)
 
   cell = Cell(init, initial_state, project, step)
-  return cell._replace(scan=choose('elman', engine, {'fused': scan, 'newton': parallel(cell).scan}))
+  offered = {'fused': scan, 'newton': parallel(cell).scan}
+  offered['shooting'] = shooting(cell._replace(scan=choose('elman', 'auto', offered))).scan
+  return cell._replace(scan=choose('elman', engine, offered))
 
 
 def _tanh_forward(us, product, state):

@@ -12,6 +12,7 @@ from rnn_research.engines.choice import choose
 from rnn_research.engines.fused import Pointwise, Weights, fused_scan
 from rnn_research.engines.gpu import gru_engines
 from rnn_research.engines.newton import parallel
+from rnn_research.engines.shooting import shooting
 from rnn_research.initializers import chrono
 from rnn_research.layers import affine, matmul, sigmoid
 from rnn_research.typing import Array
@@ -53,7 +54,7 @@ def gru(
     chrono_steps: T of b_z = log U[1, T - 1] at initialisation, since z keeps the old state; 0: off, b_z = 0.
     w_x_init: initialiser of [F, 3H].
     w_h_init: initialiser of one gate's [H, H].
-    engine: 'auto', 'fused', 'pallas' (reset after), 'newton' or 'scan'; see `rnn_research.engines.choice`.
+    engine: 'auto', 'fused', 'pallas' (reset after), 'newton', 'shooting' or 'scan'; see `rnn_research.engines.choice`.
     dtype: precision of the products; parameters and state are float32.
 
   Returns:
@@ -106,6 +107,7 @@ def gru(
 
   cell, name = Cell(init, initial_state, project, step), 'gru' if after else 'gru_reset_before'
   offered = {'fused': scan, **(gru_engines(hidden_size, dtype, scan) if after else {}), 'newton': parallel(cell).scan}
+  offered['shooting'] = shooting(cell._replace(scan=choose(name, 'auto', offered))).scan
   return cell._replace(scan=choose(name, engine, offered))
 
 

@@ -13,6 +13,7 @@ from rnn_research.engines.choice import choose
 from rnn_research.engines.fused import Pointwise, Weights, fused_scan
 from rnn_research.engines.gpu import lstm_engines
 from rnn_research.engines.newton import parallel
+from rnn_research.engines.shooting import shooting
 from rnn_research.initializers import chrono
 from rnn_research.layers import affine, matmul
 from rnn_research.typing import Array
@@ -53,7 +54,7 @@ def lstm(
     h_t = (o * tanh(c_t)) W_p,    y_t = h_t
 
   The p terms exist with `peepholes`, W_p with `projection_size`; with either the only engines are
-  'newton' and 'scan'.
+  'newton', 'shooting' and 'scan'.
 
   Args:
     hidden_size: H.
@@ -63,7 +64,7 @@ def lstm(
     projection_size: P, the size of h; None leaves h at size H.
     w_x_init: initialiser of [F, 4H].
     w_h_init: initialiser of one gate's [H, H].
-    engine: 'auto', 'fused', 'cudnn', 'pallas', 'newton' or 'scan'; see `rnn_research.engines.choice`.
+    engine: 'auto', 'fused', 'cudnn', 'pallas', 'newton', 'shooting' or 'scan'; see `rnn_research.engines.choice`.
     dtype: precision of the products; parameters, c and h are float32.
 
   Returns:
@@ -113,7 +114,9 @@ def lstm(
 
   cell = Cell(init, initial_state, project, step)
   offered = {} if peepholes or projection_size else {'fused': scan, **lstm_engines(hidden_size, dtype, scan)}
-  return cell._replace(scan=choose('lstm', engine, {**offered, 'newton': parallel(cell).scan}))
+  offered['newton'] = parallel(cell).scan
+  offered['shooting'] = shooting(cell._replace(scan=choose('lstm', 'auto', offered))).scan
+  return cell._replace(scan=choose('lstm', engine, offered))
 
 
 def gate_biases(key, blocks, hidden_size, forget_bias, chrono_steps, input_bias=0.0):

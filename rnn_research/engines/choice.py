@@ -24,6 +24,7 @@ DESCRIPTIONS = {
     'cudnn': "cuDNN's LSTM",
     'pallas': 'a Pallas kernel for Hopper GPUs',
     'newton': "Newton's iteration, parallel over time",
+    'shooting': 'multiple shooting, chunks of time in parallel',
 }
 
 

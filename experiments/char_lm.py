@@ -243,7 +243,7 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
       report=report,
       commands={'sample': functools.partial(_sample, model, vocabulary),
                 'score': functools.partial(_score, score, vocabulary, texts)},
-      engine=choice.explain(config.model.cell, config.model.engine, model.cells[0].scan is not None),
+      engine=choice.explain(config.model.cell, config.model.engine, model.cells[0].scan),
       unit=_UNITS[vocabulary.unit],
       recurrence=recurrence)
 

@@ -137,7 +137,7 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
       show=None,
       report=report,
       commands={},
-      engine=choice.explain(config.model.cell, config.model.engine, model.cells[0].scan is not None),
+      engine=choice.explain(config.model.cell, config.model.engine, model.cells[0].scan),
       recurrence=recurrence)
 
 

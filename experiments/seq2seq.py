@@ -276,7 +276,7 @@ def _make_cells(config):
 
 
 def _engine(config, cells):
-  chosen = choice.explain(config.cell, config.engine, cells[0].scan is not None)
+  chosen = choice.explain(config.cell, config.engine, cells[0].scan)
   steps = '; the decoder, whose every step attends, steps' if config.decoder in ('bahdanau', 'luong') else ''
   return f'{chosen}{steps}'
 

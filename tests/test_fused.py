@@ -62,6 +62,18 @@ def test_the_input_is_cut_into_chunks(long):
   assert [e.params['length'] for e in outer] == [2]
 
 
+@pytest.mark.parametrize('name', FUSED)
+@pytest.mark.parametrize('lengths', [None, (11, 0, 3)])
+def test_the_form_for_accelerators_equals_that_for_cpus(monkeypatch, name, lengths):
+  cell = CELLS[name](5, engine='fused')
+  params, xs = perturbed(cell), inputs(11)
+  mask = None if lengths is None else np.arange(11)[:, None] < np.array(lengths)
+  loss = lambda params, xs: sum(a.sum() for a in jax.tree.leaves(unroll(cell, params, xs, mask=mask)))
+  expected = jax.value_and_grad(loss, (0, 1))(params, xs)
+  monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
+  assert_close(jax.value_and_grad(loss, (0, 1))(params, xs), expected)
+
+
 @pytest.mark.parametrize('factory', [elman, gru, lstm])
 def test_an_engine_can_be_forced(factory):
   assert factory(4, engine='scan').scan is None
@@ -74,8 +86,9 @@ def test_an_engine_can_be_forced(factory):
 
 
 def test_the_choice_is_explained():
-  assert choice.explain('lstm', 'auto', True) == (
+  assert choice.explain('lstm', 'auto', lstm(5).scan) == (
       f'fused scan with a hand-written backward pass (the fastest measured for lstm on {jax.default_backend()})')
-  assert choice.explain('gru', 'scan', False) == 'step by step under lax.scan (asked for)'
-  assert choice.explain('lru', 'auto', True) == "the cell's own form for whole sequences (it has no other)"
-  assert choice.explain('lstm_peephole', 'auto', False) == 'step by step under lax.scan (this cell has no other form)'
+  assert choice.explain('gru', 'scan', None) == 'step by step under lax.scan (asked for)'
+  own = choice.explain('lru', 'auto', CELLS['lru'](4).scan)
+  assert own == "the cell's own form for whole sequences (it has no other)"
+  assert choice.explain('lstm_peephole', 'auto', None) == 'step by step under lax.scan (this cell has no other form)'

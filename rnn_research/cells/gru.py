@@ -9,7 +9,7 @@ from jax.nn.initializers import lecun_normal, orthogonal
 
 from rnn_research.cell import Cell
 from rnn_research.engines.choice import choose
-from rnn_research.engines.fused import Pointwise, Weights, fused_scan
+from rnn_research.engines.fused import Pointwise, Weights, fused_scan, joined
 from rnn_research.engines.gpu import gru_engines
 from rnn_research.engines.newton import parallel
 from rnn_research.engines.shooting import shooting
@@ -70,6 +70,7 @@ def gru(
   if reset not in _POINTWISE:
     raise ValueError(f"reset is {reset!r}, expected 'after' or 'before'")
   pointwise, after = _POINTWISE[reset], reset == 'after'
+  blocks = ((0, 1, 2),) if after else ((0, 1), (2,))
 
   def init(key, x, ctx=None):
     key_x, key_h, key_z = jax.random.split(key, 3)
@@ -99,16 +100,32 @@ def gru(
     return state, state.h.astype(dtype)
 
   def scan(params, state, xs, *, mask=None, reset=None, reset_state=None):
-    gates = lambda a: tuple(jnp.split(a, 3, -1))
-    w_h = gates(params.w_h) if after else (*jnp.split(params.w_h, 2, -1), params.w_hn)
-    weights = Weights(gates(params.w_x), w_h, gates(params.b), (None, None, params.b_hn))
-    state, hs = fused_scan(pointwise, weights, xs, state, mask=mask, reset=reset, reset_state=reset_state, dtype=dtype)
+    weights, form = (_separate, pointwise) if jax.default_backend() == 'cpu' else (_joined, joined(pointwise, blocks))
+    state, hs = fused_scan(form, weights(params), xs, state, mask=mask, reset=reset, reset_state=reset_state,
+                           dtype=dtype)
     return state, hs.astype(dtype)
 
   cell, name = Cell(init, initial_state, project, step), 'gru' if after else 'gru_reset_before'
   offered = {'fused': scan, **(gru_engines(hidden_size, dtype, scan) if after else {}), 'newton': parallel(cell).scan}
   offered['shooting'] = shooting(cell._replace(scan=choose(name, 'auto', offered))).scan
   return cell._replace(scan=choose(name, engine, offered))
+
+
+def _separate(params):
+  """Returns the weights of a fused scan with a block per gate."""
+  gates = lambda a: tuple(jnp.split(a, 3, -1))
+  w_h = gates(params.w_h) if params.w_hn is None else (*jnp.split(params.w_h, 2, -1), params.w_hn)
+  return Weights(gates(params.w_x), w_h, gates(params.b), (None, None, params.b_hn))
+
+
+def _joined(params):
+  """Returns the weights of a fused scan with a block per factor of the recurrent products, h or r * h."""
+  if params.w_hn is None:
+    b_h = jnp.pad(params.b_hn, (params.w_h.shape[-1] - params.b_hn.shape[-1], 0))
+    return Weights((params.w_x,), (params.w_h,), (params.b,), (b_h,))
+  at = [params.w_h.shape[-1]]
+  return Weights(tuple(jnp.split(params.w_x, at, -1)), (params.w_h, params.w_hn), tuple(jnp.split(params.b, at, -1)),
+                 (None, None))
 
 
 # XLA vectorises these steps on a CPU because every gate is an array of its own, not a slice of one product.

@@ -1,20 +1,24 @@
 """Which form of a recurrence runs: one table, filled by measurement, and a way to overrule it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import jax
 
 from rnn_research.cell import ScanFn
 from rnn_research.errors import InputError
 
-# (platform, cell) -> the engine that `experiments/speed.py` measured to be the fastest there.
+# (platform, cell) -> the engines that `experiments/speed.py` measured to be the fastest there; the first that can run
+# does.
 FASTEST = {
-    ('cpu', 'elman'): 'fused',
-    ('cpu', 'gru'): 'fused',
-    ('cpu', 'gru_reset_before'): 'fused',
-    ('cpu', 'irnn'): 'fused',
-    ('cpu', 'lstm'): 'fused',
-    ('cpu', 'rin'): 'fused',
+    ('cpu', 'elman'): ('fused',),
+    ('cpu', 'gru'): ('fused',),
+    ('cpu', 'gru_reset_before'): ('fused',),
+    ('cpu', 'irnn'): ('fused',),
+    ('cpu', 'lstm'): ('fused',),
+    ('cpu', 'rin'): ('fused',),
+    ('gpu', 'gru'): ('pallas', 'fused'),
+    ('gpu', 'lstm'): ('pallas', 'fused'),
 }
 _UNMEASURED = 'fused'
 
@@ -28,14 +32,51 @@ DESCRIPTIONS = {
 }
 
 
+class Engine(NamedTuple):
+  """A whole-sequence form that does not run everywhere.
+
+  Attributes:
+    scan: `scan` of a `Cell`.
+    unavailable: `()` -> the reason in one sentence why it cannot run here, or None.
+  """
+
+  scan: ScanFn
+  unavailable: Callable[[], str | None]
+
+  def __call__(self, params, state, xs, **options):
+    return self.scan(params, state, xs, **options)
+
+
+class Fastest(NamedTuple):
+  """The engine 'auto', as `scan` of a `Cell`.
+
+  Attributes:
+    cell: its name.
+    offered: (engine, form) of each.
+  """
+
+  cell: str
+  offered: tuple[tuple[str, ScanFn], ...]
+
+  def __call__(self, params, state, xs, **options):
+    return dict(self.offered)[self.name()](params, state, xs, **options)
+
+  def name(self) -> str:
+    """Returns the engine that runs on this platform; the question starts JAX's backend."""
+    offered = dict(self.offered)
+    runs = lambda form: not isinstance(form, Engine) or form.unavailable() is None
+    ranked = FASTEST.get((jax.default_backend(), self.cell), ())
+    return next((name for name in ranked if runs(offered[name])), _UNMEASURED)
+
+
 def choose(cell: str, engine: str, offered: Mapping[str, ScanFn]) -> ScanFn | None:
   """Returns the whole-sequence form of a cell, or None to step.
 
   Args:
     cell: its name.
     engine: 'auto', 'scan' (steps), or a key of `offered`.
-    offered: engine -> `scan` of a `Cell`. 'auto' decides when the function is traced, since asking for the platform
-      starts JAX's backend, and a cell may be built before that.
+    offered: engine -> `scan` of a `Cell`, an `Engine` where it does not run everywhere. 'auto' decides when the
+      function is traced, since a cell may be built before JAX's backend may start.
 
   Raises:
     InputError: the cell has no such engine.
@@ -44,27 +85,17 @@ def choose(cell: str, engine: str, offered: Mapping[str, ScanFn]) -> ScanFn | No
     return None
   if engine not in ('auto', *offered):
     raise InputError(f'engine is {engine!r}, expected one of {", ".join(["auto", "scan", *offered])} for {cell}')
-
-  def scan(params, state, xs, *, mask=None, reset=None, reset_state=None):
-    name = fastest(cell) if engine == 'auto' else engine
-    return offered[name](params, state, xs, mask=mask, reset=reset, reset_state=reset_state)
-
-  return scan
+  return Fastest(cell, tuple(offered.items())) if engine == 'auto' else offered[engine]
 
 
-def fastest(cell: str) -> str:
-  """Returns the engine that 'auto' takes on this platform."""
-  return FASTEST.get((jax.default_backend(), cell), _UNMEASURED)
-
-
-def explain(cell: str, engine: str, whole: bool) -> str:
-  """Returns one line for people: what runs, and why. `whole` says that the cell has a whole-sequence form."""
-  if not whole and engine == 'auto':
+def explain(cell: str, engine: str, scan: ScanFn | None) -> str:
+  """Returns one line for people: what runs, and why. `scan` is the cell's."""
+  if scan is None and engine == 'auto':
     return f'{DESCRIPTIONS["scan"]} (this cell has no other form)'
   if engine != 'auto':
     return f'{DESCRIPTIONS[engine]} (asked for)'
-  if all(name != cell for _, name in FASTEST):
+  if not isinstance(scan, Fastest):
     return "the cell's own form for whole sequences (it has no other)"
   platform = jax.default_backend()
   why = 'the fastest measured' if (platform, cell) in FASTEST else 'the default, nothing was measured'
-  return f'{DESCRIPTIONS[fastest(cell)]} ({why} for {cell} on {platform})'
+  return f'{DESCRIPTIONS[scan.name()]} ({why} for {cell} on {platform})'

@@ -27,6 +27,8 @@ from rnn_research.unroll import Steps, in_blocks, select
 
 # Rows (steps times batch) of a chunk on a CPU: a block of 512 gates is then 1 MB, the size of a second-level cache.
 _CHUNK_ROWS = 512
+# On a GPU an iteration of a loop costs about as much as a small kernel, and a copy to the host.
+_STEPS_PER_ITERATION = 8
 
 
 class Pointwise(NamedTuple):
@@ -50,6 +52,45 @@ class Weights(NamedTuple):
   h: tuple[Array, ...]  # [H, G]
   b: tuple[Array, ...]  # [G]
   b_h: tuple[Array | None, ...]  # [G], inside the recurrent product, or None
+
+
+def joined(pointwise: Pointwise, blocks: tuple[tuple[int, ...], ...]) -> Pointwise:
+  """Returns the same step with gates of one size joined to blocks: fewer and larger products, which a GPU wants.
+
+  Args:
+    pointwise: with every gate a block of its own.
+    blocks: indices of the gates of each block, in order; the gates of a block multiply the same factor.
+  """
+  block_of = {i: b for b, block in enumerate(blocks) for i in block}
+
+  def forward(us, product, state):
+    ms = {}
+
+    def gate_product(i, a):
+      block = blocks[block_of[i]]
+      if i not in ms:
+        ms.update(zip(block, jnp.split(product(block_of[i], a), len(block), -1), strict=True))
+      return ms[i]
+
+    us = [u for block, joint in zip(blocks, us, strict=True) for u in jnp.split(joint, len(block), -1)]
+    return pointwise.forward(us, gate_product, state)
+
+  def backward(residuals, dstate, product_t):
+    dms, joint = {}, {}
+
+    def gate_product_t(i, dm):  # what the gates of a block add up to comes with the last of them
+      dms[i], b = dm, block_of[i]
+      if any(j not in dms for j in blocks[b]):
+        return 0.0
+      joint[b] = jnp.concatenate([dms[j] for j in blocks[b]], -1)
+      return product_t(b, joint[b])
+
+    dus, dprevious = pointwise.backward(residuals, dstate, gate_product_t)
+    same = lambda block: all(dus[i] is dms[i] for i in block)
+    return tuple(joint[b] if same(block) else jnp.concatenate([dus[i] for i in block], -1)
+                 for b, block in enumerate(blocks)), dprevious
+
+  return Pointwise(forward, backward)
 
 
 class _Start(NamedTuple):
@@ -102,6 +143,10 @@ def _chunk_length(num_steps, batch_size):
   return max(1, min(num_steps, _CHUNK_ROWS // max(1, batch_size)))
 
 
+def _unrolled():
+  return 1 if jax.default_backend() == 'cpu' else _STEPS_PER_ITERATION
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _fused(pointwise, dtype, weights, start, xs, mask, reset):
   return _forward(pointwise, dtype, weights, start, xs, mask, reset, lambda previous, others, residuals: None)[:2]
@@ -131,7 +176,7 @@ def _forward(pointwise, dtype, weights, start, xs, mask, reset, keep):
       y = jnp.where(mask_t[:, None], y, 0.0)
     return new_state, (y, keep(state.h, tuple(factors), residuals))
 
-  end, (ys, kept) = lax.scan(body, start.state, (us, mask, reset))
+  end, (ys, kept) = lax.scan(body, start.state, (us, mask, reset), unroll=_unrolled())
   return end, ys, kept
 
 
@@ -169,7 +214,8 @@ def _backward_rule(pointwise, dtype, saved, cotangents):
     return (dprevious, dreset), (dms, [None if du is dm else du for du, dm in zip(dus, dms, strict=True)])
 
   zeros = None if reset is None else jax.tree.map(jnp.zeros_like, dend)
-  (dstate, dreset), (dms, dus) = lax.scan(body, (dend, zeros), (dys, residuals, mask, reset), reverse=True)
+  (dstate, dreset), (dms, dus) = lax.scan(
+      body, (dend, zeros), (dys, residuals, mask, reset), reverse=True, unroll=_unrolled())
   dus = [dm if du is None else du for du, dm in zip(dus, dms, strict=True)]
   dxs = sum(matmul(du, w.T, dtype) for du, w in zip(dus, weights.x, strict=True)).astype(xs.dtype)
   return _weight_gradients(weights, xs, factors, dus, dms, dtype), _Start(dstate, dreset), dxs, None, None

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from rnn_research.cell import ScanFn
+from rnn_research.engines.choice import Engine
 from rnn_research.errors import InputError
 from rnn_research.layers import affine
 
@@ -16,7 +17,7 @@ def compute_capability() -> tuple[int, int] | None:
   return (int(major), int(minor)) if dot else None
 
 
-def lstm_engines(hidden_size: int, dtype, fused: ScanFn) -> dict[str, ScanFn]:
+def lstm_engines(hidden_size: int, dtype, fused: ScanFn) -> dict[str, Engine]:
   """Returns the engines of an LSTM without peepholes or projection; masks and resets go to `fused`."""
   def cudnn(params, state, xs):
     from rnn_research.engines.cudnn import cudnn_lstm
@@ -32,7 +33,7 @@ def lstm_engines(hidden_size: int, dtype, fused: ScanFn) -> dict[str, ScanFn]:
           'pallas': _unmasked('pallas', pallas, lambda: _pallas_unavailable('LSTM', hidden_size, dtype), fused, dtype)}
 
 
-def gru_engines(hidden_size: int, dtype, fused: ScanFn) -> dict[str, ScanFn]:
+def gru_engines(hidden_size: int, dtype, fused: ScanFn) -> dict[str, Engine]:
   """Returns the engines of a GRU with the reset after the product; see `lstm_engines`."""
   def pallas(params, state, xs):
     from rnn_research.engines import pallas, pallas_gates
@@ -42,7 +43,7 @@ def gru_engines(hidden_size: int, dtype, fused: ScanFn) -> dict[str, ScanFn]:
   return {'pallas': _unmasked('pallas', pallas, lambda: _pallas_unavailable('GRU', hidden_size, dtype), fused, dtype)}
 
 
-def _unmasked(name: str, engine: Callable, unavailable: Callable[[], str | None], fused: ScanFn, dtype) -> ScanFn:
+def _unmasked(name: str, engine: Callable, unavailable: Callable[[], str | None], fused: ScanFn, dtype) -> Engine:
   def scan(params, state, xs, *, mask=None, reset=None, reset_state=None):
     reason = unavailable()
     if reason:
@@ -52,7 +53,7 @@ def _unmasked(name: str, engine: Callable, unavailable: Callable[[], str | None]
     state, hs = engine(params, state, xs)
     return state, hs.astype(dtype)
 
-  return scan
+  return Engine(scan, unavailable)
 
 
 def _cudnn_unavailable(dtype):

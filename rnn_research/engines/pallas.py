@@ -3,10 +3,8 @@
     m_t = h_{t-1} W_h + b_h,    s_t = gates(u_t, m_t, s_{t-1})
 
 As in `engines/fused.py` the forward pass stores the linearised step, the backward pass is the same loop in reverse with
-W_h^T, and dW_h is one product over all steps; here each loop is one kernel that keeps the weights on the chip.
-
-Not yet run on a GPU: the kernels agree with stepping in the interpreter and are lowered for CUDA, but neither the
-machine code nor a speed has been seen. So this engine is for those who ask for it by name.
+W_h^T, and dW_h is one product over all steps; here each loop is one kernel that keeps the weights on the chip. Under
+`jax.vmap` the kernels run one after the other.
 """
 
 import functools
@@ -14,10 +12,13 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
+from jax.custom_batching import sequential_vmap
 
 from rnn_research.engines.gpu import compute_capability
+from rnn_research.engines.pallas_block import ROWS
 from rnn_research.engines.pallas_gates import Gates
-from rnn_research.engines.pallas_kernels import ROWS, misfit, run_backward, run_forward
+from rnn_research.engines.pallas_kernels import misfit, num_parts, run_backward, run_forward
 from rnn_research.typing import Array, State
 
 
@@ -38,8 +39,8 @@ def unavailable(gates: Gates, hidden_size: int, dtype=jnp.float32) -> str | None
   """
   if compute_capability() != (9, 0):
     return 'the Pallas kernels need an NVIDIA Hopper GPU (compute capability 9.0) and the CUDA build of JAX'
-  if jnp.dtype(dtype) not in (jnp.bfloat16, jnp.float16):
-    return f'the Pallas kernels multiply in bfloat16 or float16, not in {jnp.dtype(dtype).name}'
+  if jnp.dtype(dtype) not in (jnp.float32, jnp.bfloat16, jnp.float16):
+    return f'the Pallas kernels multiply in float32, bfloat16 or float16, not in {jnp.dtype(dtype).name}'
   return misfit(gates, hidden_size, dtype)
 
 
@@ -54,7 +55,7 @@ def pallas_scan(
     w_h: [H, G] float32.
     state: [B, H] float32 leaves of a NamedTuple with a field `h`.
     b_h: [G] float32, added to the recurrent product; or None.
-    dtype: precision of the factors of the recurrent product, 16 bits wide but in the interpreter; sums are float32.
+    dtype: precision of the factors of the recurrent product, 16 bits wide or float32; sums are float32.
     interpret: parameters of Pallas's GPU interpreter, which runs the kernels slowly on any machine; or None.
 
   Returns:
@@ -80,8 +81,8 @@ def _forward(gates, dtype, interpret, operands, keep):
   batch_size = us.shape[1]
   start = jax.tree.map(_inward, state)
   biases = None if b_h is None else _inward(jnp.broadcast_to(b_h, us.shape[1:]))
-  end, hs, residuals = run_forward(
-      gates, w_h.astype(dtype), _inward(us), start, biases, keep=keep, interpret=interpret)
+  run = functools.partial(run_forward, gates, keep=keep, interpret=interpret)
+  end, hs, residuals = sequential_vmap(run)(_parts(w_h, dtype), _inward(us), start, biases)
   outputs = jax.tree.map(functools.partial(_outward, batch_size), (end, hs))
   return outputs, (jnp.concatenate([start.h[None], hs[:-1]]), residuals)
 
@@ -94,9 +95,9 @@ def _forward_rule(gates, dtype, interpret, operands):
 def _backward_rule(gates, dtype, interpret, saved, cotangents):
   w_h, b_h, previous, residuals = saved
   dend, dhs = cotangents
-  weights = w_h.astype(dtype)
-  dstart, dms, apart = run_backward(
-      gates, weights, _inward(dhs), residuals, jax.tree.map(_inward, dend), interpret=interpret)
+  weights = _parts(w_h, dtype)
+  run = functools.partial(run_backward, gates, interpret=interpret)
+  dstart, dms, apart = sequential_vmap(run)(weights, _inward(dhs), residuals, jax.tree.map(_inward, dend))
   dw_h = jnp.einsum('tnhr,tngr->hg', previous.astype(dtype), dms.astype(dtype), preferred_element_type=jnp.float32)
   db_h = None if b_h is None else dms.sum((0, 1, 3))
   outward = functools.partial(_outward, dhs.shape[1])
@@ -104,6 +105,14 @@ def _backward_rule(gates, dtype, interpret, saved, cotangents):
 
 
 _scan.defvjp(_forward_rule, _backward_rule)
+
+
+def _parts(a, dtype):
+  """Returns the 16-bit numbers that `a` is the sum of, first the largest: [parts, ...]."""
+  if num_parts(dtype) == 1:
+    return a.astype(dtype)[None]
+  first = lax.reduce_precision(a, exponent_bits=8, mantissa_bits=7)  # XLA might remove a cast to bfloat16 and back
+  return jnp.stack([first, a - first]).astype(jnp.bfloat16)
 
 
 def _join(gates, dms, apart):

@@ -12,7 +12,16 @@ import pytest
 from cells_under_test import noisy
 
 from rnn_research.analysis import plots
-from rnn_research.benchmark import contenders, figures, jax_contenders, jax_translation, suite, tables, workers
+from rnn_research.benchmark import (
+  contenders,
+  figures,
+  flax_contenders,
+  jax_contenders,
+  jax_translation,
+  suite,
+  tables,
+  workers,
+)
 from rnn_research.benchmark.contenders import Contender, Setting
 from rnn_research.benchmark.pipeline import batches
 from rnn_research.sizing import count
@@ -182,9 +191,11 @@ def one_device(monkeypatch):
 
 
 @pytest.mark.parametrize('cell', contenders.CELLS)
-@pytest.mark.parametrize('name', ['ours', 'plain_scan', 'linen', 'nnx', 'ours_bfloat16'])
-def test_contenders_of_jax_run_every_part(name, cell, one_device, quick_compilation):
-  makers = getattr(jax_contenders, name)(SETTING._replace(cell=cell))
+@pytest.mark.parametrize('module, name', [
+    (jax_contenders, 'ours'), (jax_contenders, 'plain_scan'), (jax_contenders, 'ours_bfloat16'),
+    (flax_contenders, 'linen'), (flax_contenders, 'nnx')])
+def test_contenders_of_jax_run_every_part(module, name, cell, one_device, quick_compilation):
+  makers = getattr(module, name)(SETTING._replace(cell=cell))
   for part in contenders.PARTS:
     program = makers[part]()
     program.run()
@@ -195,7 +206,7 @@ def test_contenders_of_jax_run_every_part(name, cell, one_device, quick_compilat
 def test_ours_trains(one_device, quick_compilation, monkeypatch):
   """The programs do what they are named after: a state goes on, and only the step changes parameters."""
   seen = []
-  carried = jax_contenders._carried
+  carried = jax_contenders.carried
 
   def spy(advance, state):
     def spied(state):
@@ -204,7 +215,7 @@ def test_ours_trains(one_device, quick_compilation, monkeypatch):
       return state, result
     return carried(spied, state)
 
-  monkeypatch.setattr(jax_contenders, '_carried', spy)
+  monkeypatch.setattr(jax_contenders, 'carried', spy)
   makers = jax_contenders.ours(SETTING)
   step = makers['step']()
   losses = []

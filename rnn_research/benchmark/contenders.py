@@ -15,7 +15,7 @@ BATCHES_DRAWN = 100  # by one call of the data pipeline
 SOURCE_LENGTH, VOCABULARY_SIZE = 14, 6000  # of a translation, the same size in both languages
 NEVER_WRITTEN = (PAD, BOS, EOS, UNK)  # without an end every translation is as long as the others
 
-_JAX, _TORCH = 'rnn_research.benchmark.jax_contenders', 'rnn_research.benchmark.torch_contenders'
+_JAX, _FLAX, _TORCH = (f'rnn_research.benchmark.{name}_contenders' for name in ('jax', 'flax', 'torch'))
 _JAX_TRANSLATION, _TORCH_TRANSLATION = (f'rnn_research.benchmark.{name}_translation' for name in ('jax', 'torch'))
 
 
@@ -60,13 +60,13 @@ def comparison(cell: str, has_gpu: bool) -> dict[str, Contender]:
   found = {
       'ours': Contender(_JAX, 'ours'),
       'plain lax.scan': Contender(_JAX, 'plain_scan'),
-      'flax.linen.RNN': Contender(_JAX, 'linen'),
-      'flax.nnx.RNN': Contender(_JAX, 'nnx'),
+      'flax.linen.RNN': Contender(_FLAX, 'linen'),
+      'flax.nnx.RNN': Contender(_FLAX, 'nnx'),
   }
   if not has_gpu:
     return found | {'PyTorch with oneDNN': Contender(_TORCH, 'onednn'),
                     'PyTorch without oneDNN': Contender(_TORCH, 'native')}
-  cudnn = {'jax.experimental.rnn': Contender(_JAX, 'cudnn')} if cell == 'lstm' else {}
+  cudnn = {'jax.experimental.rnn': Contender(_FLAX, 'cudnn')} if cell == 'lstm' else {}
   return found | cudnn | {
       'PyTorch, float32': Contender(_TORCH, 'cuda'),
       'ours, bfloat16': Contender(_JAX, 'ours_bfloat16', 'ours, bfloat16'),

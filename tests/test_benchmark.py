@@ -24,11 +24,12 @@ from rnn_research.benchmark import (
 )
 from rnn_research.benchmark.contenders import Contender, Setting
 from rnn_research.benchmark.pipeline import batches
+from rnn_research.benchmark.suite import Effort
 from rnn_research.sizing import count
 
 SETTING = Setting('lstm', 4, 2, 2, 3)
 STUB = '''
-import os, signal, sys
+import gc, os, signal, sys, weakref
 from rnn_research.benchmark.serve import Program
 print('noise')  # must not come between the answers
 calls = []
@@ -37,6 +38,29 @@ def counts(setting):
   def part(name, compile_seconds=None):
     return lambda: Program(lambda: calls.append(name), compile_seconds)
   return {'a': part('a', 1.5), 'b': part('b'), 'length': lambda: Program(lambda: sys.exit(len(calls)))}
+
+def mortal(setting):
+  left = [2 if setting.seed == 1 else 99]  # calls while it builds
+  if setting.seed == 2:
+    raise ValueError('not this one')
+  if setting.seed == 3:
+    os.kill(os.getpid(), signal.SIGKILL)
+  return {'a': lambda: Program(lambda: left.append(left.pop() - 1) if left[0] else os._exit(9))}
+
+def litters(setting):
+  gc.disable()  # no collection but those that somebody asks for
+  garbage = lambda: garbage
+  alive = weakref.ref(garbage)
+
+  def run():
+    calls.append(alive() is not None)
+    if len(calls) == 3:
+      raise ValueError(str(calls))
+
+  return {'a': lambda: Program(run)}
+
+def hoards(setting):
+  return {'a': lambda: Program(lambda: b'x' * (setting.hidden_size << 20))}
 
 def dies(setting):
   os.kill(os.getpid(), signal.SIGKILL)
@@ -65,8 +89,8 @@ def stub(tmp_path, monkeypatch):
 def test_a_worker_calls_what_it_is_asked_to(stub):
   with workers.started({'x': stub('counts')}) as crew:
     built = workers.ask(crew['x'], {'build': SETTING, 'parts': ['a', 'b']})
-    assert built.keys() == {'seconds', 'memory', 'compile_seconds'}
-    assert built['compile_seconds'] == 1.5
+    assert built.keys() == {'seconds', 'memory', 'compile_seconds', 'difference'}
+    assert (built['compile_seconds'], built['difference']) == (1.5, None)
     assert built['memory'] >= 0
     times = workers.ask(crew['x'], {'calls': {'b': 3, 'a': 2}, 'discard': 4})
     assert {part: len(seconds) for part, seconds in times.items()} == {'b': 3, 'a': 2}
@@ -83,7 +107,7 @@ def test_a_worker_has_its_environment_before_jax_starts(stub):
 def test_what_fails_is_said_in_one_line_and_the_others_go_on(stub):
   rivals = {name: stub(name) for name in ('dies', 'exits', 'raises', 'counts', 'gone')}
   rivals['missing'] = Contender('no_such_library', 'x')
-  results = suite.compare(rivals, SETTING, dict.fromkeys(rivals, ('a', 'b')), suite.Effort(2, 3, 1.0))
+  results = suite.compare(rivals, SETTING, dict.fromkeys(rivals, ('a', 'b')), Effort(2, 3, 1.0))
   assert {name: result['failed'] for name, result in results.items() if 'failed' in result} == {
       'dies': 'killed by SIGKILL, probably for want of memory',
       'exits': 'exit status 7: no more of this',
@@ -99,17 +123,58 @@ def test_workers_end_with_whatever_ends_the_parent(stub):
   assert [worker.process.returncode for worker in crew.values()] == [-signal.SIGKILL] * 2
 
 
-def test_one_works_at_a_time_and_long_calls_are_fewer(monkeypatch):
-  asked = []
+def test_memory_is_said_where_it_is_that_of_the_setting(stub):
+  with workers.started({'x': stub('hoards')}) as crew:
+    sizes = [workers.ask(crew['x'], {'build': SETTING._replace(hidden_size=size), 'parts': ['a']})['memory']
+             for size in (64, 32, 128)]
+  assert 60 << 20 < sizes[0] < 90 << 20
+  assert sizes[1] is None
+  assert sizes[2] > 120 << 20
 
-  def ask(worker, request):
-    asked.append((worker, request.get('calls')))
-    return {'seconds': {'a': 0.3}, 'compile_seconds': None, 'memory': 0} if 'build' in request else {'a': [1.0]}
 
-  monkeypatch.setattr(workers, 'started', lambda rivals: contextlib.nullcontext({name: name for name in rivals}))
-  monkeypatch.setattr(workers, 'ask', ask)
-  suite.compare({'x': None, 'y': None}, SETTING, {'x': ['a'], 'y': ['a']}, suite.Effort(2, 4, 1.0))
-  assert asked == [('x', None), ('y', None)] + 2 * [('x', {'a': 3}), ('y', {'a': 3})]
+def test_garbage_of_building_is_not_collected_in_a_timed_call(stub):
+  with workers.started({'x': stub('litters')}) as crew:
+    workers.ask(crew['x'], {'build': SETTING, 'parts': ['a']})
+    with pytest.raises(workers.WorkerError, match='True, True, False'):
+      workers.ask(crew['x'], {'calls': {'a': 1}, 'discard': 0})
+
+
+def test_lasting_workers_serve_again_and_the_dead_are_replaced(stub):
+  rivals = {'counts': stub('counts'), 'mortal': stub('mortal'), 'missing': Contender('no_such_library', 'x')}
+  failed, pids = [], []
+  with workers.hiring(lasting=True) as hire:
+    for seed in (0, 1, 2, 3, 0):
+      results = suite.compare(rivals, SETTING._replace(seed=seed), dict.fromkeys(rivals, ('a',)), Effort(1, 1, 1.0),
+                              hire=hire)
+      failed.append(results['mortal'].get('failed'))
+      assert results['missing'] == {'failed': "ModuleNotFoundError: No module named 'no_such_library'"}
+      assert len(results['counts']['times']['a']) == 1
+      with hire(rivals) as crew:
+        pids.append({name: worker.process.pid for name, worker in crew.items()})
+  assert failed == [None, 'exit status 9: noise', 'ValueError: not this one',
+                    'killed by SIGKILL, probably for want of memory', None]
+  assert {name: len({of[name] for of in pids}) for name in rivals} == {'counts': 1, 'mortal': 4, 'missing': 1}
+  assert all(worker.process.returncode is not None for worker in crew.values())
+
+
+@pytest.mark.parametrize('accelerator, building', [
+    (False, ['build x', 'answer x', 'build y', 'answer y']), (True, ['build x', 'build y', 'answer x', 'answer y'])])
+def test_one_works_at_a_time_and_long_calls_are_fewer(monkeypatch, accelerator, building):
+  said, asked = [], {}
+
+  def send(worker, request):
+    asked[worker] = request
+    said.append(f'build {worker}' if 'build' in request else f'{worker} calls a {request["calls"]["a"]} times')
+
+  def receive(worker):
+    said.append(f'answer {worker}')
+    return {'seconds': {'a': 0.3}, 'compile_seconds': None, 'memory': 0} if 'build' in asked[worker] else {'a': [1.0]}
+
+  monkeypatch.setattr(workers, 'send', send)
+  monkeypatch.setattr(workers, 'receive', receive)
+  suite.compare({'x': None, 'y': None}, SETTING, {'x': ['a'], 'y': ['a']}, Effort(2, 4, 1.0, accelerator),
+                hire=lambda rivals: contextlib.nullcontext({name: name for name in rivals}))
+  assert said == building + 2 * ['x calls a 3 times', 'answer x', 'y calls a 3 times', 'answer y']
 
 
 def times(**parts):

@@ -16,8 +16,11 @@ from rnn_research.benchmark import (
   contenders,
   figures,
   flax_contenders,
+  groups,
   jax_contenders,
   jax_translation,
+  parallel,
+  report,
   suite,
   tables,
   workers,
@@ -25,6 +28,8 @@ from rnn_research.benchmark import (
 from rnn_research.benchmark.contenders import Contender, Setting
 from rnn_research.benchmark.pipeline import batches
 from rnn_research.benchmark.suite import Effort
+from rnn_research.engines.choice import DESCRIPTIONS
+from rnn_research.errors import InputError
 from rnn_research.sizing import count
 
 SETTING = Setting('lstm', 4, 2, 2, 3)
@@ -37,7 +42,8 @@ calls = []
 def counts(setting):
   def part(name, compile_seconds=None):
     return lambda: Program(lambda: calls.append(name), compile_seconds)
-  return {'a': part('a', 1.5), 'b': part('b'), 'length': lambda: Program(lambda: sys.exit(len(calls)))}
+  return {'a': part('a', 1.5), 'b': part('b'), 'length': lambda: Program(lambda: sys.exit(len(calls))),
+          'step': part('step', 1.0), 'forward': part('forward')}
 
 def mortal(setting):
   left = [2 if setting.seed == 1 else 99]  # calls while it builds
@@ -157,6 +163,20 @@ def test_lasting_workers_serve_again_and_the_dead_are_replaced(stub):
   assert all(worker.process.returncode is not None for worker in crew.values())
 
 
+def test_both_life_cycles_give_the_same_rows(stub):
+  rivals = lambda cell: {name: stub(function) for name, function in (
+      ('ours', 'counts'), ('flax.linen.RNN', 'raises'), ('jax.experimental.rnn', 'counts'))
+      if cell == 'lstm' or name != 'jax.experimental.rnn'}
+  settings = [SETTING._replace(cell=cell) for cell in ('lstm', 'gru')]
+  for accelerator in (False, True):
+    rows = groups.comparisons(settings, rivals, ['step', 'forward'], Effort(2, 3, 1.0, accelerator))
+    assert [{label: values.get('failed') or {part: spread['calls'] for part, spread in values['parts'].items()}
+             for label, values in row['contenders'].items()} for row in rows] == [
+        {'ours': {'step': 6, 'forward': 6}, 'flax.linen.RNN': 'ValueError: first line',
+         'jax.experimental.rnn': {'step': 6, 'forward': 6}},
+        {'ours': {'step': 6, 'forward': 6}, 'flax.linen.RNN': 'ValueError: first line'}]
+
+
 @pytest.mark.parametrize('accelerator, building', [
     (False, ['build x', 'answer x', 'build y', 'answer y']), (True, ['build x', 'build y', 'answer x', 'answer y'])])
 def test_one_works_at_a_time_and_long_calls_are_fewer(monkeypatch, accelerator, building):
@@ -175,6 +195,16 @@ def test_one_works_at_a_time_and_long_calls_are_fewer(monkeypatch, accelerator, 
   suite.compare({'x': None, 'y': None}, SETTING, {'x': ['a'], 'y': ['a']}, Effort(2, 4, 1.0, accelerator),
                 hire=lambda rivals: contextlib.nullcontext({name: name for name in rivals}))
   assert said == building + 2 * ['x calls a 3 times', 'answer x', 'y calls a 3 times', 'answer y']
+
+
+def test_who_is_compared():
+  on_gpu = {cell: contenders.comparison(cell, True) for cell in ('lstm', 'gru')}
+  assert on_gpu['lstm'].keys() - on_gpu['gru'].keys() == {'jax.experimental.rnn'}
+  assert {rival.name for rival in on_gpu['lstm'].values()} == {'', *contenders.RIVALS}
+  assert list(contenders.comparison('gru', True, ['bfloat16', 'linen', 'cudnn'])) == [
+      'ours', 'flax.linen.RNN', 'ours, bfloat16', 'PyTorch, bfloat16']
+  assert list(contenders.comparison('gru', False, ['torch', 'bfloat16'])) == [
+      'ours', 'PyTorch with oneDNN', 'PyTorch without oneDNN']
 
 
 def times(**parts):
@@ -231,6 +261,45 @@ def test_a_comparison_as_markdown():
   assert {line.count('|') for line in table.splitlines()} == {8}
 
 
+def test_tables_have_the_parts_that_were_measured():
+  summaries = tables.shown(tables.summary({'ours': times(step=[1.0]), 'plain lax.scan': times(step=[2.0])}, AGAINST, 5))
+  assert tables.comparison_table(summaries).splitlines()[0].count('ms') == 1
+  means = tables.means_table({'lstm': tables.geometric_means([summaries])})
+  assert means.splitlines()[0::2] == ['| cell | against | training step |', '| lstm | plain lax.scan | 2.00 |']
+
+
+def test_engines_are_compared_with_the_plain_scan():
+  results = {'plain lax.scan': {**times(forward=[6.0], gradient=[8.0]), 'difference': 0.0},
+             'newton': {**times(forward=[2.0], gradient=[16.0]), 'difference': 3e-7}, 'shooting': {'failed': 'a | b'}}
+  engines = tables.speedups(results)
+  assert engines['plain lax.scan']['ratios'] == {}
+  assert engines['newton']['ratios'] == pytest.approx({'forward': 3.0, 'gradient': 0.5})
+  assert engines['shooting'] == {'failed': 'a | b'}
+  rows = tables.engines_table([{'setting': 'S', 'engines': engines}]).splitlines()
+  assert {row.count('|') for row in rows} == {5}
+  assert rows[3] == '| S: newton | 2 (2 - 2) **3.00** | 16 (16 - 16) **0.50** | 3.0e-07 |'
+  assert rows[4] == '| S: shooting | failed: a / b |  |  |'
+  alone = tables.speedups(results | {'plain lax.scan': {'failed': 'dead'}})
+  assert alone['newton']['ratios'] == {}
+
+
+def test_the_report_says_how_a_gpu_was_used(tmp_path):
+  summaries = tables.summary({'ours': {**times(step=[1.0]), 'memory': None}}, AGAINST, 5)
+  measured = {'comparisons': [{'setting': SETTING._asdict(), 'contenders': summaries}], 'notes': [], 'command': ['x'],
+              'measure': {'rounds': 1, 'calls': 1, 'engine': 'newton'},
+              'machine': {'platform': 'gpu', 'device': 'D', 'git_hash': None, 'processor': 'P', 'cores': 1,
+                          'memory_gib': 1, 'system': 'S'}}
+  report.write_report(measured, tmp_path)
+  text = (tmp_path / 'speed.md').read_text()
+  assert 'after all have built' in text
+  assert 'side by side' in text
+  assert 'with the engine newton' in text
+  measured['machine']['platform'], measured['measure']['engine'] = 'cpu', 'auto'
+  report.write_report(measured, tmp_path)
+  text = (tmp_path / 'speed.md').read_text()
+  assert not any(said in text for said in ('after all have built', 'side by side', 'with the engine'))
+
+
 def comparison(cell, **ratios):
   rows = {name: {'ratios': {'step': ratio}} if ratio else {'failed': ''} for name, ratio in ratios.items()}
   return {'setting': SETTING._replace(cell=cell), 'rows': rows}
@@ -266,6 +335,23 @@ def test_contenders_of_jax_run_every_part(module, name, cell, one_device, quick_
     program.run()
     program.run()
   assert program.compile_seconds > 0
+
+
+def test_engines_reach_our_cells(one_device):
+  with pytest.raises(InputError, match=r"engine is 'cudnn', expected one of .* for gru"):
+    jax_contenders.ours(SETTING._replace(cell='gru', engine='cudnn'))
+  assert jax_contenders.plain_scan(SETTING._replace(cell='gru', engine='cudnn')).keys() == set(contenders.PARTS)
+
+
+@pytest.mark.parametrize('name', [rival.function for rival in contenders.ENGINES.values()])
+def test_engines_for_long_sequences_agree(name, quick_compilation):
+  if name not in DESCRIPTIONS:
+    pytest.skip(f'there is no engine {name}')
+  makers = getattr(parallel, name)(SETTING._replace(cell='gru', unroll_length=20))
+  program = makers['forward']()
+  program.run()
+  makers['gradient']().run()
+  assert program.difference() <= (0.0 if name == 'scan' else 1e-5)
 
 
 def test_ours_trains(one_device, quick_compilation, monkeypatch):

@@ -37,13 +37,13 @@ def ours_bfloat16(setting: Setting):
 
 def plain_scan(setting: Setting):
   """Our cells step by step under `lax.scan`, in our loop."""
-  return _ours(setting, jnp.float32, scan=None)
+  return _ours(setting._replace(engine='scan'), jnp.float32)
 
 
 def sampling(setting: Setting):
   """Our sampler, which writes `unroll_length` symbols one after the other."""
   backend.configure(1)
-  model = language_model(_cells(setting), NUM_SYMBOLS)
+  model = language_model(_cells(setting, jnp.float32), NUM_SYMBOLS)
   params = model.init(jax.random.key(setting.seed))
   generate, prompt = sampler(model, Sampling()), symbols(setting)['inputs'][:, :1]
 
@@ -66,16 +66,15 @@ def _configure(setting):
   backend.configure(setting.batch_size, kept_bytes=kept_bytes(ConfigDict({'model': sizes, 'train': train})))
 
 
-def _cells(setting, **changes):
-  dtype = changes.pop('dtype', jnp.float32)
-  return tuple(make_cell(setting.cell, setting.hidden_size, dtype=dtype)._replace(**changes)
+def _cells(setting, dtype):
+  return tuple(make_cell(setting.cell, setting.hidden_size, engine=setting.engine, dtype=dtype)
                for _ in range(setting.num_layers))
 
 
-def _ours(setting, dtype, **changes):
+def _ours(setting, dtype):
   _configure(setting)
   mesh, key, batch = backend.data_mesh(setting.batch_size), jax.random.key(setting.seed), symbols(setting)
-  model = language_model(_cells(setting, dtype=dtype, **changes), NUM_SYMBOLS, dtype=dtype)
+  model = language_model(_cells(setting, dtype), NUM_SYMBOLS, dtype=dtype)
   config = optimizer.default_config()
   config.update(clip_norm=CLIP_NORM, learning_rate=LEARNING_RATE)
   tx, _ = optimizer.make_optimizer(config, 1, 1, 1)

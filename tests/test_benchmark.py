@@ -12,14 +12,29 @@ import pytest
 from cells_under_test import noisy
 
 from rnn_research.analysis import plots
-from rnn_research.benchmark import contenders, figures, jax_contenders, jax_translation, suite, tables, workers
+from rnn_research.benchmark import (
+  contenders,
+  figures,
+  flax_contenders,
+  groups,
+  jax_contenders,
+  jax_translation,
+  parallel,
+  report,
+  suite,
+  tables,
+  workers,
+)
 from rnn_research.benchmark.contenders import Contender, Setting
 from rnn_research.benchmark.pipeline import batches
+from rnn_research.benchmark.suite import Effort
+from rnn_research.engines.choice import DESCRIPTIONS
+from rnn_research.errors import InputError
 from rnn_research.sizing import count
 
 SETTING = Setting('lstm', 4, 2, 2, 3)
 STUB = '''
-import os, signal, sys
+import gc, os, signal, sys, weakref
 from rnn_research.benchmark.serve import Program
 print('noise')  # must not come between the answers
 calls = []
@@ -27,7 +42,31 @@ calls = []
 def counts(setting):
   def part(name, compile_seconds=None):
     return lambda: Program(lambda: calls.append(name), compile_seconds)
-  return {'a': part('a', 1.5), 'b': part('b'), 'length': lambda: Program(lambda: sys.exit(len(calls)))}
+  return {'a': part('a', 1.5), 'b': part('b'), 'length': lambda: Program(lambda: sys.exit(len(calls))),
+          'step': part('step', 1.0), 'forward': part('forward')}
+
+def mortal(setting):
+  left = [2 if setting.seed == 1 else 99]  # calls while it builds
+  if setting.seed == 2:
+    raise ValueError('not this one')
+  if setting.seed == 3:
+    os.kill(os.getpid(), signal.SIGKILL)
+  return {'a': lambda: Program(lambda: left.append(left.pop() - 1) if left[0] else os._exit(9))}
+
+def litters(setting):
+  gc.disable()  # no collection but those that somebody asks for
+  garbage = lambda: garbage
+  alive = weakref.ref(garbage)
+
+  def run():
+    calls.append(alive() is not None)
+    if len(calls) == 3:
+      raise ValueError(str(calls))
+
+  return {'a': lambda: Program(run)}
+
+def hoards(setting):
+  return {'a': lambda: Program(lambda: b'x' * (setting.hidden_size << 20))}
 
 def dies(setting):
   os.kill(os.getpid(), signal.SIGKILL)
@@ -56,8 +95,8 @@ def stub(tmp_path, monkeypatch):
 def test_a_worker_calls_what_it_is_asked_to(stub):
   with workers.started({'x': stub('counts')}) as crew:
     built = workers.ask(crew['x'], {'build': SETTING, 'parts': ['a', 'b']})
-    assert built.keys() == {'seconds', 'memory', 'compile_seconds'}
-    assert built['compile_seconds'] == 1.5
+    assert built.keys() == {'seconds', 'memory', 'compile_seconds', 'difference'}
+    assert (built['compile_seconds'], built['difference']) == (1.5, None)
     assert built['memory'] >= 0
     times = workers.ask(crew['x'], {'calls': {'b': 3, 'a': 2}, 'discard': 4})
     assert {part: len(seconds) for part, seconds in times.items()} == {'b': 3, 'a': 2}
@@ -74,7 +113,7 @@ def test_a_worker_has_its_environment_before_jax_starts(stub):
 def test_what_fails_is_said_in_one_line_and_the_others_go_on(stub):
   rivals = {name: stub(name) for name in ('dies', 'exits', 'raises', 'counts', 'gone')}
   rivals['missing'] = Contender('no_such_library', 'x')
-  results = suite.compare(rivals, SETTING, dict.fromkeys(rivals, ('a', 'b')), suite.Effort(2, 3, 1.0))
+  results = suite.compare(rivals, SETTING, dict.fromkeys(rivals, ('a', 'b')), Effort(2, 3, 1.0))
   assert {name: result['failed'] for name, result in results.items() if 'failed' in result} == {
       'dies': 'killed by SIGKILL, probably for want of memory',
       'exits': 'exit status 7: no more of this',
@@ -90,17 +129,82 @@ def test_workers_end_with_whatever_ends_the_parent(stub):
   assert [worker.process.returncode for worker in crew.values()] == [-signal.SIGKILL] * 2
 
 
-def test_one_works_at_a_time_and_long_calls_are_fewer(monkeypatch):
-  asked = []
+def test_memory_is_said_where_it_is_that_of_the_setting(stub):
+  with workers.started({'x': stub('hoards')}) as crew:
+    sizes = [workers.ask(crew['x'], {'build': SETTING._replace(hidden_size=size), 'parts': ['a']})['memory']
+             for size in (64, 32, 128)]
+  assert 60 << 20 < sizes[0] < 90 << 20
+  assert sizes[1] is None
+  assert sizes[2] > 120 << 20
 
-  def ask(worker, request):
-    asked.append((worker, request.get('calls')))
-    return {'seconds': {'a': 0.3}, 'compile_seconds': None, 'memory': 0} if 'build' in request else {'a': [1.0]}
 
-  monkeypatch.setattr(workers, 'started', lambda rivals: contextlib.nullcontext({name: name for name in rivals}))
-  monkeypatch.setattr(workers, 'ask', ask)
-  suite.compare({'x': None, 'y': None}, SETTING, {'x': ['a'], 'y': ['a']}, suite.Effort(2, 4, 1.0))
-  assert asked == [('x', None), ('y', None)] + 2 * [('x', {'a': 3}), ('y', {'a': 3})]
+def test_garbage_of_building_is_not_collected_in_a_timed_call(stub):
+  with workers.started({'x': stub('litters')}) as crew:
+    workers.ask(crew['x'], {'build': SETTING, 'parts': ['a']})
+    with pytest.raises(workers.WorkerError, match='True, True, False'):
+      workers.ask(crew['x'], {'calls': {'a': 1}, 'discard': 0})
+
+
+def test_lasting_workers_serve_again_and_the_dead_are_replaced(stub):
+  rivals = {'counts': stub('counts'), 'mortal': stub('mortal'), 'missing': Contender('no_such_library', 'x')}
+  failed, pids = [], []
+  with workers.hiring(lasting=True) as hire:
+    for seed in (0, 1, 2, 3, 0):
+      results = suite.compare(rivals, SETTING._replace(seed=seed), dict.fromkeys(rivals, ('a',)), Effort(1, 1, 1.0),
+                              hire=hire)
+      failed.append(results['mortal'].get('failed'))
+      assert results['missing'] == {'failed': "ModuleNotFoundError: No module named 'no_such_library'"}
+      assert len(results['counts']['times']['a']) == 1
+      with hire(rivals) as crew:
+        pids.append({name: worker.process.pid for name, worker in crew.items()})
+  assert failed == [None, 'exit status 9: noise', 'ValueError: not this one',
+                    'killed by SIGKILL, probably for want of memory', None]
+  assert {name: len({of[name] for of in pids}) for name in rivals} == {'counts': 1, 'mortal': 4, 'missing': 1}
+  assert all(worker.process.returncode is not None for worker in crew.values())
+
+
+def test_both_life_cycles_give_the_same_rows(stub):
+  rivals = lambda cell: {name: stub(function) for name, function in (
+      ('ours', 'counts'), ('flax.linen.RNN', 'raises'), ('jax.experimental.rnn', 'counts'))
+      if cell == 'lstm' or name != 'jax.experimental.rnn'}
+  settings = [SETTING._replace(cell=cell) for cell in ('lstm', 'gru')]
+  for accelerator in (False, True):
+    rows = groups.comparisons(settings, rivals, ['step', 'forward'], Effort(2, 3, 1.0, accelerator))
+    assert [{label: values.get('failed') or {part: spread['calls'] for part, spread in values['parts'].items()}
+             for label, values in row['contenders'].items()} for row in rows] == [
+        {'ours': {'step': 6, 'forward': 6}, 'flax.linen.RNN': 'ValueError: first line',
+         'jax.experimental.rnn': {'step': 6, 'forward': 6}},
+        {'ours': {'step': 6, 'forward': 6}, 'flax.linen.RNN': 'ValueError: first line'}]
+
+
+@pytest.mark.parametrize('accelerator, building', [
+    (False, ['build x', 'answer x', 'build y', 'answer y']), (True, ['build x', 'build y', 'answer x', 'answer y'])])
+def test_one_works_at_a_time_and_long_calls_are_fewer(monkeypatch, accelerator, building):
+  said, asked = [], {}
+
+  def send(worker, request):
+    asked[worker] = request
+    said.append(f'build {worker}' if 'build' in request else f'{worker} calls a {request["calls"]["a"]} times')
+
+  def receive(worker):
+    said.append(f'answer {worker}')
+    return {'seconds': {'a': 0.3}, 'compile_seconds': None, 'memory': 0} if 'build' in asked[worker] else {'a': [1.0]}
+
+  monkeypatch.setattr(workers, 'send', send)
+  monkeypatch.setattr(workers, 'receive', receive)
+  suite.compare({'x': None, 'y': None}, SETTING, {'x': ['a'], 'y': ['a']}, Effort(2, 4, 1.0, accelerator),
+                hire=lambda rivals: contextlib.nullcontext({name: name for name in rivals}))
+  assert said == building + 2 * ['x calls a 3 times', 'answer x', 'y calls a 3 times', 'answer y']
+
+
+def test_who_is_compared():
+  on_gpu = {cell: contenders.comparison(cell, True) for cell in ('lstm', 'gru')}
+  assert on_gpu['lstm'].keys() - on_gpu['gru'].keys() == {'jax.experimental.rnn'}
+  assert {rival.name for rival in on_gpu['lstm'].values()} == {'', *contenders.RIVALS}
+  assert list(contenders.comparison('gru', True, ['bfloat16', 'linen', 'cudnn'])) == [
+      'ours', 'flax.linen.RNN', 'ours, bfloat16', 'PyTorch, bfloat16']
+  assert list(contenders.comparison('gru', False, ['torch', 'bfloat16'])) == [
+      'ours', 'PyTorch with oneDNN', 'PyTorch without oneDNN']
 
 
 def times(**parts):
@@ -157,6 +261,45 @@ def test_a_comparison_as_markdown():
   assert {line.count('|') for line in table.splitlines()} == {8}
 
 
+def test_tables_have_the_parts_that_were_measured():
+  summaries = tables.shown(tables.summary({'ours': times(step=[1.0]), 'plain lax.scan': times(step=[2.0])}, AGAINST, 5))
+  assert tables.comparison_table(summaries).splitlines()[0].count('ms') == 1
+  means = tables.means_table({'lstm': tables.geometric_means([summaries])})
+  assert means.splitlines()[0::2] == ['| cell | against | training step |', '| lstm | plain lax.scan | 2.00 |']
+
+
+def test_engines_are_compared_with_the_plain_scan():
+  results = {'plain lax.scan': {**times(forward=[6.0], gradient=[8.0]), 'difference': 0.0},
+             'newton': {**times(forward=[2.0], gradient=[16.0]), 'difference': 3e-7}, 'shooting': {'failed': 'a | b'}}
+  engines = tables.speedups(results)
+  assert engines['plain lax.scan']['ratios'] == {}
+  assert engines['newton']['ratios'] == pytest.approx({'forward': 3.0, 'gradient': 0.5})
+  assert engines['shooting'] == {'failed': 'a | b'}
+  rows = tables.engines_table([{'setting': 'S', 'engines': engines}]).splitlines()
+  assert {row.count('|') for row in rows} == {5}
+  assert rows[3] == '| S: newton | 2 (2 - 2) **3.00** | 16 (16 - 16) **0.50** | 3.0e-07 |'
+  assert rows[4] == '| S: shooting | failed: a / b |  |  |'
+  alone = tables.speedups(results | {'plain lax.scan': {'failed': 'dead'}})
+  assert alone['newton']['ratios'] == {}
+
+
+def test_the_report_says_how_a_gpu_was_used(tmp_path):
+  summaries = tables.summary({'ours': {**times(step=[1.0]), 'memory': None}}, AGAINST, 5)
+  measured = {'comparisons': [{'setting': SETTING._asdict(), 'contenders': summaries}], 'notes': [], 'command': ['x'],
+              'measure': {'rounds': 1, 'calls': 1, 'engine': 'newton'},
+              'machine': {'platform': 'gpu', 'device': 'D', 'git_hash': None, 'processor': 'P', 'cores': 1,
+                          'memory_gib': 1, 'system': 'S'}}
+  report.write_report(measured, tmp_path)
+  text = (tmp_path / 'speed.md').read_text()
+  assert 'after all have built' in text
+  assert 'side by side' in text
+  assert 'with the engine newton' in text
+  measured['machine']['platform'], measured['measure']['engine'] = 'cpu', 'auto'
+  report.write_report(measured, tmp_path)
+  text = (tmp_path / 'speed.md').read_text()
+  assert not any(said in text for said in ('after all have built', 'side by side', 'with the engine'))
+
+
 def comparison(cell, **ratios):
   rows = {name: {'ratios': {'step': ratio}} if ratio else {'failed': ''} for name, ratio in ratios.items()}
   return {'setting': SETTING._replace(cell=cell), 'rows': rows}
@@ -182,9 +325,11 @@ def one_device(monkeypatch):
 
 
 @pytest.mark.parametrize('cell', contenders.CELLS)
-@pytest.mark.parametrize('name', ['ours', 'plain_scan', 'linen', 'nnx', 'ours_bfloat16'])
-def test_contenders_of_jax_run_every_part(name, cell, one_device, quick_compilation):
-  makers = getattr(jax_contenders, name)(SETTING._replace(cell=cell))
+@pytest.mark.parametrize('module, name', [
+    (jax_contenders, 'ours'), (jax_contenders, 'plain_scan'), (jax_contenders, 'ours_bfloat16'),
+    (flax_contenders, 'linen'), (flax_contenders, 'nnx')])
+def test_contenders_of_jax_run_every_part(module, name, cell, one_device, quick_compilation):
+  makers = getattr(module, name)(SETTING._replace(cell=cell))
   for part in contenders.PARTS:
     program = makers[part]()
     program.run()
@@ -192,10 +337,27 @@ def test_contenders_of_jax_run_every_part(name, cell, one_device, quick_compilat
   assert program.compile_seconds > 0
 
 
+def test_engines_reach_our_cells(one_device):
+  with pytest.raises(InputError, match=r"engine is 'cudnn', expected one of .* for gru"):
+    jax_contenders.ours(SETTING._replace(cell='gru', engine='cudnn'))
+  assert jax_contenders.plain_scan(SETTING._replace(cell='gru', engine='cudnn')).keys() == set(contenders.PARTS)
+
+
+@pytest.mark.parametrize('name', [rival.function for rival in contenders.ENGINES.values()])
+def test_engines_for_long_sequences_agree(name, quick_compilation):
+  if name not in DESCRIPTIONS:
+    pytest.skip(f'there is no engine {name}')
+  makers = getattr(parallel, name)(SETTING._replace(cell='gru', unroll_length=20))
+  program = makers['forward']()
+  program.run()
+  makers['gradient']().run()
+  assert program.difference() <= (0.0 if name == 'scan' else 1e-5)
+
+
 def test_ours_trains(one_device, quick_compilation, monkeypatch):
   """The programs do what they are named after: a state goes on, and only the step changes parameters."""
   seen = []
-  carried = jax_contenders._carried
+  carried = jax_contenders.carried
 
   def spy(advance, state):
     def spied(state):
@@ -204,7 +366,7 @@ def test_ours_trains(one_device, quick_compilation, monkeypatch):
       return state, result
     return carried(spied, state)
 
-  monkeypatch.setattr(jax_contenders, '_carried', spy)
+  monkeypatch.setattr(jax_contenders, 'carried', spy)
   makers = jax_contenders.ours(SETTING)
   step = makers['step']()
   losses = []

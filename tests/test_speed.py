@@ -23,7 +23,8 @@ def assert_report(workdir, labels):
     assert values['parts'].keys() == set(contenders.PARTS)
     assert values['ratios'].keys() == (set() if label == 'ours' else set(contenders.PARTS))
     assert (values['compile_seconds'] is None) == label.startswith('PyTorch')
-  assert measured.keys() > set(GROUPS)
+  assert measured.keys() & set(GROUPS) == set(GROUPS) - {'parallel'}
+  assert text.count('--config.measure.groups=parallel') == 1
   assert 'failed' not in text
   assert '--experiment=speed:debug' in text
   assert set(measured['scaling']) == set(suite.AXES)
@@ -47,11 +48,16 @@ def hide_torch(folder):
   return os.pathsep.join([str(folder / 'hidden'), str(jax_contenders.__file__).rsplit('rnn_research', 1)[0]])
 
 
+def measure(workdir, *flags, **env):
+  """Runs `speed:debug`, with most of XLA's optimisations skipped: compilation is nearly all of its time."""
+  return run('--experiment=speed:debug', f'--workdir={workdir}', *flags, JAX_DISABLE_MOST_OPTIMIZATIONS='1', **env)
+
+
 @pytest.fixture(scope='module')
 def measured(make_once):
   """Returns a finished workdir of `speed:debug`, measured without PyTorch; not to be changed."""
   def fill(folder):
-    out, err = run('--experiment=speed:debug', f'--workdir={folder}', PYTHONPATH=hide_torch(folder))
+    out, err = measure(folder, PYTHONPATH=hide_torch(folder))
     (folder / 'stdout').write_text(out)
     assert err == ''
   return make_once('speed', fill)
@@ -67,7 +73,7 @@ def test_speed_without_torch(measured):
 
 def test_speed_with_torch(tmp_path):
   pytest.importorskip('torch')
-  run('--experiment=speed:debug', f'--workdir={tmp_path}', '--config.measure.scaling_factors=(1,)')
+  measure(tmp_path, '--config.measure.scaling_factors=(1,)')
   text = assert_report(tmp_path, JAX_LABELS | {'PyTorch with oneDNN', 'PyTorch without oneDNN'})
   assert 'is not installed' not in text
   assert 'PyTorch: nn.LSTM' in text
@@ -76,8 +82,7 @@ def test_speed_with_torch(tmp_path):
 
 
 def test_groups_are_measured_alone(tmp_path):
-  out, _ = run('--experiment=speed:debug', f'--workdir={tmp_path}', '--config.measure.groups=pipeline,translation',
-               PYTHONPATH=hide_torch(tmp_path))
+  out, _ = measure(tmp_path, '--config.measure.groups=pipeline,translation', PYTHONPATH=hide_torch(tmp_path))
   measured = read_json(tmp_path / 'report', 'speed.json')
   assert measured.keys() & set(GROUPS) == {'pipeline', 'translation'}
   assert measured['translation'].keys() == {'ours'}
@@ -89,6 +94,24 @@ def test_groups_are_measured_alone(tmp_path):
   assert 'Greedily, 4 sentences at once: 14 symbols are read and 5 written of each' in text
   assert 'translation: ours ' in out
   assert read_json(tmp_path, 'result.json')['metrics'] == {}
+
+
+def test_parts_rivals_and_engines_are_chosen(tmp_path):
+  out, _ = measure(tmp_path, '--config.measure.groups=comparisons,parallel', '--config.measure.parts=step',
+                   '--config.measure.rivals=scan,cudnn', '--config.measure.engine=newton')
+  measured = read_json(tmp_path / 'report', 'speed.json')
+  (comparison,), (parallel,) = measured['comparisons'], measured['parallel']
+  assert comparison['setting']['engine'] == 'newton'
+  assert {label: list(values['parts']) for label, values in comparison['contenders'].items()} == {
+      'ours': ['step'], 'plain lax.scan': ['step']}
+  assert list(parallel['engines']) == ['plain lax.scan', 'fused', 'newton', 'shooting']
+  assert parallel['engines']['newton']['parts'].keys() == {'forward', 'gradient'}
+  assert parallel['engines']['newton']['difference'] < 1e-5
+  text = (tmp_path / 'report' / 'speed.md').read_text('utf-8')
+  assert 'Ours runs with the engine newton.' in text
+  assert '| gru 1 x 4, batch 2, unroll 16: newton | ' in text
+  assert 'were left out' not in text
+  assert 'gru 1 x 4, batch 2, unroll 16: plain lax.scan ' in out
 
 
 def test_a_finished_study_prints_its_result_again(measured, main):
@@ -115,7 +138,8 @@ def test_what_needs_a_model_is_refused(measured, main, flags):
 
 
 @pytest.mark.parametrize('assignment', [
-    'groups=memory,x', 'groups=', 'cells=lstm,gur', 'cells=',
+    'groups=memory,x', 'groups=memory,', 'cells=lstm,gur', 'cells=', 'parts=', 'parts=forward', 'parts=step,backward',
+    'rivals=linen,flax', 'rivals=ours', 'engine=fsued', 'engine=', 'parallel=()', 'parallel=((1,2),)',
     'shapes=()', 'shapes=(1,2,3,4)', 'shapes=((1,2,3),)', 'shapes=((1,2,3,0),)',
     'gpu_shapes=((1,2,3,1.5),)', 'rounds=0', 'calls=-1', 'seconds=0', 'seconds=nan', 'seconds=inf',
     'scaling_base=(1,2)', 'scaling_factors=()', 'scaling_factors=(0,)', 'sampling=(8,)', 'sample_length=0',

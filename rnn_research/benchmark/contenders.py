@@ -1,6 +1,6 @@
 """Who is measured, on what. Nothing here imports a library that is measured: this is read by the parent process."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -11,11 +11,12 @@ NUM_SYMBOLS = 65  # of tiny Shakespeare
 CLIP_NORM, LEARNING_RATE = 5.0, 2e-3
 CELLS = ('lstm', 'gru', 'elman')
 PARTS = ('forward', 'gradient', 'step')
+RIVALS = ('scan', 'linen', 'nnx', 'cudnn', 'torch', 'bfloat16')  # short names of those who are compared with ours
 BATCHES_DRAWN = 100  # by one call of the data pipeline
 SOURCE_LENGTH, VOCABULARY_SIZE = 14, 6000  # of a translation, the same size in both languages
 NEVER_WRITTEN = (PAD, BOS, EOS, UNK)  # without an end every translation is as long as the others
 
-_JAX, _TORCH = 'rnn_research.benchmark.jax_contenders', 'rnn_research.benchmark.torch_contenders'
+_JAX, _FLAX, _TORCH = (f'rnn_research.benchmark.{name}_contenders' for name in ('jax', 'flax', 'torch'))
 _JAX_TRANSLATION, _TORCH_TRANSLATION = (f'rnn_research.benchmark.{name}_translation' for name in ('jax', 'torch'))
 
 
@@ -29,6 +30,7 @@ class Setting(NamedTuple):
     batch_size: B.
     unroll_length: T; the number of symbols where one is written after the other.
     seed: of data and parameters.
+    engine: of our cells.
   """
 
   cell: str
@@ -37,6 +39,7 @@ class Setting(NamedTuple):
   batch_size: int
   unroll_length: int
   seed: int = 0
+  engine: str = 'auto'
 
   def __str__(self):
     return (f'{self.cell} {self.num_layers} x {self.hidden_size}, batch {self.batch_size}, '
@@ -48,29 +51,41 @@ class Contender(NamedTuple):
     module: imported by the worker alone.
     function: name in `module` of `(setting) -> part -> () -> Program`.
     against: whom it is compared with.
+    name: its short name, of `RIVALS`; '' for ours, which nobody needs to ask for.
   """
 
   module: str
   function: str
   against: str = 'ours'
+  name: str = ''
 
 
-def comparison(cell: str, has_gpu: bool) -> dict[str, Contender]:
-  """Returns those who are compared in training: label -> contender, each after the one it is compared with."""
+def comparison(cell: str, has_gpu: bool, names: Collection[str] = RIVALS) -> dict[str, Contender]:
+  """Returns those who are compared in training: label -> contender, each after the one it is compared with.
+
+  Args:
+    cell: lstm, gru or elman.
+    has_gpu: whether there is a GPU.
+    names: who is wanted beside ours, of `RIVALS`.
+  """
   found = {
       'ours': Contender(_JAX, 'ours'),
-      'plain lax.scan': Contender(_JAX, 'plain_scan'),
-      'flax.linen.RNN': Contender(_JAX, 'linen'),
-      'flax.nnx.RNN': Contender(_JAX, 'nnx'),
+      'plain lax.scan': Contender(_JAX, 'plain_scan', name='scan'),
+      'flax.linen.RNN': Contender(_FLAX, 'linen', name='linen'),
+      'flax.nnx.RNN': Contender(_FLAX, 'nnx', name='nnx'),
+      **(_on_gpu(cell) if has_gpu else {
+          'PyTorch with oneDNN': Contender(_TORCH, 'onednn', name='torch'),
+          'PyTorch without oneDNN': Contender(_TORCH, 'native', name='torch')}),
   }
-  if not has_gpu:
-    return found | {'PyTorch with oneDNN': Contender(_TORCH, 'onednn'),
-                    'PyTorch without oneDNN': Contender(_TORCH, 'native')}
-  cudnn = {'jax.experimental.rnn': Contender(_JAX, 'cudnn')} if cell == 'lstm' else {}
-  return found | cudnn | {
-      'PyTorch, float32': Contender(_TORCH, 'cuda'),
-      'ours, bfloat16': Contender(_JAX, 'ours_bfloat16', 'ours, bfloat16'),
-      'PyTorch, bfloat16': Contender(_TORCH, 'cuda_bfloat16', 'ours, bfloat16')}
+  return {label: rival for label, rival in found.items() if rival.name in ('', *names)}
+
+
+def _on_gpu(cell):
+  cudnn = {'jax.experimental.rnn': Contender(_FLAX, 'cudnn', name='cudnn')} if cell == 'lstm' else {}
+  return cudnn | {
+      'PyTorch, float32': Contender(_TORCH, 'cuda', name='torch'),
+      'ours, bfloat16': Contender(_JAX, 'ours_bfloat16', 'ours, bfloat16', 'bfloat16'),
+      'PyTorch, bfloat16': Contender(_TORCH, 'cuda_bfloat16', 'ours, bfloat16', 'bfloat16')}
 
 
 def sampling(has_gpu: bool) -> dict[str, Contender]:
@@ -86,6 +101,9 @@ def translation(has_gpu: bool) -> dict[str, Contender]:
 
 
 OURS = {'ours': Contender(_JAX, 'ours')}
+# For one long sequence; the first is what the others are compared with.
+ENGINES = {label: Contender('rnn_research.benchmark.parallel', function) for label, function in (
+    ('plain lax.scan', 'scan'), ('fused', 'fused'), ('newton', 'newton'), ('shooting', 'shooting'))}
 PIPELINE = {'pipeline': Contender('rnn_research.benchmark.pipeline', 'batches')}
 MEMORY = Contender('rnn_research.benchmark.memory', 'gradient')
 LIBRARIES = {'jax': Contender(_JAX, 'about'), 'torch': Contender(_TORCH, 'about')}

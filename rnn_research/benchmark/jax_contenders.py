@@ -1,25 +1,20 @@
-"""Contenders that run on JAX. A function `(setting) -> part -> () -> Program` each; see `contenders`."""
+"""Our own forms on JAX. A function `(setting) -> part -> () -> Program` each; see `contenders`."""
 
 import functools
-import itertools
-import time
 
-import flax.linen
-import flax.nnx
 import jax
 import jax.numpy as jnp
-import optax
 from jax import lax
-from jax.experimental import rnn
 from jax.sharding import PartitionSpec
 from ml_collections import ConfigDict
 
 from rnn_research.benchmark.contenders import CLIP_NORM, LEARNING_RATE, NUM_SYMBOLS, Setting, symbols
+from rnn_research.benchmark.jax_programs import carried, device_memory, timed
 from rnn_research.benchmark.serve import Program
 from rnn_research.cells import make_cell
 from rnn_research.decoding import Sampling, sampler
 from rnn_research.experiment import study
-from rnn_research.language_model import cross_entropy, language_model, sequence_loss
+from rnn_research.language_model import language_model, sequence_loss
 from rnn_research.training import backend, optimizer
 from rnn_research.training.config import kept_bytes
 from rnn_research.training.step import create_state, make_step, sharded_gradients
@@ -42,104 +37,13 @@ def ours_bfloat16(setting: Setting):
 
 def plain_scan(setting: Setting):
   """Our cells step by step under `lax.scan`, in our loop."""
-  return _ours(setting, jnp.float32, scan=None)
-
-
-def linen(setting: Setting):
-  """`flax.linen.RNN` layers."""
-  cell = {'lstm': flax.linen.OptimizedLSTMCell, 'gru': flax.linen.GRUCell, 'elman': flax.linen.SimpleCell}[setting.cell]
-
-  class Model(flax.linen.Module):
-    @flax.linen.compact
-    def __call__(self, ids, carries):
-      hs, ends = jax.nn.one_hot(ids, NUM_SYMBOLS), []
-      for carry in carries:
-        end, hs = flax.linen.RNN(cell(setting.hidden_size), return_carry=True)(hs, initial_carry=carry)
-        ends.append(end)
-      return flax.linen.Dense(NUM_SYMBOLS)(hs), tuple(ends)
-
-  model, key, batch = Model(), jax.random.key(setting.seed), symbols(setting)
-  shape = setting.batch_size, setting.hidden_size
-  carries = tuple(cell(setting.hidden_size).initialize_carry(key, shape) for _ in range(setting.num_layers))
-  return _functional(model.apply, model.init(key, batch['inputs'], carries), carries, batch)
-
-
-def cudnn(setting: Setting):
-  """cuDNN's LSTM through `jax.experimental.rnn`, all layers in one call."""
-  sizes = NUM_SYMBOLS, setting.hidden_size, setting.num_layers
-  rnn_key, head_key = jax.random.split(jax.random.key(setting.seed))
-  params = {'rnn': rnn.init_lstm_weight(rnn_key, *sizes, False),
-            'w': jax.nn.initializers.lecun_normal()(head_key, (setting.hidden_size, NUM_SYMBOLS)),
-            'b': jnp.zeros(NUM_SYMBOLS)}
-  lengths = jnp.full(setting.batch_size, setting.unroll_length, jnp.int32)
-
-  def apply(params, ids, carry):
-    hs, *carry = rnn.lstm(jax.nn.one_hot(ids, NUM_SYMBOLS), *carry, params['rnn'], lengths, *sizes, 0.0, False)
-    return hs @ params['w'] + params['b'], tuple(carry)
-
-  zeros = jnp.zeros((setting.num_layers, setting.batch_size, setting.hidden_size))
-  return _functional(apply, params, (zeros, zeros), symbols(setting))
-
-
-def nnx(setting: Setting):
-  """`flax.nnx.RNN` layers."""
-  cell = {'lstm': flax.nnx.OptimizedLSTMCell, 'gru': flax.nnx.GRUCell, 'elman': flax.nnx.SimpleCell}[setting.cell]
-  rngs, batch = flax.nnx.Rngs(setting.seed), symbols(setting)
-
-  class Model(flax.nnx.Module):
-    def __init__(self):
-      sizes = [NUM_SYMBOLS] + [setting.hidden_size] * setting.num_layers
-      self.layers = flax.nnx.List([
-          flax.nnx.RNN(cell(num_in, num_out, rngs=rngs), return_carry=True)
-          for num_in, num_out in itertools.pairwise(sizes)])
-      self.head = flax.nnx.Linear(setting.hidden_size, NUM_SYMBOLS, rngs=rngs)
-
-    def __call__(self, ids, carries):
-      hs, ends = jax.nn.one_hot(ids, NUM_SYMBOLS), []
-      for layer, carry in zip(self.layers, carries, strict=True):
-        end, hs = layer(hs, initial_carry=carry)
-        ends.append(end)
-      return self.head(hs), tuple(ends)
-
-  def loss(model, carries, batch):
-    logits, carries = model(batch['inputs'], carries)
-    return cross_entropy(logits, batch['targets']).mean(), carries
-
-  differentiate = flax.nnx.value_and_grad(loss, has_aux=True)
-
-  @flax.nnx.jit
-  def forward(model, carries, batch):
-    value, carries = loss(model, carries, batch)
-    return carries, value
-
-  @flax.nnx.jit
-  def gradient(model, carries, batch):
-    (value, carries), grads = differentiate(model, carries, batch)
-    return carries, (value, grads)
-
-  @flax.nnx.jit
-  def step(model, tx, carries, batch):
-    (value, carries), grads = differentiate(model, carries, batch)
-    tx.update(model, grads)
-    return carries, value
-
-  model = Model()
-  tx = flax.nnx.Optimizer(model, _users_optimizer(), wrt=flax.nnx.Param)
-  shape = setting.batch_size, NUM_SYMBOLS
-  carries = tuple(layer.cell.initialize_carry(shape, rngs) for layer in model.layers)
-
-  def program(function, *held):
-    seconds = _timed(lambda: function.lower(*held, carries, batch).compile())[1]
-    return Program(_carried(lambda carries: function(*held, carries, batch), carries), seconds, _device_memory())
-
-  return {'forward': lambda: program(forward, model), 'gradient': lambda: program(gradient, model),
-          'step': lambda: program(step, model, tx)}
+  return _ours(setting._replace(engine='scan'), jnp.float32)
 
 
 def sampling(setting: Setting):
   """Our sampler, which writes `unroll_length` symbols one after the other."""
   backend.configure(1)
-  model = language_model(_cells(setting), NUM_SYMBOLS)
+  model = language_model(_cells(setting, jnp.float32), NUM_SYMBOLS)
   params = model.init(jax.random.key(setting.seed))
   generate, prompt = sampler(model, Sampling()), symbols(setting)['inputs'][:, :1]
 
@@ -162,16 +66,15 @@ def _configure(setting):
   backend.configure(setting.batch_size, kept_bytes=kept_bytes(ConfigDict({'model': sizes, 'train': train})))
 
 
-def _cells(setting, **changes):
-  dtype = changes.pop('dtype', jnp.float32)
-  return tuple(make_cell(setting.cell, setting.hidden_size, dtype=dtype)._replace(**changes)
+def _cells(setting, dtype):
+  return tuple(make_cell(setting.cell, setting.hidden_size, engine=setting.engine, dtype=dtype)
                for _ in range(setting.num_layers))
 
 
-def _ours(setting, dtype, **changes):
+def _ours(setting, dtype):
   _configure(setting)
   mesh, key, batch = backend.data_mesh(setting.batch_size), jax.random.key(setting.seed), symbols(setting)
-  model = language_model(_cells(setting, dtype=dtype, **changes), NUM_SYMBOLS, dtype=dtype)
+  model = language_model(_cells(setting, dtype), NUM_SYMBOLS, dtype=dtype)
   config = optimizer.default_config()
   config.update(clip_norm=CLIP_NORM, learning_rate=LEARNING_RATE)
   tx, _ = optimizer.make_optimizer(config, 1, 1, 1)
@@ -188,8 +91,8 @@ def _ours(setting, dtype, **changes):
     make = make_step(experiment, mesh, key, micro_batches=1, ema_decay=0.0,
                      describe=lambda grads, means: optimizer.describe_gradients(config, grads))
     start = state()
-    compiled, seconds = _timed(lambda: make(start, placed()))
-    return Program(_carried(lambda state: compiled(state, placed()), start), seconds, _device_memory())
+    compiled, seconds = timed(lambda: make(start, placed()))
+    return Program(carried(lambda state: compiled(state, placed()), start), seconds, device_memory())
 
   def without_update(function):
     """`function(params, carry, batch, step) -> (result, carry, ...)`, sharded."""
@@ -200,7 +103,7 @@ def _ours(setting, dtype, **changes):
       result, carry, *more = compiled(start.params, carry, placed(), start.step)
       return carry, (result, more)
 
-    return Program(_carried(advance, start.carry))
+    return Program(carried(advance, start.carry))
 
   def forward(params, carry, batch, step):
     total, (weight, carry, _) = loss(params, carry, batch, key, step)
@@ -211,61 +114,3 @@ def _ours(setting, dtype, **changes):
                           check_vma=False)
   return {'forward': lambda: without_update(sharded), 'step': step,
           'gradient': lambda: without_update(sharded_gradients(experiment, mesh, key, 1))}
-
-
-def _functional(apply, params, carry, batch):
-  """The three programs as a user of `apply(params, ids, carry) -> (logits, carry)` writes them."""
-  tx = _users_optimizer()
-
-  def loss(params, carry, batch):
-    logits, carry = apply(params, batch['inputs'], carry)
-    return cross_entropy(logits, batch['targets']).mean(), carry
-
-  differentiate = jax.value_and_grad(loss, has_aux=True)
-
-  def forward(carry, params, batch):
-    value, carry = loss(params, carry, batch)
-    return carry, value
-
-  def gradient(carry, params, batch):
-    (value, carry), grads = differentiate(params, carry, batch)
-    return carry, (value, grads)
-
-  def step(state, batch):
-    params, opt_state, carry = state
-    (value, carry), grads = differentiate(params, carry, batch)
-    updates, opt_state = tx.update(grads, opt_state, params)
-    return (optax.apply_updates(params, updates), opt_state, carry), value
-
-  def program(function, state, *rest):
-    compiled, seconds = _timed(lambda: jax.jit(function).lower(state, *rest).compile())
-    return Program(_carried(lambda state: compiled(state, *rest), state), seconds, _device_memory())
-
-  return {'forward': lambda: program(forward, carry, params, batch),
-          'gradient': lambda: program(gradient, carry, params, batch),
-          'step': lambda: program(step, (params, tx.init(params), carry), batch)}
-
-
-def _users_optimizer():
-  return optax.chain(optax.clip_by_global_norm(CLIP_NORM), optax.adam(LEARNING_RATE))
-
-
-def _carried(advance, state):
-  """Returns `run()`, which calls `advance(state) -> (state, result)` with the state of the call before, and waits."""
-  held = [state]
-
-  def run():
-    held[0], result = advance(held[0])
-    jax.block_until_ready((held[0], result))
-
-  return run
-
-
-def _timed(work):
-  start = time.perf_counter()
-  return work(), time.perf_counter() - start
-
-
-def _device_memory():
-  device = jax.local_devices()[0]
-  return None if device.platform == 'cpu' else lambda: device.memory_stats()['peak_bytes_in_use']

@@ -18,8 +18,9 @@ def write_report(measured: Mapping[str, Any], out_dir: str | os.PathLike) -> dic
 
   Args:
     measured: {'machine', 'command', 'notes', 'measure'} and the groups that were measured of {'comparisons':
-      [{'setting', 'contenders': as of `tables.summary`}, ..], 'scaling', 'pipeline', 'memory', 'sampling' and
-      'translation': label -> spread, or {'failed': why}}.
+      [{'setting', 'contenders': as of `tables.summary`}, ..], 'parallel': [{'setting', 'engines': as of
+      `tables.speedups`}, ..], 'scaling', 'pipeline', 'memory', 'sampling' and 'translation': label -> spread, or
+      {'failed': why}}.
     out_dir: an existing folder.
 
   Returns:
@@ -43,29 +44,35 @@ def write_report(measured: Mapping[str, Any], out_dir: str | os.PathLike) -> dic
 
 
 def _sections(measured, comparisons, means):
-  effort = measured['measure']
+  effort, on_gpu = measured['measure'], measured['machine']['platform'] == 'gpu'
   yield f'# Speed\n\n{_machine(measured["machine"])}\n'
   yield f'```sh\n{shlex.join(measured["command"])}\n```\n'
   yield from (f'{note}\n' for note in measured['notes'])
   yield (
-      f'Every contender is a process of its own, and one works at a time: {effort["rounds"]} turns of up to '
+      f'Every contender is a process of its own, and one works at a time{", after all have built" if on_gpu else ""}: '
+      f'{effort["rounds"]} turns of up to '
       f'{effort["calls"]} calls, the first call of each turn not counted. A time is a median with quartiles; a ratio '
       'is a median divided by that of ours in the same precision, so above 1 ours is quicker.\n')
   if comparisons:
-    yield from _comparisons(comparisons, means)
-  for group, section in (('scaling', _scaling), ('sampling', _sampling), ('translation', _translation),
-                         ('pipeline', _pipeline), ('memory', _memory)):
+    yield from _comparisons(comparisons, means, effort, on_gpu)
+  for group, section in (('parallel', _parallel), ('scaling', _scaling), ('sampling', _sampling),
+                         ('translation', _translation), ('pipeline', _pipeline), ('memory', _memory)):
     if group in measured:
       yield section(measured[group], effort)
 
 
-def _comparisons(comparisons, means):
+def _comparisons(comparisons, means, effort, on_gpu):
+  forced = '' if effort['engine'] == 'auto' else f' Ours runs with the engine {effort["engine"]}.'
+  compilation = (', of all contenders side by side: alone it takes fewer seconds, and XLA, which chooses among kernels '
+                 'by timing them, does so on a GPU that others use' if on_gpu else '')
+  memory = ("of the device's memory, empty where an earlier shape in the same process needed as much" if on_gpu else
+            'beyond what the process held after its imports, compilation included')
   yield (
       '## Ratios, geometric means over shapes\n\n'
       'A character model over 65 one-hot symbols: forward pass; forward and backward pass; and the whole training step '
-      'with clipping by global norm and Adam, recurrent state passed on. Compilation is that of the training step. '
-      'Memory is the peak of building and running the training step beyond what the process held after its imports, '
-      f"compilation included; on an accelerator it is the device's.\n\n{tables.means_table(means)}")
+      f'with clipping by global norm and Adam, recurrent state passed on.{forced} Compilation is that of the training '
+      f'step{compilation}. Memory is the peak of building and running the training step {memory}.\n\n'
+      f'{tables.means_table(means)}')
   yield ('![Training step of each contender divided by ours](ratios.png)\n\nNumbers: [ratios.csv](ratios.csv), '
          '[speed.json](speed.json)\n')
   yield '## Times\n\nIn bold: the ratio to ours.\n'
@@ -79,6 +86,15 @@ def _machine(machine):
                         if machine.get(name))
   return (f'{machine["processor"]}, {machine["cores"]} cores, {machine["memory_gib"]} GiB{device}; '
           f'{machine["system"]}; {libraries}; commit {machine["git_hash"] or "unknown"}.')
+
+
+def _parallel(parallel, effort):
+  measured = [{**one, 'setting': Setting(**one['setting'])} for one in parallel]
+  return ('## Long sequences\n\nOne GRU layer in float32 reads random numbers: its outputs, and the gradient of their '
+          'mean square. In bold: the time of the plain scan divided by that of the engine, so above 1 the engine is '
+          'quicker. The largest difference is that of its outputs, at most 1 in size, to those of the plain scan with '
+          'the same parameters; on a GPU the plain scan rounds the factors of its products to TF32.\n\n'
+          f'{tables.engines_table(measured)}')
 
 
 def _scaling(scaling, effort):

@@ -6,12 +6,13 @@ It imports MODULE, answers {'ready': true}, and then each line of JSON on stdin 
 stdin ends:
 
   {'ask': [argument, ..]}                    MODULE.FUNCTION(argument, ..)
-  {'build': setting, 'parts': [name, ..]}    makes each part and calls it twice; seconds of a call, compilation, memory
+  {'build': setting, 'parts': [name, ..]}    makes each part and calls it twice; what `_build` returns
   {'calls': {name: n, ..}, 'discard': k}     calls the first part k times, then each part n times: {name: [second, ..]}
 
 An exception is answered with {'failed': one line} and ends it.
 """
 
+import gc
 import importlib
 import json
 import os
@@ -20,6 +21,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 from rnn_research.benchmark.contenders import Setting
@@ -30,11 +32,13 @@ class Program(NamedTuple):
     run: does the work once and waits for the end of it.
     compile_seconds: what tracing and compiling took, None where nothing is compiled.
     device_memory: `() -> bytes`, peak use of an accelerator; None where the process's own memory counts.
+    difference: `() -> float`, how far its result is from that of another way to compute it; None if nobody asks.
   """
 
   run: Callable[[], None]
   compile_seconds: float | None = None
   device_memory: Callable[[], int] | None = None
+  difference: Callable[[], float] | None = None
 
 
 def main(argv: list[str]) -> None:
@@ -46,15 +50,15 @@ def main(argv: list[str]) -> None:
   try:
     function = getattr(importlib.import_module(argv[0]), argv[1])
     say({'ready': True})
-    answer = _answerer(function, _peak())
+    answer = _answerer(function)
     for line in sys.stdin:
       say(answer(json.loads(line)))
   except Exception as error:  # of any library that is measured
     say({'failed': f'{type(error).__name__}: {error}'.split('\n')[0][:300]})
 
 
-def _answerer(function, idle_memory):
-  programs = {}
+def _answerer(function):
+  programs, idle_memory = {}, _peak()
 
   def answer(request):
     if 'ask' in request:
@@ -64,23 +68,45 @@ def _answerer(function, idle_memory):
       for _ in range(request['discard']):
         first.run()
       return {part: [_seconds(programs[part].run) for _ in range(n)] for part, n in request['calls'].items()}
+    earlier = _memory(programs, idle_memory) if programs else -1
     programs.clear()
-    return _build(function(Setting(*request['build'])), request['parts'], programs, idle_memory)
+    gc.collect()  # what the last setting held
+    return _build(function(Setting(*request['build'])), request['parts'], programs, idle_memory, earlier)
 
   return answer
 
 
-def _build(makers, parts, programs, idle_memory):
-  """Makes the programs; the memory is that of the first one, before there are others."""
+def _build(makers, parts, programs, idle_memory, earlier):
+  """Makes the programs, each called twice.
+
+  Args:
+    makers: part -> `() -> Program`.
+    parts: names of the programs.
+    programs: filled with them.
+    idle_memory: bytes, the peak of this process before it worked.
+    earlier: bytes, its peak in all that it built before.
+
+  Returns:
+    'seconds' of a call, part -> number; and of the first part 'compile_seconds', its 'difference' if it has one, and
+    'memory', the peak in bytes before there were other parts, None where the process needed as much before.
+  """
   seconds, memory = {}, None
   for part in parts:
     programs[part] = makers[part]()
     programs[part].run()
     seconds[part] = _seconds(programs[part].run)
-    if memory is None:
-      device_memory = programs[part].device_memory
-      memory = device_memory() if device_memory else _peak() - idle_memory
-  return {'seconds': seconds, 'memory': memory, 'compile_seconds': programs[parts[0]].compile_seconds}
+    memory = _memory(programs, idle_memory) if memory is None else memory
+  first = programs[parts[0]]
+  difference = first.difference() if first.difference else None
+  gc.collect()  # so that the first timed calls do not
+  return {'seconds': seconds, 'memory': memory if memory > earlier else None,
+          'compile_seconds': first.compile_seconds, 'difference': difference}
+
+
+def _memory(programs, idle_memory):
+  """Returns the peak of this process in bytes: of its device where the first program is on one."""
+  first = next(iter(programs.values()))
+  return first.device_memory() if first.device_memory else _peak() - idle_memory
 
 
 def _seconds(run):
@@ -91,6 +117,9 @@ def _seconds(run):
 
 def _peak():
   """Returns the peak of this process's memory in bytes."""
+  status = Path('/proc/self/status')
+  if status.exists():  # on Linux `ru_maxrss` starts with the peak of the process that started this one
+    return 1024 * int(next(line for line in status.read_text().splitlines() if line.startswith('VmHWM')).split()[1])
   return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == 'darwin' else 1024)
 
 

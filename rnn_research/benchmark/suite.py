@@ -1,4 +1,4 @@
-"""The measurements: contenders in turn, what a step costs at several sizes, sampling, the data pipeline."""
+"""The measurements: contenders in turn, what a step costs at several sizes, the gradient of a long sequence."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from rnn_research.benchmark import contenders, workers
 from rnn_research.benchmark.contenders import Contender, Setting
-from rnn_research.benchmark.workers import WorkerError
+from rnn_research.benchmark.workers import Hire, WorkerError
 
 AXES = ('hidden_size', 'num_layers', 'batch_size', 'unroll_length')
 
@@ -16,11 +16,14 @@ class Effort(NamedTuple):
     rounds: how often each worker is woken up.
     calls: how often it calls each part then, after one call that does not count.
     seconds: fewer calls where they would take longer than this, but at least one.
+    accelerator: workers build at the same time, since the host's cores compile, and live on from setting to setting. On
+      a CPU they would take its cores from each other, and the number of devices follows the batch.
   """
 
   rounds: int
   calls: int
   seconds: float
+  accelerator: bool = False
 
 
 def libraries() -> dict[str, dict[str, Any]]:
@@ -30,22 +33,27 @@ def libraries() -> dict[str, dict[str, Any]]:
 
 
 def compare(rivals: Mapping[str, Contender], setting: Setting, parts: Mapping[str, Sequence[str]], effort: Effort,
-            discard: int = 1) -> dict[str, dict[str, Any]]:
+            discard: int = 1, hire: Hire = workers.started) -> dict[str, dict[str, Any]]:
   """Measures contenders in turn, each in a process of its own, one at work at a time.
 
   Args:
     rivals: label -> contender.
     setting: what all of them do.
-    parts: label -> names of programs; memory and compilation are those of the first.
+    parts: label -> names of programs; memory, compilation and difference are those of the first.
     effort: how long.
     discard: calls after each wake-up that do not count.
+    hire: where the processes come from, see `workers.hiring`.
 
   Returns:
-    label -> {'times': part -> [second, ..], 'compile_seconds', 'memory' in bytes}, or {'failed': why}.
+    label -> {'times': part -> [second, ..], 'compile_seconds', 'memory' in bytes or None, 'difference' or None}, or
+    {'failed': why}.
   """
-  with workers.started(rivals) as crew:
-    results = {label: _attempt(lambda w=worker, n=label: _build(w, setting, parts[n]))
-               for label, worker in crew.items()}
+  with hire(rivals) as crew:
+    results = {}
+    for labels in [list(crew)] if effort.accelerator else [[label] for label in crew]:
+      for label in labels:
+        workers.send(crew[label], {'build': setting, 'parts': parts[label]})
+      results |= {label: _attempt(lambda n=label: _built(crew[n], parts[n])) for label in labels}
     for _ in range(effort.rounds):
       for label, result in results.items():
         if 'failed' not in result:
@@ -61,12 +69,13 @@ def scaling(base: Setting, factors: Iterable[int], effort: Effort) -> dict[str, 
   """
   changed = {(axis, factor): base._replace(**{axis: factor * getattr(base, axis)})
              for axis in AXES for factor in factors}
+  # On a CPU the devices follow the batch size and cannot change in a process, all else can.
+  sizes = sorted({setting.batch_size for setting in changed.values()})
   results = {}
-  for batch_size in sorted({setting.batch_size for setting in changed.values()}):
-    # The devices follow the batch size and cannot change in a process, all else can.
-    group = dict.fromkeys(setting for setting in changed.values() if setting.batch_size == batch_size)
-    with workers.started(contenders.OURS) as crew:
-      results |= {setting: _attempt(lambda s=setting, w=crew['ours']: _alone(w, s, effort)) for setting in group}
+  for group in [sizes] if effort.accelerator else [[size] for size in sizes]:
+    with workers.hiring(lasting=True) as hire:
+      results |= {setting: _alone(setting, effort, hire)
+                  for setting in dict.fromkeys(changed.values()) if setting.batch_size in group}
   return {axis: [{'factor': factor, 'size': getattr(setting, axis), **results[setting]}
                  for (name, factor), setting in changed.items() if name == axis] for axis in AXES}
 
@@ -79,16 +88,13 @@ def long_gradients(num_steps: int) -> dict[str, dict[str, Any]]:
             for label, every in ways.items()}
 
 
-def _alone(worker, setting, effort):
-  built = _build(worker, setting, ['step'])
-  for _ in range(effort.rounds):
-    built = _measured(worker, built, effort, discard=1)
-  return {'times': built['times']['step']}
+def _alone(setting, effort, hire):
+  result = compare(contenders.OURS, setting, {'ours': ['step']}, effort, hire=hire)['ours']
+  return result if 'failed' in result else {'times': result['times']['step']}
 
 
-def _build(worker, setting, parts):
-  built = workers.ask(worker, {'build': setting, 'parts': parts})
-  return {**built, 'times': {part: [] for part in parts}}
+def _built(worker, parts):
+  return {**workers.receive(worker), 'times': {part: [] for part in parts}}
 
 
 def _measured(worker, result, effort, discard):

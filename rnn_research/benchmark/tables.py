@@ -43,6 +43,24 @@ def summary(results: Mapping[str, Mapping[str, Any]], against: Mapping[str, str]
   } for label, result in results.items()}
 
 
+def speedups(results: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+  """Returns what is to be known of each engine for a long sequence.
+
+  Args:
+    results: of `suite.compare`; the first is that of the plain scan.
+
+  Returns:
+    label -> {'parts': part -> spread, 'ratios': part -> median of the plain scan / median (above 1: quicker than it),
+    'difference'}, or {'failed': why}. `ratios` is empty for the plain scan, and where that failed.
+  """
+  parts = {label: {part: spread(times) for part, times in result['times'].items()} if 'times' in result else {}
+           for label, result in results.items()}
+  plain = next(iter(results))
+  return {label: dict(result) if 'failed' in result else {
+      'parts': parts[label], 'ratios': {} if label == plain else ratios(parts[plain], parts[label]),
+      'difference': result['difference']} for label, result in results.items()}
+
+
 def ratios(parts: Mapping[str, Mapping[str, float]], others: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
   """Returns part -> median / median of the other one, for parts that both have."""
   return {part: parts[part]['median'] / others[part]['median'] for part in parts if part in others}
@@ -71,14 +89,27 @@ def geometric_means(comparisons: Iterable[Mapping[str, Mapping[str, Any]]]) -> d
 
 def comparison_table(rows: Mapping[str, Mapping[str, Any]]) -> str:
   """Returns a comparison (as of `shown`) as Markdown."""
-  header = ['', *(f'{heading}, ms' for heading in _HEADINGS.values()), 'symbols/s', 'compile, s', 'memory, MiB']
-  return markdown(header, [[_named(label, values), *_cells(values)] for label, values in rows.items()])
+  parts = _measured(values.get('parts', ()) for values in rows.values())
+  header = ['', *_milliseconds(parts), 'symbols/s', 'compile, s', 'memory, MiB']
+  return markdown(header, [[_named(label, values), *_cells(values, parts)] for label, values in rows.items()])
+
+
+def engines_table(measured: Iterable[Mapping[str, Any]]) -> str:
+  """Returns {'setting', 'engines': as of `speedups`} of every setting as Markdown."""
+  rows, parts = [], PARTS[:2]
+  for one in measured:
+    for label, values in one['engines'].items():
+      rest = [_failed(values), *[''] * len(parts)] if 'failed' in values else [
+          *_times(values, parts), f'{values["difference"]:.1e}']
+      rows.append([f'{one["setting"]}: {label}', *rest])
+  return markdown(['', *_milliseconds(parts), 'largest difference'], rows)
 
 
 def means_table(means: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
   """Returns cell -> label -> part -> ratio as Markdown."""
-  return markdown(['cell', 'against', *_HEADINGS.values()], [
-      [cell, label, *(f'{by_part[part]:.2f}' if part in by_part else '' for part in PARTS)]
+  parts = _measured(by_part for by_label in means.values() for by_part in by_label.values())
+  return markdown(['cell', 'against', *(_HEADINGS[part] for part in parts)], [
+      [cell, label, *(f'{by_part[part]:.2f}' if part in by_part else '' for part in parts)]
       for cell, by_label in means.items() for label, by_part in by_label.items()])
 
 
@@ -95,11 +126,28 @@ def _named(label, values):
   return values['which'] if 'parts' in values else label
 
 
-def _cells(values):
+def _measured(by_part):
+  """Returns those of `PARTS` that any of the mappings has."""
+  found = {part for parts in by_part for part in parts}
+  return [part for part in PARTS if part in found]
+
+
+def _milliseconds(parts):
+  return [f'{_HEADINGS[part]}, ms' for part in parts]
+
+
+def _cells(values, parts):
   if 'failed' in values:
-    return [f'failed: {values["failed"].replace("|", "/")}', *[''] * (len(PARTS) + 2)]
+    return [_failed(values), *[''] * (len(parts) + 2)]
+  compiled, memory = values['compile_seconds'], values['memory']
+  return [*_times(values, parts), f'{values["symbols_per_second"]:,.0f}', '' if compiled is None else f'{compiled:.1f}',
+          '' if memory is None else f'{memory / 2**20:,.0f}']
+
+
+def _times(values, parts):
   bold = {part: f' **{ratio:.2f}**' for part, ratio in values['ratios'].items()}
-  compiled = values['compile_seconds']
-  return [*(milliseconds(values['parts'][part]) + bold.get(part, '') for part in PARTS),
-          f'{values["symbols_per_second"]:,.0f}', '' if compiled is None else f'{compiled:.1f}',
-          f'{values["memory"] / 2**20:,.0f}']
+  return [milliseconds(values['parts'][part]) + bold.get(part, '') for part in parts]
+
+
+def _failed(values):
+  return f'failed: {values["failed"].replace("|", "/")}'

@@ -1,4 +1,4 @@
-"""The parent's side of the protocol of `serve`: starts workers, lets one of them work at a time, and ends them all."""
+"""The parent's side of the protocol of `serve`: starts workers, asks them, and ends them all."""
 
 import contextlib
 import json
@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -28,6 +29,9 @@ class Worker(NamedTuple):
   unfit: str = ''  # why it could not import what it needs
 
 
+Hire = Callable[[Mapping[str, Contender]], AbstractContextManager[dict[str, Worker]]]  # as `started`
+
+
 @contextlib.contextmanager
 def started(contenders: Mapping[str, Contender]) -> Iterator[dict[str, Worker]]:
   """Starts a worker per contender and waits for their imports; at the end, whatever it is, all of them are killed."""
@@ -36,16 +40,56 @@ def started(contenders: Mapping[str, Contender]) -> Iterator[dict[str, Worker]]:
     yield {name: worker._replace(unfit=_unfit(worker)) for name, worker in workers.items()}
 
 
+@contextlib.contextmanager
+def hiring(lasting: bool) -> Iterator[Hire]:
+  """Yields a way to get workers: `started`, or if `lasting` one whose workers live on and serve the next who asks.
+
+  Of those, a worker that has died is started anew when it is asked for again; one that could not import is not.
+  """
+  if not lasting:
+    yield started
+    return
+  with contextlib.ExitStack() as stack:
+    crew = {}
+
+    @contextlib.contextmanager
+    def hire(contenders):
+      missing = {name: contender for name, contender in contenders.items() if not _serves(crew.get(name))}
+      crew.update(stack.enter_context(started(missing)))
+      yield {name: crew[name] for name in contenders}
+
+    yield hire
+
+
 def ask(worker: Worker, request: Mapping[str, Any]) -> dict[str, Any]:
-  """Returns a worker's answer; raises WorkerError where it fails, dies or stays silent."""
-  if worker.unfit:
-    raise WorkerError(worker.unfit)
-  try:
+  """Returns a worker's answer; raises WorkerError, as `receive`."""
+  send(worker, request)
+  return receive(worker)
+
+
+def send(worker: Worker, request: Mapping[str, Any]) -> None:
+  """Sends a request, whose answer must be received before the next; what went wrong `receive` says."""
+  with contextlib.suppress(OSError):  # the dead read nothing
     worker.process.stdin.write(json.dumps(request) + '\n')
     worker.process.stdin.flush()
-  except OSError as e:
-    raise WorkerError(_cause_of_death(worker)) from e
-  return _receive(worker)
+
+
+def receive(worker: Worker) -> dict[str, Any]:
+  """Returns the answer to a request; raises WorkerError where the worker fails, dies or stays silent, and ends it."""
+  if worker.unfit:
+    raise WorkerError(worker.unfit)
+  # One line per request, so nothing can be left in the reader's buffer where `select` would not see it.
+  if not select.select([worker.process.stdout], [], [], PATIENCE)[0]:
+    _kill(worker.process)
+    raise WorkerError(f'no answer within {PATIENCE:.0f} seconds')
+  line = worker.process.stdout.readline()
+  if not line:
+    raise WorkerError(_cause_of_death(worker))
+  answer = json.loads(line)
+  if 'failed' in answer:
+    _kill(worker.process)  # it ends by itself, but not at once
+    raise WorkerError(answer['failed'])
+  return answer
 
 
 @contextlib.contextmanager
@@ -63,9 +107,13 @@ def _started(contender):
       _end(process)
 
 
-def _end(process):
+def _kill(process):
   process.kill()
   process.wait()
+
+
+def _end(process):
+  _kill(process)
   for pipe in (process.stdin, process.stdout):
     with contextlib.suppress(BrokenPipeError):  # a request that the dead never read
       pipe.close()
@@ -73,24 +121,14 @@ def _end(process):
 
 def _unfit(worker):
   try:
-    _receive(worker)
+    receive(worker)
     return ''
   except WorkerError as e:
     return str(e)
 
 
-def _receive(worker):
-  # One line per request, so nothing can be left in the reader's buffer where `select` would not see it.
-  if not select.select([worker.process.stdout], [], [], PATIENCE)[0]:
-    worker.process.kill()
-    raise WorkerError(f'no answer within {PATIENCE:.0f} seconds')
-  line = worker.process.stdout.readline()
-  if not line:
-    raise WorkerError(_cause_of_death(worker))
-  answer = json.loads(line)
-  if 'failed' in answer:
-    raise WorkerError(answer['failed'])
-  return answer
+def _serves(worker):
+  return worker is not None and (bool(worker.unfit) or worker.process.poll() is None)
 
 
 def _cause_of_death(worker):

@@ -105,8 +105,9 @@ def test_parts_rivals_and_engines_are_chosen(tmp_path):
   assert {label: list(values['parts']) for label, values in comparison['contenders'].items()} == {
       'ours': ['step'], 'plain lax.scan': ['step']}
   assert list(parallel['engines']) == ['plain lax.scan', 'fused', 'newton', 'shooting']
-  assert parallel['engines']['newton']['parts'].keys() == {'forward', 'gradient'}
-  assert parallel['engines']['newton']['difference'] < 1e-5
+  for values in parallel['engines'].values():
+    assert values['parts'].keys() == {'forward', 'gradient'}
+    assert values['difference'] < 1e-5
   text = (tmp_path / 'report' / 'speed.md').read_text('utf-8')
   assert 'Ours runs with the engine newton.' in text
   assert '| gru 1 x 4, batch 2, unroll 16: newton | ' in text

@@ -4,6 +4,7 @@ import contextlib
 import math
 import signal
 import sys
+import time
 
 import jax
 import numpy as np
@@ -21,11 +22,13 @@ from rnn_research.benchmark import (
   jax_translation,
   parallel,
   report,
+  serve,
   suite,
   tables,
   workers,
 )
 from rnn_research.benchmark.contenders import Contender, Setting
+from rnn_research.benchmark.jax_programs import carried
 from rnn_research.benchmark.pipeline import batches
 from rnn_research.benchmark.suite import Effort
 from rnn_research.errors import InputError
@@ -356,12 +359,12 @@ def test_ours_trains(one_device, quick_compilation, monkeypatch):
   seen = []
   carried = jax_contenders.carried
 
-  def spy(advance, state):
+  def spy(setting, advance, state, seconds=None):
     def spied(state):
       state, result = advance(state)
       seen.append((state, result))
       return state, result
-    return carried(spied, state)
+    return carried(setting, spied, state, seconds)
 
   monkeypatch.setattr(jax_contenders, 'carried', spy)
   makers = jax_contenders.ours(SETTING)
@@ -446,3 +449,18 @@ def in_pytorch(params):
       **gru('encoder', forward, '_l0'), **gru('encoder', backward, '_l0_reverse'), **gru('decoder', decoder.cell),
       **dense('bridge', **bridge), **dense('query', score.w_q), **dense('key', score.w_k, score.b),
       **dense('score', score.v[:, None]), **dense('head', **params['head'])}
+
+
+def test_an_accelerator_takes_steps_in_a_row(monkeypatch):
+  monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
+  steps = []
+  program = carried(SETTING._replace(num_layers=2, unroll_length=250), lambda state: (steps.append(state), None), 0)
+  program.run()
+  assert len(steps) == program.times == 4
+  assert SETTING._replace(num_layers=1, unroll_length=5).in_a_row() == 10
+  assert SETTING._replace(num_layers=4, unroll_length=1024).in_a_row() == 1
+
+
+def test_seconds_are_those_of_one_step():
+  program = serve.Program(lambda: time.sleep(0.2), times=4)
+  assert 0.05 <= serve._seconds(program) / program.times < 0.2

@@ -41,6 +41,10 @@ class Setting(NamedTuple):
   seed: int = 0
   engine: str = 'auto'
 
+  def in_a_row(self) -> int:
+    """Returns how many steps an accelerator takes before anybody waits for it, as in a training loop; few long ones."""
+    return max(1, min(10, 2000 // (self.num_layers * self.unroll_length)))
+
   def __str__(self):
     return (f'{self.cell} {self.num_layers} x {self.hidden_size}, batch {self.batch_size}, '
             f'unroll {self.unroll_length}')

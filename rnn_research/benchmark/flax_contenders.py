@@ -10,8 +10,7 @@ import optax
 from jax.experimental import rnn
 
 from rnn_research.benchmark.contenders import CLIP_NORM, LEARNING_RATE, NUM_SYMBOLS, Setting, symbols
-from rnn_research.benchmark.jax_programs import carried, device_memory, timed
-from rnn_research.benchmark.serve import Program
+from rnn_research.benchmark.jax_programs import carried, timed
 from rnn_research.language_model import cross_entropy
 
 
@@ -31,7 +30,7 @@ def linen(setting: Setting):
   model, key, batch = Model(), jax.random.key(setting.seed), symbols(setting)
   shape = setting.batch_size, setting.hidden_size
   carries = tuple(cell(setting.hidden_size).initialize_carry(key, shape) for _ in range(setting.num_layers))
-  return _functional(model.apply, model.init(key, batch['inputs'], carries), carries, batch)
+  return _functional(setting, model.apply, model.init(key, batch['inputs'], carries), carries, batch)
 
 
 def cudnn(setting: Setting):
@@ -48,7 +47,7 @@ def cudnn(setting: Setting):
     return hs @ params['w'] + params['b'], tuple(carry)
 
   zeros = jnp.zeros((setting.num_layers, setting.batch_size, setting.hidden_size))
-  return _functional(apply, params, (zeros, zeros), symbols(setting))
+  return _functional(setting, apply, params, (zeros, zeros), symbols(setting))
 
 
 def nnx(setting: Setting):
@@ -100,13 +99,13 @@ def nnx(setting: Setting):
 
   def program(function, *held):
     seconds = timed(lambda: function.lower(*held, carries, batch).compile())[1]
-    return Program(carried(lambda carries: function(*held, carries, batch), carries), seconds, device_memory())
+    return carried(setting, lambda carries: function(*held, carries, batch), carries, seconds)
 
   return {'forward': lambda: program(forward, model), 'gradient': lambda: program(gradient, model),
           'step': lambda: program(step, model, tx)}
 
 
-def _functional(apply, params, carry, batch):
+def _functional(setting, apply, params, carry, batch):
   """The three programs as a user of `apply(params, ids, carry) -> (logits, carry)` writes them."""
   tx = _users_optimizer()
 
@@ -132,7 +131,7 @@ def _functional(apply, params, carry, batch):
 
   def program(function, state, *rest):
     compiled, seconds = timed(lambda: jax.jit(function).lower(state, *rest).compile())
-    return Program(carried(lambda state: compiled(state, *rest), state), seconds, device_memory())
+    return carried(setting, lambda state: compiled(state, *rest), state, seconds)
 
   return {'forward': lambda: program(forward, carry, params, batch),
           'gradient': lambda: program(gradient, carry, params, batch),

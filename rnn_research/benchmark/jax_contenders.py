@@ -9,7 +9,7 @@ from jax.sharding import PartitionSpec
 from ml_collections import ConfigDict
 
 from rnn_research.benchmark.contenders import CLIP_NORM, LEARNING_RATE, NUM_SYMBOLS, Setting, symbols
-from rnn_research.benchmark.jax_programs import carried, device_memory, timed
+from rnn_research.benchmark.jax_programs import carried, timed
 from rnn_research.benchmark.serve import Program
 from rnn_research.cells import make_cell
 from rnn_research.decoding import Sampling, sampler
@@ -92,7 +92,7 @@ def _ours(setting, dtype):
                      describe=lambda grads, means: optimizer.describe_gradients(config, grads))
     start = state()
     compiled, seconds = timed(lambda: make(start, placed()))
-    return Program(carried(lambda state: compiled(state, placed()), start), seconds, device_memory())
+    return carried(setting, lambda state: compiled(state, placed()), start, seconds)
 
   def without_update(function):
     """`function(params, carry, batch, step) -> (result, carry, ...)`, sharded."""
@@ -103,7 +103,7 @@ def _ours(setting, dtype):
       result, carry, *more = compiled(start.params, carry, placed(), start.step)
       return carry, (result, more)
 
-    return Program(carried(advance, start.carry))
+    return carried(setting, advance, start.carry)
 
   def forward(params, carry, batch, step):
     total, (weight, carry, _) = loss(params, carry, batch, key, step)

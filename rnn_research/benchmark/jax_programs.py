@@ -6,16 +6,25 @@ from typing import Any
 
 import jax
 
+from rnn_research.benchmark.contenders import Setting
+from rnn_research.benchmark.serve import Program
 
-def carried(advance: Callable[[Any], tuple[Any, Any]], state: Any) -> Callable[[], None]:
-  """Returns `run()`, which calls `advance(state) -> (state, result)` with the state of the call before, and waits."""
-  held = [state]
+
+def carried(setting: Setting, advance: Callable[[Any], tuple[Any, Any]], state: Any,
+            compile_seconds: float | None = None) -> Program:
+  """Returns a program that calls `advance(state) -> (state, result)` with the state of the call before.
+
+  On an accelerator it calls it `setting.in_a_row()` times and then waits, on a CPU once.
+  """
+  held, on_cpu = [state], jax.default_backend() == 'cpu'
+  times = 1 if on_cpu else setting.in_a_row()
 
   def run():
-    held[0], result = advance(held[0])
+    for _ in range(times):
+      held[0], result = advance(held[0])
     jax.block_until_ready((held[0], result))
 
-  return run
+  return Program(run, compile_seconds, device_memory(), times=times)
 
 
 def timed(work: Callable[[], Any]) -> tuple[Any, float]:

@@ -29,16 +29,18 @@ from rnn_research.benchmark.contenders import Setting
 
 class Program(NamedTuple):
   """Attributes:
-    run: does the work once and waits for the end of it.
+    run: does the work and waits for the end of it.
     compile_seconds: what tracing and compiling took, None where nothing is compiled.
     device_memory: `() -> bytes`, peak use of an accelerator; None where the process's own memory counts.
     difference: `() -> float`, how far its result is from that of another way to compute it; None if nobody asks.
+    times: how often `run` does the work; the seconds of a call are those of once.
   """
 
   run: Callable[[], None]
   compile_seconds: float | None = None
   device_memory: Callable[[], int] | None = None
   difference: Callable[[], float] | None = None
+  times: int = 1
 
 
 def main(argv: list[str]) -> None:
@@ -67,7 +69,8 @@ def _answerer(function):
       first = programs[next(iter(request['calls']))]
       for _ in range(request['discard']):
         first.run()
-      return {part: [_seconds(programs[part].run) for _ in range(n)] for part, n in request['calls'].items()}
+      return {part: [_seconds(programs[part]) / programs[part].times for _ in range(n)]
+              for part, n in request['calls'].items()}
     earlier = _memory(programs, idle_memory) if programs else -1
     programs.clear()
     gc.collect()  # what the last setting held
@@ -94,7 +97,7 @@ def _build(makers, parts, programs, idle_memory, earlier):
   for part in parts:
     programs[part] = makers[part]()
     programs[part].run()
-    seconds[part] = _seconds(programs[part].run)
+    seconds[part] = _seconds(programs[part])
     memory = _memory(programs, idle_memory) if memory is None else memory
   first = programs[parts[0]]
   difference = first.difference() if first.difference else None
@@ -109,9 +112,9 @@ def _memory(programs, idle_memory):
   return first.device_memory() if first.device_memory else _peak() - idle_memory
 
 
-def _seconds(run):
+def _seconds(program):
   start = time.perf_counter()
-  run()
+  program.run()
   return time.perf_counter() - start
 
 

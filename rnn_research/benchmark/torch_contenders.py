@@ -116,15 +116,16 @@ def _training(setting, device, dtype):
     torch.nn.utils.clip_grad_norm_(params, CLIP_NORM)
     tx.step()
 
-  return {part.__name__: functools.partial(_program, part, device) for part in (forward, gradient, step)}
+  return {part.__name__: functools.partial(_program, setting, part, device) for part in (forward, gradient, step)}
 
 
-def _program(part, device):
+def _program(setting, part, device):
   if device == 'cpu':
     return Program(part)
 
   def run():
-    part()
+    for _ in range(setting.in_a_row()):
+      part()
     torch.cuda.synchronize()
 
-  return Program(run, device_memory=torch.cuda.max_memory_allocated)
+  return Program(run, device_memory=torch.cuda.max_memory_allocated, times=setting.in_a_row())

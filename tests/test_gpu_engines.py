@@ -15,7 +15,7 @@ from jax.experimental import rnn
 
 from rnn_research import gru, lstm, unroll
 from rnn_research.cells.lstm import LSTMState
-from rnn_research.engines import choice, cudnn, pallas
+from rnn_research.engines import choice, cudnn, pallas, pallas_check
 from rnn_research.engines.gpu import compute_capability
 from rnn_research.engines.pallas_gates import GRU, LSTM
 from rnn_research.errors import InputError
@@ -139,11 +139,41 @@ def test_reasons_not_to_use_pallas(monkeypatch):
   assert 'hidden_size is 130' in pallas.unavailable(LSTM, 130, dtype=jnp.bfloat16)
 
 
+@pytest.mark.parametrize('name', MAKERS)
+def test_the_check_passes_kernels_that_are_right(cpu, name):
+  assert pallas_check.deviation(MAKERS[name][1], 64, jnp.float32, InterpretGPUParams()) < 1e-5
+
+
+def test_the_check_finds_kernels_that_are_wrong(cpu, monkeypatch):
+  wrong = lambda *args, **options: jax.tree.map(lambda a: 1.001 * a, pallas.pallas_scan(*args, **options))
+  monkeypatch.setattr(pallas_check, 'pallas_scan', wrong)
+  assert pallas_check.deviation(GRU, 64, jnp.float32, InterpretGPUParams()) > 5e-4
+
+
+@pytest.mark.parametrize('found', [0.3, float('nan')])
+def test_kernels_that_are_wrong_do_not_run(cpu, monkeypatch, found):
+  monkeypatch.setattr(pallas, 'compute_capability', lambda: (9, 0))
+  monkeypatch.setattr(pallas_check, '_deviation_here', lambda *of: found)
+  monkeypatch.setitem(choice.FASTEST, (jax.default_backend(), 'lstm'), ('pallas', 'fused'))
+  assert lstm(64).scan.name() == 'fused'
+  cell = lstm(64, engine='pallas')
+  with pytest.raises(InputError, match="engine 'pallas' cannot run: on this machine .* differ from stepping"):
+    unroll(cell, perturbed(cell), inputs())
+
+
+def test_the_check_runs_while_a_function_is_traced(cpu, monkeypatch):
+  seen = []
+  monkeypatch.setattr(pallas_check, 'deviation', lambda *of: seen.append(float(jnp.ones(3).sum())) or 0.0)
+  jax.jit(lambda x: seen.append(pallas_check._deviation_here.__wrapped__(LSTM, 64, jnp.float32)) or x)(1.0)
+  assert seen == [3.0, 0.0]
+
+
 @pytest.mark.parametrize(('hidden_size', 'capability', 'expected'), [
     (128, (9, 0), 'pallas'), (256, (9, 0), 'fused'), (128, (8, 0), 'fused')])
 @pytest.mark.parametrize('factory', [lstm, gru])
 def test_auto_takes_pallas_where_it_fits(monkeypatch, factory, hidden_size, capability, expected):
   monkeypatch.setattr(pallas, 'compute_capability', lambda: capability)
+  monkeypatch.setattr(pallas_check, '_deviation_here', lambda *of: 0.0)
   monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
   cell = factory(hidden_size)
   assert cell.scan.name() == expected
@@ -191,6 +221,17 @@ def _reference(x, h_0, c_0, weights, lengths, *sizes):
 def test_cudnn_weights_are_packed_as_its_reference_reads_them(cpu, monkeypatch):
   monkeypatch.setattr(rnn, 'lstm', _reference)  # cuDNN itself cannot even be traced without a GPU
   assert_close(*both(on_cudnn(5), 8, 3))
+
+
+def test_cudnn_sees_row_major_arrays_in_both_directions(cpu, monkeypatch):
+  """The call states no layouts: without constraints XLA gave it the transposed arrays as they lie, on a GPU."""
+  monkeypatch.setattr(rnn, 'lstm', _reference)
+  run = lambda xs, c, h: cudnn.cudnn_lstm(xs, jnp.ones((4, 20)), jnp.ones((5, 20)), jnp.ones(20), c, h)
+  given = jnp.ones((8, 3, 4)), jnp.ones((3, 5)), jnp.ones((3, 5))
+  loss = lambda *given: sum(a.sum() for a in jax.tree.leaves(run(*given)))
+  calls = lambda f: str(jax.make_jaxpr(f)(*given)).count('layout_constraint')
+  assert calls(run) == 6  # xs, c, h and the three results
+  assert calls(jax.grad(loss, (0, 1, 2))) == 12  # and the cotangents of all
 
 
 def test_cudnn_weights_are_as_many_as_it_expects():

@@ -6,6 +6,7 @@ cuDNN holds the weights of a layer in one vector: W_x^T, W_h^T (gates i f g o, e
 
 import jax.numpy as jnp
 from jax.experimental import rnn
+from jax.experimental.layout import Layout, with_layout_constraint
 
 from rnn_research.engines.gpu import compute_capability
 from rnn_research.typing import Array
@@ -51,9 +52,16 @@ def cudnn_lstm(xs: Array, w_x: Array, w_h: Array, b: Array, c: Array, h: Array) 
   num_steps, batch_size, num_inputs = xs.shape
   hidden_size = h.shape[-1]
   lengths = jnp.full(batch_size, num_steps, jnp.int32)
-  ys, h_end, c_end = rnn.lstm(  # no layers, dropout or second direction of its own: `unroll_layers` has them
-      jnp.swapaxes(xs, 0, 1), h[None], c[None], pack(w_x, w_h, b), lengths, num_inputs, hidden_size, 1, 0.0, False)
+  x, h_0, c_0 = map(_row_major, (jnp.swapaxes(xs, 0, 1), h[None], c[None]))
+  ends = rnn.lstm(  # no layers, dropout or second direction of its own: `unroll_layers` has them
+      x, h_0, c_0, pack(w_x, w_h, b), lengths, num_inputs, hidden_size, 1, 0.0, False)
+  ys, h_end, c_end = map(_row_major, ends)
   return (c_end[0], h_end[0]), jnp.swapaxes(ys, 0, 1)
+
+
+def _row_major(a):
+  """Keeps XLA from a transposed layout: the call takes any, reads all as row-major, and so returned wrong numbers."""
+  return with_layout_constraint(a, Layout(tuple(range(a.ndim))))
 
 
 def pack(w_x: Array, w_h: Array, b: Array) -> Array:

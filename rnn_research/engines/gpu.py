@@ -62,5 +62,6 @@ def _cudnn_unavailable(dtype):
 
 
 def _pallas_unavailable(gates, hidden_size, dtype):
-  from rnn_research.engines import pallas, pallas_gates
-  return pallas.unavailable(getattr(pallas_gates, gates), hidden_size, dtype)
+  from rnn_research.engines import pallas, pallas_check, pallas_gates
+  gates = getattr(pallas_gates, gates)
+  return pallas.unavailable(gates, hidden_size, dtype) or pallas_check.disagreement(gates, hidden_size, dtype)

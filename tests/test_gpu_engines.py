@@ -157,7 +157,7 @@ def test_kernels_that_are_wrong_do_not_run(cpu, monkeypatch, found):
   monkeypatch.setitem(choice.FASTEST, (jax.default_backend(), 'lstm'), ('pallas', 'fused'))
   assert lstm(64).scan.name() == 'fused'
   cell = lstm(64, engine='pallas')
-  with pytest.raises(InputError, match="engine 'pallas' cannot run: on this machine .* differ from stepping"):
+  with pytest.raises(InputError, match=r"engine 'pallas' cannot run: on this machine .* differ from stepping"):
     unroll(cell, perturbed(cell), inputs())
 
 

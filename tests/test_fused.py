@@ -3,7 +3,17 @@
 import jax
 import numpy as np
 import pytest
-from cells_under_test import assert_close, assert_same, gradients, inputs, loss_of, noisy, perturbed, stepped
+from cells_under_test import (
+  assert_close,
+  assert_near,
+  assert_same,
+  gradients,
+  inputs,
+  loss_of,
+  noisy,
+  perturbed,
+  stepped,
+)
 
 from rnn_research import CELLS, gru, lstm, unroll
 from rnn_research.cells.elman import elman
@@ -11,6 +21,8 @@ from rnn_research.engines import choice, fused
 
 FUSED = ['elman', 'irnn', 'lstm', 'gru', 'gru_reset_before']
 LONG = 2 * fused._CHUNK_ROWS // 3 + 5  # steps of a batch of 3: two chunks and a rest
+
+pytestmark = pytest.mark.usefixtures('quick_compilation')
 
 
 @pytest.fixture(params=FUSED)
@@ -62,16 +74,15 @@ def test_the_input_is_cut_into_chunks(long):
   assert [e.params['length'] for e in outer] == [2]
 
 
-@pytest.mark.parametrize('name', FUSED)
-@pytest.mark.parametrize('lengths', [None, (11, 0, 3)])
+@pytest.mark.parametrize('name, lengths', [(name, None) for name in FUSED] + [('gru_reset_before', (9, 0, 3))])
 def test_the_form_for_accelerators_equals_that_for_cpus(monkeypatch, name, lengths):
   cell = CELLS[name](5, engine='fused')
-  params, xs = perturbed(cell), inputs(11)
-  mask = None if lengths is None else np.arange(11)[:, None] < np.array(lengths)
+  params, xs = perturbed(cell), inputs(9)
+  mask = None if lengths is None else np.arange(9)[:, None] < np.array(lengths)
   loss = lambda params, xs: sum(a.sum() for a in jax.tree.leaves(unroll(cell, params, xs, mask=mask)))
   expected = jax.value_and_grad(loss, (0, 1))(params, xs)
   monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
-  assert_close(jax.value_and_grad(loss, (0, 1))(params, xs), expected)
+  assert_near(jax.value_and_grad(loss, (0, 1))(params, xs), expected, 3e-6)
 
 
 @pytest.mark.parametrize('factory', [elman, gru, lstm])

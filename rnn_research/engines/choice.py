@@ -43,8 +43,8 @@ class Engine(NamedTuple):
   scan: ScanFn
   unavailable: Callable[[], str | None]
 
-  def __call__(self, params, state, xs, **options):
-    return self.scan(params, state, xs, **options)
+  def __call__(self, params, state, xs, *, mask=None, reset=None, reset_state=None):
+    return self.scan(params, state, xs, mask=mask, reset=reset, reset_state=reset_state)
 
 
 class Fastest(NamedTuple):
@@ -58,8 +58,8 @@ class Fastest(NamedTuple):
   cell: str
   offered: tuple[tuple[str, ScanFn], ...]
 
-  def __call__(self, params, state, xs, **options):
-    return dict(self.offered)[self.name()](params, state, xs, **options)
+  def __call__(self, params, state, xs, *, mask=None, reset=None, reset_state=None):
+    return dict(self.offered)[self.name()](params, state, xs, mask=mask, reset=reset, reset_state=reset_state)
 
   def name(self) -> str:
     """Returns the engine that runs on this platform; the question starts JAX's backend."""

@@ -154,7 +154,7 @@ def test_scan_equals_stepping_where_everything_is_zero(name):
   assert_close(gradients(cell, params, xs, state), gradients(stepped(cell), params, xs, state))
 
 
-@fused_registered_cell
+@pytest.mark.parametrize('name', ['lstm', 'gru', 'gru_reset_before', 'lru', 'min_lstm'])  # every hand-written rule
 def test_second_derivatives_of_scan_equal_those_of_stepping(name):
   cell, params, xs, state = setup(name)
 
@@ -203,7 +203,7 @@ def test_leaves_of_the_initial_state_are_arrays_of_their_own(name):
   assert len({a.unsafe_buffer_pointer() for a in leaves}) == len(leaves)  # else they cannot be donated
 
 
-@every_cell
+@pytest.mark.parametrize('name', sorted({*FUSED, *STOCHASTIC}))  # one program for all the others, which step
 def test_rematerialisation_changes_no_gradient(name):
   cell, params, xs, state = setup(name)
   keywords = LOOPS['both'] | ({'key': jax.random.key(7)} if name in STOCHASTIC else {})

@@ -81,25 +81,11 @@ def test_speed_with_torch(tmp_path):
   assert '| remat_every=10 |' in text
 
 
-def test_groups_are_measured_alone(tmp_path):
-  out, _ = measure(tmp_path, '--config.measure.groups=pipeline,translation', PYTHONPATH=hide_torch(tmp_path))
-  measured = read_json(tmp_path / 'report', 'speed.json')
-  assert measured.keys() & set(GROUPS) == {'pipeline', 'translation'}
-  assert measured['translation'].keys() == {'ours'}
-  assert measured['translation']['ours']['calls'] == 4
-  assert {path.name for path in (tmp_path / 'report').iterdir()} == {'speed.json', 'speed.md'}
-  text = (tmp_path / 'report' / 'speed.md').read_text('utf-8')
-  assert [line for line in text.splitlines() if line.startswith('#')] == [
-      '# Speed', '## Translating', '## Drawing batches on the host']
-  assert 'Greedily, 4 sentences at once: 14 symbols are read and 5 written of each' in text
-  assert 'translation: ours ' in out
-  assert read_json(tmp_path, 'result.json')['metrics'] == {}
-
-
 def test_parts_rivals_and_engines_are_chosen(tmp_path):
   out, _ = measure(tmp_path, '--config.measure.groups=comparisons,parallel', '--config.measure.parts=step',
                    '--config.measure.rivals=scan,cudnn', '--config.measure.engine=newton')
   measured = read_json(tmp_path / 'report', 'speed.json')
+  assert measured.keys() & set(GROUPS) == {'comparisons', 'parallel'}
   (comparison,), (parallel,) = measured['comparisons'], measured['parallel']
   assert comparison['setting']['engine'] == 'newton'
   assert {label: list(values['parts']) for label, values in comparison['contenders'].items()} == {

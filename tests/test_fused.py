@@ -74,11 +74,12 @@ def test_the_input_is_cut_into_chunks(long):
   assert [e.params['length'] for e in outer] == [2]
 
 
-@pytest.mark.parametrize('name, lengths', [(name, None) for name in FUSED] + [('gru_reset_before', (9, 0, 3))])
+@pytest.mark.parametrize('name, lengths', [
+    *((name, None) for name in FUSED), ('gru_reset_before', (9, 0, 3)), ('lstm', ())])
 def test_the_form_for_accelerators_equals_that_for_cpus(monkeypatch, name, lengths):
   cell = CELLS[name](5, engine='fused')
-  params, xs = perturbed(cell), inputs(9)
-  mask = None if lengths is None else np.arange(9)[:, None] < np.array(lengths)
+  params, xs = perturbed(cell), inputs(0 if lengths == () else 9)
+  mask = np.arange(9)[:, None] < np.array(lengths) if lengths else None
   loss = lambda params, xs: sum(a.sum() for a in jax.tree.leaves(unroll(cell, params, xs, mask=mask)))
   expected = jax.value_and_grad(loss, (0, 1))(params, xs)
   monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')

@@ -15,7 +15,7 @@ from jax.experimental import rnn
 
 from rnn_research import gru, lstm, unroll
 from rnn_research.cells.lstm import LSTMState
-from rnn_research.engines import choice, cudnn, pallas, pallas_check
+from rnn_research.engines import choice, cudnn, gpu_check, pallas
 from rnn_research.engines.gpu import compute_capability
 from rnn_research.engines.pallas_gates import GRU, LSTM
 from rnn_research.errors import InputError
@@ -81,29 +81,29 @@ def both(cell, num_steps, batch_size):
   return gradients(cell, *given), gradients(stepped(cell), *given)
 
 
-def assert_near(got, expected, bound):
+def assert_within(got, expected, bound):
   """Asserts that every leaf differs by at most `bound` of its norm."""
   for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     assert np.linalg.norm(a - b) <= bound * np.linalg.norm(b)
 
 
-def test_pallas_equals_stepping_in_the_interpreter_in_bfloat16(cpu):  # in float32 `pallas_check` is such a test
-  assert_near(*both(on_pallas('lstm', 64, jnp.bfloat16, InterpretGPUParams()), 1, 16), 3e-3)
+def test_pallas_equals_stepping_in_the_interpreter_in_bfloat16(cpu):  # float32: the check's test
+  assert_within(*both(on_pallas('lstm', 64, jnp.bfloat16, InterpretGPUParams()), 1, 16), 3e-3)
 
 
 def test_pallas_without_a_recurrent_bias(cpu):
   cell = on_pallas('lstm', 64, jnp.float32, InterpretGPUParams())
   params = perturbed(cell, scale=0.05)
   xs, state = inputs(2), noisy(cell.initial_state(params, 3), 3)
-  assert_near(jax.jit(loss_of(cell))(params, xs, state), jax.jit(loss_of(stepped(cell)))(params, xs, state), 1e-5)
+  assert_within(jax.jit(loss_of(cell))(params, xs, state), jax.jit(loss_of(stepped(cell)))(params, xs, state), 1e-5)
 
 
 def test_pallas_under_vmap(cpu):
   cell, xs = on_pallas('gru', 64, jnp.float32, InterpretGPUParams()), inputs(2)
   params = jax.vmap(lambda key: cell.init(key, xs[0]))(jax.random.split(jax.random.key(0)))
   of_all = lambda cell: jax.jit(jax.vmap(lambda p: gradients(cell, p, xs, cell.initial_state(p, 3))))(params)
-  assert_near(of_all(cell), of_all(stepped(cell)), 1e-5)
+  assert_within(of_all(cell), of_all(stepped(cell)), 1e-5)
 
 
 @pytest.mark.parametrize('hidden_size, dtype', [(64, jnp.float16), (128, jnp.float32), (256, jnp.bfloat16)])
@@ -118,8 +118,7 @@ def test_pallas_is_lowered_for_cuda(name, hidden_size, dtype):
     (LSTM, 100, jnp.bfloat16, 'hidden_size is 100, the Pallas kernels need a multiple of 64'),
     (LSTM, 320, jnp.bfloat16, 'more than the 232448 of a Hopper processor'),
     (GRU, 384, jnp.bfloat16, 'more than the 232448 of a Hopper processor'),
-    (LSTM, 192, jnp.float32, 'bytes of shared memory in float32'),
-    (GRU, 576, jnp.bfloat16, 'the Pallas kernels take 512 at most')])
+    (LSTM, 192, jnp.float32, 'bytes of shared memory in float32')])
 def test_pallas_names_a_size_that_does_not_fit(gates, hidden_size, dtype, words):
   with pytest.raises(ValueError, match=words):
     pallas.pallas_scan(gates, None, jnp.zeros((hidden_size, gates.num_gates * hidden_size)), None, dtype=dtype)
@@ -136,33 +135,62 @@ def test_reasons_not_to_use_pallas(monkeypatch):
   assert 'hidden_size is 130' in pallas.unavailable(LSTM, 130, dtype=jnp.bfloat16)
 
 
-@pytest.mark.parametrize('name', MAKERS)
-def test_the_check_passes_kernels_that_are_right(cpu, name):
-  assert pallas_check.deviation(MAKERS[name][1], 64, jnp.float32, InterpretGPUParams()) < 1e-5
-
-
-def test_the_check_finds_kernels_that_are_wrong(cpu, monkeypatch):
-  wrong = lambda *args, **options: jax.tree.map(lambda a: 1.001 * a, pallas.pallas_scan(*args, **options))
-  monkeypatch.setattr(pallas_check, 'pallas_scan', wrong)
-  assert pallas_check.deviation(GRU, 64, jnp.float32, InterpretGPUParams()) > 5e-4
-
-
-@pytest.mark.parametrize('found', [0.3, float('nan')])
-def test_kernels_that_are_wrong_do_not_run(cpu, monkeypatch, found):
+@pytest.fixture
+def on_hopper(monkeypatch):
+  """Makes this machine look like one with a Hopper GPU, up to the kernels themselves."""
   monkeypatch.setattr(pallas, 'compute_capability', lambda: (9, 0))
-  monkeypatch.setattr(pallas_check, '_deviation_here', lambda *of: found)
-  monkeypatch.setitem(choice.FASTEST, (jax.default_backend(), 'lstm'), ('pallas', 'fused'))
+  for name in MAKERS:
+    monkeypatch.setitem(choice.FASTEST, (jax.default_backend(), name), ('pallas', 'fused'))
+
+
+@pytest.mark.parametrize('name', MAKERS)
+def test_the_check_passes_kernels_that_are_right(cpu, strict_shapes, name):
+  engine = on_pallas(name, 64, jnp.float32, InterpretGPUParams()).scan
+  assert gpu_check.deviation(engine, MAKERS[name][0](64, engine='fused')) < 1e-5
+
+
+def refuse(*args):
+  raise RuntimeError('no ptxas\nand more')
+
+
+@pytest.mark.parametrize(('change', 'sentence'), [
+    (lambda a: 1.001 * a, 'on this machine it differs from the fused scan, by 1.'),
+    (lambda a: jnp.nan * a, 'on this machine it differs from the fused scan, by nan of the norm'),
+    (refuse, 'its check fails on this machine (RuntimeError: no ptxas)')])
+def test_the_check_finds_what_is_wrong(cpu, change, sentence):
+  cell = lstm(8, engine='fused')
+  wrong = lambda *args: jax.tree.map(change, cell.scan(*args))
+  assert gpu_check.disagreement(object(), wrong, cell, 1e-4).startswith(sentence)
+  assert gpu_check.disagreement(object(), cell.scan, cell, 1e-4) is None
+
+
+def test_an_engine_that_is_wrong_does_not_run(cpu, on_hopper, monkeypatch):
+  monkeypatch.setattr(gpu_check, 'disagreement', lambda *of: 'it is wrong')
   assert lstm(64).scan.name() == 'fused'
   cell = lstm(64, engine='pallas')
-  with pytest.raises(InputError, match=r"engine 'pallas' cannot run: on this machine .* differ from stepping"):
+  with pytest.raises(InputError, match="engine 'pallas' cannot run: it is wrong"):
     unroll(cell, perturbed(cell), inputs())
 
 
-def test_the_check_runs_while_a_function_is_traced(cpu, monkeypatch):
-  seen = []
-  monkeypatch.setattr(pallas_check, 'deviation', lambda *of: seen.append(float(jnp.ones(3).sum())) or 0.0)
-  jax.jit(lambda x: seen.append(pallas_check._deviation_here.__wrapped__(LSTM, 64, jnp.float32)) or x)(1.0)
-  assert seen == [3.0, 0.0]
+def test_the_check_runs_once_and_while_a_function_is_traced(cpu):
+  cell, key, calls = lstm(8, engine='fused'), object(), []
+  engine = lambda *args: calls.append(0) or cell.scan(*args)
+  for _ in range(2):
+    jax.jit(lambda x: gpu_check.disagreement(key, engine, cell, 1e-4) or x)(1.0)
+  assert len(calls) == 2  # with and without a backward pass
+
+
+@pytest.mark.parametrize('shape', [(0, 3), (4, 0)])
+@pytest.mark.parametrize('factory', [lstm, gru])
+def test_what_the_kernels_do_not_know_goes_to_the_fused_scan(cpu, on_hopper, monkeypatch, factory, shape):
+  monkeypatch.setattr(gpu_check, 'disagreement', lambda *of: None)
+  cell = factory(64)
+  assert cell.scan.name() == 'pallas'
+  params, xs = perturbed(cell), inputs(*shape)
+  assert_same(unroll(cell, params, xs), unroll(factory(64, engine='fused'), params, xs))
+  with jax.enable_x64(True):
+    params, xs = jax.tree.map(lambda a: a.astype(jnp.float64), (params, inputs(2)))
+    assert_same(unroll(cell, params, xs), unroll(factory(64, engine='fused'), params, xs))
 
 
 @pytest.mark.parametrize(('hidden_size', 'capability', 'expected'), [
@@ -170,12 +198,13 @@ def test_the_check_runs_while_a_function_is_traced(cpu, monkeypatch):
 @pytest.mark.parametrize('factory', [lstm, gru])
 def test_auto_takes_pallas_where_it_fits(monkeypatch, factory, hidden_size, capability, expected):
   monkeypatch.setattr(pallas, 'compute_capability', lambda: capability)
-  monkeypatch.setattr(pallas_check, '_deviation_here', lambda *of: 0.0)
+  monkeypatch.setattr(gpu_check, 'disagreement', lambda *of: None)
   monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
   cell = factory(hidden_size)
   assert cell.scan.name() == expected
   assert choice.explain(factory.__name__, 'auto', cell.scan) == (
-      f'{choice.DESCRIPTIONS[expected]} (the fastest measured for {factory.__name__} on gpu)')
+      f'{choice.DESCRIPTIONS[expected]} (the fastest measured{" that runs here" if expected == "fused" else ""} for '
+      f'{factory.__name__} on gpu)')
 
 
 def test_reasons_not_to_use_cudnn(monkeypatch):
@@ -239,7 +268,7 @@ def test_cudnn_weights_are_as_many_as_it_expects():
 @pytest.mark.gpu
 @pytest.mark.parametrize('hidden_size, num_steps, batch_size', SIZES)
 def test_cudnn_equals_stepping_on_a_gpu(gpu, hidden_size, num_steps, batch_size):
-  assert_near(*both(on_cudnn(hidden_size), num_steps, batch_size), 1e-5)
+  assert_within(*both(on_cudnn(hidden_size), num_steps, batch_size), 1e-5)
 
 
 @pytest.mark.gpu
@@ -251,4 +280,4 @@ def test_pallas_equals_stepping_on_a_gpu(hopper, name, hidden_size, dtype, num_s
   factory, _ = MAKERS[name]
   expected = gradients(stepped(factory(hidden_size)), *arguments(factory(hidden_size), num_steps, batch_size))
   cell = factory(hidden_size, engine='pallas', dtype=dtype)
-  assert_near(gradients(cell, *arguments(cell, num_steps, batch_size)), expected, bound)
+  assert_within(gradients(cell, *arguments(cell, num_steps, batch_size)), expected, bound)

@@ -52,7 +52,7 @@ def _sections(measured, comparisons, means):
       f'Every contender is a process of its own, and one works at a time{", after all have built" if on_gpu else ""}: '
       f'{effort["rounds"]} turns of up to '
       f'{effort["calls"]} calls, the first call of each turn not counted. '
-      f'{"Of training a call is up to ten steps in a row, one wait and a tenth of the time. " if on_gpu else ""}'
+      f'{"Training takes up to ten steps in a row in a call, whose time is divided by them. " if on_gpu else ""}'
       'A time is a median with quartiles; a ratio '
       'is a median divided by that of ours in the same precision, so above 1 ours is quicker.\n')
   if comparisons:

@@ -70,7 +70,7 @@ def gru(
   if reset not in _POINTWISE:
     raise ValueError(f"reset is {reset!r}, expected 'after' or 'before'")
   pointwise, after = _POINTWISE[reset], reset == 'after'
-  blocks = ((0, 1, 2),) if after else ((0, 1), (2,))
+  whole = joined(pointwise, ((0, 1, 2),) if after else ((0, 1), (2,)))
 
   def init(key, x, ctx=None):
     key_x, key_h, key_z = jax.random.split(key, 3)
@@ -100,13 +100,14 @@ def gru(
     return state, state.h.astype(dtype)
 
   def scan(params, state, xs, *, mask=None, reset=None, reset_state=None):
-    weights, form = (_separate, pointwise) if jax.default_backend() == 'cpu' else (_joined, joined(pointwise, blocks))
+    weights, form = (_separate, pointwise) if jax.default_backend() == 'cpu' else (_joined, whole)
     state, hs = fused_scan(form, weights(params), xs, state, mask=mask, reset=reset, reset_state=reset_state,
                            dtype=dtype)
     return state, hs.astype(dtype)
 
   cell, name = Cell(init, initial_state, project, step), 'gru' if after else 'gru_reset_before'
-  offered = {'fused': scan, **(gru_engines(hidden_size, dtype, scan) if after else {}), 'newton': parallel(cell).scan}
+  for_gpus = gru_engines(hidden_size, dtype, cell._replace(scan=scan)) if after else {}
+  offered = {'fused': scan, **for_gpus, 'newton': parallel(cell).scan}
   offered['shooting'] = shooting(cell._replace(scan=choose(name, 'auto', offered))).scan
   return cell._replace(scan=choose(name, engine, offered))
 

@@ -113,7 +113,8 @@ def lstm(
     return state, hs.astype(dtype)
 
   cell = Cell(init, initial_state, project, step)
-  offered = {} if peepholes or projection_size else {'fused': scan, **lstm_engines(hidden_size, dtype, scan)}
+  fused = cell._replace(scan=scan)
+  offered = {} if peepholes or projection_size else {'fused': scan, **lstm_engines(hidden_size, dtype, fused)}
   offered['newton'] = parallel(cell).scan
   offered['shooting'] = shooting(cell._replace(scan=choose('lstm', 'auto', offered))).scan
   return cell._replace(scan=choose('lstm', engine, offered))

@@ -139,7 +139,7 @@ def fused_scan(
 
 def _chunk_length(num_steps, batch_size):
   if jax.default_backend() != 'cpu':
-    return num_steps
+    return max(1, num_steps)
   return max(1, min(num_steps, _CHUNK_ROWS // max(1, batch_size)))
 
 

@@ -4,7 +4,7 @@
 
 As in `engines/fused.py` the forward pass stores the linearised step, the backward pass is the same loop in reverse with
 W_h^T, and dW_h is one product over all steps; here each loop is one kernel that keeps the weights on the chip. Under
-`jax.vmap` the kernels run one after the other.
+`jax.vmap` the kernels run one after the other. Second derivatives need another engine.
 """
 
 import functools
@@ -126,13 +126,13 @@ def _join(gates, dms, apart):
 
 
 def _inward(a):
-  """Returns `[..., B, X]` as the kernels want it: [..., N, X, R], with zeros up to N whole blocks of the batch."""
+  """Returns `[..., B, X]` as the kernels want it: [..., N, X, R], with zeros up to N whole clusters."""
   *leading, batch_size, size = a.shape
-  num_blocks = -(-batch_size // ROWS)
-  a = jnp.pad(a, [(0, 0)] * len(leading) + [(0, num_blocks * ROWS - batch_size), (0, 0)])
-  return jnp.swapaxes(a.reshape(*leading, num_blocks, ROWS, size), -1, -2)
+  num_clusters = -(-batch_size // ROWS)
+  a = jnp.pad(a, [(0, 0)] * len(leading) + [(0, num_clusters * ROWS - batch_size), (0, 0)])
+  return jnp.swapaxes(a.reshape(*leading, num_clusters, ROWS, size), -1, -2)
 
 
 def _outward(batch_size, a):
-  *leading, num_blocks, size, _ = a.shape
-  return jnp.swapaxes(a, -1, -2).reshape(*leading, num_blocks * ROWS, size)[..., :batch_size, :]
+  *leading, num_clusters, size, _ = a.shape
+  return jnp.swapaxes(a, -1, -2).reshape(*leading, num_clusters * ROWS, size)[..., :batch_size, :]

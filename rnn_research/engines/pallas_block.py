@@ -31,12 +31,12 @@ class Scratch(NamedTuple):
 class Place(NamedTuple):
   """The part of the work that belongs to a block."""
 
-  group: Any
-  num_groups: int
+  block: Any  # its number in the cluster
+  num_blocks: int
 
   def units(self, k=0):
     """Returns the slice of its units in the k-th H of an axis, such as the k-th gate."""
-    return pl.ds((k * self.num_groups + self.group) * UNITS, UNITS)
+    return pl.ds((k * self.num_blocks + self.block) * UNITS, UNITS)
 
   def cut(self, ref, count):
     """Returns its pieces of [N, count * H, R] in global memory."""
@@ -45,8 +45,8 @@ class Place(NamedTuple):
 
 def enter(w, scratch, hidden_size):
   """Returns the block's place, once its rows of the weights are in shared memory: 64 of every H."""
-  num_groups = hidden_size // UNITS
-  place = Place(lax.axis_index('group') if num_groups > 1 else 0, num_groups)
+  num_blocks = hidden_size // UNITS
+  place = Place(lax.axis_index('block') if num_blocks > 1 else 0, num_blocks)
   num_parts, num_rows, _ = scratch.weights.shape
   for p in range(num_parts):
     for k in range(num_rows // UNITS):
@@ -83,12 +83,12 @@ def hand_over(place, scratch, slot, values):
       rounded = value.astype(scratch.factor.dtype)
       _give(place, scratch.factor.at[slot, p, place.units(k)], rounded)
       value = value - rounded.astype(value.dtype)
-  if place.num_groups > 1:
+  if place.num_blocks > 1:
     _cluster_barrier('fence.proxy.async.shared::cluster; barrier.cluster.arrive.release.aligned;')
 
 
 def accept(place):
-  if place.num_groups > 1:
+  if place.num_blocks > 1:
     _cluster_barrier('barrier.cluster.wait.acquire.aligned;')
   plgpu.commit_smem()
 
@@ -104,7 +104,7 @@ def _cluster_barrier(instructions):
 
 def _give(place, target, value):
   """Writes to the shared memory of every block of the cluster. Pallas itself has no plain store to another's."""
-  if place.num_groups == 1:
+  if place.num_blocks == 1:
     target[...] = value
     return
   transforms = _transforms(value.dtype)
@@ -112,7 +112,7 @@ def _give(place, target, value):
   @plgpu.inline_mgpu(arg_types=(plgpu.Layout.WGMMA, plgpu.RefType(transforms)))
   def store(_, value, target):
     swizzle = transforms[1].swizzle
-    for block in range(place.num_groups):
+    for block in range(place.num_blocks):
       there = mgpu.get_cluster_ref(target, gpu.Dimension.x, mgpu.c(block, ir.IndexType.get()))
       for register, _, _, pointer in value.transfer_tiled(there, swizzle, value.layout, value.shape, optimized=False):
         llvm.store(register(value.registers), pointer)

@@ -35,7 +35,6 @@ from rnn_research.engines.pallas_block import (
 )
 from rnn_research.engines.pallas_gates import Gates
 
-_BLOCKS = 8  # of the largest cluster that every Hopper GPU takes
 _SHARED_BYTES = 227 * 1024  # what a block may use of a Hopper processor
 _PIECE_BYTES = 4 * UNITS * ROWS
 
@@ -44,8 +43,6 @@ def misfit(gates: Gates, hidden_size: int, dtype) -> str | None:
   """Returns the reason in one sentence why the hidden size does not suit the kernels, or None where it does."""
   if hidden_size % UNITS:
     return f'hidden_size is {hidden_size}, the Pallas kernels need a multiple of {UNITS}'
-  if hidden_size > _BLOCKS * UNITS:
-    return f'hidden_size is {hidden_size}, the Pallas kernels take {_BLOCKS * UNITS} at most'
   size = gates.num_gates * hidden_size  # the backward pass needs more than the forward pass
   needed = 2 * num_parts(dtype) * size * (UNITS + 2 * ROWS) + (1 + gates.num_residuals) * _PIECE_BYTES
   if needed > _SHARED_BYTES:
@@ -156,7 +153,7 @@ def _launch(kernel, operands, out_type, *, tiles, num_pieces, num_constants, int
   weights = operands[0]
   num_parts, _, factor_size = weights.shape
   num_clusters, hidden_size, _ = out_type[0].h.shape
-  groups = hidden_size // UNITS
+  blocks = hidden_size // UNITS  # shared memory is full before they are 8, as many as a cluster may have
   scratch = Scratch(
       weights=tiled((num_parts, tiles * UNITS, factor_size), weights.dtype),
       pieces=tiled((max(num_pieces, num_constants), UNITS, ROWS), jnp.float32),
@@ -165,7 +162,7 @@ def _launch(kernel, operands, out_type, *, tiles, num_pieces, num_constants, int
       constants_here=plgpu.Barrier(num_arrivals=num_constants),
       pieces_here=plgpu.Barrier(num_arrivals=num_pieces))
   count = len(operands) + len(out_type)
-  cluster = {'cluster': (groups,), 'cluster_names': ('group',)} if groups > 1 else {}
+  cluster = {'cluster': (blocks,), 'cluster_names': ('block',)} if blocks > 1 else {}
   return plgpu.kernel(
       lambda *refs: kernel(*refs[:count], Scratch(*refs[count:])),
       out_type=out_type, scratch_types=tuple(scratch), grid=(num_clusters,), grid_names=('cluster',),

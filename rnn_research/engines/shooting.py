@@ -81,7 +81,8 @@ def shooting_scan(
     mask: [T, B] bool, see `unroll`; or None. Chunks without a real step cost no passes.
     reset: [T, B] bool, see `unroll`; or None.
     reset_state: [B, ...], needed with `reset`.
-    chunk_length: K; default about sqrt(T). Where K does not divide T, the last chunk is filled with masked steps.
+    chunk_length: K; default about sqrt(T). Where K does not divide T, the last chunk is filled with masked
+      steps, which some engines leave to the fused scan.
     tolerance: on the residual of `ShootingInfo`, and on the change of e relative to its largest magnitude; default 100
       times the distance from 1 to the next float.
 

@@ -3,6 +3,7 @@
 import csv
 import shutil
 
+import jax
 import pytest
 from launching import files_of, read_json, run
 
@@ -59,6 +60,7 @@ def test_no_mode_prints_the_result_and_report_mode_draws_again(drawn, main, tmp_
   assert 'another flow.lags (10 in the workdir, now 9); use a new workdir' in err
   assert files_of(drawn) == before
   (drawn / 'report' / 'gates.png').unlink()
+  jax.clear_caches()  # other tests compile with fewer optimisations, and round otherwise
   code, out, err = main(f'--workdir={drawn}', '--mode=report')
   assert (code, err) == (0, '')
   assert 'Open and shut gates: done' in out

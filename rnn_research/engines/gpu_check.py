@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from rnn_research.cell import Cell, ScanFn
 
@@ -55,11 +56,12 @@ def deviation(engine: ScanFn, cell: Cell) -> float:
 
 def _example(cell):
   """Returns parameters without zeros, a state and inputs."""
-  key = jax.random.key(0)
-  noise = lambda a, scale: scale * jax.random.normal(key, a.shape, jnp.float32)
-  xs = jax.random.normal(key, (_NUM_STEPS, _BATCH_SIZE, _NUM_INPUTS), jnp.float32)
-  params = jax.tree.map(lambda a: a + noise(a, 0.3 / (a.shape[0] ** 0.5 if a.ndim > 1 else 1.0)), cell.init(key, xs[0]))
-  return params, jax.tree.map(lambda a: a + noise(a, 0.5), cell.initial_state(params, _BATCH_SIZE)), xs
+  rng = np.random.default_rng(0)
+  noise = lambda shape, scale: jnp.asarray(rng.normal(0.0, scale, shape), jnp.float32)
+  xs = noise((_NUM_STEPS, _BATCH_SIZE, _NUM_INPUTS), 1.0)
+  params = jax.tree.map(lambda a: a + noise(a.shape, 0.3 / (a.shape[0] ** 0.5 if a.ndim > 1 else 1.0)),
+                        cell.init(jax.random.key(0), xs[0]))
+  return params, jax.tree.map(lambda a: a + noise(a.shape, 0.5), cell.initial_state(params, _BATCH_SIZE)), xs
 
 
 def _gradients(scan: ScanFn) -> Callable:

@@ -8,10 +8,8 @@ import jax.numpy as jnp
 from jax.nn.initializers import lecun_normal, normal, orthogonal
 
 from rnn_research.cell import Cell
-from rnn_research.engines.choice import choose
+from rnn_research.engines.choice import with_engine
 from rnn_research.engines.fused import Pointwise, Weights, fused_scan
-from rnn_research.engines.newton import parallel
-from rnn_research.engines.shooting import shooting
 from rnn_research.initializers import identity
 from rnn_research.layers import affine, matmul
 from rnn_research.typing import Array
@@ -118,10 +116,7 @@ def _elman(hidden_size, pointwise, w_x_init, w_h_init, engine, dtype):
     state, hs = fused_scan(pointwise, weights, xs, state, mask=mask, reset=reset, reset_state=reset_state, dtype=dtype)
     return state, hs.astype(dtype)
 
-  cell = Cell(init, initial_state, project, step)
-  offered = {'fused': scan, 'newton': parallel(cell).scan}
-  offered['shooting'] = shooting(cell._replace(scan=choose('elman', 'auto', offered))).scan
-  return cell._replace(scan=choose('elman', engine, offered))
+  return with_engine(Cell(init, initial_state, project, step), 'elman', engine, {'fused': scan})
 
 
 def _tanh_forward(us, product, state):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from rnn_research.cells import highway, lstm_variants, mut
-from rnn_research.cells.gru import GRUParams
+from rnn_research.cells.gru import GRUParams, recurrent_bias
 from rnn_research.cells.layer_norm_lstm import LayerNormLSTMParams
 from rnn_research.cells.lstm import LSTMParams
 from rnn_research.cells.mgu import MGUParams
@@ -84,8 +84,7 @@ def _mgu(params, state, x):
 def _gru(params, state, x):
   x_r, x_z, x_n = jnp.split(affine(x, params.w_x, params.b), 3, -1)
   if params.w_hn is None:
-    bias = jnp.pad(params.b_hn, (2 * params.b_hn.shape[0], 0))
-    h_r, h_z, h_n = jnp.split(affine(state.h, params.w_h, bias), 3, -1)
+    h_r, h_z, h_n = jnp.split(affine(state.h, params.w_h, recurrent_bias(params)), 3, -1)
     r = sigmoid(x_r + h_r)
     n = jnp.tanh(x_n + r * h_n)
   else:

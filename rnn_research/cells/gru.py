@@ -8,11 +8,9 @@ import jax.numpy as jnp
 from jax.nn.initializers import lecun_normal, orthogonal
 
 from rnn_research.cell import Cell
-from rnn_research.engines.choice import choose
+from rnn_research.engines.choice import with_engine
 from rnn_research.engines.fused import Pointwise, Weights, fused_scan, joined
 from rnn_research.engines.gpu import gru_engines
-from rnn_research.engines.newton import parallel
-from rnn_research.engines.shooting import shooting
 from rnn_research.initializers import chrono
 from rnn_research.layers import affine, matmul, sigmoid
 from rnn_research.typing import Array
@@ -91,7 +89,7 @@ def gru(
 
   def step(params, state, u, *, key=None, ctx=None):
     if after:
-      ms = jnp.split(affine(state.h, params.w_h, jnp.pad(params.b_hn, (2 * hidden_size, 0)), dtype), 3, -1)
+      ms = jnp.split(affine(state.h, params.w_h, recurrent_bias(params), dtype), 3, -1)
       product = lambda i, a: ms[i]
     else:
       ms = jnp.split(matmul(state.h, params.w_h, dtype), 2, -1)
@@ -107,9 +105,12 @@ def gru(
 
   cell, name = Cell(init, initial_state, project, step), 'gru' if after else 'gru_reset_before'
   for_gpus = gru_engines(hidden_size, dtype, cell._replace(scan=scan)) if after else {}
-  offered = {'fused': scan, **for_gpus, 'newton': parallel(cell).scan}
-  offered['shooting'] = shooting(cell._replace(scan=choose(name, 'auto', offered))).scan
-  return cell._replace(scan=choose(name, engine, offered))
+  return with_engine(cell, name, engine, {'fused': scan, **for_gpus})
+
+
+def recurrent_bias(params: GRUParams) -> Array:
+  """Returns b_hn as the bias of h W_h, [3H] float32, where the reset comes after the product: zeros for r and z."""
+  return jnp.pad(params.b_hn, (2 * params.b_hn.shape[0], 0))
 
 
 def _separate(params):
@@ -122,8 +123,7 @@ def _separate(params):
 def _joined(params):
   """Returns the weights of a fused scan with a block per factor of the recurrent products, h or r * h."""
   if params.w_hn is None:
-    b_h = jnp.pad(params.b_hn, (params.w_h.shape[-1] - params.b_hn.shape[-1], 0))
-    return Weights((params.w_x,), (params.w_h,), (params.b,), (b_h,))
+    return Weights((params.w_x,), (params.w_h,), (params.b,), (recurrent_bias(params),))
   at = [params.w_h.shape[-1]]
   return Weights(tuple(jnp.split(params.w_x, at, -1)), (params.w_h, params.w_hn), tuple(jnp.split(params.b, at, -1)),
                  (None, None))

@@ -9,11 +9,9 @@ import numpy as np
 from jax.nn.initializers import lecun_normal, orthogonal
 
 from rnn_research.cell import Cell
-from rnn_research.engines.choice import choose
+from rnn_research.engines.choice import with_engine
 from rnn_research.engines.fused import Pointwise, Weights, fused_scan
 from rnn_research.engines.gpu import lstm_engines
-from rnn_research.engines.newton import parallel
-from rnn_research.engines.shooting import shooting
 from rnn_research.initializers import chrono
 from rnn_research.layers import affine, matmul
 from rnn_research.typing import Array
@@ -114,10 +112,8 @@ def lstm(
 
   cell = Cell(init, initial_state, project, step)
   fused = cell._replace(scan=scan)
-  offered = {} if peepholes or projection_size else {'fused': scan, **lstm_engines(hidden_size, dtype, fused)}
-  offered['newton'] = parallel(cell).scan
-  offered['shooting'] = shooting(cell._replace(scan=choose('lstm', 'auto', offered))).scan
-  return cell._replace(scan=choose('lstm', engine, offered))
+  forms = {} if peepholes or projection_size else {'fused': scan, **lstm_engines(hidden_size, dtype, fused)}
+  return with_engine(cell, 'lstm', engine, forms)
 
 
 def gate_biases(key, blocks, hidden_size, forget_bias, chrono_steps, input_bias=0.0):

@@ -5,7 +5,9 @@ from typing import NamedTuple
 
 import jax
 
-from rnn_research.cell import ScanFn
+from rnn_research.cell import Cell, ScanFn
+from rnn_research.engines.newton import parallel
+from rnn_research.engines.shooting import shooting
 from rnn_research.errors import InputError
 
 # (platform, cell) -> the engines that `experiments/speed.py` measured to be the fastest there; the first that can run
@@ -69,23 +71,25 @@ class Fastest(NamedTuple):
     return next((name for name in ranked if runs(offered[name])), _UNMEASURED)
 
 
-def choose(cell: str, engine: str, offered: Mapping[str, ScanFn]) -> ScanFn | None:
-  """Returns the whole-sequence form of a cell, or None to step.
+def with_engine(cell: Cell, name: str, engine: str, forms: Mapping[str, ScanFn]) -> Cell:
+  """Returns the cell with a whole-sequence form, or without one, to step.
 
   Args:
-    cell: its name.
-    engine: 'auto', 'scan' (steps), or a key of `offered`.
-    offered: engine -> `scan` of a `Cell`, an `Engine` where it does not run everywhere. 'auto' decides when the
-      function is traced, since a cell may be built before JAX's backend may start.
+    cell: steps.
+    name: that of the cell, in `FASTEST`.
+    engine: 'auto', 'scan' (steps), 'newton', 'shooting' or a key of `forms`. Shooting runs its chunks in the form of
+      'auto'.
+    forms: engine -> `scan` of the cell, an `Engine` where it does not run everywhere. 'auto' decides when the function
+      is traced, since a cell may be built before JAX's backend may start.
 
   Raises:
     InputError: the cell has no such engine.
   """
-  if engine == 'scan' or (engine == 'auto' and _UNMEASURED not in offered):
-    return None
-  if engine not in ('auto', *offered):
-    raise InputError(f'engine is {engine!r}, expected one of {", ".join(["auto", "scan", *offered])} for {cell}')
-  return Fastest(cell, tuple(offered.items())) if engine == 'auto' else offered[engine]
+  auto = Fastest(name, tuple(forms.items())) if _UNMEASURED in forms else None
+  offered = {**forms, 'newton': parallel(cell).scan, 'shooting': shooting(cell._replace(scan=auto)).scan}
+  if engine not in ('auto', 'scan', *offered):
+    raise InputError(f'engine is {engine!r}, expected one of {", ".join(["auto", "scan", *offered])} for {name}')
+  return cell._replace(scan={'auto': auto, 'scan': None, **offered}[engine])
 
 
 def explain(cell: str, engine: str, scan: ScanFn | None) -> str:

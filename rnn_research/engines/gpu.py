@@ -47,9 +47,10 @@ def lstm_engines(hidden_size: int, dtype, cell: Cell) -> dict[str, Engine]:
 def gru_engines(hidden_size: int, dtype, cell: Cell) -> dict[str, Engine]:
   """Returns the engines of a GRU with the reset after the product; see `lstm_engines`."""
   def pallas(params, state, xs):
+    from rnn_research.cells.gru import recurrent_bias
     from rnn_research.engines import pallas, pallas_gates
-    us, b_h = affine(xs, params.w_x, params.b, dtype), jnp.pad(params.b_hn, (2 * hidden_size, 0))
-    return pallas.pallas_scan(pallas_gates.GRU, us, params.w_h, state, b_h=b_h, dtype=dtype)
+    us = affine(xs, params.w_x, params.b, dtype)
+    return pallas.pallas_scan(pallas_gates.GRU, us, params.w_h, state, b_h=recurrent_bias(params), dtype=dtype)
 
   key = 'gru', hidden_size, jnp.dtype(dtype)
   return {'pallas': _engine('pallas', pallas, lambda: _pallas_unavailable('GRU', hidden_size, dtype), cell, key)}

@@ -40,12 +40,13 @@ backend.configure(9)
 print(len(jax.devices()), os.environ['XLA_FLAGS'])
 print(backend.data_mesh(9).size, backend.data_mesh(8).size, backend.data_mesh(7).size, backend.data_mesh(9, 1).size)
 """
-  out = run(code, XLA_FLAGS='--xla_cpu_enable_fast_math=false').splitlines()
-  assert out == ['3 --xla_cpu_enable_fast_math=false --xla_cpu_multi_thread_eigen=false', '3 2 1 1']
+  out = run(code, XLA_FLAGS='--xla_cpu_prefer_vector_width=256').splitlines()
+  assert out == ['3 --xla_cpu_prefer_vector_width=512 --xla_cpu_prefer_vector_width=256', '3 2 1 1']
 
 
-def test_one_device_keeps_its_threads():
-  assert run("backend.configure(7, 1); print(len(jax.devices()), os.environ.get('XLA_FLAGS'))") == '1 None'
+def test_one_device_is_set_up_like_several():
+  out = run("backend.configure(7, 1); print(len(jax.devices()), os.environ['XLA_FLAGS'])")
+  assert out == '1 --xla_cpu_prefer_vector_width=512'
 
 
 def test_a_backend_that_has_started_is_an_error():
@@ -56,10 +57,10 @@ for num_devices in (2, 1):
   try:
     backend.configure(8, num_devices)
   except RuntimeError as e:
-    print(e, os.environ.get('XLA_FLAGS'))
+    print(e, os.environ['XLA_FLAGS'])
 """
-  assert run(code).splitlines() == 2 * [
-    'the JAX backend has already started, call configure before any other use of JAX None']
+  assert run(code).splitlines() == 2 * ['the JAX backend has already started, call configure before any other use of '
+                                        'JAX --xla_cpu_prefer_vector_width=512']
 
 
 def test_device_counts_that_cannot_be():

@@ -20,14 +20,16 @@ from rnn_research.cells.elman import elman
 from rnn_research.engines import choice, fused
 
 FUSED = ['elman', 'irnn', 'lstm', 'gru', 'gru_reset_before']
-LONG = 2 * fused._CHUNK_ROWS // 3 + 5  # steps of a batch of 3: two chunks and a rest
+CHUNK, LONG = 40, 89  # steps: two chunks and a rest
+GATES = {'elman': 1, 'irnn': 1, 'lstm': 4, 'gru': 3, 'gru_reset_before': 3}
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
 
 
 @pytest.fixture(params=FUSED)
-def long(request):
+def long(request, monkeypatch):
   """Returns a cell, parameters that keep its states bounded, inputs of LONG steps and a state."""
+  monkeypatch.setattr(fused, '_CACHE_BYTES', CHUNK * 3 * GATES[request.param] * 5 * 4)
   cell = CELLS[request.param](5)
   params = jax.tree.map(lambda a: 0.5 * a, perturbed(cell, scale=0.1))
   return cell, params, inputs(LONG), noisy(cell.initial_state(params, 3), 3)
@@ -60,8 +62,8 @@ def test_no_steps_or_no_rows(name, num_steps, batch_size):
 
 
 def test_a_batch_larger_than_a_chunk_is_taken_step_by_step(monkeypatch):
-  monkeypatch.setattr(fused, '_CHUNK_ROWS', 2)
-  cell = gru(5)
+  monkeypatch.setattr(fused, '_CACHE_BYTES', 20)  # of 12 bytes of a matrix and 36 of three rows of gates
+  cell = gru(1)
   params, state = perturbed(cell), noisy(cell.initial_state(perturbed(cell), 3), 3)
   got, expected = (gradients(c, params, inputs(), state) for c in (cell, stepped(cell)))
   assert_close(got, expected, rtol=1e-4, atol=2e-5)
@@ -72,6 +74,13 @@ def test_the_input_is_cut_into_chunks(long):
   # A loop over chunks around the loop over steps.
   outer = [e for e in jax.make_jaxpr(loss_of(cell))(params, xs, state).eqns if e.primitive.name == 'scan']
   assert [e.params['length'] for e in outer] == [2]
+
+
+@pytest.mark.parametrize('hidden_size, num_steps, batch_size, expected', [
+    (128, 50, 25, 10), (128, 47, 25, 20), (128, 100, 50, 10), (128, 10, 25, 10), (128, 3, 5000, 1), (512, 50, 25, 50)])
+def test_a_chunk_of_gates_fits_the_cache_unless_the_matrix_fills_it(hidden_size, num_steps, batch_size, expected):
+  w_h = [np.zeros((hidden_size, 4 * hidden_size))]
+  assert fused._chunk_length(num_steps, batch_size, w_h) == expected
 
 
 @pytest.mark.parametrize('name, lengths', [

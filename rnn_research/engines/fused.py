@@ -9,7 +9,8 @@ and one matrix product per block, and a weight gradient is one product over many
 
     dW_h^i = sum_t a_t^T dm_t = [a_1 .. a_T]^T [dm_1 .. dm_T],    dW_x^i = [x_1 .. x_T]^T [du_1 .. du_T]
 
-On a CPU time is cut into chunks whose projections and gradients stay in cache. Derivatives of derivatives come from
+On a CPU time is cut into chunks whose gates stay in cache, unless the recurrent matrix, to whose gradient every chunk
+adds, fills the cache by itself. Derivatives of derivatives come from
 `jax.grad` of `jax.grad`; forward mode (`jax.jvp`, `jax.hessian`) needs a cell with `engine='scan'`.
 """
 
@@ -25,8 +26,7 @@ from rnn_research.layers import matmul
 from rnn_research.typing import Array, State
 from rnn_research.unroll import Steps, in_blocks, select
 
-# Rows (steps times batch) of a chunk on a CPU: a block of 512 gates is then 1 MB, the size of a second-level cache.
-_CHUNK_ROWS = 512
+_CACHE_BYTES = 2**20  # of a core's second-level cache
 # On a GPU an iteration of a loop costs about as much as a small kernel, and a copy to the host.
 _STEPS_PER_ITERATION = 8
 
@@ -134,13 +134,16 @@ def fused_scan(
     start = _Start(state, None if reset is None else reset_state)
     return _fused(pointwise, dtype, weights, start, steps.xs, steps.mask, steps.reset)
 
-  return in_blocks(chunk, state, Steps(xs, mask, reset, None), _chunk_length(*xs.shape[:2]))
+  return in_blocks(chunk, state, Steps(xs, mask, reset, None), _chunk_length(*xs.shape[:2], weights.h))
 
 
-def _chunk_length(num_steps, batch_size):
-  if jax.default_backend() != 'cpu':
+def _chunk_length(num_steps, batch_size, w_h):
+  if jax.default_backend() != 'cpu' or 4 * sum(w.size for w in w_h) >= _CACHE_BYTES:
     return max(1, num_steps)
-  return max(1, min(num_steps, _CHUNK_ROWS // max(1, batch_size)))
+  row_bytes = 4 * sum(w.shape[-1] for w in w_h)
+  longest = max(1, min(num_steps, _CACHE_BYTES // (row_bytes * max(1, batch_size))))
+  # A shorter last chunk is a second program, and its results are copied behind those of the others.
+  return next((n for n in range(longest, (longest - 1) // 2, -1) if num_steps % n == 0), longest)
 
 
 def _unrolled():
@@ -231,12 +234,17 @@ def _split_by_mask(taken, held, mask):
 
 def _weight_gradients(weights, xs, factors, dus, dms, dtype):
   rows = lambda a: a.reshape(-1, a.shape[-1])
-  product = lambda a, d, w: matmul(rows(a).T, rows(d), dtype).astype(w.dtype)
+  product = lambda a, d, w: matmul(_transposed(rows(a)), rows(d), dtype).astype(w.dtype)
   return Weights(
       x=tuple(product(xs, du, w) for du, w in zip(dus, weights.x, strict=True)),
       h=tuple(product(a, dm, w) for a, dm, w in zip(factors, dms, weights.h, strict=True)),
       b=tuple(rows(du).sum(0) for du in dus),
       b_h=tuple(None if b is None else rows(dm).sum(0) for b, dm in zip(weights.b_h, dms, strict=True)))
+
+
+def _transposed(a):
+  """Returns a^T. On a CPU it is written out: XLA gives a product with a transposed factor to a slower library."""
+  return lax.optimization_barrier(a.T) if jax.default_backend() == 'cpu' else a.T
 
 
 _fused.defvjp(_forward_rule, _backward_rule)

@@ -12,7 +12,7 @@ from rnn_research.depth import stack
 from rnn_research.errors import InputError
 from rnn_research.language_model import LanguageModel
 from rnn_research.typing import Array, Key, Params
-from rnn_research.unroll import free_run
+from rnn_research.unroll import free_run, prepare_cell, project_one
 
 # Symbols per call of the compiled loop: often enough to watch, rare enough to cost nothing.
 _CHUNK = 64
@@ -95,11 +95,16 @@ def sampler(model: LanguageModel, sampling: Sampling, forbidden: tuple[int, ...]
 
   @jax.jit
   def run(params, states, ids, key):
+    cell_params, ctx = prepare_cell(cell, params['cells'], None, len(ids), None)
+    project = _projection(model, cell, params, cell_params, len(ids))
+
     def feed(y, noise):
       drawn = draw(params, y, noise)
-      return model.embed(params, drawn), drawn
+      return project(drawn), drawn
+
     noise = jax.random.gumbel(key, (_CHUNK, len(ids), model.vocabulary_size))
-    return free_run(cell, params['cells'], states, model.embed(params, ids), feed, _CHUNK, feed_inputs=noise)
+    projected = cell._replace(project=lambda params, us: us, prepare=None)
+    return free_run(projected, cell_params, states, project(ids), feed, _CHUNK, feed_inputs=noise, ctx=ctx)
 
   def generate(params: Params, prompt: np.ndarray, length: int, key: Key) -> Iterator[np.ndarray]:
     states, ids = start(params, prompt, jax.random.fold_in(key, 0))
@@ -110,3 +115,12 @@ def sampler(model: LanguageModel, sampling: Sampling, forbidden: tuple[int, ...]
       yield np.asarray(drawn)[:length - done]
 
   return generate
+
+
+def _projection(model, cell, params, cell_params, batch_size):
+  """Returns `ids -> us`, projected symbols: rows of a table where there are fewer symbols than rows to project."""
+  if model.vocabulary_size > _CHUNK * batch_size:
+    return lambda ids: project_one(cell, cell_params, model.embed(params, ids))
+  symbols = model.embed(params, jnp.arange(model.vocabulary_size))
+  table = project_one(cell, cell_params, symbols)
+  return lambda ids: jax.tree.map(lambda a: a[ids], table)

@@ -304,6 +304,12 @@ def in_blocks(block: Callable, state: State, sequence: PyTree, every: int) -> tu
   return state, ys
 
 
+def check_reset(reset: Array | None, reset_state: State | None) -> None:
+  """Raises ValueError where a reset has no state to put in place."""
+  if reset is not None and reset_state is None:
+    raise ValueError('reset needs a reset_state')
+
+
 def select(condition: Array, on_true: PyTree, on_false: PyTree) -> PyTree:
   """`jnp.where` over trees: `condition` is broadcast over the trailing axes of every leaf."""
   def where(a, b):

@@ -126,6 +126,16 @@ def test_chunks_equal_one_step_at_a_time(model, length):
   np.testing.assert_array_equal(written, greedy_by_steps(model, PROMPT, length))
 
 
+@pytest.mark.parametrize(('num_symbols', 'embedding_size'), [(V, 0), (200, 4)])  # 200 is more than 64 steps of 2 rows
+def test_symbols_in_a_table_equal_symbols_projected(num_symbols, embedding_size):
+  wide = language_model((gru(6), lstm(5)), num_symbols, embedding_size=embedding_size,
+                        w_init=jax.nn.initializers.normal(2.0))
+  params = wide.init(jax.random.key(4))
+  written = run((wide, params), Sampling(0.0), PROMPT, 70)
+  np.testing.assert_array_equal(written, greedy_by_steps((wide, params), PROMPT, 70))
+  assert len(set(written.ravel().tolist())) > 2
+
+
 def test_the_greedy_run_is_no_constant(model):
   written = run(model, Sampling(0.0), PROMPT, 50)
   assert len(set(written[:, 0].tolist())) > 1

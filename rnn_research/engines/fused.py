@@ -24,7 +24,7 @@ from jax import lax
 
 from rnn_research.layers import matmul
 from rnn_research.typing import Array, State
-from rnn_research.unroll import Steps, in_blocks, select
+from rnn_research.unroll import Steps, check_reset, in_blocks, select
 
 _CACHE_BYTES = 2**20  # of a core's second-level cache
 # On a GPU an iteration of a loop costs about as much as a small kernel, and a copy to the host.
@@ -127,8 +127,7 @@ def fused_scan(
   Raises:
     ValueError: `reset` without `reset_state`.
   """
-  if reset is not None and reset_state is None:
-    raise ValueError('reset needs a reset_state')
+  check_reset(reset, reset_state)
 
   def chunk(state, steps):
     start = _Start(state, None if reset is None else reset_state)

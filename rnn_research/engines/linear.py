@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from rnn_research.typing import Array
-from rnn_research.unroll import select
+from rnn_research.unroll import check_reset, select
 
 
 class _Form(NamedTuple):
@@ -92,8 +92,7 @@ def matrix_adjoint(a: Array, dhs: Array) -> Array:
 
 
 def _scan(form, a, b, state, mask, reset, reset_state):
-  if reset is not None and reset_state is None:
-    raise ValueError('reset needs a reset_state')
+  check_reset(reset, reset_state)
   if mask is not None:
     a = select(mask, a, form.identity(a))
     b = select(mask, b, jnp.zeros_like(b))

@@ -20,7 +20,7 @@ from jax.flatten_util import ravel_pytree
 from rnn_research.cell import Cell
 from rnn_research.engines.linear import diagonal_scan, last_state, matrix_adjoint, matrix_scan
 from rnn_research.typing import Array, Params, PyTree, State
-from rnn_research.unroll import Steps, advance
+from rnn_research.unroll import Steps, advance, check_reset
 
 _JACOBIANS = ('full', 'diagonal')
 
@@ -121,8 +121,7 @@ def newton_scan(
     raise ValueError(f"jacobian is {jacobian!r}, expected 'full' or 'diagonal'")
   if not 0.0 <= damping <= 1.0:
     raise ValueError(f'damping is {damping}, expected 0 <= damping <= 1')
-  if reset is not None and reset_state is None:
-    raise ValueError('reset needs a reset_state')
+  check_reset(reset, reset_state)
   row = jax.tree.map(lambda a: jnp.zeros(a.shape[1:], a.dtype), state)
   unflatten = jax.vmap(ravel_pytree(row)[1])
 

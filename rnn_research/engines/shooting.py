@@ -21,7 +21,7 @@ from jax import lax
 from rnn_research.cell import Cell
 from rnn_research.layers import Masked
 from rnn_research.typing import Array, Params, PyTree, State
-from rnn_research.unroll import Steps, run_layers
+from rnn_research.unroll import Steps, check_reset, run_layers
 
 
 class ShootingInfo(NamedTuple):
@@ -98,8 +98,7 @@ def shooting_scan(
   """
   if chunk_length is not None and chunk_length < 1:
     raise ValueError(f'chunk_length is {chunk_length}, expected at least 1')
-  if reset is not None and reset_state is None:
-    raise ValueError('reset needs a reset_state')
+  check_reset(reset, reset_state)
   num_steps, batch_size = jax.tree.leaves(xs)[0].shape[:2]
   length = max(1, min(num_steps, chunk_length or _default_length(num_steps)))
   num_chunks = max(1, -(-num_steps // length))

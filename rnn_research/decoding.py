@@ -11,6 +11,7 @@ from jax import lax
 from rnn_research.depth import stack
 from rnn_research.errors import InputError
 from rnn_research.language_model import LanguageModel
+from rnn_research.layers import ONE_HOT_LIMIT
 from rnn_research.typing import Array, Key, Params
 from rnn_research.unroll import free_run, prepare_cell, project_one
 
@@ -91,36 +92,39 @@ def sampler(model: LanguageModel, sampling: Sampling, forbidden: tuple[int, ...]
   def start(params, prompt, key):
     states, hs = model.unroll(params, model.initial_state(params, prompt.shape[1]), prompt)
     noise = jax.random.gumbel(key, (prompt.shape[1], model.vocabulary_size))
-    return states, draw(params, hs[-1], noise)
+    return states, draw(params, hs[-1], noise), _projected_symbols(model, cell, params)
 
   @jax.jit
-  def run(params, states, ids, key):
-    cell_params, ctx = prepare_cell(cell, params['cells'], None, len(ids), None)
-    project = _projection(model, cell, params, cell_params, len(ids))
+  def run(params, symbols, states, ids, key):
+    def project(cell_params, ids):
+      if symbols is None:
+        return cell.project(cell_params, model.embed(params, ids))
+      return jax.tree.map(lambda a: a[ids], symbols)
 
     def feed(y, noise):
       drawn = draw(params, y, noise)
-      return project(drawn), drawn
+      return drawn, drawn
 
     noise = jax.random.gumbel(key, (_CHUNK, len(ids), model.vocabulary_size))
-    projected = cell._replace(project=lambda params, us: us, prepare=None)
-    return free_run(projected, cell_params, states, project(ids), feed, _CHUNK, feed_inputs=noise, ctx=ctx)
+    return free_run(cell._replace(project=project), params['cells'], states, ids, feed, _CHUNK, feed_inputs=noise)
 
   def generate(params: Params, prompt: np.ndarray, length: int, key: Key) -> Iterator[np.ndarray]:
-    states, ids = start(params, prompt, jax.random.fold_in(key, 0))
+    states, ids, symbols = start(params, prompt, jax.random.fold_in(key, 0))
     yield np.asarray(ids)[None][:length]
     for chunk, done in enumerate(range(1, length, _CHUNK), 1):
-      states, drawn = run(params, states, ids, jax.random.fold_in(key, chunk))
+      states, drawn = run(params, symbols, states, ids, jax.random.fold_in(key, chunk))
       ids = drawn[-1]
       yield np.asarray(drawn)[:length - done]
 
   return generate
 
 
-def _projection(model, cell, params, cell_params, batch_size):
-  """Returns `ids -> us`, projected symbols: rows of a table where there are fewer symbols than rows to project."""
-  if model.vocabulary_size > _CHUNK * batch_size:
-    return lambda ids: project_one(cell, cell_params, model.embed(params, ids))
-  symbols = model.embed(params, jnp.arange(model.vocabulary_size))
-  table = project_one(cell, cell_params, symbols)
-  return lambda ids: jax.tree.map(lambda a: a[ids], table)
+def _projected_symbols(model, cell, params):
+  """Returns what the first layer makes of every symbol, leaves [V, ...], or None where that is a large table.
+
+  One step alone would read all of W_x for its product.
+  """
+  if model.vocabulary_size > ONE_HOT_LIMIT:
+    return None
+  cell_params, _ = prepare_cell(cell, params['cells'], None, model.vocabulary_size, None)
+  return project_one(cell, cell_params, model.embed(params, jnp.arange(model.vocabulary_size)))

@@ -66,7 +66,7 @@ class Experiment(NamedTuple):
     init: `(key) -> params`.
     initial_carry: `(params, batch_size) -> carry`, the state of truncated BPTT, leaves [B, ...]; or ().
     loss: `(params, carry, batch, key, step) -> (total, (weight, carry, metrics))`: sums over the batch, in nats;
-      `metrics` are sums too, divided by the sum of weights. None: nothing is trained, see `study`.
+      `metrics` are sums too, divided by the sum of weights; all float32. None: nothing is trained, see `study`.
     train_data: `() -> TrainData`, read when training starts.
     evaluate: split -> `(params, key) -> {metric: float}`, quick, used while training.
     final_evaluate: the same, exact, used at the end of a run and by `--mode=evaluate`.

@@ -7,7 +7,7 @@ import shutil
 
 import jax
 import pytest
-from launching import TINY, prose, run
+from launching import COMPILED_ONCE, TINY, prose, run
 
 import launch
 from rnn_research.training import backend
@@ -40,16 +40,24 @@ def quick_compilation():
   jax.config.update('jax_disable_most_optimizations', before)
 
 
-@pytest.fixture(scope='session', autouse=True)
-def make_once(tmp_path_factory):
-  """Returns `(name, make) -> folder`, filled by `make(folder)` once for all pytest workers; not to be changed."""
+@pytest.fixture(scope='session')
+def shared_folder(tmp_path_factory):
+  """Returns a folder of this run of the suite, the same for all pytest workers."""
   base = tmp_path_factory.getbasetemp()
-  base = base.parent if 'PYTEST_XDIST_WORKER' in os.environ else base
-  os.environ['RNN_RESEARCH_COMPILED'] = str(base / 'compiled')
-  # Tests repeat programs: a sixth of the time of the laws is saved by compiling each in one worker alone.
-  jax.config.update('jax_compilation_cache_dir', str(base / 'compiled'))
-  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
-  jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
+  return base.parent if 'PYTEST_XDIST_WORKER' in os.environ else base
+
+
+@pytest.fixture(scope='session', autouse=True)
+def compiled_once(shared_folder):
+  """Keeps compiled programs for all pytest workers and the processes that they start."""
+  for name, value in (COMPILED_ONCE | {'jax_compilation_cache_dir': str(shared_folder / 'compiled')}).items():
+    jax.config.update(name, value)
+
+
+@pytest.fixture(scope='session')
+def make_once(shared_folder):
+  """Returns `(name, make) -> folder`, filled by `make(folder)` once for all pytest workers; not to be changed."""
+  base = shared_folder
 
   def make(name, fill):
     with open(base / f'{name}.lock', 'w') as lock:
@@ -94,7 +102,7 @@ def workdir(trained, tmp_path):
 
 
 @pytest.fixture
-def main(make_once, monkeypatch, capsys):
+def main(monkeypatch, capsys):
   """Returns `launch.main` for this process, whose backend is set up already: `(*flags) -> (code, stdout, stderr)`."""
   def call(*flags):
     monkeypatch.setattr(backend, 'configure', lambda *args: None)

@@ -16,6 +16,8 @@ WORDS = ('the', 'quick', 'brown', 'fox', 'jumps', 'over', 'a', 'lazy', 'dog', 'a
 TINY = ['--config.model.hidden_size=8', '--config.train.batch_size=4', '--config.train.unroll_length=8',
         '--config.train.eval_every=4', '--config.train.log_every=3', '--config.train.show_steps=()']
 TIMES = ('units_per_second',)
+# Programs repeat from test to test and from process to process: even short ones are compiled once.
+COMPILED_ONCE = {'jax_persistent_cache_min_compile_time_secs': 0, 'jax_persistent_cache_min_entry_size_bytes': -1}
 
 
 def prose(num_words=1500, seed=0):
@@ -26,10 +28,9 @@ def prose(num_words=1500, seed=0):
 def environment(**changes):
   """Returns the environment of a child: CPU, no JAX settings of ours but a cache of compiled programs."""
   keep = {k: v for k, v in os.environ.items() if not k.startswith(('JAX_', 'XLA_'))}
-  return keep | {
+  return keep | {name.upper(): str(value) for name, value in COMPILED_ONCE.items()} | {
       'JAX_PLATFORMS': 'cpu', 'PYTHONPATH': str(ROOT), 'PYTHONIOENCODING': 'utf-8',
-      'JAX_COMPILATION_CACHE_DIR': os.environ['RNN_RESEARCH_COMPILED'],
-      'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0', 'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '-1'} | changes
+      'JAX_COMPILATION_CACHE_DIR': jax.config.jax_compilation_cache_dir} | changes
 
 
 def start(*args, code=None, cwd=None, **env):

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from rnn_research import decoding
-from rnn_research.cells import gru, lstm
+from rnn_research.cells import gru, lstm, min_gru
 from rnn_research.combinators import variational_dropout, zoneout
 from rnn_research.decoding import Sampling, check_sampling, sample, sampler
-from rnn_research.depth import stack
+from rnn_research.depth import residual, stack
 from rnn_research.language_model import language_model
+from rnn_research.layers import ONE_HOT_LIMIT
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
 
@@ -126,11 +127,13 @@ def test_chunks_equal_one_step_at_a_time(model, length):
   np.testing.assert_array_equal(written, greedy_by_steps(model, PROMPT, length))
 
 
-@pytest.mark.parametrize(('num_symbols', 'embedding_size'), [(V, 0), (200, 4)])  # 200 is more than 64 steps of 2 rows
-def test_symbols_in_a_table_equal_symbols_projected(num_symbols, embedding_size):
-  wide = language_model((gru(6), lstm(5)), num_symbols, embedding_size=embedding_size,
+@pytest.mark.parametrize(('num_symbols', 'embedding_size', 'cell'), [
+    (V, 0, gru(6)), (ONE_HOT_LIMIT + 1, 4, gru(6)), (V, 4, min_gru(6)), (V, 4, residual(gru(4))),
+    (V, 4, variational_dropout(gru(6), input_rate=0.3, state_rate=0.3))])
+def test_symbols_in_a_table_equal_symbols_projected(num_symbols, embedding_size, cell):
+  wide = language_model((cell, lstm(5)), num_symbols, embedding_size=embedding_size,
                         w_init=jax.nn.initializers.normal(2.0))
-  params = wide.init(jax.random.key(4))
+  params = jax.tree.map(lambda a: a * 1.5, wide.init(jax.random.key(4)))
   written = run((wide, params), Sampling(0.0), PROMPT, 70)
   np.testing.assert_array_equal(written, greedy_by_steps((wide, params), PROMPT, 70))
   assert len(set(written.ravel().tolist())) > 2

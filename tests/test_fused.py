@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures('quick_compilation')
 @pytest.fixture(params=FUSED)
 def long(request, monkeypatch):
   """Returns a cell, parameters that keep its states bounded, inputs of LONG steps and a state."""
-  monkeypatch.setattr(fused, '_CACHE_BYTES', CHUNK * 3 * GATES[request.param] * 5 * 4)
+  monkeypatch.setattr(fused, '_CACHE_BYTES', CHUNK * 3 * GATES[request.param] * 5 * 4)  # steps, rows, gates, units
   cell = CELLS[request.param](5)
   params = jax.tree.map(lambda a: 0.5 * a, perturbed(cell, scale=0.1))
   return cell, params, inputs(LONG), noisy(cell.initial_state(params, 3), 3)
@@ -46,7 +46,7 @@ def test_chunks_equal_stepping_in_values_and_gradients(long):
 
 def test_chunks_under_rematerialisation_equal_stepping(long):
   cell, params, xs, state = long
-  got = gradients(cell, params, xs, state, remat_every=LONG - 50)
+  got = gradients(cell, params, xs, state, remat_every=84)  # three chunks of 28, and a rest of 5 steps
   expected = gradients(stepped(cell), params, xs, state)
   assert_close(got, expected, rtol=1e-4, atol=1e-4 * float(abs(expected[0][0])))
 
@@ -67,18 +67,25 @@ def test_a_batch_larger_than_a_chunk_is_taken_step_by_step(monkeypatch):
   params, state = perturbed(cell), noisy(cell.initial_state(perturbed(cell), 3), 3)
   got, expected = (gradients(c, params, inputs(), state) for c in (cell, stepped(cell)))
   assert_close(got, expected, rtol=1e-4, atol=2e-5)
+  assert outer_loops(cell, params, inputs(), state) == [len(inputs())]
 
 
 def test_the_input_is_cut_into_chunks(long):
   cell, params, xs, state = long
-  # A loop over chunks around the loop over steps.
-  outer = [e for e in jax.make_jaxpr(loss_of(cell))(params, xs, state).eqns if e.primitive.name == 'scan']
-  assert [e.params['length'] for e in outer] == [2]
+  assert outer_loops(cell, params, xs, state) == [2]
+  assert outer_loops(cell, params, xs[:84], state) == [3]
+
+
+def outer_loops(cell, *args):
+  """Returns the number of chunks of every loop over chunks, each around a loop over steps."""
+  equations = jax.make_jaxpr(loss_of(cell))(*args).eqns
+  return [e.params['length'] for e in equations if e.primitive.name == 'scan']
 
 
 @pytest.mark.parametrize('hidden_size, num_steps, batch_size, expected', [
-    (128, 50, 25, 10), (128, 47, 25, 20), (128, 100, 50, 10), (128, 10, 25, 10), (128, 3, 5000, 1), (512, 50, 25, 50)])
-def test_a_chunk_of_gates_fits_the_cache_unless_the_matrix_fills_it(hidden_size, num_steps, batch_size, expected):
+    (128, 50, 25, 10), (128, 47, 25, 20), (128, 100, 50, 10), (128, 10, 25, 10), (128, 3, 5000, 1), (512, 50, 25, 50),
+    (512, 1024, 25, 256)])
+def test_a_chunk_of_gates_fits_the_cache_or_is_large_beside_the_matrix(hidden_size, num_steps, batch_size, expected):
   w_h = [np.zeros((hidden_size, 4 * hidden_size))]
   assert fused._chunk_length(num_steps, batch_size, w_h) == expected
 

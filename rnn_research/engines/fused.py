@@ -9,9 +9,9 @@ and one matrix product per block, and a weight gradient is one product over many
 
     dW_h^i = sum_t a_t^T dm_t = [a_1 .. a_T]^T [dm_1 .. dm_T],    dW_x^i = [x_1 .. x_T]^T [du_1 .. du_T]
 
-On a CPU time is cut into chunks whose gates stay in cache, unless the recurrent matrix, to whose gradient every chunk
-adds, fills the cache by itself. Derivatives of derivatives come from
-`jax.grad` of `jax.grad`; forward mode (`jax.jvp`, `jax.hessian`) needs a cell with `engine='scan'`.
+On a CPU time is cut into chunks whose gates stay in cache. Every chunk adds to the gradient of the recurrent matrix,
+so where that fills the cache by itself, chunks are large beside it. Derivatives of derivatives come from `jax.grad` of
+`jax.grad`; forward mode (`jax.jvp`, `jax.hessian`) needs a cell with `engine='scan'`.
 """
 
 import functools
@@ -26,7 +26,7 @@ from rnn_research.layers import matmul
 from rnn_research.typing import Array, State
 from rnn_research.unroll import Steps, check_reset, in_blocks, select
 
-_CACHE_BYTES = 2**20  # of a core's second-level cache
+_CACHE_BYTES = 2**20  # what a core's second-level cache holds
 # On a GPU an iteration of a loop costs about as much as a small kernel, and a copy to the host.
 _STEPS_PER_ITERATION = 8
 
@@ -137,10 +137,11 @@ def fused_scan(
 
 
 def _chunk_length(num_steps, batch_size, w_h):
-  if jax.default_backend() != 'cpu' or 4 * sum(w.size for w in w_h) >= _CACHE_BYTES:
+  if jax.default_backend() != 'cpu':
     return max(1, num_steps)
-  row_bytes = 4 * sum(w.shape[-1] for w in w_h)
-  longest = max(1, min(num_steps, _CACHE_BYTES // (row_bytes * max(1, batch_size))))
+  matrix_bytes, row_bytes = 4 * sum(w.size for w in w_h), 4 * sum(w.shape[-1] for w in w_h)
+  budget = _CACHE_BYTES if matrix_bytes < _CACHE_BYTES else 16 * matrix_bytes
+  longest = max(1, min(num_steps, budget // (row_bytes * max(1, batch_size))))
   # A shorter last chunk is a second program, and its results are copied behind those of the others.
   return next((n for n in range(longest, (longest - 1) // 2, -1) if num_steps % n == 0), longest)
 
@@ -242,7 +243,7 @@ def _weight_gradients(weights, xs, factors, dus, dms, dtype):
 
 
 def _transposed(a):
-  """Returns a^T. On a CPU it is written out: XLA gives a product with a transposed factor to a slower library."""
+  """Returns a^T. On a CPU it is written out: XLA gives products whose left factor is transposed to a slower library."""
   return lax.optimization_barrier(a.T) if jax.default_backend() == 'cpu' else a.T
 
 

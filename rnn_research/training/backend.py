@@ -35,7 +35,8 @@ def configure(batch_size: int, num_devices: int = 0, kept_bytes: int = 0) -> Non
   total = num_devices or processes * largest_divisor(max(batch_size // processes, 1), num_cores())
   _check_divides(batch_size, total, processes)
   _set_cpu_devices(total // processes)
-  # Up to 3 % of a training step where a CPU has vectors of 512 bits; others ignore it. A user's own flag wins.
+  # Saves up to 3 % of a training step where a CPU has vectors of 512 bits; others ignore it. The last of equal flags
+  # wins, so a user's own is kept. A flag that XLA does not know ends the process: add none lightly.
   os.environ['XLA_FLAGS'] = f'--xla_cpu_prefer_vector_width=512 {os.environ.get("XLA_FLAGS", "")}'.strip()
   _keep_memory(kept_bytes // total > _HEAP_BYTES // 2)
 

@@ -120,9 +120,9 @@ def sampler(model: LanguageModel, sampling: Sampling, forbidden: tuple[int, ...]
 
 
 def _projected_symbols(model, cell, params):
-  """Returns what the first layer makes of every symbol, leaves [V, ...], or None where that is a large table.
+  """Returns the projected symbols of the first layer, leaves [V, ...], or None where that is a large table.
 
-  One step alone would read all of W_x for its product.
+  Looking a symbol up reads one row, projecting it reads all of W_x.
   """
   if model.vocabulary_size > ONE_HOT_LIMIT:
     return None

@@ -57,17 +57,16 @@ def compiled_once(shared_folder):
 @pytest.fixture(scope='session')
 def make_once(shared_folder):
   """Returns `(name, make) -> folder`, filled by `make(folder)` once for all pytest workers; not to be changed."""
-  base = shared_folder
-
   def make(name, fill):
-    with open(base / f'{name}.lock', 'w') as lock:
+    folder, made = shared_folder / name, shared_folder / f'{name}.made'
+    with open(shared_folder / f'{name}.lock', 'w') as lock:
       fcntl.flock(lock, fcntl.LOCK_EX)
-      if not (base / f'{name}.made').exists():
-        shutil.rmtree(base / name, ignore_errors=True)
-        (base / name).mkdir()
-        fill(base / name)
-        (base / f'{name}.made').touch()
-    return base / name
+      if not made.exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        fill(folder)
+        made.touch()
+    return folder
 
   return make
 

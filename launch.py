@@ -6,7 +6,8 @@ from absl import app, logging
 
 import experiments
 from rnn_research import errors
-from rnn_research.training import backend, checkpoint, flags, runs
+from rnn_research.launching import flags, runs
+from rnn_research.training import backend, checkpoint
 from rnn_research.training import config as config_lib
 
 

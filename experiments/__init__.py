@@ -16,8 +16,8 @@ from rnn_research.analysis import Trace, trace_layers
 from rnn_research.cells import CELLS
 from rnn_research.errors import InputError, did_you_mean
 from rnn_research.experiment import Command, Experiment, Recurrence
-from rnn_research.sizing import count
-from rnn_research.training import flags, runs
+from rnn_research.launching import flags, runs
+from rnn_research.parameters import num_parameters
 from rnn_research.training.config import trains
 
 
@@ -105,7 +105,7 @@ def cell_listing(input_size: int = 64, hidden_size: int = 128) -> str:
   lines = [f'{"cell":20} parameters at {input_size} inputs and {hidden_size} hidden units']
   for name, factory in CELLS.items():
     params = jax.eval_shape(lambda key, f=factory: f(hidden_size).init(key, x), jax.random.key(0))
-    lines.append(f'{name:20} {count(params):,}')
+    lines.append(f'{name:20} {num_parameters(params):,}')
   return '\n'.join(lines)
 
 

@@ -21,17 +21,18 @@ from jax.nn.initializers import lecun_normal
 from ml_collections import ConfigDict
 
 from rnn_research.cells import make_cell
-from rnn_research.combinators import weight_dropout
+from rnn_research.combinators.weights import weight_dropout
 from rnn_research.data import streams, text
 from rnn_research.data import vocabulary as vocab_lib
-from rnn_research.decoding import Sampling, check_sampling, sampler
-from rnn_research.engines import choice
-from rnn_research.errors import InputError
+from rnn_research.decoding.sampling import Sampling, check_sampling, sampler
+from rnn_research.engines import dispatch
+from rnn_research.errors import InputError, require, require_seed
 from rnn_research.experiment import Command, Experiment, Recurrence
 from rnn_research.initializers import uniform
-from rnn_research.language_model import cross_entropy, language_model, log_probabilities, sequence_loss
-from rnn_research.sizing import sized
-from rnn_research.training.config import DTYPES, base_config, require, require_seed
+from rnn_research.losses import cross_entropy
+from rnn_research.models.language_model import language_model, log_probabilities, sequence_loss
+from rnn_research.parameters import fit_budget
+from rnn_research.training.config import DTYPES, base_config
 from rnn_research.unroll import select
 
 VARIANTS = {
@@ -222,7 +223,7 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     return ''.join(pieces)
 
   def report(params, workdir, out_dir):
-    from rnn_research.analysis.language_report import write_report  # matplotlib is slow to load
+    from rnn_research.analysis.reports.language_report import write_report  # matplotlib is slow to load
     write_report(write, params, workdir, out_dir)
 
   def recurrence(params, num_steps, key):
@@ -243,7 +244,7 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
       report=report,
       commands={'sample': functools.partial(_sample, model, vocabulary),
                 'score': functools.partial(_score, score, vocabulary, texts)},
-      engine=choice.explain(config.model.cell, config.model.engine, model.cells[0].scan),
+      engine=dispatch.explain(config.model.cell, config.model.engine, model.cells[0].scan),
       unit=_UNITS[vocabulary.unit],
       recurrence=recurrence)
 
@@ -276,7 +277,7 @@ def _make_model(config, vocabulary_size):
     return language_model(cells, vocabulary_size, embedding_size=config.embedding_size, dropout=config.dropout,
                           w_init=uniform(scale) if scale else lecun_normal(), dtype=dtype)
 
-  return sized(make, config.hidden_size, config.num_params)
+  return fit_budget(make, config.hidden_size, config.num_params)
 
 
 def _held_out(corpus):

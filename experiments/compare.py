@@ -8,10 +8,9 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from rnn_research.analysis import run_curves
-from rnn_research.errors import InputError
+from rnn_research.analysis.reports import run_curves
+from rnn_research.errors import InputError, require
 from rnn_research.experiment import Experiment, study
-from rnn_research.training.config import require
 
 VARIANTS = {'runs': 'the headline figures of the runs in --config.workdirs, over their steps (the default)'}
 COMMANDS = {}
@@ -45,5 +44,5 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
 
 
 def _report(runs, workdir, out_dir):
-  from rnn_research.analysis.curve_figures import write_comparison  # matplotlib is slow to load
+  from rnn_research.analysis.reports.curve_figures import write_comparison  # matplotlib is slow to load
   return write_comparison(runs, out_dir)

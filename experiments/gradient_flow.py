@@ -16,12 +16,11 @@ import numpy as np
 from ml_collections import ConfigDict
 
 import experiments
-from rnn_research.analysis import flow
+from rnn_research.analysis.measures import flow
 from rnn_research.cells import make_cell
 from rnn_research.cells.gates import require_gates
-from rnn_research.errors import InputError
+from rnn_research.errors import InputError, require
 from rnn_research.experiment import Experiment, study
-from rnn_research.training.config import require
 
 VARIANTS = {
     'full': 'Elman, IRNN, LSTM and GRU of 64 units over 100 steps: under a minute (the default)',
@@ -110,7 +109,7 @@ def _names(text):
 
 
 def _report_untrained(config, cells, gated, workdir, out_dir):
-  from rnn_research.analysis import gradient_report as report  # matplotlib is slow to load
+  from rnn_research.analysis.reports import gradient_report as report  # matplotlib is slow to load
 
   settings, keys = config.flow, jax.random.split(jax.random.key(config.seed), config.flow.draws + 1)
   draws = lambda cell: [flow.untrained(cell, settings.hidden_size, settings.num_steps, settings.batch_size, key)
@@ -129,7 +128,7 @@ def _report_untrained(config, cells, gated, workdir, out_dir):
 
 
 def _report_trained(config, network, workdir, out_dir):
-  from rnn_research.analysis import gradient_report as report
+  from rnn_research.analysis.reports import gradient_report as report
 
   networks, num_lags = {'trained': [network]}, config.flow.lags
   about = (f'The trained model of {Path(config.workdir_of).name}, T = {config.flow.num_steps} steps of held-out data '

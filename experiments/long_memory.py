@@ -16,14 +16,15 @@ import numpy as np
 from jax.tree_util import Partial
 from ml_collections import ConfigDict
 
-from rnn_research import initializers, tasks
+from rnn_research import initializers
 from rnn_research.cells import CELLS, make_cell, options_of
-from rnn_research.engines import choice
-from rnn_research.errors import InputError
+from rnn_research.engines import dispatch
+from rnn_research.errors import InputError, require
 from rnn_research.experiment import Experiment, Recurrence
-from rnn_research.sequence_model import sequence_model
-from rnn_research.sizing import sized
-from rnn_research.training.config import DTYPES, base_config, require
+from rnn_research.models.sequence_model import sequence_model
+from rnn_research.parameters import fit_budget
+from rnn_research.tasks.long_memory import tasks
+from rnn_research.training.config import DTYPES, base_config
 
 VARIANTS = {
     'adding': 'the sum of two marked numbers among 200 (the default)',
@@ -121,7 +122,7 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     return _recurrence(model, task, params, num_steps, config.train.batch_size, key)
 
   def report(params, workdir, out_dir):
-    from rnn_research.analysis.curve_figures import write_run  # matplotlib is slow to load
+    from rnn_research.analysis.reports.curve_figures import write_run  # matplotlib is slow to load
     write_run(workdir, out_dir)
 
   metric, sense = task.headline
@@ -137,7 +138,7 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
       show=None,
       report=report,
       commands={},
-      engine=choice.explain(config.model.cell, config.model.engine, model.cells[0].scan),
+      engine=dispatch.explain(config.model.cell, config.model.engine, model.cells[0].scan),
       recurrence=recurrence)
 
 
@@ -170,7 +171,7 @@ def _make_model(config, task):
     return sequence_model((cell,) * config.num_layers, task.input_size, task.output_size, every_step=task.every_step,
                           dropout=config.dropout, dtype=dtype)
 
-  return sized(make, config.hidden_size, config.num_params)
+  return fit_budget(make, config.hidden_size, config.num_params)
 
 
 def _measure(answers, task, held_out, params):

@@ -15,20 +15,21 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from rnn_research import attention
 from rnn_research.cells import make_cell
 from rnn_research.data.buckets import evaluation_batches, make_buckets, pair_stream
-from rnn_research.engines import choice
-from rnn_research.errors import InputError
+from rnn_research.encoders.recurrent import Encoder
+from rnn_research.engines import dispatch
+from rnn_research.errors import InputError, require
 from rnn_research.experiment import Command, Experiment
 from rnn_research.initializers import uniform
+from rnn_research.memory import attention
 from rnn_research.metrics.bleu import corpus_bleu
-from rnn_research.seq2seq import commands, corpus, decoders
-from rnn_research.seq2seq.encoder import Encoder
-from rnn_research.seq2seq.loss import LossOptions, nats, training_loss
-from rnn_research.seq2seq.model import encoder_decoder
-from rnn_research.seq2seq.translator import Beam, shown, translator
-from rnn_research.training.config import DTYPES, base_config, require
+from rnn_research.models import decoders
+from rnn_research.models.conditional_loss import LossOptions, nats, training_loss
+from rnn_research.models.conditional_model import encoder_decoder
+from rnn_research.tasks.translation import commands, corpus
+from rnn_research.tasks.translation.translator import Beam, shown, translator
+from rnn_research.training.config import DTYPES, base_config
 
 VARIANTS = {
     'dates': 'dates as people write them to ISO dates, by characters with attention: a minute (the default)',
@@ -202,7 +203,7 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
         pairs.sources, found, references, strict=False))
 
   def report(params, workdir, out_dir):
-    from rnn_research.analysis.translation_report import HeldOut, write_report  # matplotlib is slow to load
+    from rnn_research.tasks.translation.report import HeldOut, write_report  # matplotlib is slow to load
     split = corpus.held_out_names(config.data)[-1]
     pairs, references, _ = held_out(split)
     found = [best for best, *_ in greedy(params, pairs.sources)]
@@ -276,7 +277,7 @@ def _make_cells(config):
 
 
 def _engine(config, cells):
-  chosen = choice.explain(config.cell, config.engine, cells[0].scan)
+  chosen = dispatch.explain(config.cell, config.engine, cells[0].scan)
   steps = '; the decoder, whose every step attends, steps' if config.decoder in ('bahdanau', 'luong') else ''
   return f'{chosen}{steps}'
 

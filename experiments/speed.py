@@ -20,10 +20,9 @@ from ml_collections import ConfigDict
 
 from rnn_research.benchmark import contenders, groups, suite
 from rnn_research.benchmark.contenders import CELLS, PARTS, RIVALS, Setting
-from rnn_research.engines.choice import DESCRIPTIONS
-from rnn_research.errors import InputError
+from rnn_research.engines.dispatch import DESCRIPTIONS
+from rnn_research.errors import InputError, require
 from rnn_research.experiment import Experiment, study
-from rnn_research.training.config import require
 from rnn_research.training.progress import show
 from rnn_research.training.result import git_hash
 

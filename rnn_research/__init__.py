@@ -23,9 +23,16 @@ from rnn_research.cells import (
     rin,
     tree_cell,
 )
-from rnn_research.combinators import layer_norm, learned_initial_state, variational_dropout, weight_dropout, zoneout
-from rnn_research.depth import highway, residual, stack
-from rnn_research.unroll import bidirectional, free_run, length_mask, unroll, unroll_layers
+from rnn_research.combinators.depth import highway, residual, stack
+from rnn_research.combinators.weights import (
+    layer_norm,
+    learned_initial_state,
+    variational_dropout,
+    weight_dropout,
+    zoneout,
+)
+from rnn_research.stepping import free_run
+from rnn_research.unroll import bidirectional, length_mask, unroll, unroll_layers
 
 __all__ = [
     'CELLS', 'Cell', 'Tree', 'bidirectional', 'elman', 'free_run', 'gru', 'highway', 'irnn', 'layer_norm',

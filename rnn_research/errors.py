@@ -22,6 +22,17 @@ def did_you_mean(name: str, known: Iterable[str], spell: Callable[[str], str] = 
   return f', did you mean {spell(near[0])}?' if near else ''
 
 
+def require(field: str, value, holds: bool, expected: str) -> None:
+  """Raises InputError, '<field> is <value>, expected <expected>', unless it holds."""
+  if not holds:
+    raise InputError(f'{field} is {value!r}, expected {expected}')
+
+
+def require_seed(field: str, value: int) -> None:
+  """Raises InputError unless `value` can be a seed."""
+  require(field, value, 0 <= value < 2**32, 'an integer in [0, 2**32)')
+
+
 def exit_code(run: Callable[[], None]) -> int:
   """Returns the exit status of `run()`, with one sentence on stderr for what people can mend themselves.
 

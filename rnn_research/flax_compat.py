@@ -13,8 +13,8 @@ from flax import linen, nnx
 from rnn_research.cell import Cell
 from rnn_research.cells.gru import GRUParams
 from rnn_research.cells.lstm import LSTMParams
+from rnn_research.stepping import take_step
 from rnn_research.typing import Array, PyTree, State
-from rnn_research.unroll import take_step
 
 
 class LinenCell(linen.RNNCellBase):

@@ -12,7 +12,7 @@ import optax
 import pytest
 from cells_under_test import noisy
 
-from rnn_research.analysis import plots
+from rnn_research.analysis.reports import plots
 from rnn_research.benchmark import (
   contenders,
   figures,
@@ -32,7 +32,7 @@ from rnn_research.benchmark.jax_programs import carried
 from rnn_research.benchmark.pipeline import batches
 from rnn_research.benchmark.suite import Effort
 from rnn_research.errors import InputError
-from rnn_research.sizing import count
+from rnn_research.parameters import num_parameters
 
 SETTING = Setting('lstm', 4, 2, 2, 3)
 STUB = '''
@@ -428,7 +428,7 @@ def test_pytorch_writes_the_translations_of_ours():
   model, translator = jax_translation.translator(SETTING)
   params = noisy(model.init(jax.random.key(0)), 1, 0.3)
   theirs = torch_translation.Translator(SETTING.hidden_size)
-  assert sum(p.numel() for p in theirs.parameters()) == count(params) + 3 * 2 * SETTING.hidden_size
+  assert sum(p.numel() for p in theirs.parameters()) == num_parameters(params) + 3 * 2 * SETTING.hidden_size
   theirs.load_state_dict({name: torch.tensor(np.array(a)) for name, a in in_pytorch(params).items()})
   ids = theirs.translate(torch.from_numpy(contenders.sentences(SETTING)), SETTING.unroll_length)
   np.testing.assert_array_equal(ids, translate(translator, params))

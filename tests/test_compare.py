@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from launching import read_json, run
 
-from rnn_research.analysis import plots, run_curves
-from rnn_research.analysis.curve_figures import curve_figure, write_comparison
-from rnn_research.analysis.length_figure import length_figure
+from rnn_research.analysis.reports import plots, run_curves
+from rnn_research.analysis.reports.curve_figures import curve_figure, write_comparison
+from rnn_research.analysis.reports.length_figure import length_figure
 from rnn_research.errors import InputError
 from rnn_research.metrics.bleu import LengthGroup
 

@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnn_research import decoding
 from rnn_research.cells import gru, lstm, min_gru
-from rnn_research.combinators import variational_dropout, zoneout
-from rnn_research.decoding import Sampling, check_sampling, sample, sampler
-from rnn_research.depth import residual, stack
-from rnn_research.language_model import language_model
+from rnn_research.combinators.depth import residual, stack
+from rnn_research.combinators.weights import variational_dropout, zoneout
+from rnn_research.decoding import sampling
+from rnn_research.decoding.sampling import Sampling, check_sampling, sample, sampler
 from rnn_research.layers import ONE_HOT_LIMIT
+from rnn_research.models.language_model import language_model
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
 
@@ -171,13 +171,13 @@ def test_forbidden_symbols_are_never_drawn(model):
   params = params | {'head': {'w': params['head']['w'], 'b': jnp.zeros(V).at[4].set(20.0)}}
   free = run((model, params), Sampling(1.0), PROMPT, 100)
   assert (free == 4).mean() > 0.9
-  for sampling in (Sampling(0.0), Sampling(1.0), Sampling(5.0, 2), Sampling(5.0, 0, 0.9)):
-    assert not np.isin(run((model, params), sampling, PROMPT, 200, forbidden=(4, 0)), (0, 4)).any()
+  for how in (Sampling(0.0), Sampling(1.0), Sampling(5.0, 2), Sampling(5.0, 0, 0.9)):
+    assert not np.isin(run((model, params), how, PROMPT, 200, forbidden=(4, 0)), (0, 4)).any()
 
 
 def test_one_compilation_for_all_lengths_and_keys(model, monkeypatch):
   draws = []
-  monkeypatch.setattr(decoding, 'sample', lambda *args: draws.append(1) or sample(*args))
+  monkeypatch.setattr(sampling, 'sample', lambda *args: draws.append(1) or sample(*args))
   generate = sampler(model[0], Sampling(0.8))
   for seed, length in enumerate((300, 1, 65, 1000)):
     assert sum(map(len, generate(model[1], PROMPT, length, jax.random.key(seed)))) == length

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from cells_under_test import assert_close, noisy
 
-from rnn_research import attention, depth, gru, layers, lstm
-from rnn_research.depth import stack
-from rnn_research.seq2seq import decoders, loss
-from rnn_research.seq2seq.encoder import Encoder, init_encoder, run_encoder
-from rnn_research.seq2seq.model import encoder_decoder
+from rnn_research import gru, layers, lstm
+from rnn_research.combinators import depth
+from rnn_research.combinators.depth import stack
+from rnn_research.encoders.recurrent import Encoder, init_encoder, run_encoder
+from rnn_research.memory import attention
+from rnn_research.models import conditional_loss, decoders
+from rnn_research.models.conditional_model import encoder_decoder
 from rnn_research.unroll import length_mask, unroll
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
@@ -149,15 +151,15 @@ def test_gradients_are_finite_also_for_empty_rows():
   model, params = make('bahdanau')
   batch = {'sources': SOURCES, 'source_lengths': LENGTHS, 'inputs': INPUTS.T, 'targets': INPUTS.T,
            'target_lengths': np.int32([6, 3, 1, 0])}
-  run = lambda params: loss.training_loss(
-      model, loss.LossOptions(0.1), params, (), batch, jax.random.key(0), jnp.int32(0))
+  run = lambda params: conditional_loss.training_loss(
+      model, conditional_loss.LossOptions(0.1), params, (), batch, jax.random.key(0), jnp.int32(0))
   (total, (weight, _, sums)), grads = jax.jit(jax.value_and_grad(run, has_aux=True))(params)
   assert weight == 10
   assert all(np.isfinite(g).all() for g in jax.tree.leaves((total, sums, grads)))
   # The row without source and target moves nothing.
   rest = {name: a[:3] for name, a in batch.items()}
-  without = jax.jit(jax.grad(lambda p: loss.training_loss(
-      model, loss.LossOptions(0.1), p, (), rest, jax.random.key(0), jnp.int32(0))[0]))(params)
+  without = jax.jit(jax.grad(lambda p: conditional_loss.training_loss(
+      model, conditional_loss.LossOptions(0.1), p, (), rest, jax.random.key(0), jnp.int32(0))[0]))(params)
   assert_close(grads, without, 1e-4, 1e-5)
 
 
@@ -165,8 +167,8 @@ def test_loss_with_smoothing_in_float64():
   model, params = make('cho')
   batch = {'sources': SOURCES, 'source_lengths': LENGTHS, 'inputs': INPUTS.T, 'targets': INPUTS.T[:, ::-1],
            'target_lengths': np.int32([6, 3, 1, 0])}
-  total, (weight, _, sums) = loss.training_loss(
-      model, loss.LossOptions(0.1), params, (), batch, jax.random.key(0), jnp.int32(0))
+  total, (weight, _, sums) = conditional_loss.training_loss(
+      model, conditional_loss.LossOptions(0.1), params, (), batch, jax.random.key(0), jnp.int32(0))
   logits = np.asarray(taught(model, params, SOURCES, LENGTHS, INPUTS)[0], np.float64)
   log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
   expected = nats = 0.0
@@ -175,7 +177,7 @@ def test_loss_with_smoothing_in_float64():
       nats -= log_p[t, row, batch['targets'][row, t]]
       expected -= 0.9 * log_p[t, row, batch['targets'][row, t]] + 0.1 * log_p[t, row].mean()
   np.testing.assert_allclose([total, sums['nats_per_symbol'], weight], [expected, nats, 10.0], rtol=1e-5)
-  np.testing.assert_allclose(loss.nats(model, params, batch).sum(), nats, rtol=1e-5)
+  np.testing.assert_allclose(conditional_loss.nats(model, params, batch).sum(), nats, rtol=1e-5)
 
 
 @pytest.mark.parametrize('name', ['sutskever', 'bahdanau_deep', 'luong_deep'])

@@ -17,7 +17,7 @@ from cells_under_test import (
 
 from rnn_research import CELLS, gru, lstm, unroll
 from rnn_research.cells.elman import elman
-from rnn_research.engines import choice, fused
+from rnn_research.engines import dispatch, fused
 
 FUSED = ['elman', 'irnn', 'lstm', 'gru', 'gru_reset_before']
 CHUNK, LONG = 40, 89  # steps: two chunks and a rest
@@ -114,9 +114,9 @@ def test_an_engine_can_be_forced(factory):
 
 
 def test_the_choice_is_explained():
-  assert choice.explain('lstm', 'auto', lstm(5).scan) == (
+  assert dispatch.explain('lstm', 'auto', lstm(5).scan) == (
       f'fused scan with a hand-written backward pass (the fastest measured for lstm on {jax.default_backend()})')
-  assert choice.explain('gru', 'scan', None) == 'step by step under lax.scan (asked for)'
-  own = choice.explain('lru', 'auto', CELLS['lru'](4).scan)
+  assert dispatch.explain('gru', 'scan', None) == 'step by step under lax.scan (asked for)'
+  own = dispatch.explain('lru', 'auto', CELLS['lru'](4).scan)
   assert own == "the cell's own form for whole sequences (it has no other)"
-  assert choice.explain('lstm_peephole', 'auto', None) == 'step by step under lax.scan (this cell has no other form)'
+  assert dispatch.explain('lstm_peephole', 'auto', None) == 'step by step under lax.scan (this cell has no other form)'

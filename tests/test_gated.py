@@ -9,9 +9,9 @@ from cells_under_test import BATCH, HIDDEN, NUM_INPUTS, assert_close, inputs, ma
 from rnn_research import CELLS, gru, lstm
 from rnn_research.cells import lstm_variant
 from rnn_research.cells.lstm import LSTMParams
-from rnn_research.combinators import layer_norm, variational_dropout, weight_dropout, zoneout
+from rnn_research.combinators.weights import layer_norm, variational_dropout, weight_dropout, zoneout
 from rnn_research.layers import Masked
-from rnn_research.unroll import take_step
+from rnn_research.stepping import take_step
 
 pytestmark = pytest.mark.usefixtures('strict_shapes', 'quick_compilation')
 

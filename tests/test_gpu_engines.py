@@ -15,9 +15,10 @@ from jax.experimental import rnn
 
 from rnn_research import gru, lstm, unroll
 from rnn_research.cells.lstm import LSTMState
-from rnn_research.engines import choice, cudnn, gpu_check, pallas
-from rnn_research.engines.gpu import compute_capability
-from rnn_research.engines.pallas_gates import GRU, LSTM
+from rnn_research.engines import dispatch
+from rnn_research.engines.gpu import check, cudnn, pallas
+from rnn_research.engines.gpu.forms import compute_capability
+from rnn_research.engines.gpu.pallas_gates import GRU, LSTM
 from rnn_research.errors import InputError
 
 MAKERS = {'lstm': (lstm, LSTM), 'gru': (gru, GRU)}
@@ -140,13 +141,13 @@ def on_hopper(monkeypatch):
   """Makes this machine look like one with a Hopper GPU, up to the kernels themselves."""
   monkeypatch.setattr(pallas, 'compute_capability', lambda: (9, 0))
   for name in MAKERS:
-    monkeypatch.setitem(choice.FASTEST, (jax.default_backend(), name), ('pallas', 'fused'))
+    monkeypatch.setitem(dispatch.FASTEST, (jax.default_backend(), name), ('pallas', 'fused'))
 
 
 @pytest.mark.parametrize('name', MAKERS)
 def test_the_check_passes_kernels_that_are_right(cpu, strict_shapes, name):
   engine = on_pallas(name, 64, jnp.float32, InterpretGPUParams()).scan
-  assert gpu_check.deviation(engine, MAKERS[name][0](64, engine='fused')) < 1e-5
+  assert check.deviation(engine, MAKERS[name][0](64, engine='fused')) < 1e-5
 
 
 def refuse(*args):
@@ -160,12 +161,12 @@ def refuse(*args):
 def test_the_check_finds_what_is_wrong(cpu, change, sentence):
   cell = lstm(8, engine='fused')
   wrong = lambda *args: jax.tree.map(change, cell.scan(*args))
-  assert gpu_check.disagreement(object(), wrong, cell, 1e-4).startswith(sentence)
-  assert gpu_check.disagreement(object(), cell.scan, cell, 1e-4) is None
+  assert check.disagreement(object(), wrong, cell, 1e-4).startswith(sentence)
+  assert check.disagreement(object(), cell.scan, cell, 1e-4) is None
 
 
 def test_an_engine_that_is_wrong_does_not_run(cpu, on_hopper, monkeypatch):
-  monkeypatch.setattr(gpu_check, 'disagreement', lambda *of: 'it is wrong')
+  monkeypatch.setattr(check, 'disagreement', lambda *of: 'it is wrong')
   assert lstm(64).scan.name() == 'fused'
   cell = lstm(64, engine='pallas')
   with pytest.raises(InputError, match="engine 'pallas' cannot run: it is wrong"):
@@ -176,14 +177,14 @@ def test_the_check_runs_once_and_while_a_function_is_traced(cpu):
   cell, key, calls = lstm(8, engine='fused'), object(), []
   engine = lambda *args: calls.append(0) or cell.scan(*args)
   for _ in range(2):
-    jax.jit(lambda x: gpu_check.disagreement(key, engine, cell, 1e-4) or x)(1.0)
+    jax.jit(lambda x: check.disagreement(key, engine, cell, 1e-4) or x)(1.0)
   assert len(calls) == 2  # with and without a backward pass
 
 
 @pytest.mark.parametrize('shape', [(0, 3), (4, 0)])
 @pytest.mark.parametrize('factory', [lstm, gru])
 def test_what_the_kernels_do_not_know_goes_to_the_fused_scan(cpu, on_hopper, monkeypatch, factory, shape):
-  monkeypatch.setattr(gpu_check, 'disagreement', lambda *of: None)
+  monkeypatch.setattr(check, 'disagreement', lambda *of: None)
   cell = factory(64)
   assert cell.scan.name() == 'pallas'
   params, xs = perturbed(cell), inputs(*shape)
@@ -198,12 +199,12 @@ def test_what_the_kernels_do_not_know_goes_to_the_fused_scan(cpu, on_hopper, mon
 @pytest.mark.parametrize('factory', [lstm, gru])
 def test_auto_takes_pallas_where_it_fits(monkeypatch, factory, hidden_size, capability, expected):
   monkeypatch.setattr(pallas, 'compute_capability', lambda: capability)
-  monkeypatch.setattr(gpu_check, 'disagreement', lambda *of: None)
+  monkeypatch.setattr(check, 'disagreement', lambda *of: None)
   monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
   cell = factory(hidden_size)
   assert cell.scan.name() == expected
-  assert choice.explain(factory.__name__, 'auto', cell.scan) == (
-      f'{choice.DESCRIPTIONS[expected]} (the fastest measured{" that runs here" if expected == "fused" else ""} for '
+  assert dispatch.explain(factory.__name__, 'auto', cell.scan) == (
+      f'{dispatch.DESCRIPTIONS[expected]} (the fastest measured{" that runs here" if expected == "fused" else ""} for '
       f'{factory.__name__} on gpu)')
 
 

@@ -9,11 +9,11 @@ from jax.flatten_util import ravel_pytree
 from jax.nn.initializers import orthogonal
 
 from rnn_research import elman, gru, lstm, stack, unroll
-from rnn_research.analysis import clipping, flow, gradients
-from rnn_research.analysis.gradients import direct_share, lstm_paths, norms, random_readout, state_gradients
-from rnn_research.analysis.jacobians import product_singular_values, step_jacobians
-from rnn_research.analysis.linear_case import linear, normal_matrix, slope
-from rnn_research.analysis.traces import trace
+from rnn_research.analysis.measures import clipping, flow, gradients
+from rnn_research.analysis.measures.gradients import direct_share, lstm_paths, norms, random_readout, state_gradients
+from rnn_research.analysis.measures.jacobians import product_singular_values, step_jacobians
+from rnn_research.analysis.measures.linear_case import linear, normal_matrix, slope
+from rnn_research.analysis.measures.traces import trace
 from rnn_research.errors import InputError
 from rnn_research.experiment import Recurrence
 

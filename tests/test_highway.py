@@ -17,7 +17,7 @@ from cells_under_test import (
 )
 
 from rnn_research import elman, highway, layer_norm, unroll, variational_dropout, weight_dropout
-from rnn_research.cells.highway import recurrent_highway
+from rnn_research.cells.rhn import recurrent_highway
 from rnn_research.layers import Masked, Normalized
 
 pytestmark = pytest.mark.usefixtures('strict_shapes', 'quick_compilation')

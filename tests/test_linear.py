@@ -7,7 +7,7 @@ import pytest
 from cells_under_test import BATCH, assert_close, assert_same, gradients, inputs, make, noisy, perturbed, stepped
 
 from rnn_research import layer_norm, lru, min_lstm, unroll, variational_dropout, zoneout
-from rnn_research.engines.linear import diagonal_scan, matrix_scan
+from rnn_research.engines.parallel.linear import diagonal_scan, matrix_scan
 
 pytestmark = pytest.mark.usefixtures('strict_shapes', 'quick_compilation')
 

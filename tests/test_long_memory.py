@@ -12,10 +12,11 @@ from launching import read_json
 import experiments
 from rnn_research import unroll
 from rnn_research.cells import CELLS
-from rnn_research.data import examples, idx, memory_tasks
+from rnn_research.data import examples, idx
 from rnn_research.errors import InputError
-from rnn_research.language_model import cross_entropy
-from rnn_research.sizing import count, sized
+from rnn_research.losses import cross_entropy
+from rnn_research.parameters import fit_budget, num_parameters
+from rnn_research.tasks.long_memory import synthetic
 from rnn_research.training import config
 
 
@@ -24,7 +25,7 @@ def rng(seed=0):
 
 
 def test_adding_marks_one_number_in_each_half():
-  inputs, targets = memory_tasks.adding(rng(), 500, 10)
+  inputs, targets = synthetic.adding(rng(), 500, 10)
   assert inputs.shape == (500, 10, 2) and inputs.dtype == np.float32
   numbers, marks = inputs[..., 0], inputs[..., 1]
   assert set(np.unique(marks)) == {0.0, 1.0}
@@ -36,12 +37,12 @@ def test_adding_marks_one_number_in_each_half():
 
 
 def test_answering_one_to_the_adding_problem_costs_a_sixth():
-  targets = memory_tasks.adding(rng(), 200_000, 4).targets
+  targets = synthetic.adding(rng(), 200_000, 4).targets
   assert np.square(targets - 1.0).mean() == pytest.approx(1 / 6, rel=0.02)
 
 
 def test_copy_shows_ten_symbols_and_asks_for_them_at_the_end():
-  inputs, targets = memory_tasks.copy(rng(), 50, 7)
+  inputs, targets = synthetic.copy(rng(), 50, 7)
   assert inputs.shape == (50, 27, 10)
   np.testing.assert_array_equal(inputs.sum(-1), 1.0)
   ids = inputs.argmax(-1)
@@ -55,7 +56,7 @@ def test_copy_shows_ten_symbols_and_asks_for_them_at_the_end():
 
 def test_the_memoryless_line_of_copying_is_what_guessing_costs():
   values = experiments.get_config('long_memory:copy')
-  targets = memory_tasks.copy(rng(), 20, values.data.length).targets
+  targets = synthetic.copy(rng(), 20, values.data.length).targets
   blank = np.where(np.arange(10) == 0, 50.0, -50.0)
   guess = np.where((np.arange(10) >= 1) & (np.arange(10) <= 8), 0.0, -50.0)
   logits = np.where((np.arange(targets.shape[1]) < targets.shape[1] - 10)[:, None], blank, guess)
@@ -65,14 +66,14 @@ def test_the_memoryless_line_of_copying_is_what_guessing_costs():
 
 @pytest.mark.parametrize('modulus', [2, 5])
 def test_modular_sums(modulus):
-  inputs, targets = memory_tasks.modular_sum(rng(), 30, 12, modulus)
+  inputs, targets = synthetic.modular_sum(rng(), 30, 12, modulus)
   digits = inputs.argmax(-1)
   for row in range(30):
     assert list(targets[row]) == [sum(digits[row, :t + 1]) % modulus for t in range(12)]
 
 
 def test_drawn_examples_repeat_with_their_seed_and_differ_between_batches_and_splits():
-  draw = lambda rng: memory_tasks.adding(rng, 8, 6)._asdict()
+  draw = lambda rng: synthetic.adding(rng, 8, 6)._asdict()
   stream = examples.drawn(draw, 0, 10, 'abc').iterator
   first, second = next(stream)['inputs'], next(stream)['inputs']
   np.testing.assert_array_equal(next(examples.drawn(draw, 0, 10, 'abc').iterator)['inputs'], first)
@@ -185,7 +186,7 @@ def test_permuted_pixels_are_in_one_order(digits):
 def test_budgets_of_parameters_are_kept(cell):
   values = experiments.get_config('long_memory:adding').unlock()
   values.model.update(cell=cell, num_params=5_000)
-  size = count(jax.eval_shape(experiments.build('long_memory:adding', values.lock()).init, jax.random.key(0)))
+  size = num_parameters(jax.eval_shape(experiments.build('long_memory:adding', values.lock()).init, jax.random.key(0)))
   assert 0.8 * 5_000 < size <= 5_000
 
 
@@ -194,10 +195,10 @@ def test_the_largest_size_within_a_budget():
     def __init__(self, size):
       self.size, self.init = size, lambda key: {'w': jnp.zeros((size, size))}
   for budget, size in ((1, 1), (3, 1), (4, 2), (10_000, 100), (10_200, 100)):
-    assert sized(Model, 0, budget).size == size
-  assert sized(Model, 7, 0).size == 7
+    assert fit_budget(Model, 0, budget).size == size
+  assert fit_budget(Model, 7, 0).size == 7
   with pytest.raises(InputError, match=r'model.num_params is 0.5, expected at least 1'):
-    sized(Model, 0, 0.5)
+    fit_budget(Model, 0, 0.5)
 
 
 def test_a_small_network_learns_to_add(tmp_path, main):

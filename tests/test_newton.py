@@ -22,7 +22,7 @@ from cells_under_test import (
 )
 
 from rnn_research import CELLS, elman, gru, learned_initial_state, lstm, stack, unroll, variational_dropout
-from rnn_research.engines.newton import newton_scan, parallel
+from rnn_research.engines.parallel.newton import newton_scan, parallel
 
 pytestmark = pytest.mark.usefixtures('strict_shapes', 'quick_compilation')
 

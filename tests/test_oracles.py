@@ -11,7 +11,7 @@ from oracles import product, sigmoid
 
 from rnn_research import elman, unroll
 from rnn_research.cells.elman import ElmanParams, ElmanState
-from rnn_research.language_model import language_model, sequence_loss
+from rnn_research.models.language_model import language_model, sequence_loss
 
 pytestmark = pytest.mark.usefixtures('strict_shapes', 'quick_compilation')
 

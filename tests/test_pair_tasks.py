@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from rnn_research.data.pair_tasks import FORMATS, MONTHS, PAIR_TASKS, draw, draw_splits, write_date
+from rnn_research.tasks.translation.synthetic import FORMATS, MONTHS, PAIR_TASKS, draw, draw_splits, write_date
 
 COUNT = 3000
 

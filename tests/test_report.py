@@ -7,8 +7,8 @@ import re
 import numpy as np
 import pytest
 
-from rnn_research.analysis import plots, tables
-from rnn_research.analysis.language_report import write_report
+from rnn_research.analysis.reports import plots, tables
+from rnn_research.analysis.reports.language_report import write_report
 from rnn_research.training.metrics_log import open_log, read_log
 
 NASTY = ('', '```', 'a ```` b\n```text\n# no heading', '~~~', '</pre><script>', '    indented', 'tail `', '\x0c\u2028é')

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnn_research.beam import beam_search, check_beam, repeat_rows
-from rnn_research.decoding import Sampling
-from rnn_research.search import Specials, greedy, sampled
+from rnn_research.decoding.beam import beam_search, check_beam, repeat_rows
+from rnn_research.decoding.sampling import Sampling
+from rnn_research.decoding.search import Specials, greedy, sampled
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from launching import ROOT, environment, files_of, log_of, read_json
 
-from rnn_research.data import pair_tasks, tokens
-from rnn_research.seq2seq import commands, corpus
+from rnn_research.data import tokens
+from rnn_research.tasks.translation import commands, corpus, synthetic
 
 TINY = ['--experiment=seq2seq:debug', '--config.data.task=', '--config.data.splits=(0.8,0.1,0.1)',
         '--config.train.batch_tokens=100', '--config.train.show_steps=()', '--config.train.eval_every=6',
@@ -27,7 +27,7 @@ run = functools.partial(launching.run, **QUICK)
 
 def write_pairs(folder, count=120, seed=0):
   """Writes two aligned files, one of them compressed, and returns them."""
-  pairs = pair_tasks.draw('reverse', count, seed)
+  pairs = synthetic.draw('reverse', count, seed)
   source, target = folder / 'train.xx', folder / 'train.yy.gz'
   source.write_text('\n'.join(pairs.sources) + '\n', 'utf-8')
   target.write_bytes(gzip.compress(('\n'.join(pairs.targets) + '\n').encode()))
@@ -170,7 +170,7 @@ def test_evaluates_and_reports_again(main, workdir):
 
 
 def test_evaluates_other_files_without_the_training_files(main, workdir, tmp_path):
-  pairs = pair_tasks.draw('reverse', 20, 7)
+  pairs = synthetic.draw('reverse', 20, 7)
   files = [f'--config.data.{split}_{side}={tmp_path / side}' for split in ('valid', 'test')
            for side in ('source', 'target')]
   for side, texts in (('source', pairs.sources), ('target', pairs.targets)):

@@ -21,18 +21,18 @@ from cells_under_test import (
 from launching import TINY
 
 from rnn_research import (
-  CELLS,
-  Cell,
-  elman,
-  gru,
-  learned_initial_state,
-  length_mask,
-  stack,
-  unroll,
-  variational_dropout,
+    CELLS,
+    Cell,
+    elman,
+    gru,
+    learned_initial_state,
+    length_mask,
+    stack,
+    unroll,
+    variational_dropout,
 )
-from rnn_research.engines import shooting as module
-from rnn_research.engines.shooting import shooting, shooting_scan
+from rnn_research.engines.parallel import shooting as module
+from rnn_research.engines.parallel.shooting import shooting, shooting_scan
 
 pytestmark = pytest.mark.usefixtures('strict_shapes', 'quick_compilation')
 

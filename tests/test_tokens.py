@@ -9,20 +9,20 @@ import pytest
 from rnn_research.data import tokens
 from rnn_research.data.pairs import read_pairs
 from rnn_research.data.tokens import (
-  BOS,
-  EOS,
-  PAD,
-  UNK,
-  Lexicon,
-  build_lexicon,
-  decode,
-  encode,
-  encode_all,
-  join,
-  split,
-  split_all,
-  train_units,
-  unknown_rate,
+    BOS,
+    EOS,
+    PAD,
+    UNK,
+    Lexicon,
+    build_lexicon,
+    decode,
+    encode,
+    encode_all,
+    join,
+    split,
+    split_all,
+    train_units,
+    unknown_rate,
 )
 
 WORD, CHAR = train_units('word', False, (), 0), train_units('char', False, (), 0)

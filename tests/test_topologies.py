@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from cells_under_test import BATCH, HIDDEN, NUM_INPUTS, assert_close, inputs, noisy, perturbed
 
-from rnn_research import elman, gru, length_mask, lstm, topologies
+from rnn_research import elman, gru, length_mask, lstm
+from rnn_research.models import topologies
 
 pytestmark = pytest.mark.usefixtures('strict_shapes', 'quick_compilation')
 

@@ -12,11 +12,10 @@ from cells_under_test import BATCH, CASES, HIDDEN, NUM_INPUTS, inputs, make, noi
 import experiments
 from rnn_research import CELLS, elman, gru, layer_norm, lstm, unroll
 from rnn_research.analysis import trace, trace_layers
-from rnn_research.analysis.traces import saturation
+from rnn_research.analysis.measures.traces import saturation
 from rnn_research.cells import lstm_variant, lstm_variants, mut, mut1
 from rnn_research.cells.gates import GATES, gates_of, require_gates
 from rnn_research.cells.gru import GRUParams
-from rnn_research.cells.highway import RHNParams, recurrent_highway
 from rnn_research.cells.layer_norm_lstm import LayerNormLSTMParams
 from rnn_research.cells.lstm import LSTMParams
 from rnn_research.cells.lstm_variants import LSTMVariantParams
@@ -25,9 +24,10 @@ from rnn_research.cells.min_gru import MinGRUParams
 from rnn_research.cells.min_lstm import MinLSTMParams
 from rnn_research.cells.mlstm import MLSTMParams
 from rnn_research.cells.mut import MUTParams
+from rnn_research.cells.rhn import RHNParams, recurrent_highway
 from rnn_research.data.text import load_corpus
 from rnn_research.errors import InputError
-from rnn_research.training import flags, runs
+from rnn_research.launching import flags, runs
 
 pytestmark = pytest.mark.usefixtures('strict_shapes', 'quick_compilation')
 

@@ -13,10 +13,10 @@ import pytest
 from launching import TINY, assert_same_run, log_of, read_json, run, start
 
 import experiments
-from rnn_research import language_model
 from rnn_research.cells import make_cell
 from rnn_research.data.text import load_corpus
 from rnn_research.experiment import Command
+from rnn_research.models import language_model
 from rnn_research.training import backend, config, loop, optimizer
 from rnn_research.training.step import create_state, make_step
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from test_report import LOGS, blocks, read_csv
 
-from rnn_research.analysis import alignment_figure as alignment
-from rnn_research.analysis import plots
-from rnn_research.analysis.length_figure import compare_lengths, length_edges, length_figure
-from rnn_research.analysis.translation_report import HeldOut, score_curve, write_report
+from rnn_research.analysis.reports import plots
+from rnn_research.analysis.reports.length_figure import compare_lengths, length_edges, length_figure
 from rnn_research.metrics.bleu import LengthGroup, corpus_bleu
-from rnn_research.seq2seq.translator import Translation
+from rnn_research.tasks.translation import alignment_figure as alignment
+from rnn_research.tasks.translation.report import HeldOut, score_curve, write_report
+from rnn_research.tasks.translation.translator import Translation
 
 EOS = '<eos>'
 ODD = ('עברית', 'العربية', '漢字', '👩\u200d🚀', 'e\u0301', '$x_1$', '$', '\\frac', '_', ' ', '\n', '\u2028', '\x00',

@@ -7,7 +7,17 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from rnn_research.analysis.plots import BLUE, GREY, LABEL, TICK, VERMILLION, Plot, caption, finish, logarithmic
+from rnn_research.analysis.reports.plots import (
+    BLUE,
+    GREY,
+    LABEL,
+    TICK,
+    VERMILLION,
+    Plot,
+    caption,
+    finish,
+    logarithmic,
+)
 
 # Okabe and Ito 2008, from dark to light so that neighbours differ in grey too; hatches are the second sign.
 _BARS = ((BLUE, ''), ('#E69F00', '//'), ('#56B4E9', ''), ('#F0E442', '..'), (VERMILLION, '\\\\'), ('#CC79A7', 'xx'))

@@ -11,7 +11,7 @@ from jax.experimental import rnn
 
 from rnn_research.benchmark.contenders import CLIP_NORM, LEARNING_RATE, NUM_SYMBOLS, Setting, symbols
 from rnn_research.benchmark.jax_programs import carried, timed
-from rnn_research.language_model import cross_entropy
+from rnn_research.losses import cross_entropy
 
 
 def linen(setting: Setting):

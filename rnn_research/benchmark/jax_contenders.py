@@ -12,9 +12,9 @@ from rnn_research.benchmark.contenders import CLIP_NORM, LEARNING_RATE, NUM_SYMB
 from rnn_research.benchmark.jax_programs import carried, timed
 from rnn_research.benchmark.serve import Program
 from rnn_research.cells import make_cell
-from rnn_research.decoding import Sampling, sampler
+from rnn_research.decoding.sampling import Sampling, sampler
 from rnn_research.experiment import study
-from rnn_research.language_model import language_model, sequence_loss
+from rnn_research.models.language_model import language_model, sequence_loss
 from rnn_research.training import backend, optimizer
 from rnn_research.training.config import kept_bytes
 from rnn_research.training.step import create_state, make_step, sharded_gradients

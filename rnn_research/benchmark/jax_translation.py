@@ -5,14 +5,14 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from rnn_research import search
-from rnn_research.attention import additive
 from rnn_research.benchmark.contenders import NEVER_WRITTEN, VOCABULARY_SIZE, Setting, sentences
 from rnn_research.benchmark.serve import Program
 from rnn_research.cells import gru
-from rnn_research.seq2seq.decoders import attends_before
-from rnn_research.seq2seq.encoder import Encoder
-from rnn_research.seq2seq.model import EncoderDecoder, encoder_decoder
+from rnn_research.decoding import search
+from rnn_research.encoders.recurrent import Encoder
+from rnn_research.memory.attention import additive
+from rnn_research.models.conditional_model import EncoderDecoder, encoder_decoder
+from rnn_research.models.decoders import attends_before
 from rnn_research.training import backend
 
 

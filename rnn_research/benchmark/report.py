@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rnn_research.analysis import plots
-from rnn_research.analysis.tables import markdown
+from rnn_research.analysis.reports import plots
+from rnn_research.analysis.reports.tables import markdown
 from rnn_research.benchmark import figures, memory, tables
 from rnn_research.benchmark.contenders import SOURCE_LENGTH, VOCABULARY_SIZE, Setting
 from rnn_research.training.result import write_json, write_text

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from rnn_research.analysis.tables import markdown
+from rnn_research.analysis.reports.tables import markdown
 from rnn_research.benchmark.contenders import EITHER, PARTS
 
 _HEADINGS = {'forward': 'forward', 'gradient': 'forward + backward', 'step': 'training step'}

@@ -6,7 +6,6 @@ import inspect
 from rnn_research.cell import Cell
 from rnn_research.cells.elman import elman, irnn, rin
 from rnn_research.cells.gru import gru
-from rnn_research.cells.highway import recurrent_highway
 from rnn_research.cells.layer_norm_lstm import layer_norm_lstm
 from rnn_research.cells.lru import lru
 from rnn_research.cells.lstm import lstm
@@ -17,6 +16,7 @@ from rnn_research.cells.min_lstm import min_lstm
 from rnn_research.cells.mlstm import mlstm
 from rnn_research.cells.mut import mut1, mut2, mut3
 from rnn_research.cells.nas import nas
+from rnn_research.cells.rhn import recurrent_highway
 from rnn_research.cells.tree import Tree, tree_cell
 from rnn_research.errors import InputError, did_you_mean
 

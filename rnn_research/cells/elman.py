@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.nn.initializers import lecun_normal, normal, orthogonal
 
 from rnn_research.cell import Cell
-from rnn_research.engines.choice import with_engine
+from rnn_research.engines.dispatch import with_engine
 from rnn_research.engines.fused import Pointwise, Weights, fused_scan
 from rnn_research.initializers import identity
 from rnn_research.layers import affine, matmul
@@ -43,7 +43,7 @@ def elman(
     activation: phi, 'tanh' or 'relu'.
     w_x_init: initialiser of [F, H].
     w_h_init: initialiser of [H, H].
-    engine: 'auto', 'fused', 'newton', 'shooting' or 'scan'; see `rnn_research.engines.choice`.
+    engine: 'auto', 'fused', 'newton', 'shooting' or 'scan'; see `rnn_research.engines.dispatch`.
     dtype: precision of the products; parameters and state are float32.
 
   Returns:

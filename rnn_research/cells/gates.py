@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from rnn_research.cells import highway, lstm_variants, mut
+from rnn_research.cells import lstm_variants, mut, rhn
 from rnn_research.cells.gru import GRUParams, recurrent_bias
 from rnn_research.cells.layer_norm_lstm import LayerNormLSTMParams
 from rnn_research.cells.lstm import LSTMParams
@@ -39,7 +39,7 @@ class Gates(NamedTuple):
 
 def gates_of(params: Params) -> Gates | None:
   """Returns the gates of the cell that these parameters belong to, None where it has none."""
-  if isinstance(params, highway.RHNParams):  # a type per depth, too many for the table
+  if isinstance(params, rhn.RHNParams):  # a type per depth, too many for the table
     return Gates(_rhn, tuple(f't{layer + 1}' for layer in range(params.b.shape[0])))
   return GATES.get(type(params))
 
@@ -99,7 +99,7 @@ def _mut(form, params, state, x):
 
 
 def _rhn(params, state, x):
-  return highway.output_and_gates(params, state, affine(x, params.w_x, params.b[0]))[1]
+  return rhn.output_and_gates(params, state, affine(x, params.w_x, params.b[0]))[1]
 
 
 def _min_gru(params, state, x):

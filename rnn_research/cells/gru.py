@@ -8,9 +8,9 @@ import jax.numpy as jnp
 from jax.nn.initializers import lecun_normal, orthogonal
 
 from rnn_research.cell import Cell
-from rnn_research.engines.choice import with_engine
+from rnn_research.engines.dispatch import with_engine
 from rnn_research.engines.fused import Pointwise, Weights, fused_scan, joined
-from rnn_research.engines.gpu import gru_engines
+from rnn_research.engines.gpu.forms import gru_engines
 from rnn_research.initializers import chrono
 from rnn_research.layers import affine, matmul, sigmoid
 from rnn_research.typing import Array
@@ -52,7 +52,8 @@ def gru(
     chrono_steps: T of b_z = log U[1, T - 1] at initialisation, since z keeps the old state; 0: off, b_z = 0.
     w_x_init: initialiser of [F, 3H].
     w_h_init: initialiser of one gate's [H, H].
-    engine: 'auto', 'fused', 'pallas' (reset after), 'newton', 'shooting' or 'scan'; see `rnn_research.engines.choice`.
+    engine: 'auto', 'fused', 'pallas' (reset after), 'newton', 'shooting' or 'scan'; see
+      `rnn_research.engines.dispatch`.
     dtype: precision of the products; parameters and state are float32.
 
   Returns:

@@ -8,7 +8,7 @@ from jax.nn.initializers import lecun_normal, orthogonal
 
 from rnn_research.cell import Cell
 from rnn_research.cells.lstm import LSTMState, activate, lstm
-from rnn_research.combinators import layer_norm
+from rnn_research.combinators.weights import layer_norm
 from rnn_research.layers import matmul, normalize
 from rnn_research.typing import Array
 

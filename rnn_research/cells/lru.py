@@ -10,7 +10,7 @@ from jax import lax
 from jax.nn.initializers import lecun_normal
 
 from rnn_research.cell import Cell
-from rnn_research.engines.linear import diagonal_scan
+from rnn_research.engines.parallel.linear import diagonal_scan
 from rnn_research.layers import matmul
 from rnn_research.typing import Array
 from rnn_research.unroll import select

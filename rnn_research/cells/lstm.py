@@ -9,9 +9,9 @@ import numpy as np
 from jax.nn.initializers import lecun_normal, orthogonal
 
 from rnn_research.cell import Cell
-from rnn_research.engines.choice import with_engine
+from rnn_research.engines.dispatch import with_engine
 from rnn_research.engines.fused import Pointwise, Weights, fused_scan
-from rnn_research.engines.gpu import lstm_engines
+from rnn_research.engines.gpu.forms import lstm_engines
 from rnn_research.initializers import chrono
 from rnn_research.layers import affine, matmul
 from rnn_research.typing import Array
@@ -62,7 +62,7 @@ def lstm(
     projection_size: P, the size of h; None leaves h at size H.
     w_x_init: initialiser of [F, 4H].
     w_h_init: initialiser of one gate's [H, H].
-    engine: 'auto', 'fused', 'cudnn', 'pallas', 'newton', 'shooting' or 'scan'; see `rnn_research.engines.choice`.
+    engine: 'auto', 'fused', 'cudnn', 'pallas', 'newton', 'shooting' or 'scan'; see `rnn_research.engines.dispatch`.
     dtype: precision of the products; parameters, c and h are float32.
 
   Returns:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.nn.initializers import lecun_normal
 
 from rnn_research.cell import Cell, InitFn, ProjectFn
-from rnn_research.engines.linear import diagonal_scan
+from rnn_research.engines.parallel.linear import diagonal_scan
 from rnn_research.layers import affine
 from rnn_research.typing import Array
 from rnn_research.unroll import select

@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from rnn_research.errors import InputError
+from rnn_research.errors import InputError, require, require_seed
 from rnn_research.training import optimizer
 
 DTYPES = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
@@ -108,17 +108,6 @@ def _check_grid(config):
           and len(set(rates)) == len(rates), 'different numbers > 0, with commas')
   if (seeds > 1 or rates) and config.optimizer.schedule == 'plateau':
     raise InputError('optimizer.schedule is plateau, expected another with a grid: its members would share one plateau')
-
-
-def require(field: str, value, holds: bool, expected: str) -> None:
-  """Raises InputError, '<field> is <value>, expected <expected>', unless it holds."""
-  if not holds:
-    raise InputError(f'{field} is {value!r}, expected {expected}')
-
-
-def require_seed(field: str, value: int) -> None:
-  """Raises InputError unless `value` can be a seed."""
-  require(field, value, 0 <= value < 2**32, 'an integer in [0, 2**32)')
 
 
 def check_unchanged(saved: ConfigDict, config: ConfigDict, workdir: str, training: bool) -> None:

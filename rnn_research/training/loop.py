@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 
 from rnn_research.errors import InputError
 from rnn_research.experiment import Experiment, TrainData
-from rnn_research.sizing import count
+from rnn_research.parameters import num_parameters
 from rnn_research.training import checkpoint, grid, optimizer, records
 from rnn_research.training.backend import replicate, shard_batch
 from rnn_research.training.checkpoint_io import warn
@@ -132,7 +132,7 @@ def _compile(run, state, mesh, key, describe):
   if len(batches) > 1:
     run.display.show(f'compiling for batches of {len(batches)} shapes')
   take_step, peak = compile_shapes(make, state, [shard_batch(mesh, batch) for batch in batches])
-  params, members = count(state.params), len(run.experiment.learning_rates)
+  params, members = num_parameters(state.params), len(run.experiment.learning_rates)
   of_each = f'{members} x {params // members:,}' if members else f'{params:,}'
   run.display.show(f'{of_each} parameters, peak memory {peak / 2**20:,.0f} MiB per device, '
                    f'{mesh.size} device(s) of kind {mesh.devices.flat[0].device_kind}, recurrence: '

@@ -1,0 +1,1 @@
+"""Reports: pictures, tables and texts that show people what a run did."""

@@ -1,0 +1,196 @@
+"""Figures of a training run, sized for a slide; colours, line styles and markers each tell the curves apart."""
+
+import math
+import os
+import textwrap
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
+
+from rnn_research.analysis.reports.tables import Rows, Table, columns, running_mean, write_csv
+
+# Okabe and Ito 2008, ordered so that neighbours differ in lightness too.
+BLUE, VERMILLION, GREY = '#0072B2', '#D55E00', '#767676'
+_COLOURS = (BLUE, VERMILLION, '#000000', '#E69F00', '#009E73', '#CC79A7', '#56B4E9')
+_LINES, _MARKERS = ('-', '--', '-.', ':', (0, (5, 1, 1, 1, 1, 1))), 'os^DvPX*<>'
+LABEL, TICK, _CAPTION = 18, 15, 13
+
+
+class Plot(NamedTuple):
+  """A figure, and the numbers that it shows: name -> [N] float64, or N names."""
+
+  figure: Figure
+  table: Table
+
+
+def loss_curves(rows: Rows, validation: str = 'the whole validation text in parallel streams') -> Plot:
+  """Draws training loss and validation loss over steps and epochs, in nats and bits per symbol.
+
+  Args:
+    rows: lines of a log with `train/epoch`, `train/loss` and, where there was an evaluation, `valid/nats_per_symbol`.
+      `train/nats_per_symbol` takes the place of a `train/loss` that has more in it.
+    validation: what the validation loss is of, for the caption.
+  """
+  name = 'train/nats_per_symbol' if any('train/nats_per_symbol' in row for row in rows) else 'train/loss'
+  table = columns(rows, ['train/epoch', name, 'valid/nats_per_symbol'])
+  logged = ~np.isnan(table[name])
+  steps, losses = table['step'][logged], table[name][logged]
+  width = 2 * (len(losses) // 50) + 1
+  smooth = np.full(len(logged), np.nan)
+  smooth[logged] = running_mean(losses, width)
+  figure = Figure(figsize=(11, 6.6), layout='constrained')
+  axes = figure.subplots()
+  if width > 1:
+    axes.plot(steps, losses, color=BLUE, alpha=0.45, linewidth=1)
+  if len(steps):
+    axes.plot(steps, smooth[logged], color=BLUE, linewidth=2.5, marker=_marker(steps), markersize=10, label='training')
+  _validation_points(axes, table['step'], table['valid/nats_per_symbol'], losses[-1] if len(losses) else -np.inf)
+  _second_axes(axes, _steps_per_epoch(table))
+  axes.set_xlabel('training step', fontsize=LABEL)
+  axes.set_ylabel('nats per symbol', fontsize=LABEL)
+  finish(axes)
+  loss = 'loss' if name == 'train/loss' else 'nats per symbol, without label smoothing,'
+  caption(figure, f'Training: mean {loss} {_window(steps)}, before each update, dropout on if there is any'
+           f'{_smoothing(width)}.{_validation(table, validation)}{of_grid(rows, "validation: its best member")}')
+  return Plot(figure, {**table, f'{name}_smoothed': smooth})
+
+
+def gradient_figure(rows: Rows) -> Plot:
+  """Draws the gradient norm before clipping (mean and largest per window), the share clipped, and the learning rate.
+
+  Args:
+    rows: lines of a log with `train/gradient_norm`, `train/largest_gradient_norm`, `train/clipped`, `learning_rate`.
+  """
+  names = ['train/gradient_norm', 'train/largest_gradient_norm', 'train/clipped', 'learning_rate']
+  table = columns(rows, names)
+  steps, mean, largest, clipped, rate = table.values()
+  figure = Figure(figsize=(11, 8.2), layout='constrained')
+  norms, shares, rates = figure.subplots(3, sharex=True, height_ratios=(3, 1.2, 1.2))
+  _norm_panel(norms, steps, mean, largest)
+  shares.plot(steps, clipped, color=BLUE, linewidth=2, marker=_marker(steps))
+  shares.fill_between(steps, clipped, color=BLUE, alpha=0.25)
+  shares.set_ylim(0, 1)
+  shares.yaxis.set_major_formatter(PercentFormatter(1.0))
+  shares.set_ylabel('clipped', fontsize=LABEL)
+  rates.plot(steps, rate, color=GREY, linewidth=2.5, marker=_marker(steps))
+  rates.set_ylim(bottom=0)
+  rates.set_ylabel('learning\nrate', fontsize=LABEL)
+  rates.set_xlabel('training step', fontsize=LABEL)
+  for axes in (norms, shares, rates):
+    finish(axes)
+  caption(figure, f'Global norm of the gradient before clipping, {_window(steps)}: mean and largest. '
+           'Clipped: share of steps whose norm was cut, or of gradient elements where each element is cut. '
+           f'Learning rate: that of the last step of a window.{of_grid(rows, "rate: optimizer.learning_rate")}')
+  return Plot(figure, table)
+
+
+def save(plot: Plot, path: str | os.PathLike) -> None:
+  """Writes the figure to `path`, a .png, and its numbers beside it as .csv."""
+  plot.figure.savefig(path, dpi=120)
+  write_csv(Path(path).with_suffix('.csv'), plot.table)
+
+
+def _norm_panel(axes: Axes, steps: np.ndarray, mean: np.ndarray, largest: np.ndarray) -> None:
+  axes.plot(steps, largest, color=VERMILLION, linestyle='', marker='D', markersize=4, label='largest')
+  axes.plot(steps, mean, color=BLUE, linewidth=2.5, marker=_marker(steps), markersize=10, label='mean')
+  axes.set_ylabel('gradient norm', fontsize=LABEL)
+  logarithmic(axes, np.concatenate([mean, largest]))
+
+
+def logarithmic(axes: Axes, values: np.ndarray) -> None:
+  """Makes the y axis logarithmic, from the 1, 2 or 5 below all positive `values` to the one above them."""
+  axes.set_yscale('log')
+  shown = values[values > 0]
+  if not len(shown):
+    return
+  ladder = np.outer(10.0 ** np.arange(-20, 20), (1, 2, 5)).ravel()
+  low, high = ladder[ladder <= shown.min()][-1], ladder[ladder >= shown.max()][0]
+  axes.set_ylim(low, high)
+  axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 200 * low else (1,)))
+  axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f'{value:g}'))
+  axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _validation_points(axes: Axes, steps: np.ndarray, values: np.ndarray, training: float) -> None:
+  """Draws validation over steps, with the last number away from `training`, the last training loss."""
+  measured = ~np.isnan(values)
+  if not measured.any():
+    return
+  axes.plot(steps[measured], values[measured], color=VERMILLION, linestyle=':', linewidth=2, marker='o', markersize=10,
+            markeredgecolor='white', label='validation')
+  last = steps[measured][-1], values[measured][-1]
+  axes.margins(y=0.1)
+  axes.annotate(f'{last[1]:.3f}', last, (0, -24 if training > last[1] else 12), textcoords='offset points', ha='right',
+                fontsize=TICK, color=VERMILLION)
+
+
+def _second_axes(axes: Axes, steps_per_epoch: float | None) -> None:
+  bits = axes.secondary_yaxis('right', functions=(lambda y: y / math.log(2), lambda y: y * math.log(2)))
+  bits.set_ylabel('bits per symbol', fontsize=LABEL)
+  bits.tick_params(labelsize=TICK)
+  if steps_per_epoch:
+    epochs = axes.secondary_xaxis('top', functions=(lambda x: x / steps_per_epoch, lambda x: x * steps_per_epoch))
+    epochs.set_xlabel('epochs', fontsize=LABEL)
+    epochs.tick_params(labelsize=TICK)
+
+
+def _steps_per_epoch(table: Table) -> float | None:
+  """Returns the steps of one epoch, None where no line tells."""
+  known = table['train/epoch'] > 0
+  return table['step'][known][-1] / table['train/epoch'][known][-1] if known.any() else None
+
+
+def _marker(steps: np.ndarray) -> str:
+  return '.' if len(steps) <= 20 else ''
+
+
+def _window(steps: np.ndarray) -> str:
+  width = int(np.median(np.diff(steps, prepend=0))) if len(steps) else 1
+  return f'over windows of {width} steps' if width > 1 else 'at each step'
+
+
+def _smoothing(width: int) -> str:
+  return f'; thick: running mean over up to {width} of these' if width > 1 else ''
+
+
+def _validation(table: Table, what: str) -> str:
+  measured = ~np.isnan(table['valid/nats_per_symbol'])
+  return f' Validation: {what}, without dropout.' if measured.any() else ''
+
+
+def finish(axes: Axes) -> None:
+  """Gives axes the sizes and the grid of all figures, and a legend where anything is labelled."""
+  axes.tick_params(labelsize=TICK)
+  axes.grid(alpha=0.3)
+  axes.margins(x=0.02)
+  axes.spines[['top', 'right']].set_visible(False)
+  if axes.get_legend_handles_labels()[0]:
+    axes.legend(fontsize=TICK, frameon=False, loc='upper right')
+
+
+def styles(count: int) -> list[tuple[str, Any, str]]:
+  """Returns colour, line style and marker of so many curves, any two of which differ in two of these at least."""
+  cycle = lambda values, i: values[i % len(values)]
+  return [(cycle(_COLOURS, i), cycle(_LINES, i), cycle(_MARKERS, i)) for i in range(count)]
+
+
+def of_grid(rows: Rows, rest: str) -> str:
+  """Returns the caption's last sentence where the run is a grid; `rest` says what else is drawn of it."""
+  grid = any('train/finite/0' in row for row in rows)
+  return f' The run is a grid; training figures: the median over its members; {rest}.' if grid else ''
+
+
+def legend_beside(axes: Axes) -> None:
+  """Moves the legend to the right of the axes, where no curve runs."""
+  handles, labels = axes.get_legend_handles_labels()
+  axes.legend(handles, [textwrap.fill(label, 30) for label in labels], fontsize=TICK, frameon=False, loc='upper left',
+              bbox_to_anchor=(1.0, 1.0))
+
+
+def caption(figure: Figure, text: str, width: int = 106) -> None:
+  """Writes the explanation of a figure under it, `width` letters in a line: 106 fit a figure 11 inches wide."""
+  figure.supxlabel('\n'.join(textwrap.wrap(text, width)), x=0.02, ha='left', fontsize=_CAPTION, color='#404040')

@@ -1,0 +1,1 @@
+"""Decoding: writing symbols with a model, drawn or searched for."""

@@ -1,0 +1,1 @@
+"""Whole-sequence forms for NVIDIA GPUs."""

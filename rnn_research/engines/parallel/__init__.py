@@ -1,0 +1,1 @@
+"""Whole-sequence forms that run in parallel over time."""

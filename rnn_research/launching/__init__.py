@@ -1,0 +1,1 @@
+"""Launching: the command line, and runs in their workdirs."""

@@ -1,0 +1,1 @@
+"""Memories that a cell reads and writes."""

@@ -1,0 +1,1 @@
+"""Models: cells with what their inputs and outputs need."""

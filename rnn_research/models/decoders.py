@@ -1,0 +1,98 @@
+"""The decoders of the sequence-to-sequence papers: what they read of the source, and what their outputs are made of."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from rnn_research.cell import Cell
+from rnn_research.cells.attention_decoders import FedState, bahdanau, input_feeding, last_h, luong
+from rnn_research.combinators.depth import stack
+from rnn_research.memory.attention import Attention, Memory
+from rnn_research.typing import Array, PyTree, State
+
+
+class Decoder(NamedTuple):
+  """How a decoder runs over embedded symbols x_i = E y_{i-1}; s is the summary of the source, [B, Z].
+
+  Attributes:
+    layers: the recurrences, first to last, which start from what is known of the source.
+    cells: the same as they are run, with attention around them.
+    begin: `(states of the layers) -> states of the cells`, leaves [B, ...].
+    inputs: `(xs, s) -> inputs of the cells`, [..., B, E] to [..., B, F].
+    context: `(memory) -> ctx` of the cells: the memory, or None where it is not read.
+    features: `(xs, ys, s) -> [..., B, R]`, what logits are made of.
+    weights: `(ys) -> [..., B, S]`, the attention; S = 0 without.
+  """
+
+  layers: tuple[Cell, ...]
+  cells: tuple[Cell, ...]
+  begin: Callable[[tuple[State, ...]], tuple[State, ...]]
+  inputs: Callable[[Array, Array], Array]
+  context: Callable[[Memory], PyTree]
+  features: Callable[[Array, PyTree, Array], Array]
+  weights: Callable[[PyTree], Array]
+
+
+def sutskever(layers: tuple[Cell, ...]) -> Decoder:
+  """The first state is all that is known of the source: `t_i = h_i`.
+
+  Source: Sutskever et al. 2014 (arXiv 1409.3215), section 2. Deviates from the paper: nothing.
+  """
+  return _without_memory(layers, inputs=lambda xs, s: xs, features=lambda xs, ys, s: ys)
+
+
+def cho(layers: tuple[Cell, ...]) -> Decoder:
+  """The summary enters every step and the output: `h_i = cell([x_i; s], h_{i-1})`, `t_i = [h_i; s; x_i]`.
+
+  Source: Cho et al. 2014 (arXiv 1406.1078), section 2.2 and appendix A. Deviates from the paper: any cell; the summary
+  is the encoder's last h as it is; no maxout.
+  """
+  return _without_memory(layers, inputs=lambda xs, s: _joined(xs, s), features=lambda xs, ys, s: _joined(ys, s, xs))
+
+
+def attends_before(layers: tuple[Cell, ...], attention: Attention, *, dropout: float = 0.0) -> Decoder:
+  """`cells.attention.bahdanau`, which reads before its step: `t_i = [h_i; c_i; x_i]`; `dropout` is between layers.
+
+  Source: Bahdanau et al. 2015 (arXiv 1409.0473). Deviates from the paper: the output sees h_i, not h_{i-1}; no maxout.
+  """
+  return _with_memory(layers, (bahdanau(_one(layers, dropout), attention),), begin=lambda states: (_inner(states),),
+                      features=lambda xs, ys, s: _joined(ys.h, ys.context, xs))
+
+
+def attends_after(
+    layers: tuple[Cell, ...], attention: Attention, size: int, *, dropout: float = 0.0, dtype=jnp.float32
+) -> Decoder:
+  """`cells.attention.luong` with input feeding, of `size` units; reads after its step: `t_i = y_i`.
+
+  `dropout` is between layers, `dtype` the precision of the product that makes y_i.
+
+  Source: Luong et al. 2015 (arXiv 1508.04025). Deviates from the paper: nothing.
+  """
+  def begin(states):
+    return (FedState(_inner(states), jnp.zeros((len(last_h(states)), size), jnp.float32)),)
+
+  cell = input_feeding(luong(_one(layers, dropout), attention, dtype=dtype), size)
+  return _with_memory(layers, (cell,), begin=begin, features=lambda xs, ys, s: ys.h)
+
+
+def _without_memory(layers, inputs, features):
+  none = lambda ys: jnp.zeros((*ys.shape[:-1], 0), jnp.float32)
+  return Decoder(layers, layers, lambda states: states, inputs, lambda memory: None, features, none)
+
+
+def _with_memory(layers, cells, begin, features):
+  return Decoder(layers, cells, begin, lambda xs, s: xs, lambda memory: memory, features, lambda ys: ys.weights)
+
+
+def _joined(xs, *others):
+  """Joins vectors along the last axis; a summary without the axis of time is repeated along it."""
+  return jnp.concatenate([xs, *(jnp.broadcast_to(a, (*xs.shape[:-1], a.shape[-1])) for a in others)], -1)
+
+
+def _one(layers, dropout):
+  return layers[0] if len(layers) == 1 else stack(*layers, dropout=dropout)
+
+
+def _inner(states):
+  return states[0] if len(states) == 1 else states

@@ -1,0 +1,40 @@
+"""Sizes that give models of different kinds the same number of parameters."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from rnn_research.errors import InputError
+from rnn_research.typing import PyTree
+
+
+def num_parameters(tree: PyTree) -> int:
+  """Returns how many numbers the arrays, or shapes, of a tree hold."""
+  return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
+def fit_budget(make: Callable[[int], Any], hidden_size: int, num_params: int) -> Any:
+  """Returns `make(hidden_size)`, or the largest model that has at most `num_params` parameters if that is positive.
+
+  Args:
+    make: hidden size -> model, which has a function `init(key)`.
+    hidden_size: H.
+    num_params: a budget, or 0.
+
+  Raises:
+    InputError: a model of one unit is above the budget.
+  """
+  if not num_params:
+    return make(hidden_size)
+  size = lambda hidden_size: num_parameters(jax.eval_shape(make(hidden_size).init, jax.random.key(0)))
+  if size(1) > num_params:
+    raise InputError(f'model.num_params is {num_params}, expected at least {size(1)}, the parameters of a model of one '
+                     'unit')
+  low, high = 1, 2
+  while size(high) <= num_params:
+    low, high = high, 2 * high
+  while high - low > 1:
+    middle = (low + high) // 2
+    low, high = (middle, high) if size(middle) <= num_params else (low, middle)
+  return make(low)

@@ -1,1 +1,0 @@
-"""Sequence to sequence: encoder, decoders, the model of both, and translation of texts."""

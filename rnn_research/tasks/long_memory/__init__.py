@@ -1,0 +1,1 @@
+"""Tasks of long memory and of state tracking."""

@@ -1,0 +1,1 @@
+"""Translation: parallel text, translations, and what is shown of them."""

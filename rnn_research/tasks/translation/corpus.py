@@ -1,0 +1,211 @@
+"""Parallel text for a translator: its splits, and how sentences of either language become ids."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rnn_research.data import tokens
+from rnn_research.data.buckets import EncodedPairs
+from rnn_research.data.pairs import Pairs, language_of, read_pairs, read_tfds_pairs
+from rnn_research.data.text import check_splits
+from rnn_research.data.tokens import Lexicon, Units
+from rnn_research.errors import InputError
+from rnn_research.tasks.translation import synthetic
+
+_FILES = ('source', 'target', 'valid_source', 'valid_target', 'test_source', 'test_target')
+_TFDS_SPLITS = {'train': 'train', 'valid': 'validation', 'test': 'test'}
+
+
+class Corpus(NamedTuple):
+  """Attributes:
+    splits: 'train', 'valid' and perhaps 'test'.
+    languages: of source and target, after the names of the files; '' where they tell none.
+    fingerprint: hex digest of the training pairs.
+  """
+
+  splits: Mapping[str, Pairs]
+  languages: tuple[str, str]
+  fingerprint: str
+
+
+class Side(NamedTuple):
+  """How sentences of one language become ids."""
+
+  units: Units
+  lexicon: Lexicon
+  language: str
+
+
+class Codec(NamedTuple):
+  source: Side
+  target: Side
+
+
+def load_corpus(data: Mapping[str, Any]) -> Corpus:
+  """Reads what the block `data` of a config names: a synthetic task, a tensorflow-datasets name, or files.
+
+  Held-out pairs that have no files of their own are drawn from the training pairs by the fractions `splits`.
+
+  Raises:
+    FileNotFoundError: a file or data set is not there.
+    InputError: nothing is named, or what is named cannot be used.
+  """
+  languages = ('', '')
+  if data['task']:
+    held_out = max(data['examples'] // 20, 1)
+    counts = {'train': data['examples'] - 2 * held_out, 'valid': held_out, 'test': held_out}
+    splits = synthetic.draw_splits(data['task'], counts, 0)
+  elif data['tfds']:
+    splits = {name: read_tfds_pairs(data['tfds'], data['data_dir'], split) for name, split in _TFDS_SPLITS.items()}
+  elif data['source']:
+    languages = language_of(data['source']), language_of(data['target'])
+    splits = _read_files(data)
+  else:
+    raise InputError('data.source is \'\', expected a file of source sentences, and data.target that of their '
+                     'translations; without data there are the variants dates, reverse and sort')
+  digest = hashlib.sha256('\n'.join(splits['train'].sources + splits['train'].targets).encode())
+  return Corpus(splits, languages, digest.hexdigest())
+
+
+def check_places(data: Mapping[str, Any]) -> None:
+  """Raises InputError, naming the fields, where they do not say in one way what the pairs are."""
+  named = [field for field in ('task', 'tfds', 'source') if data[field]]
+  files = [field for field in _FILES if data[field]]
+  if len(named) > 1 or (files and named in (['task'], ['tfds'])):
+    others = ', '.join(f'data.{field}' for field in dict.fromkeys((*named[1:], *files)))
+    raise InputError(f'data.{named[0]} is {data[named[0]]!r} and {others} is given too, expected one of them (the '
+                     'variants for files: sutskever, cho, bahdanau, luong, subword)')
+  for split in ('', 'valid_', 'test_'):
+    if data[f'{split}target'] and not data[f'{split}source']:
+      raise InputError(f'data.{split}target is {data[f"{split}target"]!r}, expected data.{split}source with it')
+  check_splits(data['splits'])
+
+
+def load_held_out(data: Mapping[str, Any], fingerprint: str, load: Callable[[], Corpus]) -> Mapping[str, Pairs]:
+  """Returns the splits 'valid' and perhaps 'test'; training files are read only where these are shares of them.
+
+  Args:
+    data: as of `load_corpus`.
+    fingerprint: of the pairs that the model was trained on; '' where that is now.
+    load: `load_corpus` of the same data, called only where it must be.
+
+  Raises:
+    FileNotFoundError: a file or data set is not there.
+    InputError: what is named cannot be used, or held-out pairs are shares of other training pairs.
+  """
+  names = held_out_names(data)
+  if all(data[f'{name}_source'] for name in names):
+    return {name: _read_held_out(data, name) for name in names}
+  corpus = load()
+  if fingerprint not in ('', corpus.fingerprint):
+    raise InputError('what data.source and data.splits leave to train on are not the pairs that the model was trained '
+                     'on, so the held-out ones are not known; name files of them all with data.valid_source and '
+                     'data.test_source')
+  return {name: corpus.splits[name] for name in names}
+
+
+def held_out_names(data: Mapping[str, Any]) -> tuple[str, ...]:
+  """Returns the held-out splits that `load_corpus` will find."""
+  if data['task'] or data['tfds'] or data['test_source'] or data['splits'][2]:
+    return 'valid', 'test'
+  return ('valid',)
+
+
+def _read_files(data):
+  """Returns the splits of files."""
+  splits = {'train': read_pairs(data['source'], data['target'])}
+  total = len(splits['train'].sources)
+  for name, share in zip(('valid', 'test'), data['splits'][1:], strict=True):
+    if data[f'{name}_source']:
+      splits[name] = _read_held_out(data, name)
+    elif share:
+      splits['train'], splits[name] = _hold_out(splits['train'], round(share * total), name)
+  if 'valid' not in splits:
+    raise InputError('there are no validation pairs, expected data.valid_source, or a second number of data.splits '
+                     'above 0')
+  return splits
+
+
+def _read_held_out(data, name):
+  return read_pairs(data[f'{name}_source'], data[f'{name}_target'], flag=f'data.{name}_source')
+
+
+def _hold_out(pairs, count, name):
+  """Takes pairs out of them, drawn at random but the same in every run."""
+  if not 0 < count < len(pairs.sources):
+    raise InputError(f'data.splits gives {name} {count} of {len(pairs.sources)} pairs, expected one at least and one '
+                     'left to train on')
+  chosen = np.zeros(len(pairs.sources), bool)
+  chosen[np.random.default_rng(0).choice(len(pairs.sources), count, replace=False)] = True
+  take = lambda texts, mask: [text for text, taken in zip(texts, mask, strict=True) if taken]
+  part = lambda mask, empty: Pairs(take(pairs.sources, mask), take(pairs.targets, mask), empty)
+  return part(~chosen, pairs.empty), part(chosen, 0)
+
+
+def train_codec(corpus: Corpus, data: Mapping[str, Any]) -> Codec:
+  """Returns units and lexicons of the training pairs alone.
+
+  Args:
+    corpus: its split 'train' is read.
+    data: `unit`, `lower`, `min_frequency` and `vocabulary_size` of the config's block.
+
+  Raises:
+    InputError: no symbol is frequent enough; see also `tokens.train_units` and `tokens.build_lexicon`.
+  """
+  def side(texts, language):
+    units = tokens.train_units(data['unit'], data['lower'], texts, data['vocabulary_size'])
+    lexicon = tokens.build_lexicon(tokens.split_all(units, texts), data['min_frequency'], data['vocabulary_size'])
+    if len(lexicon.symbols) == len(tokens.SPECIALS):
+      raise InputError(f'data.min_frequency is {data["min_frequency"]}, but no symbol of the training sentences occurs '
+                       'as often')
+    return Side(units, lexicon, language)
+
+  train = corpus.splits['train']
+  return Codec(side(train.sources, corpus.languages[0]), side(train.targets, corpus.languages[1]))
+
+
+def encode_texts(side: Side, texts: Sequence[str]) -> list[np.ndarray]:
+  """Returns sentences as ids, each [N] int32, without BOS and EOS."""
+  return tokens.encode_all(side.lexicon, tokens.split_all(side.units, texts))
+
+
+def encode_pairs(codec: Codec, pairs: Pairs) -> EncodedPairs:
+  """Returns pairs as ids."""
+  return EncodedPairs(encode_texts(codec.source, pairs.sources), encode_texts(codec.target, pairs.targets))
+
+
+def within(pairs: EncodedPairs, max_length: int) -> EncodedPairs:
+  """Returns the pairs both of whose sides have at most `max_length` symbols.
+
+  Raises:
+    InputError: there is none.
+  """
+  kept = [(s, t) for s, t in zip(*pairs, strict=True) if max(len(s), len(t)) <= max_length]
+  if not kept:
+    raise InputError(f'data.max_length is {max_length}, but every training pair has a side of more symbols')
+  return EncodedPairs(*map(list, zip(*kept, strict=True)))
+
+
+def references(codec: Codec, texts: Sequence[str]) -> list[str]:
+  """Returns target sentences as translations are compared with them: lower-cased where the model's are, in NFC."""
+  return tokens.normal(codec.target.units, texts)
+
+
+def unknown_rates(pairs: EncodedPairs) -> tuple[float, float]:
+  """Returns the shares of unknown symbols in sources and in targets."""
+  share = lambda ids: float(np.mean(np.concatenate(ids) == tokens.UNK)) if ids else 0.0
+  return share(pairs.sources), share(pairs.targets)
+
+
+def to_json(codec: Codec) -> dict[str, Any]:
+  """Returns a codec as what `json` can write."""
+  return {name: {'units': tokens.to_json(side.units), 'lexicon': tokens.to_json(side.lexicon),
+                 'language': side.language} for name, side in codec._asdict().items()}
+
+
+def from_json(value: Mapping[str, Any]) -> Codec:
+  """Returns the codec that `to_json` wrote."""
+  side = lambda v: Side(tokens.from_json(v['units']), tokens.from_json(v['lexicon']), v['language'])
+  return Codec(side(value['source']), side(value['target']))

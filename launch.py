@@ -1,4 +1,5 @@
-"""Trains, evaluates, samples and reports. `python launch.py --help` lists the flags, `--list` the experiments."""
+"""Trains, evaluates, samples and reports. `python launch.py --help` lists the flags, `--list` the
+experiments."""
 
 import sys
 
@@ -12,7 +13,8 @@ from rnn_research.training import config as config_lib
 
 
 def launch(argv: list[str]) -> None:
-  """Does what the command line asks for; raises InputError or OSError with one sentence for people."""
+  """Does what the command line asks for; raises InputError or OSError with one sentence for
+  people."""
   request = flags.read_request(argv)
   if request.list:
     flags.read_command(request, {})
@@ -34,16 +36,23 @@ def launch(argv: list[str]) -> None:
     return
   training, resumed = request.mode == 'train', checkpoint.has_checkpoint(workdir)
   if backend.is_distributed() and not (training and request.workdir):
-    raise errors.UsageError('several processes run only --mode=train, in the one --workdir that all of them name')
+    raise errors.UsageError(
+      'several processes run only --mode=train, in the one --workdir that all of them name'
+    )
   if resumed or not training:
     config_lib.check_unchanged(base, config, workdir, training)
   if training:
-    backend.configure(config_lib.rows_per_step(config), request.num_devices or runs.saved_devices(workdir),
-                      config_lib.kept_bytes(config))
+    backend.configure(
+      config_lib.rows_per_step(config),
+      request.num_devices or runs.saved_devices(workdir),
+      config_lib.kept_bytes(config),
+    )
   else:
     backend.configure(1)
   backend.initialize_distributed()
-  experiment = experiments.build(name, config, runs.assets(workdir) if resumed or not training else None)
+  experiment = experiments.build(
+    name, config, runs.assets(workdir) if resumed or not training else None
+  )
   if training:
     runs.train(experiment, name, config, workdir, request.num_devices)
   elif request.mode == 'evaluate':
@@ -61,4 +70,6 @@ def main(_):
 
 
 if __name__ == '__main__':
-  app.run(main, argv=sys.argv[:1])  # absl's global flags stay empty: every parse has flags of its own
+  app.run(
+    main, argv=sys.argv[:1]
+  )  # absl's global flags stay empty: every parse has flags of its own

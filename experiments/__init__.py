@@ -1,7 +1,8 @@
 """Experiments, one file each: what is trained, on what, with which numbers.
 
-A module offers `VARIANTS` (name -> one line, the first is the default), `COMMANDS` (its modes beside train, evaluate
-and report), `get_config(variant)` and `build(config, assets=None)`; it is found by itself.
+A module offers `VARIANTS` (name -> one line, the first is the default), `COMMANDS` (its modes
+beside train, evaluate and report), `get_config(variant)` and `build(config, assets=None)`; it is
+found by itself.
 """
 
 import importlib
@@ -62,7 +63,8 @@ def build(name: str, config: ConfigDict, assets: dict | None = None) -> Experime
 
 
 def recurrence(workdir: str, num_steps: int, seed: int = 0) -> Recurrence:
-  """Returns the trained model of a workdir, its parameters those of the best evaluation, with held-out inputs.
+  """Returns the trained model of a workdir, its parameters those of the best evaluation, with
+  held-out inputs.
 
   Args:
     workdir: of a run of any experiment that offers a `recurrence`.
@@ -78,15 +80,20 @@ def recurrence(workdir: str, num_steps: int, seed: int = 0) -> Recurrence:
     raise InputError(f'{workdir} holds no run: it has no config.json')
   name, config = flags.load_workdir(workdir, get_config)
   if 'engine' in config.get('model', {}):
-    config.model.engine = 'auto'  # analysis takes single steps: what the model was trained with may be missing here
+    config.model.engine = (
+      'auto'  # analysis takes single steps: what the model was trained with may be missing here
+    )
   experiment = build(name, config, runs.assets(workdir)) if trains(config) else None
   if experiment is None or experiment.recurrence is None:
     raise InputError(f'{workdir} holds a run of {name}, which has no recurrence to analyse')
-  return experiment.recurrence(runs.restore(experiment, workdir)[1], num_steps, jax.random.key(seed))
+  return experiment.recurrence(
+    runs.restore(experiment, workdir)[1], num_steps, jax.random.key(seed)
+  )
 
 
 def trace(workdir: str, num_steps: int = 100, seed: int = 0) -> tuple[Trace, ...]:
-  """Returns what every layer of the trained model of a workdir did on held-out inputs; see `recurrence`."""
+  """Returns what every layer of the trained model of a workdir did on held-out inputs; see
+  `recurrence`."""
   found = recurrence(workdir, num_steps, seed)
   return trace_layers(found.cells, found.params, found.xs)
 
@@ -115,4 +122,6 @@ def _module(name):
 
 def _check(what, name, known):
   if name not in known:
-    raise InputError(f'unknown {what} {name!r}{did_you_mean(name, known)} (there are: {", ".join(known)})')
+    raise InputError(
+      f'unknown {what} {name!r}{did_you_mean(name, known)} (there are: {", ".join(known)})'
+    )

@@ -1,6 +1,7 @@
-"""Language models over characters, bytes or words: the classic demonstration that a recurrent network learns to write.
+"""Language models over characters, bytes or words: the classic demonstration that a recurrent
+network learns to write.
 
-  python launch.py                                             the default corpus, under 4 minutes on 2 cores
+  python launch.py                                    the default corpus, under 4 minutes on 2 cores
   python launch.py --experiment=char_lm:tiny_shakespeare --config.data.path=input.txt.gz
   python launch.py --workdir=DIR --mode=sample --prompt='def ' --length=500
 
@@ -36,29 +37,38 @@ from rnn_research.training.config import DTYPES, base_config
 from rnn_research.unroll import select
 
 VARIANTS = {
-    'quick': 'LSTM 1 x 256 on the Python standard library: minutes, with samples as it learns (the default)',
-    'debug': 'GRU 1 x 32, 30 steps: seconds, to see that everything works',
-    'cells': '3 seeds x 2 learning rates of any cell at 70,000 parameters: to compare cells',
-    'karpathy': 'LSTM 1 x 128, the protocol of Karpathy, Johnson and Fei-Fei 2015 (bytes; War and Peace)',
-    'min_char_rnn': 'Elman 1 x 100, unroll 25, Adagrad 0.1, clip 5 by value: the 112-line classic',
-    'tiny_shakespeare': 'LSTM 1 x 512, dropout 0.5, less than 15 minutes on 2 cores',
-    'tiny_shakespeare_long': 'LSTM 2 x 512, dropout 0.5, weight dropout 0.4, bfloat16: an hour',
-    'zaremba_medium': 'LSTM 2 x 650 over words, dropout 0.5, Zaremba et al. 2014 (Penn Treebank)',
-    'zaremba_small': 'LSTM 2 x 200 over words, no dropout, Zaremba et al. 2014 (Penn Treebank)',
+  'quick': 'LSTM 1 x 256 on the Python standard library: minutes, with samples as it learns (the '
+  'default)',
+  'debug': 'GRU 1 x 32, 30 steps: seconds, to see that everything works',
+  'cells': '3 seeds x 2 learning rates of any cell at 70,000 parameters: to compare cells',
+  'karpathy': 'LSTM 1 x 128, the protocol of Karpathy, Johnson and Fei-Fei 2015 (bytes; War and '
+  'Peace)',
+  'min_char_rnn': 'Elman 1 x 100, unroll 25, Adagrad 0.1, clip 5 by value: the 112-line classic',
+  'tiny_shakespeare': 'LSTM 1 x 512, dropout 0.5, less than 15 minutes on 2 cores',
+  'tiny_shakespeare_long': 'LSTM 2 x 512, dropout 0.5, weight dropout 0.4, bfloat16: an hour',
+  'zaremba_medium': 'LSTM 2 x 650 over words, dropout 0.5, Zaremba et al. 2014 (Penn Treebank)',
+  'zaremba_small': 'LSTM 2 x 200 over words, no dropout, Zaremba et al. 2014 (Penn Treebank)',
 }
 
 COMMANDS = {
-    'sample': Command('writes text that goes on from a prompt', {
-        'prompt': ('', 'text that warms the state up'),
-        'length': (500, 'symbols to write'),
-        'temperature': (0.8, 'divides the logits; 0 takes the most probable symbol'),
-        'top_k': (0, 'keeps the k most probable symbols; 0 keeps all'),
-        'top_p': (1.0, 'keeps the most probable symbols up to this probability'),
-        'seed': (0, 'of the sampling'),
-    }),
-    'score': Command('writes the log-probability of every symbol of the text of --config.data.path, by default of the '
-                     'last held-out split', {'out': ('', 'file for the table; by default it is printed')},
-                     reads_data=True),
+  'sample': Command(
+    'writes text that goes on from a prompt',
+    {
+      'prompt': ('', 'text that warms the state up'),
+      'length': (500, 'symbols to write'),
+      'temperature': (0.8, 'divides the logits; 0 takes the most probable symbol'),
+      'top_k': (0, 'keeps the k most probable symbols; 0 keeps all'),
+      'top_p': (1.0, 'keeps the most probable symbols up to this probability'),
+      'seed': (0, 'of the sampling'),
+    },
+  ),
+  'score': Command(
+    'writes the log-probability of every symbol of the text of --config.data.path, by default of '
+    'the '
+    'last held-out split',
+    {'out': ('', 'file for the table; by default it is printed')},
+    reads_data=True,
+  ),
 }
 
 _UNITS = {'char': 'characters', 'byte': 'bytes', 'word': 'words'}
@@ -72,7 +82,8 @@ def get_config(variant: str = 'quick') -> ConfigDict:
     KeyError: no such variant.
   """
   config = base_config()
-  config.data = ConfigDict({
+  config.data = ConfigDict(
+    {
       'path': '',  # a UTF-8 file, .gz file or folder; '' is the Python standard library
       'glob': '**/*',  # which files of a folder
       'valid_path': '',  # separate files instead of splits by position
@@ -82,8 +93,10 @@ def get_config(variant: str = 'quick') -> ConfigDict:
       'download': False,
       'unit': 'char',  # char, byte, word
       'splits': (0.9, 0.05, 0.05),  # train, valid, test by position
-  })
-  config.model = ConfigDict({
+    }
+  )
+  config.model = ConfigDict(
+    {
       'cell': 'lstm',
       'hidden_size': 256,
       'num_params': 0,  # the most that the model may have, with hidden_size=0; 0 takes hidden_size
@@ -93,30 +106,37 @@ def get_config(variant: str = 'quick') -> ConfigDict:
       'embedding_size': 0,  # 0 feeds one-hot symbols
       'init_scale': 0.0,  # weights from U[-s, s]; 0 is the cell's own initialisation
       'forget_bias': 1.0,  # of an LSTM
-      'engine': 'auto',  # form of the recurrence, see the cell: auto, scan, fused, newton, shooting, cudnn, pallas
+      # Form of the recurrence, see the cell: auto, scan, fused, newton, shooting, cudnn, pallas.
+      'engine': 'auto',
       'dtype': 'float32',  # of the products: float32, bfloat16
-  })
+    }
+  )
   config.train.reset_rate = 0.0  # chance that a lane begins a chunk from the initial state
   config.update(_CHANGES[variant])
   return config.lock()
 
 
 _ZAREMBA = {
-    'data': {'unit': 'word'},
-    'model': {'num_layers': 2, 'forget_bias': 0.0},
-    # The papers sum the loss over the U steps of a chunk; ours is the mean, so the rate is U times theirs (1) and
-    # the norm is clipped at 1/U of theirs (5).
-    'optimizer': {'name': 'sgd', 'schedule': 'exponential'},
-    'train': {'batch_size': 20, 'eval_lanes': 20},
+  'data': {'unit': 'word'},
+  'model': {'num_layers': 2, 'forget_bias': 0.0},
+  # The papers sum the loss over the U steps of a chunk; ours is the mean, so the rate is U times
+  # theirs (1) and the norm is clipped at 1/U of theirs (5).
+  'optimizer': {'name': 'sgd', 'schedule': 'exponential'},
+  'train': {'batch_size': 20, 'eval_lanes': 20},
 }
 
 
 _SHAKESPEARE = {
-    'data': {'splits': (0.9, 0.1, 0.0)},
-    'model': {'hidden_size': 512, 'dropout': 0.5, 'forget_bias': 0.0},
-    'optimizer': {'learning_rate': 3e-3, 'clip_norm': 1.0, 'schedule': 'cosine', 'warmup_steps': 100},
-    'train': {'epochs': 11, 'batch_size': 32, 'unroll_length': 64, 'reset_rate': 0.03,
-              'show_steps': (0, 100, 1000, 5000)},
+  'data': {'splits': (0.9, 0.1, 0.0)},
+  'model': {'hidden_size': 512, 'dropout': 0.5, 'forget_bias': 0.0},
+  'optimizer': {'learning_rate': 3e-3, 'clip_norm': 1.0, 'schedule': 'cosine', 'warmup_steps': 100},
+  'train': {
+    'epochs': 11,
+    'batch_size': 32,
+    'unroll_length': 64,
+    'reset_rate': 0.03,
+    'show_steps': (0, 100, 1000, 5000),
+  },
 }
 
 
@@ -125,53 +145,114 @@ def _merged(base, changes):
 
 
 _CHANGES = {
-    'quick': {
-        'model': {'hidden_size': 256, 'forget_bias': 0.0},
-        'optimizer': {'learning_rate': 4e-3, 'clip_norm': 1.0, 'schedule': 'cosine', 'warmup_steps': 100},
-        'train': {'steps': 3000, 'batch_size': 32, 'unroll_length': 64, 'eval_every': 500, 'reset_rate': 0.03,
-                  'show_steps': (0, 100, 300, 1000, 3000)},
+  'quick': {
+    'model': {'hidden_size': 256, 'forget_bias': 0.0},
+    'optimizer': {
+      'learning_rate': 4e-3,
+      'clip_norm': 1.0,
+      'schedule': 'cosine',
+      'warmup_steps': 100,
     },
-    'debug': {
-        'model': {'cell': 'gru', 'hidden_size': 32},
-        'optimizer': {'learning_rate': 1e-2, 'clip_norm': 1.0},
-        'train': {'steps': 30, 'batch_size': 16, 'unroll_length': 16, 'eval_every': 10, 'log_every': 5,
-                  'show_steps': (0, 30)},
+    'train': {
+      'steps': 3000,
+      'batch_size': 32,
+      'unroll_length': 64,
+      'eval_every': 500,
+      'reset_rate': 0.03,
+      'show_steps': (0, 100, 300, 1000, 3000),
     },
-    'cells': {
-        'data': {'splits': (0.9, 0.1, 0.0)},
-        'model': {'cell': 'lstm_peephole', 'hidden_size': 0, 'num_params': 70_000},
-        'optimizer': {'clip_norm': 1.0, 'schedule': 'cosine', 'warmup_steps': 100},
-        'grid': {'seeds': 3, 'learning_rates': (3e-3, 1e-2)},
-        'train': {'steps': 2000, 'batch_size': 32, 'unroll_length': 64, 'eval_every': 500, 'reset_rate': 0.03},
+  },
+  'debug': {
+    'model': {'cell': 'gru', 'hidden_size': 32},
+    'optimizer': {'learning_rate': 1e-2, 'clip_norm': 1.0},
+    'train': {
+      'steps': 30,
+      'batch_size': 16,
+      'unroll_length': 16,
+      'eval_every': 10,
+      'log_every': 5,
+      'show_steps': (0, 30),
     },
-    'karpathy': {
-        'data': {'unit': 'byte', 'splits': (0.8, 0.1, 0.1)},
-        'model': {'hidden_size': 128, 'init_scale': 0.08, 'forget_bias': 0.0},
-        'optimizer': {'name': 'rmsprop', 'learning_rate': 2e-3, 'decay': 0.95, 'clip_value': 5.0,
-                      'schedule': 'exponential', 'decay_factor': 0.95, 'decay_after': 10},
-        'train': {'epochs': 50, 'batch_size': 100, 'unroll_length': 100, 'eval_lanes': 100, 'log_every': 50},
+  },
+  'cells': {
+    'data': {'splits': (0.9, 0.1, 0.0)},
+    'model': {'cell': 'lstm_peephole', 'hidden_size': 0, 'num_params': 70_000},
+    'optimizer': {'clip_norm': 1.0, 'schedule': 'cosine', 'warmup_steps': 100},
+    'grid': {'seeds': 3, 'learning_rates': (3e-3, 1e-2)},
+    'train': {
+      'steps': 2000,
+      'batch_size': 32,
+      'unroll_length': 64,
+      'eval_every': 500,
+      'reset_rate': 0.03,
     },
-    'min_char_rnn': {
-        'model': {'cell': 'elman', 'hidden_size': 100},
-        'optimizer': {'name': 'adagrad', 'learning_rate': 0.1, 'clip_value': 5.0},
-        'train': {'steps': 20_000, 'batch_size': 1, 'unroll_length': 25, 'eval_every': 5000, 'log_every': 500,
-                  'show_steps': (0, 1000, 5000, 20_000)},
+  },
+  'karpathy': {
+    'data': {'unit': 'byte', 'splits': (0.8, 0.1, 0.1)},
+    'model': {'hidden_size': 128, 'init_scale': 0.08, 'forget_bias': 0.0},
+    'optimizer': {
+      'name': 'rmsprop',
+      'learning_rate': 2e-3,
+      'decay': 0.95,
+      'clip_value': 5.0,
+      'schedule': 'exponential',
+      'decay_factor': 0.95,
+      'decay_after': 10,
     },
-    'tiny_shakespeare': _SHAKESPEARE,
-    'tiny_shakespeare_long': _merged(_SHAKESPEARE, {
-        'model': {'num_layers': 2, 'weight_dropout': 0.4, 'dtype': 'bfloat16'},
-        'train': {'epochs': 25},
-    }),
-    'zaremba_medium': _merged(_ZAREMBA, {
-        'model': {'hidden_size': 650, 'embedding_size': 650, 'init_scale': 0.05, 'dropout': 0.5},
-        'optimizer': {'learning_rate': 35.0, 'clip_norm': 5 / 35, 'decay_factor': 1 / 1.2, 'decay_after': 6},
-        'train': {'epochs': 39, 'unroll_length': 35},
-    }),
-    'zaremba_small': _merged(_ZAREMBA, {
-        'model': {'hidden_size': 200, 'embedding_size': 200, 'init_scale': 0.1},
-        'optimizer': {'learning_rate': 20.0, 'clip_norm': 5 / 20, 'decay_factor': 0.5, 'decay_after': 4},
-        'train': {'epochs': 13, 'unroll_length': 20},
-    }),
+    'train': {
+      'epochs': 50,
+      'batch_size': 100,
+      'unroll_length': 100,
+      'eval_lanes': 100,
+      'log_every': 50,
+    },
+  },
+  'min_char_rnn': {
+    'model': {'cell': 'elman', 'hidden_size': 100},
+    'optimizer': {'name': 'adagrad', 'learning_rate': 0.1, 'clip_value': 5.0},
+    'train': {
+      'steps': 20_000,
+      'batch_size': 1,
+      'unroll_length': 25,
+      'eval_every': 5000,
+      'log_every': 500,
+      'show_steps': (0, 1000, 5000, 20_000),
+    },
+  },
+  'tiny_shakespeare': _SHAKESPEARE,
+  'tiny_shakespeare_long': _merged(
+    _SHAKESPEARE,
+    {
+      'model': {'num_layers': 2, 'weight_dropout': 0.4, 'dtype': 'bfloat16'},
+      'train': {'epochs': 25},
+    },
+  ),
+  'zaremba_medium': _merged(
+    _ZAREMBA,
+    {
+      'model': {'hidden_size': 650, 'embedding_size': 650, 'init_scale': 0.05, 'dropout': 0.5},
+      'optimizer': {
+        'learning_rate': 35.0,
+        'clip_norm': 5 / 35,
+        'decay_factor': 1 / 1.2,
+        'decay_after': 6,
+      },
+      'train': {'epochs': 39, 'unroll_length': 35},
+    },
+  ),
+  'zaremba_small': _merged(
+    _ZAREMBA,
+    {
+      'model': {'hidden_size': 200, 'embedding_size': 200, 'init_scale': 0.1},
+      'optimizer': {
+        'learning_rate': 20.0,
+        'clip_norm': 5 / 20,
+        'decay_factor': 0.5,
+        'decay_after': 4,
+      },
+      'train': {'epochs': 13, 'unroll_length': 20},
+    },
+  ),
 }
 
 
@@ -180,8 +261,8 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
 
   Args:
     config: of `get_config`.
-    assets: of a trained model: its vocabulary, the data it was trained on and their fingerprint. Another text than
-      that is evaluated whole, with the model's vocabulary.
+    assets: of a trained model: its vocabulary, the data it was trained on and their fingerprint.
+      Another text than that is evaluated whole, with the model's vocabulary.
 
   Raises:
     InputError: a number out of range, or data that cannot be used.
@@ -199,18 +280,27 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     if foreign:
       return {'text': text.encode_foreign(config.data.path, config.data.glob, vocabulary)}
     if assets and load().fingerprint != assets['fingerprint']:
-      raise InputError('the text is not the one that the model was trained on (it has changed since, or belongs to '
-                       'another Python version); name a text to evaluate with --config.data.path')
+      raise InputError(
+        'the text is not the one that the model was trained on (it has changed since, or belongs '
+        'to '
+        'another Python version); name a text to evaluate with --config.data.path'
+      )
     return {split: load().splits[split] for split in held_out}
 
   def train_data():
     corpus = load()
-    return streams.text_stream(corpus.splits['train'], config.train.batch_size, config.train.unroll_length,
-                               corpus.fingerprint)
+    return streams.text_stream(
+      corpus.splits['train'],
+      config.train.batch_size,
+      config.train.unroll_length,
+      corpus.fingerprint,
+    )
 
   def loss(params, carry, batch, key, step):
     reset_key, key = jax.random.split(key)
-    carry = _reset_some(reset_key, carry, model.initial_state(params, len(batch['inputs'])), config.train.reset_rate)
+    carry = _reset_some(
+      reset_key, carry, model.initial_state(params, len(batch['inputs'])), config.train.reset_rate
+    )
     total, carry = sequence_loss(model, params, carry, batch['inputs'].T, batch['targets'].T, key)
     return total, (jnp.float32(batch['inputs'].size), carry, {})
 
@@ -219,46 +309,72 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     return _measures(np.asarray(score(params, *arrays), np.float64), int(arrays[2].sum()))
 
   def write(temperature, params, key):
-    pieces = _write(model, vocabulary, Sampling(temperature), params, '', _SAMPLE_LENGTH[vocabulary.unit], key)
+    pieces = _write(
+      model, vocabulary, Sampling(temperature), params, '', _SAMPLE_LENGTH[vocabulary.unit], key
+    )
     return ''.join(pieces)
 
   def report(params, workdir, out_dir):
-    from rnn_research.analysis.reports.language_report import write_report  # matplotlib is slow to load
+    from rnn_research.analysis.reports.language_report import (
+      write_report,
+    )  # matplotlib is slow to load
+
     write_report(write, params, workdir, out_dir)
 
   def recurrence(params, num_steps, key):
-    windows = jnp.asarray(_windows(next(iter(texts().values())), num_steps + 1, config.train.batch_size, key))
-    return Recurrence(model.cells, params['cells'], model.embed(params, windows[:-1]),
-                      lambda ys: cross_entropy(model.logits(params, ys), windows[-1]))
+    windows = jnp.asarray(
+      _windows(next(iter(texts().values())), num_steps + 1, config.train.batch_size, key)
+    )
+    return Recurrence(
+      model.cells,
+      params['cells'],
+      model.embed(params, windows[:-1]),
+      lambda ys: cross_entropy(model.logits(params, ys), windows[-1]),
+    )
 
   return Experiment(
-      init=model.init,
-      initial_carry=model.initial_state,
-      loss=loss,
-      train_data=train_data,
-      evaluate={'valid': functools.partial(measure, 'valid', config.train.eval_lanes)},
-      final_evaluate={split: functools.partial(measure, split, 1) for split in (('text',) if foreign else held_out)},
-      headline=('valid', 'nats_per_symbol', 'min'),
-      assets={'vocabulary': vocab_lib.to_json(vocabulary), 'data': trained_on, 'held_out': held_out},
-      show=functools.partial(write, 0.8),
-      report=report,
-      commands={'sample': functools.partial(_sample, model, vocabulary),
-                'score': functools.partial(_score, score, vocabulary, texts)},
-      engine=dispatch.explain(config.model.cell, config.model.engine, model.cells[0].scan),
-      unit=_UNITS[vocabulary.unit],
-      recurrence=recurrence)
+    init=model.init,
+    initial_carry=model.initial_state,
+    loss=loss,
+    train_data=train_data,
+    evaluate={'valid': functools.partial(measure, 'valid', config.train.eval_lanes)},
+    final_evaluate={
+      split: functools.partial(measure, split, 1) for split in (('text',) if foreign else held_out)
+    },
+    headline=('valid', 'nats_per_symbol', 'min'),
+    assets={'vocabulary': vocab_lib.to_json(vocabulary), 'data': trained_on, 'held_out': held_out},
+    show=functools.partial(write, 0.8),
+    report=report,
+    commands={
+      'sample': functools.partial(_sample, model, vocabulary),
+      'score': functools.partial(_score, score, vocabulary, texts),
+    },
+    engine=dispatch.explain(config.model.cell, config.model.engine, model.cells[0].scan),
+    unit=_UNITS[vocabulary.unit],
+    recurrence=recurrence,
+  )
 
 
 def _check(config):
-  require('train.reset_rate', config.train.reset_rate, 0.0 <= config.train.reset_rate < 1.0, 'a number in [0, 1)')
-  require('data.unit', config.data.unit, config.data.unit in vocab_lib.UNITS, f'one of {", ".join(vocab_lib.UNITS)}')
+  require(
+    'train.reset_rate',
+    config.train.reset_rate,
+    0.0 <= config.train.reset_rate < 1.0,
+    'a number in [0, 1)',
+  )
+  require(
+    'data.unit',
+    config.data.unit,
+    config.data.unit in vocab_lib.UNITS,
+    f'one of {", ".join(vocab_lib.UNITS)}',
+  )
 
 
 def _reset_some(key, carry, initial, rate):
   """Puts each lane back to its initial state with probability `rate`.
 
-  Lanes that are never reset let a model come to rely on states that were reached early in training and that no
-  evaluation, which starts from the initial state, ever meets again.
+  Lanes that are never reset let a model come to rely on states that were reached early in training
+  and that no evaluation, which starts from the initial state, ever meets again.
   """
   if rate == 0.0:
     return carry
@@ -271,11 +387,25 @@ def _make_model(config, vocabulary_size):
   options = {'w_x_init': uniform(scale), 'w_h_init': uniform(scale)} if scale else {}
 
   def make(hidden_size):
-    cell = make_cell(config.cell, hidden_size, forget_bias=config.forget_bias, engine=config.engine, dtype=dtype,
-                     **options)
-    cells = (weight_dropout(cell, config.weight_dropout) if config.weight_dropout else cell,) * config.num_layers
-    return language_model(cells, vocabulary_size, embedding_size=config.embedding_size, dropout=config.dropout,
-                          w_init=uniform(scale) if scale else lecun_normal(), dtype=dtype)
+    cell = make_cell(
+      config.cell,
+      hidden_size,
+      forget_bias=config.forget_bias,
+      engine=config.engine,
+      dtype=dtype,
+      **options,
+    )
+    cells = (
+      weight_dropout(cell, config.weight_dropout) if config.weight_dropout else cell,
+    ) * config.num_layers
+    return language_model(
+      cells,
+      vocabulary_size,
+      embedding_size=config.embedding_size,
+      dropout=config.dropout,
+      w_init=uniform(scale) if scale else lecun_normal(),
+      dtype=dtype,
+    )
 
   return fit_budget(make, config.hidden_size, config.num_params)
 
@@ -283,8 +413,11 @@ def _make_model(config, vocabulary_size):
 def _held_out(corpus):
   splits = [split for split in corpus.splits if split != 'train']
   if 'valid' not in splits:
-    raise InputError('the data have no validation text, expected a second number of data.splits above 0, or a text of '
-                     'its own as data.valid_path')
+    raise InputError(
+      'the data have no validation text, expected a second number of data.splits above 0, or a '
+      'text of '
+      'its own as data.valid_path'
+    )
   return splits
 
 
@@ -302,19 +435,28 @@ def _windows(ids, length, count, key):
 
 def _measures(log_probabilities, count):
   nats = -float(log_probabilities.sum()) / count
-  return {'nats_per_symbol': nats, 'bits_per_symbol': nats / math.log(2.0), 'perplexity': math.exp(min(nats, 700.0)),
-          'predictions': count}
+  return {
+    'nats_per_symbol': nats,
+    'bits_per_symbol': nats / math.log(2.0),
+    'perplexity': math.exp(min(nats, 700.0)),
+    'predictions': count,
+  }
 
 
 def _write(model, vocabulary, sampling, params, prompt, length, key):
-  """Returns an iterator over pieces of text that the model writes after `prompt`; '' stands for a line end."""
+  """Returns an iterator over pieces of text that the model writes after `prompt`; '' stands for a
+  line end."""
   generate = sampler(model, sampling, forbidden=_never_sampled(vocabulary))
   join = _joiner(vocabulary, prompt)
-  return (join(drawn[:, 0]) for drawn in generate(params, _prompt_ids(vocabulary, prompt)[:, None], length, key))
+  return (
+    join(drawn[:, 0])
+    for drawn in generate(params, _prompt_ids(vocabulary, prompt)[:, None], length, key)
+  )
 
 
 def _joiner(vocabulary, prompt):
-  """Returns a function from ids to text whose results can be joined, also where a piece ends inside a character."""
+  """Returns a function from ids to text whose results can be joined, also where a piece ends inside
+  a character."""
   if vocabulary.unit == 'byte':
     decoder = codecs.getincrementaldecoder('utf-8')('replace')
     return lambda ids: decoder.decode(bytes(vocabulary.symbols[i] for i in ids))
@@ -334,7 +476,9 @@ def _joiner(vocabulary, prompt):
 def _prompt_ids(vocabulary, prompt):
   unknown = vocab_lib.unseen(vocabulary, prompt)
   if unknown:
-    shown = ', '.join(hex(symbol) if vocabulary.unit == 'byte' else repr(symbol) for symbol in unknown)
+    shown = ', '.join(
+      hex(symbol) if vocabulary.unit == 'byte' else repr(symbol) for symbol in unknown
+    )
     raise InputError(f'prompt has {shown}, which the model never saw in training')
   ids = vocab_lib.encode(vocabulary, prompt)
   if len(ids):
@@ -344,7 +488,8 @@ def _prompt_ids(vocabulary, prompt):
 
 
 def _never_sampled(vocabulary):
-  # In a word text <unk> is a word like any other; elsewhere it stands for nothing that could be written.
+  # In a word text <unk> is a word like any other; elsewhere it stands for nothing that could be
+  # written.
   return () if vocabulary.unit == 'word' else (vocab_lib.unknown_id(vocabulary),)
 
 
@@ -360,11 +505,15 @@ def _sample(model, vocabulary, params, prompt, length, temperature, top_k, top_p
 
 
 def _score(score, vocabulary, texts, params, out):
-  """Writes a table of the log-probabilities of the last of `texts()`; the first symbol has nothing to predict it."""
+  """Writes a table of the log-probabilities of the last of `texts()`; the first symbol has nothing
+  to predict it."""
   *_, ids = texts().values()
   scores = np.asarray(score(params, *streams.evaluation_lanes(ids, 1)), np.float64)[:, 0]
   values = ['', *(f'{value:.6f}' for value in scores)]
-  rows = (f'{i}\t{vocabulary.symbols[id]!r}\t{value}\n' for i, (id, value) in enumerate(zip(ids, values, strict=True)))
+  rows = (
+    f'{i}\t{vocabulary.symbols[id]!r}\t{value}\n'
+    for i, (id, value) in enumerate(zip(ids, values, strict=True))
+  )
   with open(out, 'w', encoding='utf-8') if out else contextlib.nullcontext(sys.stdout) as f:
     f.writelines(['position\tsymbol\tlog_probability\n', *rows])
   print(f'{len(scores)} predictions, {-scores.mean():.4f} nats per symbol', file=sys.stderr)

@@ -1,6 +1,6 @@
 """Puts training runs side by side: one figure, one table, each run at its best learning rate.
 
-  python launch.py --experiment=compare --config.workdirs=runs/a,runs/b,runs/c
+python launch.py --experiment=compare --config.workdirs=runs/a,runs/b,runs/c
 """
 
 import functools
@@ -12,7 +12,9 @@ from rnn_research.analysis.reports import run_curves
 from rnn_research.errors import InputError, require
 from rnn_research.experiment import Experiment, study
 
-VARIANTS = {'runs': 'the headline figures of the runs in --config.workdirs, over their steps (the default)'}
+VARIANTS = {
+  'runs': 'the headline figures of the runs in --config.workdirs, over their steps (the default)'
+}
 COMMANDS = {}
 
 
@@ -22,7 +24,9 @@ def get_config(variant: str = 'runs') -> ConfigDict:
   Raises:
     KeyError: no such variant.
   """
-  return ConfigDict({'seed': 0, 'workdirs': {'runs': ''}[variant]}).lock()  # folders of runs, with commas
+  return ConfigDict(
+    {'seed': 0, 'workdirs': {'runs': ''}[variant]}
+  ).lock()  # folders of runs, with commas
 
 
 def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
@@ -33,16 +37,25 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
   """
   folders = [folder.strip() for folder in config.workdirs.split(',') if folder.strip()]
   names = {Path(folder).resolve() for folder in folders}
-  require('workdirs', config.workdirs, folders and len(names) == len(folders),
-          'different folders of training runs, with commas')
+  require(
+    'workdirs',
+    config.workdirs,
+    folders and len(names) == len(folders),
+    'different folders of training runs, with commas',
+  )
   runs = [run_curves.read_run(folder) for folder in folders]
   for run in runs[1:]:
     if run.about['headline'] != runs[0].about['headline']:
-      raise InputError(f'{run.workdir} is measured by {run_curves.figure_name(run)} and {runs[0].workdir} by '
-                       f'{run_curves.figure_name(runs[0])}, expected one figure for all')
+      raise InputError(
+        f'{run.workdir} is measured by {run_curves.figure_name(run)} and {runs[0].workdir} by '
+        f'{run_curves.figure_name(runs[0])}, expected one figure for all'
+      )
   return study(functools.partial(_report, runs))
 
 
 def _report(runs, workdir, out_dir):
-  from rnn_research.analysis.reports.curve_figures import write_comparison  # matplotlib is slow to load
+  from rnn_research.analysis.reports.curve_figures import (
+    write_comparison,
+  )  # matplotlib is slow to load
+
   return write_comparison(runs, out_dir)

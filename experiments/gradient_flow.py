@@ -1,11 +1,12 @@
 """What gradients do on their way back through time: explode, vanish, or take the road through c.
 
-  python launch.py --experiment=gradient_flow --workdir=DIR      under a minute; the report is DIR/report/README.md
-  python launch.py --experiment=gradient_flow --config.flow.cells=elman,min_gru --config.flow.gate_cells=min_gru
-  python launch.py --experiment=gradient_flow --config.workdir_of=RUN      the trained model of another workdir
+  python launch.py --experiment=gradient_flow --workdir=DIR      under a minute; see DIR/report
+  python launch.py --experiment=gradient_flow --config.flow.cells=elman,min_gru \\
+    --config.flow.gate_cells=min_gru
+  python launch.py --experiment=gradient_flow --config.workdir_of=RUN      the model of another run
 
-Untrained cells are measured with a random readout as loss, trained ones with their own. `--mode=report` does the same
-as no mode, and draws a finished report again.
+Untrained cells are measured with a random readout as loss, trained ones with their own.
+`--mode=report` does the same as no mode, and draws a finished report again.
 """
 
 import functools
@@ -23,16 +24,26 @@ from rnn_research.errors import InputError, require
 from rnn_research.experiment import Experiment, study
 
 VARIANTS = {
-    'full': 'Elman, IRNN, LSTM and GRU of 64 units over 100 steps: under a minute (the default)',
-    'debug': 'an Elman network and an LSTM of 8 units: seconds, to see that everything works',
+  'full': 'Elman, IRNN, LSTM and GRU of 64 units over 100 steps: under a minute (the default)',
+  'debug': 'an Elman network and an LSTM of 8 units: seconds, to see that everything works',
 }
 COMMANDS = {}
 
 _CHANGES = {
-    'full': {},
-    'debug': {'flow': {'cells': 'elman,lstm', 'gate_cells': 'lstm', 'hidden_size': 8, 'num_steps': 12, 'lags': 10,
-                       'batch_size': 2, 'draws': 2, 'largest_singular_values': (0.9, 1.1)},
-              'clipping': {'updates': 20, 'seeds': 2}},
+  'full': {},
+  'debug': {
+    'flow': {
+      'cells': 'elman,lstm',
+      'gate_cells': 'lstm',
+      'hidden_size': 8,
+      'num_steps': 12,
+      'lags': 10,
+      'batch_size': 2,
+      'draws': 2,
+      'largest_singular_values': (0.9, 1.1),
+    },
+    'clipping': {'updates': 20, 'seeds': 2},
+  },
 }
 
 
@@ -42,27 +53,29 @@ def get_config(variant: str = 'full') -> ConfigDict:
   Raises:
     KeyError: no such variant.
   """
-  config = ConfigDict({
+  config = ConfigDict(
+    {
       'seed': 0,
-      'workdir_of': '',  # of a trained model, which is then measured in place of the untrained cells
+      'workdir_of': '',  # of a trained model, measured in place of the untrained cells
       'flow': {
-          'cells': 'elman,irnn,lstm,gru',
-          'gate_cells': 'lstm,gru',  # whose gates are counted; '' counts none
-          'hidden_size': 64,
-          'num_steps': 100,  # T
-          'lags': 100,  # the largest lag
-          'batch_size': 8,
-          'draws': 4,  # of parameters and inputs
-          'largest_singular_values': (0.8, 1.0, 1.2),  # of the linear case
+        'cells': 'elman,irnn,lstm,gru',
+        'gate_cells': 'lstm,gru',  # whose gates are counted; '' counts none
+        'hidden_size': 64,
+        'num_steps': 100,  # T
+        'lags': 100,  # the largest lag
+        'batch_size': 8,
+        'draws': 4,  # of parameters and inputs
+        'largest_singular_values': (0.8, 1.0, 1.2),  # of the linear case
       },
       'clipping': {
-          'updates': 1000,
-          'seeds': 5,
-          'largest_singular_value': 1.4,  # of W_h at first
-          'learning_rate': 0.15,
-          'clip_norm': 1.0,
+        'updates': 1000,
+        'seeds': 5,
+        'largest_singular_value': 1.4,  # of W_h at first
+        'learning_rate': 0.15,
+        'clip_norm': 1.0,
       },
-  })
+    }
+  )
   for block, changes in _CHANGES[variant].items():
     config[block].update(changes)
   return config.lock()
@@ -72,12 +85,15 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
   """Makes the experiment.
 
   Raises:
-    InputError: a number out of range, an unknown cell, a cell without gates among `gate_cells`, or a `workdir_of`
+    InputError: a number out of range, an unknown cell, a cell without gates among `gate_cells`, or
+    a `workdir_of`
       without a model that can be analysed.
   """
   _check(config)
   cells = {name: make_cell(name, config.flow.hidden_size) for name in _names(config.flow.cells)}
-  gated = {name: make_cell(name, config.flow.hidden_size) for name in _names(config.flow.gate_cells)}
+  gated = {
+    name: make_cell(name, config.flow.hidden_size) for name in _names(config.flow.gate_cells)
+  }
   x = jax.ShapeDtypeStruct((1, flow.NUM_INPUTS), np.float32)
   for name, cell in gated.items():
     require_gates(name, jax.eval_shape(lambda key, c=cell: c.init(key, x), jax.random.key(0)))
@@ -90,15 +106,26 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
 def _check(config):
   for field in ('hidden_size', 'num_steps', 'lags', 'batch_size', 'draws'):
     require(f'flow.{field}', config.flow[field], config.flow[field] >= 1, 'an integer >= 1')
-  require('flow.cells', config.flow.cells, bool(_names(config.flow.cells)), 'names of cells, with commas')
+  require(
+    'flow.cells', config.flow.cells, bool(_names(config.flow.cells)), 'names of cells, with commas'
+  )
   if config.flow.num_steps < config.flow.lags:
-    raise InputError(f'flow.num_steps is {config.flow.num_steps}, too short for the lag range: expected flow.lags, '
-                     f'{config.flow.lags}, at least')
+    raise InputError(
+      f'flow.num_steps is {config.flow.num_steps}, too short for the lag range: expected '
+      'flow.lags, '
+      f'{config.flow.lags}, at least'
+    )
   sizes = config.flow.largest_singular_values
-  require('flow.largest_singular_values', sizes, len(sizes) > 0 and all(
-      isinstance(s, int | float) and 0.0 < s < np.inf for s in sizes), 'numbers > 0')
+  require(
+    'flow.largest_singular_values',
+    sizes,
+    len(sizes) > 0 and all(isinstance(s, int | float) and 0.0 < s < np.inf for s in sizes),
+    'numbers > 0',
+  )
   for field in ('updates', 'seeds'):
-    require(f'clipping.{field}', config.clipping[field], config.clipping[field] >= 1, 'an integer >= 1')
+    require(
+      f'clipping.{field}', config.clipping[field], config.clipping[field] >= 1, 'an integer >= 1'
+    )
   for field in ('largest_singular_value', 'learning_rate', 'clip_norm'):
     value = config.clipping[field]
     require(f'clipping.{field}', value, 0.0 < value < np.inf, 'a number > 0')
@@ -112,28 +139,62 @@ def _report_untrained(config, cells, gated, workdir, out_dir):
   from rnn_research.analysis.reports import gradient_report as report  # matplotlib is slow to load
 
   settings, keys = config.flow, jax.random.split(jax.random.key(config.seed), config.flow.draws + 1)
-  draws = lambda cell: [flow.untrained(cell, settings.hidden_size, settings.num_steps, settings.batch_size, key)
-                        for key in keys[1:]]
+  draws = lambda cell: [
+    flow.untrained(cell, settings.hidden_size, settings.num_steps, settings.batch_size, key)
+    for key in keys[1:]
+  ]
   networks = {name: draws(cell) for name, cell in cells.items()}
-  about = f'Untrained cells of {settings.hidden_size} units, T = {settings.num_steps} steps of inputs N(0, 1).'
-  losses = (f'{about} L_T = v . y_T with v a random unit vector; {settings.draws} draws x {settings.batch_size} rows.')
-  return report.write(out_dir, 'Gradient flow of untrained cells', [
+  about = (
+    f'Untrained cells of {settings.hidden_size} units, T = {settings.num_steps} steps of '
+    'inputs N(0, 1).'
+  )
+  losses = (
+    f'{about} L_T = v . y_T with v a random unit vector; {settings.draws} draws x '
+    f'{settings.batch_size} rows.'
+  )
+  return report.write(
+    out_dir,
+    'Gradient flow of untrained cells',
+    [
       report.gradients(networks, settings.lags, losses),
-      report.linear_case(settings.largest_singular_values, settings.hidden_size, settings.lags, settings.batch_size,
-                         keys[0]),
+      report.linear_case(
+        settings.largest_singular_values,
+        settings.hidden_size,
+        settings.lags,
+        settings.batch_size,
+        keys[0],
+      ),
       report.jacobians(networks, settings.lags, about),
-      *(section for name in networks for section in report.paths(name, networks[name], settings.lags, losses)),
-      *report.gates({name: networks.get(name) or draws(cell) for name, cell in gated.items()}, about),
-      report.clipped_training(config.clipping, config.seed)])
+      *(
+        section
+        for name in networks
+        for section in report.paths(name, networks[name], settings.lags, losses)
+      ),
+      *report.gates(
+        {name: networks.get(name) or draws(cell) for name, cell in gated.items()}, about
+      ),
+      report.clipped_training(config.clipping, config.seed),
+    ],
+  )
 
 
 def _report_trained(config, network, workdir, out_dir):
   from rnn_research.analysis.reports import gradient_report as report
 
   networks, num_lags = {'trained': [network]}, config.flow.lags
-  about = (f'The trained model of {Path(config.workdir_of).name}, T = {config.flow.num_steps} steps of held-out data '
-           'from the initial state.')
+  about = (
+    f'The trained model of {Path(config.workdir_of).name}, T = {config.flow.num_steps} steps of '
+    'held-out data '
+    'from the initial state.'
+  )
   losses = f'{about} L_T is its own loss at step T; {network.xs.shape[1]} rows.'
-  return report.write(out_dir, f'Gradient flow of the model in {config.workdir_of}', [
-      report.gradients(networks, num_lags, losses), report.jacobians(networks, num_lags, about),
-      *report.paths('trained', networks['trained'], num_lags, losses), *report.gates(networks, about)])
+  return report.write(
+    out_dir,
+    f'Gradient flow of the model in {config.workdir_of}',
+    [
+      report.gradients(networks, num_lags, losses),
+      report.jacobians(networks, num_lags, about),
+      *report.paths('trained', networks['trained'], num_lags, losses),
+      *report.gates(networks, about),
+    ],
+  )

@@ -1,11 +1,14 @@
-"""How far back a recurrent network remembers: adding, copying, images read pixel by pixel, and tracking a state.
+"""How far back a recurrent network remembers: adding, copying, images read pixel by pixel, and
+tracking a state.
 
-  python launch.py --experiment=long_memory --config.model.cell=gru              the adding problem over 200 steps
+  python launch.py --experiment=long_memory --config.model.cell=gru     the adding problem
   python launch.py --experiment=long_memory:sequential_mnist --config.data.path=FOLDER
-  python launch.py --experiment=long_memory:copy --config.grid.seeds=3 --config.grid.learning_rates='(1e-3, 3e-3)'
+  python launch.py --experiment=long_memory:copy --config.grid.seeds=3
+  --config.grid.learning_rates='(1e-3, 3e-3)'
 
-Any cell, any initialiser, at one number of parameters. A grid of seeds and learning rates trains as one run. What the
-variants reach, with command, seed and machine, is in the README under "Memory and gradients".
+Any cell, any initialiser, at one number of parameters. A grid of seeds and learning rates trains as
+one run. What the variants reach, with command, seed and machine, is in the README under "Memory and
+gradients".
 """
 
 import functools
@@ -27,13 +30,13 @@ from rnn_research.tasks.long_memory import tasks
 from rnn_research.training.config import DTYPES, base_config
 
 VARIANTS = {
-    'adding': 'the sum of two marked numbers among 200 (the default)',
-    'copy': 'ten symbols after 200 blanks',
-    'sequential_mnist': 'digits read pixel by pixel, 14 x 14; 28 x 28 with --config.data.length=784',
-    'permuted_mnist': 'the same with the pixels in one random order',
-    'parity': 'the parity of all bits so far, at each of 40 steps',
-    'modular': 'the sum of all digits so far modulo 5, at each of 40 steps',
-    'debug': 'the adding problem over 10 steps, GRU of 8 units: seconds',
+  'adding': 'the sum of two marked numbers among 200 (the default)',
+  'copy': 'ten symbols after 200 blanks',
+  'sequential_mnist': 'digits read pixel by pixel, 14 x 14; 28 x 28 with --config.data.length=784',
+  'permuted_mnist': 'the same with the pixels in one random order',
+  'parity': 'the parity of all bits so far, at each of 40 steps',
+  'modular': 'the sum of all digits so far modulo 5, at each of 40 steps',
+  'debug': 'the adding problem over 10 steps, GRU of 8 units: seconds',
 }
 COMMANDS = {}
 
@@ -47,26 +50,31 @@ def get_config(variant: str = 'adding') -> ConfigDict:
     KeyError: no such variant.
   """
   config = base_config()
-  config.data = ConfigDict({
+  config.data = ConfigDict(
+    {
       'task': 'adding',  # adding, copy, mnist, modular
-      'length': 200,  # steps; copy: blanks; mnist: pixels, 784 or those of a smaller image, 196 or 49
+      'length': 200,  # steps; copy: blanks; mnist: pixels, 784, or 196 or 49 of a smaller image
       'path': '',  # mnist: the folder of the idx files
       'permuted': False,  # mnist: pixels in one random order, drawn from data.seed
       'modulus': 2,  # modular
       'seed': 0,  # of the examples, apart from that of the weights
-  })
-  config.model = ConfigDict({
+    }
+  )
+  config.model = ConfigDict(
+    {
       'cell': 'gru',
       'num_params': 70_000,  # the most that the model may have; 0 takes hidden_size
       'hidden_size': 0,
       'num_layers': 1,
       'dropout': 0.0,  # between layers and before the answer
-      'w_h_init': '',  # of the recurrent weights, see rnn_research.initializers.named; '' is the cell's own
+      'w_h_init': '',  # of the recurrent weights, see `initializers.named`; '' is the cell's own
       'forget_bias': 1.0,  # of an LSTM
-      'chrono_steps': 0,  # longest memory that gates start with (Tallec and Ollivier 2018); 0 is off
-      'engine': 'auto',  # form of the recurrence, see the cell: auto, scan, fused, newton, shooting, cudnn, pallas
+      'chrono_steps': 0,  # longest memory of gates at first (Tallec and Ollivier 2018); 0 is off
+      # Form of the recurrence, see the cell: auto, scan, fused, newton, shooting, cudnn, pallas.
+      'engine': 'auto',
       'dtype': 'float32',  # of the products: float32, bfloat16
-  })
+    }
+  )
   del config.train.unroll_length, config.train.eval_lanes, config.train.show_steps
   config.optimizer.update({'learning_rate': 1e-3, 'clip_norm': 1.0})
   config.train.update({'steps': 5_000, 'batch_size': 50, 'eval_every': 500, 'log_every': 100})
@@ -75,24 +83,27 @@ def get_config(variant: str = 'adding') -> ConfigDict:
 
 
 _MNIST = {
-    'data': {'task': 'mnist', 'length': 196},
-    'optimizer': {'learning_rate': 2e-3, 'schedule': 'cosine', 'warmup_steps': 100},
-    'train': {'steps': 0, 'epochs': 20, 'batch_size': 100, 'eval_every': 0},
+  'data': {'task': 'mnist', 'length': 196},
+  'optimizer': {'learning_rate': 2e-3, 'schedule': 'cosine', 'warmup_steps': 100},
+  'train': {'steps': 0, 'epochs': 20, 'batch_size': 100, 'eval_every': 0},
 }
 _TRACKING = {
-    'data': {'task': 'modular', 'length': 40},
-    'model': {'num_params': 20_000},
-    'optimizer': {'learning_rate': 2e-3},
+  'data': {'task': 'modular', 'length': 40},
+  'model': {'num_params': 20_000},
+  'optimizer': {'learning_rate': 2e-3},
 }
 _CHANGES = {
-    'adding': {},
-    'copy': {'data': {'task': 'copy'}, 'model': {'num_params': 40_000}, 'train': {'steps': 10_000}},
-    'sequential_mnist': _MNIST,
-    'permuted_mnist': {**_MNIST, 'data': {**_MNIST['data'], 'permuted': True}},
-    'parity': _TRACKING,
-    'modular': {**_TRACKING, 'data': {**_TRACKING['data'], 'modulus': 5}},
-    'debug': {'data': {'length': 10}, 'model': {'num_params': 0, 'hidden_size': 8},
-              'train': {'steps': 30, 'batch_size': 16, 'eval_every': 10, 'log_every': 5}},
+  'adding': {},
+  'copy': {'data': {'task': 'copy'}, 'model': {'num_params': 40_000}, 'train': {'steps': 10_000}},
+  'sequential_mnist': _MNIST,
+  'permuted_mnist': {**_MNIST, 'data': {**_MNIST['data'], 'permuted': True}},
+  'parity': _TRACKING,
+  'modular': {**_TRACKING, 'data': {**_TRACKING['data'], 'modulus': 5}},
+  'debug': {
+    'data': {'length': 10},
+    'model': {'num_params': 0, 'hidden_size': 8},
+    'train': {'steps': 30, 'batch_size': 16, 'eval_every': 10, 'log_every': 5},
+  },
 }
 
 
@@ -123,23 +134,25 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
 
   def report(params, workdir, out_dir):
     from rnn_research.analysis.reports.curve_figures import write_run  # matplotlib is slow to load
+
     write_run(workdir, out_dir)
 
   metric, sense = task.headline
   return Experiment(
-      init=model.init,
-      initial_carry=lambda params, batch_size: (),
-      loss=loss,
-      train_data=task.train_data,
-      evaluate={'valid': functools.partial(measure, 'valid')},
-      final_evaluate={split: functools.partial(measure, split) for split in task.held_out},
-      headline=('valid', metric, sense),
-      assets={},
-      show=None,
-      report=report,
-      commands={},
-      engine=dispatch.explain(config.model.cell, config.model.engine, model.cells[0].scan),
-      recurrence=recurrence)
+    init=model.init,
+    initial_carry=lambda params, batch_size: (),
+    loss=loss,
+    train_data=task.train_data,
+    evaluate={'valid': functools.partial(measure, 'valid')},
+    final_evaluate={split: functools.partial(measure, split) for split in task.held_out},
+    headline=('valid', metric, sense),
+    assets={},
+    show=None,
+    report=report,
+    commands={},
+    engine=dispatch.explain(config.model.cell, config.model.engine, model.cells[0].scan),
+    recurrence=recurrence,
+  )
 
 
 def _check(config):
@@ -148,11 +161,19 @@ def _check(config):
   require('data.length', data.length, data.length >= 2, 'an integer >= 2')
   require('data.modulus', data.modulus, data.modulus >= 2, 'an integer >= 2')
   require('data.seed', data.seed, 0 <= data.seed < 2**31, 'an integer in [0, 2**31)')
-  require('model.chrono_steps', model.chrono_steps, model.chrono_steps == 0 or model.chrono_steps >= 3,
-          '0 or an integer >= 3')
+  require(
+    'model.chrono_steps',
+    model.chrono_steps,
+    model.chrono_steps == 0 or model.chrono_steps >= 3,
+    '0 or an integer >= 3',
+  )
   for field, default in (('w_h_init', ''), ('chrono_steps', 0)):
-    require(f'model.{field}', model[field], model.cell not in CELLS or model[field] == default
-            or field in options_of(model.cell), f'{default!r} for {model.cell}, which has no such option')
+    require(
+      f'model.{field}',
+      model[field],
+      model.cell not in CELLS or model[field] == default or field in options_of(model.cell),
+      f'{default!r} for {model.cell}, which has no such option',
+    )
 
 
 def _make_task(config):
@@ -166,10 +187,22 @@ def _make_model(config, task):
   options |= {'w_h_init': initializers.named(config.w_h_init)} if config.w_h_init else {}
 
   def make(hidden_size):
-    cell = make_cell(config.cell, hidden_size, forget_bias=config.forget_bias, engine=config.engine, dtype=dtype,
-                     **options)
-    return sequence_model((cell,) * config.num_layers, task.input_size, task.output_size, every_step=task.every_step,
-                          dropout=config.dropout, dtype=dtype)
+    cell = make_cell(
+      config.cell,
+      hidden_size,
+      forget_bias=config.forget_bias,
+      engine=config.engine,
+      dtype=dtype,
+      **options,
+    )
+    return sequence_model(
+      (cell,) * config.num_layers,
+      task.input_size,
+      task.output_size,
+      every_step=task.every_step,
+      dropout=config.dropout,
+      dtype=dtype,
+    )
 
   return fit_budget(make, config.hidden_size, config.num_params)
 
@@ -182,7 +215,9 @@ def _measure(answers, task, held_out, params):
     for name, values in answers(params, held_out.inputs[rows], held_out.targets[rows]).items():
       sums[name] = sums.get(name, 0.0) + float(np.asarray(values, np.float64).sum())
   means = {name: total / len(held_out.inputs) for name, total in sums.items()}
-  return means | {f'{name}_without_memory': float(value) for name, value in task.trivial(held_out.targets).items()}
+  return means | {
+    f'{name}_without_memory': float(value) for name, value in task.trivial(held_out.targets).items()
+  }
 
 
 def _recurrence(model, task, params, num_steps, batch_size, key):
@@ -192,9 +227,13 @@ def _recurrence(model, task, params, num_steps, batch_size, key):
   if num_steps > length:
     raise InputError(f'the sequences to analyse have {length} steps, expected {num_steps} at least')
   rows = np.asarray(jax.random.choice(key, count, (min(batch_size, count),), replace=False))
-  xs = jnp.asarray(held_out.inputs[rows, length - num_steps:]).swapaxes(0, 1)
-  return Recurrence(model.cells, params['cells'], xs,
-                    Partial(functools.partial(_last_loss, model, task), params, held_out.targets[rows]))
+  xs = jnp.asarray(held_out.inputs[rows, length - num_steps :]).swapaxes(0, 1)
+  return Recurrence(
+    model.cells,
+    params['cells'],
+    xs,
+    Partial(functools.partial(_last_loss, model, task), params, held_out.targets[rows]),
+  )
 
 
 def _last_loss(model, task, params, targets, ys):

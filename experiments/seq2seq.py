@@ -1,11 +1,12 @@
 """Sequence to sequence: translation, from a single vector to attention.
 
-  python launch.py --experiment=seq2seq                                dates as people write them to ISO dates: a minute
-  python launch.py --experiment=seq2seq:bahdanau --config.data.source=train.de.gz --config.data.target=train.en.gz
-  python launch.py --workdir=DIR --mode=translate --input=FILE --output=FILE
+  python launch.py --experiment=seq2seq     dates as people write them to ISO dates: a minute
+  python launch.py --experiment=seq2seq:bahdanau --config.data.source=train.de.gz
+  --config.data.target=train.en.gz python launch.py --workdir=DIR --mode=translate --input=FILE
+  --output=FILE
 
-Any two files whose lines are translations of each other will do. What the variants reach, with command, seed and
-machine, is in the README under "Translation".
+Any two files whose lines are translations of each other will do. What the variants reach, with
+command, seed and machine, is in the README under "Translation".
 """
 
 import functools
@@ -32,33 +33,44 @@ from rnn_research.tasks.translation.translator import Beam, shown, translator
 from rnn_research.training.config import DTYPES, base_config
 
 VARIANTS = {
-    'dates': 'dates as people write them to ISO dates, by characters with attention: a minute (the default)',
-    'reverse': 'letters in reverse order, GRU with attention: a minute',
-    'sort': 'letters in alphabetical order, GRU with attention: a minute',
-    'debug': 'letters in reverse order, 16 units, 30 steps: seconds',
-    'sutskever': 'LSTM 2 x 512, the source as a single vector (Sutskever et al. 2014)',
-    'cho': 'GRU 1 x 512, the single vector at every step (Cho et al. 2014)',
-    'bahdanau': 'GRU 1 x 512, bidirectional encoder, additive attention (Bahdanau et al. 2015)',
-    'luong': 'LSTM 2 x 512, general attention with input feeding (Luong et al. 2015)',
-    'subword': 'GRU 1 x 256 over subwords with additive attention, tied and regularised: small, and the best here',
+  'dates': 'dates as people write them to ISO dates, by characters with attention: a minute (the '
+  'default)',
+  'reverse': 'letters in reverse order, GRU with attention: a minute',
+  'sort': 'letters in alphabetical order, GRU with attention: a minute',
+  'debug': 'letters in reverse order, 16 units, 30 steps: seconds',
+  'sutskever': 'LSTM 2 x 512, the source as a single vector (Sutskever et al. 2014)',
+  'cho': 'GRU 1 x 512, the single vector at every step (Cho et al. 2014)',
+  'bahdanau': 'GRU 1 x 512, bidirectional encoder, additive attention (Bahdanau et al. 2015)',
+  'luong': 'LSTM 2 x 512, general attention with input feeding (Luong et al. 2015)',
+  'subword': 'GRU 1 x 256 over subwords with additive attention, tied and regularised: small, and '
+  'the best here',
 }
 
 COMMANDS = {
-    'translate': Command('translates the lines of a file', {
-        'input': ('-', 'UTF-8 text, one sentence per line; - is standard input'),
-        'output': ('-', 'file for the translations; - is standard output'),
-        'beam_size': (5, 'hypotheses of the beam search; 1 is greedy'),
-        'n_best': (1, 'translations per line; above 1 each with its line number and score'),
-        'length_penalty': (1.0, 'alpha of Wu et al. 2016: 0 prefers short translations'),
-        'coverage_penalty': (0.0, 'beta of Wu et al. 2016: above 0 what attention left out costs'),
-        'temperature': (0.0, 'above 0 translations are drawn, from logits divided by it, not searched for'),
-        'seed': (0, 'of the drawing'),
-    }),
-    'score': Command('writes the log-probability of given translations', {
-        'source': ('', 'file of source sentences'),
-        'target': ('', 'file of their translations; without it --source has tab-separated pairs'),
-        'out': ('', 'file for the table; by default it is printed'),
-    }),
+  'translate': Command(
+    'translates the lines of a file',
+    {
+      'input': ('-', 'UTF-8 text, one sentence per line; - is standard input'),
+      'output': ('-', 'file for the translations; - is standard output'),
+      'beam_size': (5, 'hypotheses of the beam search; 1 is greedy'),
+      'n_best': (1, 'translations per line; above 1 each with its line number and score'),
+      'length_penalty': (1.0, 'alpha of Wu et al. 2016: 0 prefers short translations'),
+      'coverage_penalty': (0.0, 'beta of Wu et al. 2016: above 0 what attention left out costs'),
+      'temperature': (
+        0.0,
+        'above 0 translations are drawn, from logits divided by it, not searched for',
+      ),
+      'seed': (0, 'of the drawing'),
+    },
+  ),
+  'score': Command(
+    'writes the log-probability of given translations',
+    {
+      'source': ('', 'file of source sentences'),
+      'target': ('', 'file of their translations; without it --source has tab-separated pairs'),
+      'out': ('', 'file for the table; by default it is printed'),
+    },
+  ),
 }
 
 _BEAM = Beam(5)
@@ -71,10 +83,11 @@ def get_config(variant: str = 'dates') -> ConfigDict:
     KeyError: no such variant.
   """
   config = base_config()
-  config.data = ConfigDict({
+  config.data = ConfigDict(
+    {
       'task': '',  # pairs that are made: dates, reverse, sort; '' reads files
       'examples': 20_000,  # of a task, held-out ones included
-      'source': '',  # UTF-8 or .gz, a sentence per line; tab-separated pairs where there is no target
+      'source': '',  # UTF-8 or .gz, a sentence per line; tab-separated pairs without a target
       'target': '',  # the translations, line by line
       'valid_source': '',  # held-out pairs; without files a share of the pairs
       'valid_target': '',
@@ -89,8 +102,10 @@ def get_config(variant: str = 'dates') -> ConfigDict:
       'vocabulary_size': 0,  # the most symbols of a language; 0 is no limit; needed for subwords
       'max_length': 50,  # training pairs with a longer side are left out, longer inputs are cut
       'buckets': 6,  # shapes that batches are padded to
-  })
-  config.model = ConfigDict({
+    }
+  )
+  config.model = ConfigDict(
+    {
       'decoder': 'bahdanau',  # sutskever, cho, bahdanau, luong
       'score': 'additive',  # of the attention: additive (concat), general, dot
       'cell': 'gru',
@@ -100,22 +115,28 @@ def get_config(variant: str = 'dates') -> ConfigDict:
       'reversed_source': False,  # whether an encoder of one direction reads the last symbol first
       'embedding_size': 256,
       'readout_size': 0,  # units of a tanh layer before the softmax; 0 is none
-      'tied': False,  # whether the softmax uses the target embedding; needs readout_size = embedding_size
+      'tied': False,  # whether the softmax uses the target embedding, of size readout_size
       'dropout': 0.5,
       'init_scale': 0.0,  # weights of the cells from U[-s, s]; 0 is the cell's own initialisation
       'forget_bias': 1.0,  # of an LSTM
       'engine': 'auto',  # of the cells that no attention enters, see the cell
       'dtype': 'float32',  # of the products: float32, bfloat16
-  })
+    }
+  )
   del config.train.unroll_length, config.train.eval_lanes
-  config.train.update({
-      'batch_size': 8,  # sentences of a batch are a multiple of it, so devices and slices may divide it
+  config.train.update(
+    {
+      'batch_size': 8,  # what sentences of a batch are a multiple of: devices and slices divide it
       'epochs': 10,
       'log_every': 100,
-      'stop_after': 5})
+      'stop_after': 5,
+    }
+  )
   config.train.batch_tokens = 1800  # the most symbols of a side of a batch, padding included
   config.train.label_smoothing = 0.0  # weight of the uniform distribution in the targets
-  config.train.sampling_rate = 0.0  # chance that the decoder reads its own symbol (scheduled sampling) ..
+  config.train.sampling_rate = (
+    0.0  # chance that the decoder reads its own symbol (scheduled sampling) ..
+  )
   config.train.sampling_steps = 0  # .. after so many steps, up to which it rises from 0
   config.optimizer.update({'learning_rate': 1e-3, 'clip_norm': 1.0})
   config.update(_CHANGES[variant])
@@ -123,10 +144,10 @@ def get_config(variant: str = 'dates') -> ConfigDict:
 
 
 _TASK = {
-    'data': {'min_frequency': 1, 'buckets': 3},
-    'model': {'hidden_size': 64, 'embedding_size': 32, 'dropout': 0.0},
-    'optimizer': {'learning_rate': 3e-3},
-    'train': {'epochs': 5, 'batch_tokens': 1200, 'show_steps': (0, 100, 500), 'stop_after': 0},
+  'data': {'min_frequency': 1, 'buckets': 3},
+  'model': {'hidden_size': 64, 'embedding_size': 32, 'dropout': 0.0},
+  'optimizer': {'learning_rate': 3e-3},
+  'train': {'epochs': 5, 'batch_tokens': 1200, 'show_steps': (0, 100, 500), 'stop_after': 0},
 }
 
 
@@ -135,24 +156,58 @@ def _task(name, **changes):
 
 
 _CHANGES = {
-    'dates': _task('dates', data={'unit': 'char'}, train={**_TASK['train'], 'epochs': 3}),
-    'reverse': _task('reverse'),
-    'sort': _task('sort'),
-    'debug': _task('reverse', data={'examples': 400, 'buckets': 2},
-                   model={'hidden_size': 16, 'embedding_size': 8, 'dropout': 0.0},
-                   train={'epochs': 0, 'steps': 30, 'batch_tokens': 200, 'eval_every': 10, 'log_every': 5,
-                          'show_steps': (0, 30), 'stop_after': 0}),
-    'sutskever': {'model': {'decoder': 'sutskever', 'cell': 'lstm', 'num_layers': 2, 'bidirectional': False,
-                            'reversed_source': True}},
-    'cho': {'model': {'decoder': 'cho', 'bidirectional': False}},
-    'bahdanau': {},
-    'luong': {'model': {'decoder': 'luong', 'score': 'general', 'cell': 'lstm', 'num_layers': 2}},
-    'subword': {
-        'data': {'unit': 'subword', 'vocabulary_size': 6000, 'min_frequency': 1},
-        'model': {'hidden_size': 256, 'embedding_size': 256, 'readout_size': 256, 'tied': True, 'dropout': 0.4},
-        'optimizer': {'learning_rate': 1.5e-3, 'schedule': 'cosine', 'warmup_steps': 200, 'final_fraction': 0.05},
-        'train': {'epochs': 20, 'batch_tokens': 1000, 'label_smoothing': 0.1, 'ema_decay': 0.998, 'stop_after': 0},
+  'dates': _task('dates', data={'unit': 'char'}, train={**_TASK['train'], 'epochs': 3}),
+  'reverse': _task('reverse'),
+  'sort': _task('sort'),
+  'debug': _task(
+    'reverse',
+    data={'examples': 400, 'buckets': 2},
+    model={'hidden_size': 16, 'embedding_size': 8, 'dropout': 0.0},
+    train={
+      'epochs': 0,
+      'steps': 30,
+      'batch_tokens': 200,
+      'eval_every': 10,
+      'log_every': 5,
+      'show_steps': (0, 30),
+      'stop_after': 0,
     },
+  ),
+  'sutskever': {
+    'model': {
+      'decoder': 'sutskever',
+      'cell': 'lstm',
+      'num_layers': 2,
+      'bidirectional': False,
+      'reversed_source': True,
+    }
+  },
+  'cho': {'model': {'decoder': 'cho', 'bidirectional': False}},
+  'bahdanau': {},
+  'luong': {'model': {'decoder': 'luong', 'score': 'general', 'cell': 'lstm', 'num_layers': 2}},
+  'subword': {
+    'data': {'unit': 'subword', 'vocabulary_size': 6000, 'min_frequency': 1},
+    'model': {
+      'hidden_size': 256,
+      'embedding_size': 256,
+      'readout_size': 256,
+      'tied': True,
+      'dropout': 0.4,
+    },
+    'optimizer': {
+      'learning_rate': 1.5e-3,
+      'schedule': 'cosine',
+      'warmup_steps': 200,
+      'final_fraction': 0.05,
+    },
+    'train': {
+      'epochs': 20,
+      'batch_tokens': 1000,
+      'label_smoothing': 0.1,
+      'ema_decay': 0.998,
+      'stop_after': 0,
+    },
+  },
 }
 
 
@@ -174,7 +229,9 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
   cells = _make_cells(config.model)
   model = _make_model(config.model, cells, codec)
   greedy, beam = (translator(model, codec, how, config.data.max_length) for how in (Beam(), _BEAM))
-  options = LossOptions(config.train.label_smoothing, config.train.sampling_rate, config.train.sampling_steps)
+  options = LossOptions(
+    config.train.label_smoothing, config.train.sampling_rate, config.train.sampling_steps
+  )
   scores = jax.jit(functools.partial(nats, model))
 
   @functools.cache
@@ -185,12 +242,18 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
 
   def measure(split, searches, params, key):
     pairs, references, batches = held_out(split)
-    results = {name: [best.text for best, *_ in translate(params, pairs.sources)]
-               for name, translate in searches.items()}
+    results = {
+      name: [best.text for best, *_ in translate(params, pairs.sources)]
+      for name, translate in searches.items()
+    }
     bleu = {name: corpus_bleu(texts, references) for name, texts in results.items()}
     exact = np.mean([a == b for a, b in zip(results['bleu'], references, strict=True)])
-    return {**_likelihood(scores, params, batches), **{name: value.score for name, value in bleu.items()},
-            'exact': float(exact), 'bleu_signature': bleu['bleu'].signature}
+    return {
+      **_likelihood(scores, params, batches),
+      **{name: value.score for name, value in bleu.items()},
+      'exact': float(exact),
+      'bleu_signature': bleu['bleu'].signature,
+    }
 
   def measure_quickly(params, key):
     measured = measure('valid', {'bleu': greedy}, params, key)
@@ -199,32 +262,43 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
   def write(params, key):
     pairs, references, _ = held_out('valid')
     found = greedy(params, pairs.sources[:3])
-    return '\n'.join(shown(source, best, reference) for source, (best, *_), reference in zip(
-        pairs.sources, found, references, strict=False))
+    return '\n'.join(
+      shown(source, best, reference)
+      for source, (best, *_), reference in zip(pairs.sources, found, references, strict=False)
+    )
 
   def report(params, workdir, out_dir):
-    from rnn_research.tasks.translation.report import HeldOut, write_report  # matplotlib is slow to load
+    from rnn_research.tasks.translation.report import (
+      HeldOut,
+      write_report,
+    )  # matplotlib is slow to load
+
     split = corpus.held_out_names(config.data)[-1]
     pairs, references, _ = held_out(split)
     found = [best for best, *_ in greedy(params, pairs.sources)]
     write_report(HeldOut(split, pairs.sources, references, found), workdir, out_dir)
 
   return Experiment(
-      init=model.init,
-      initial_carry=lambda params, batch_size: (),
-      loss=functools.partial(training_loss, model, options),
-      train_data=functools.partial(_train_data, config, codec, load),
-      evaluate={'valid': measure_quickly},
-      final_evaluate={split: functools.partial(measure, split, {'bleu': greedy, 'bleu_beam5': beam})
-                      for split in corpus.held_out_names(config.data)},
-      headline=('valid', 'exact' if config.data.task else 'bleu', 'max'),
-      assets={'codec': corpus.to_json(codec)},
-      show=write,
-      report=report,
-      commands={'translate': functools.partial(commands.translate, model, codec, config.data.max_length),
-                'score': functools.partial(commands.score, scores, codec)},
-      engine=_engine(config.model, cells),
-      unit='target symbols')
+    init=model.init,
+    initial_carry=lambda params, batch_size: (),
+    loss=functools.partial(training_loss, model, options),
+    train_data=functools.partial(_train_data, config, codec, load),
+    evaluate={'valid': measure_quickly},
+    final_evaluate={
+      split: functools.partial(measure, split, {'bleu': greedy, 'bleu_beam5': beam})
+      for split in corpus.held_out_names(config.data)
+    },
+    headline=('valid', 'exact' if config.data.task else 'bleu', 'max'),
+    assets={'codec': corpus.to_json(codec)},
+    show=write,
+    report=report,
+    commands={
+      'translate': functools.partial(commands.translate, model, codec, config.data.max_length),
+      'score': functools.partial(commands.score, scores, codec),
+    },
+    engine=_engine(config.model, cells),
+    unit='target symbols',
+  )
 
 
 def _check(config):
@@ -232,64 +306,123 @@ def _check(config):
   corpus.check_places(data)
   for field, least in (('examples', 3), ('max_length', 1), ('buckets', 1), ('min_frequency', 1)):
     require(f'data.{field}', data[field], data[field] >= least, f'an integer >= {least}')
-  require('data.vocabulary_size', data.vocabulary_size, data.vocabulary_size >= (data.unit == 'subword'),
-          'a number of symbols above 0 for subwords' if data.unit == 'subword' else 'an integer >= 0 (0 is no limit)')
-  require('model.decoder', model.decoder, model.decoder in _DECODERS, f'one of {", ".join(_DECODERS)}')
+  require(
+    'data.vocabulary_size',
+    data.vocabulary_size,
+    data.vocabulary_size >= (data.unit == 'subword'),
+    'a number of symbols above 0 for subwords'
+    if data.unit == 'subword'
+    else 'an integer >= 0 (0 is no limit)',
+  )
+  require(
+    'model.decoder', model.decoder, model.decoder in _DECODERS, f'one of {", ".join(_DECODERS)}'
+  )
   require('model.score', model.score, model.score in _SCORES, f'one of {", ".join(_SCORES)}')
   require('model.hidden_size', model.hidden_size, model.hidden_size >= 1, 'an integer >= 1')
-  require('model.embedding_size', model.embedding_size, model.embedding_size >= 1, 'an integer >= 1')
-  require('model.readout_size', model.readout_size, model.readout_size == model.embedding_size if model.tied else
-          model.readout_size >= 0, f'model.embedding_size, {model.embedding_size}, since model.tied is true'
-          if model.tied else 'an integer >= 0 (0 is none)')
+  require(
+    'model.embedding_size', model.embedding_size, model.embedding_size >= 1, 'an integer >= 1'
+  )
+  require(
+    'model.readout_size',
+    model.readout_size,
+    model.readout_size == model.embedding_size if model.tied else model.readout_size >= 0,
+    f'model.embedding_size, {model.embedding_size}, since model.tied is true'
+    if model.tied
+    else 'an integer >= 0 (0 is none)',
+  )
   require('train.batch_tokens', train.batch_tokens, train.batch_tokens >= 1, 'an integer >= 1')
-  require('train.label_smoothing', train.label_smoothing, 0.0 <= train.label_smoothing < 1.0, 'a number in [0, 1)')
-  require('train.sampling_rate', train.sampling_rate, 0.0 <= train.sampling_rate <= 1.0, 'a number in [0, 1]')
-  require('train.sampling_steps', train.sampling_steps, train.sampling_steps >= 0, 'an integer >= 0')
+  require(
+    'train.label_smoothing',
+    train.label_smoothing,
+    0.0 <= train.label_smoothing < 1.0,
+    'a number in [0, 1)',
+  )
+  require(
+    'train.sampling_rate',
+    train.sampling_rate,
+    0.0 <= train.sampling_rate <= 1.0,
+    'a number in [0, 1]',
+  )
+  require(
+    'train.sampling_steps', train.sampling_steps, train.sampling_steps >= 0, 'an integer >= 0'
+  )
   if model.score == 'dot' and model.decoder in ('bahdanau', 'luong') and model.bidirectional:
-    raise InputError('model.score is \'dot\', expected general or additive where model.bidirectional is True: what '
-                     'both directions make is twice as wide as the decoder')
+    raise InputError(
+      "model.score is 'dot', expected general or additive where model.bidirectional is True: what "
+      'both directions make is twice as wide as the decoder'
+    )
   if model.bidirectional and model.reversed_source:
-    raise InputError('model.reversed_source is True, expected False where the encoder is bidirectional: it reads both '
-                     'ways')
+    raise InputError(
+      'model.reversed_source is True, expected False where the encoder is bidirectional: it reads '
+      'both '
+      'ways'
+    )
 
 
 _DECODERS = {
-    'sutskever': lambda cells, score, size, **options: decoders.sutskever(cells),
-    'cho': lambda cells, score, size, **options: decoders.cho(cells),
-    'bahdanau': lambda cells, score, size, dropout, dtype: decoders.attends_before(cells, score, dropout=dropout),
-    'luong': decoders.attends_after,
+  'sutskever': lambda cells, score, size, **options: decoders.sutskever(cells),
+  'cho': lambda cells, score, size, **options: decoders.cho(cells),
+  'bahdanau': lambda cells, score, size, dropout, dtype: decoders.attends_before(
+    cells, score, dropout=dropout
+  ),
+  'luong': decoders.attends_after,
 }
 _SCORES = {
-    'additive': attention.additive,
-    'general': lambda size, dtype: attention.general(dtype=dtype),
-    'dot': lambda size, dtype: attention.dot(),
+  'additive': attention.additive,
+  'general': lambda size, dtype: attention.general(dtype=dtype),
+  'dot': lambda size, dtype: attention.dot(),
 }
 
 
 def _make_cells(config):
   scale = config.init_scale
   options = {'w_x_init': uniform(scale), 'w_h_init': uniform(scale)} if scale else {}
-  cell = make_cell(config.cell, config.hidden_size, forget_bias=config.forget_bias, engine=config.engine,
-                   dtype=DTYPES[config.dtype], **options)
-  state = jax.eval_shape(lambda key: cell.initial_state(cell.init(key, np.zeros((1, 1))), 1), jax.random.key(0))
+  cell = make_cell(
+    config.cell,
+    config.hidden_size,
+    forget_bias=config.forget_bias,
+    engine=config.engine,
+    dtype=DTYPES[config.dtype],
+    **options,
+  )
+  state = jax.eval_shape(
+    lambda key: cell.initial_state(cell.init(key, np.zeros((1, 1))), 1), jax.random.key(0)
+  )
   require('model.cell', config.cell, hasattr(state, 'h'), 'a cell whose state has an h')
   return (cell,) * config.num_layers
 
 
 def _engine(config, cells):
   chosen = dispatch.explain(config.cell, config.engine, cells[0].scan)
-  steps = '; the decoder, whose every step attends, steps' if config.decoder in ('bahdanau', 'luong') else ''
+  steps = (
+    '; the decoder, whose every step attends, steps'
+    if config.decoder in ('bahdanau', 'luong')
+    else ''
+  )
   return f'{chosen}{steps}'
 
 
 def _make_model(config, cells, codec):
   dtype = DTYPES[config.dtype]
   encoder = Encoder(cells, cells if config.bidirectional else (), config.reversed_source)
-  decoder = _DECODERS[config.decoder](cells, _SCORES[config.score](config.hidden_size, dtype=dtype),
-                                      config.hidden_size, dropout=config.dropout, dtype=dtype)
+  decoder = _DECODERS[config.decoder](
+    cells,
+    _SCORES[config.score](config.hidden_size, dtype=dtype),
+    config.hidden_size,
+    dropout=config.dropout,
+    dtype=dtype,
+  )
   sizes = len(codec.source.lexicon.symbols), len(codec.target.lexicon.symbols)
-  return encoder_decoder(encoder, decoder, sizes, config.embedding_size, readout_size=config.readout_size,
-                         tied=config.tied, dropout=config.dropout, dtype=dtype)
+  return encoder_decoder(
+    encoder,
+    decoder,
+    sizes,
+    config.embedding_size,
+    readout_size=config.readout_size,
+    tied=config.tied,
+    dropout=config.dropout,
+    dtype=dtype,
+  )
 
 
 def _train_data(config, codec, load):
@@ -304,7 +437,8 @@ def _train_data(config, codec, load):
 
 
 def _likelihood(scores, params, batches):
-  """Returns the teacher-forced figures of a split; every target symbol and every end counts, unknown ones too."""
+  """Returns the teacher-forced figures of a split; every target symbol and every end counts,
+  unknown ones too."""
   total = count = 0.0
   for _, batch in batches:
     total += float(np.asarray(scores(params, batch), np.float64).sum())

@@ -1,14 +1,16 @@
-"""How fast are we? Training, sampling and translating against `lax.scan`, Flax and PyTorch; the cost of each size.
+"""How fast are we? Training, sampling and translating against `lax.scan`, Flax and PyTorch; the
+cost of each size.
 
-  python launch.py --experiment=speed --workdir=DIR          minutes; the report is DIR/report/speed.md
+  python launch.py --experiment=speed --workdir=DIR     minutes; the report is DIR/report/speed.md
   python launch.py --experiment=speed:quick
-  python launch.py --experiment=speed --config.measure.cells=gru --config.measure.shapes='((128, 1, 100, 100),)'
-  python launch.py --experiment=speed --config.measure.groups=translation
-  python launch.py --experiment=speed --config.measure.groups=comparisons --config.measure.parts=step \\
+  python launch.py --experiment=speed --config.measure.cells=gru --config.measure.shapes='((128, 1,
+  100, 100),)' python launch.py --experiment=speed --config.measure.groups=translation
+  python launch.py --experiment=speed --config.measure.groups=comparisons
+  --config.measure.parts=step \\
     --config.measure.rivals=linen,torch,bfloat16
 
-Nothing is trained to an end: times are all there is. PyTorch is compared with if it is installed. Leave the machine
-alone while it runs.
+Nothing is trained to an end: times are all there is. PyTorch is compared with if it is installed.
+Leave the machine alone while it runs.
 """
 
 import functools
@@ -27,22 +29,45 @@ from rnn_research.training.progress import show
 from rnn_research.training.result import git_hash
 
 VARIANTS = {
-    'full': 'LSTM, GRU and Elman in four shapes: minutes (the default)',
-    'quick': 'LSTM in one shape: less than a minute on 2 cores',
-    'debug': 'an Elman network of 8 units: a minute, to see that everything works',
+  'full': 'LSTM, GRU and Elman in four shapes: minutes (the default)',
+  'quick': 'LSTM in one shape: less than a minute on 2 cores',
+  'debug': 'an Elman network of 8 units: a minute, to see that everything works',
 }
 COMMANDS = {}
 GROUPS = ('comparisons', 'parallel', 'scaling', 'sampling', 'translation', 'pipeline', 'memory')
 _ON_CPU = tuple(group for group in GROUPS if group != 'parallel')
-_LEFT_OUT = 'No GPU: engines for long sequences, minutes on a CPU, were left out (--config.measure.groups=parallel).'
+_LEFT_OUT = (
+  'No GPU: engines for long sequences, minutes on a CPU, were left out '
+  '(--config.measure.groups=parallel).'
+)
 
 _CHANGES = {
-    'full': {},
-    'quick': {'cells': 'lstm', 'shapes': ((128, 1, 100, 100),), 'gpu_shapes': (), 'rounds': 2, 'seconds': 0.5,
-              'scaling_factors': (1, 4), 'sample_length': 300, 'parallel': ((8, 4, 256),)},
-    'debug': {'cells': 'elman', 'shapes': ((8, 1, 4, 4),), 'gpu_shapes': (), 'rounds': 2, 'calls': 2, 'seconds': 0.1,
-              'scaling_base': (8, 1, 4, 4), 'scaling_factors': (1, 2), 'sampling': (8, 1), 'sample_length': 20,
-              'translation': (8, 4, 5), 'long_steps': 100, 'parallel': ((4, 2, 16),)},
+  'full': {},
+  'quick': {
+    'cells': 'lstm',
+    'shapes': ((128, 1, 100, 100),),
+    'gpu_shapes': (),
+    'rounds': 2,
+    'seconds': 0.5,
+    'scaling_factors': (1, 4),
+    'sample_length': 300,
+    'parallel': ((8, 4, 256),),
+  },
+  'debug': {
+    'cells': 'elman',
+    'shapes': ((8, 1, 4, 4),),
+    'gpu_shapes': (),
+    'rounds': 2,
+    'calls': 2,
+    'seconds': 0.1,
+    'scaling_base': (8, 1, 4, 4),
+    'scaling_factors': (1, 2),
+    'sampling': (8, 1),
+    'sample_length': 20,
+    'translation': (8, 4, 5),
+    'long_steps': 100,
+    'parallel': ((4, 2, 16),),
+  },
 }
 
 
@@ -52,25 +77,41 @@ def get_config(variant: str = 'full') -> ConfigDict:
   Raises:
     KeyError: no such variant.
   """
-  config = ConfigDict({'seed': 0, 'measure': {
-      'groups': '',  # some of GROUPS; '' is all, but 'parallel' only where there is a GPU
-      'cells': ','.join(CELLS),
-      'parts': ','.join(PARTS),  # of a training step
-      'rivals': '',  # some of RIVALS; '' is all
-      'engine': 'auto',  # of our cells
-      'shapes': ((128, 1, 100, 100), (128, 2, 50, 50), (512, 2, 50, 50), (512, 3, 100, 100)),  # H, L, B, T
-      'gpu_shapes': ((1024, 2, 128, 256), (256, 4, 16, 1024)),  # more of them where there is a GPU
-      'rounds': 4,  # turns of every contender
-      'calls': 4,  # of each program in a turn
-      'seconds': 1.0,  # fewer calls, but one, where they take longer
-      'scaling_base': (128, 1, 50, 50),  # H, L, B, T
-      'scaling_factors': (1, 2, 4, 8),
-      'sampling': (512, 2),  # H, L
-      'sample_length': 10_000,
-      'translation': (256, 64, 20),  # H, B, T
-      'long_steps': 100_000,  # of a sequence whose states do not fit into memory
-      'parallel': ((16, 16, 16_384), (64, 16, 16_384)),  # H, B, T of sequences that engines run in parallel over time
-  }})
+  config = ConfigDict(
+    {
+      'seed': 0,
+      'measure': {
+        'groups': '',  # some of GROUPS; '' is all, but 'parallel' only where there is a GPU
+        'cells': ','.join(CELLS),
+        'parts': ','.join(PARTS),  # of a training step
+        'rivals': '',  # some of RIVALS; '' is all
+        'engine': 'auto',  # of our cells
+        'shapes': (
+          (128, 1, 100, 100),
+          (128, 2, 50, 50),
+          (512, 2, 50, 50),
+          (512, 3, 100, 100),
+        ),  # H, L, B, T
+        'gpu_shapes': (
+          (1024, 2, 128, 256),
+          (256, 4, 16, 1024),
+        ),  # more of them where there is a GPU
+        'rounds': 4,  # turns of every contender
+        'calls': 4,  # of each program in a turn
+        'seconds': 1.0,  # fewer calls, but one, where they take longer
+        'scaling_base': (128, 1, 50, 50),  # H, L, B, T
+        'scaling_factors': (1, 2, 4, 8),
+        'sampling': (512, 2),  # H, L
+        'sample_length': 10_000,
+        'translation': (256, 64, 20),  # H, B, T
+        'long_steps': 100_000,  # of a sequence whose states do not fit into memory
+        'parallel': (
+          (16, 16, 16_384),
+          (64, 16, 16_384),
+        ),  # H, B, T of sequences that engines run in parallel over time
+      },
+    }
+  )
   config.measure.update(_CHANGES[variant])
   return config.lock()
 
@@ -84,15 +125,34 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
 def _check(measure):
   _check_names(measure)
   shape = 'hidden units, layers, batch, unroll'
-  for field, count, expected in (('shapes', 4, shape), ('gpu_shapes', 4, shape),
-                                 ('parallel', 3, 'hidden units, batch, unroll')):
-    require(f'measure.{field}', measure[field], all(_sizes(sizes, count) for sizes in measure[field]),
-            f'(({expected}), ...)')
-    require(f'measure.{field}', measure[field], measure[field] or field == 'gpu_shapes', 'one shape at least')
+  for field, count, expected in (
+    ('shapes', 4, shape),
+    ('gpu_shapes', 4, shape),
+    ('parallel', 3, 'hidden units, batch, unroll'),
+  ):
+    require(
+      f'measure.{field}',
+      measure[field],
+      all(_sizes(sizes, count) for sizes in measure[field]),
+      f'(({expected}), ...)',
+    )
+    require(
+      f'measure.{field}',
+      measure[field],
+      measure[field] or field == 'gpu_shapes',
+      'one shape at least',
+    )
   for field, count in (('scaling_base', 4), ('sampling', 2), ('translation', 3)):
-    require(f'measure.{field}', measure[field], _sizes(measure[field], count), f'{count} integers >= 1')
+    require(
+      f'measure.{field}', measure[field], _sizes(measure[field], count), f'{count} integers >= 1'
+    )
   factors = measure.scaling_factors
-  require('measure.scaling_factors', factors, _sizes(factors, len(factors)) and len(factors), 'integers >= 1')
+  require(
+    'measure.scaling_factors',
+    factors,
+    _sizes(factors, len(factors)) and len(factors),
+    'integers >= 1',
+  )
   for field in ('rounds', 'calls', 'sample_length', 'long_steps'):
     require(f'measure.{field}', measure[field], measure[field] >= 1, 'an integer >= 1')
   require('measure.seconds', measure.seconds, 0.0 < measure.seconds < math.inf, 'a number > 0')
@@ -101,15 +161,25 @@ def _check(measure):
 def _check_names(measure):
   for field, known in (('groups', GROUPS), ('cells', CELLS), ('parts', PARTS), ('rivals', RIVALS)):
     everything = field in ('groups', 'rivals') and not measure[field]
-    require(f'measure.{field}', measure[field], everything or set(measure[field].split(',')) <= set(known),
-            f'some of {", ".join(known)}, with commas')
+    require(
+      f'measure.{field}',
+      measure[field],
+      everything or set(measure[field].split(',')) <= set(known),
+      f'some of {", ".join(known)}, with commas',
+    )
   require('measure.parts', measure.parts, 'step' in measure.parts.split(','), 'step among them')
   engines = 'auto', *DESCRIPTIONS
-  require('measure.engine', measure.engine, measure.engine in engines, f'one of {", ".join(engines)}')
+  require(
+    'measure.engine', measure.engine, measure.engine in engines, f'one of {", ".join(engines)}'
+  )
 
 
 def _sizes(values, count):
-  return isinstance(values, tuple) and len(values) == count and all(isinstance(v, int) and v >= 1 for v in values)
+  return (
+    isinstance(values, tuple)
+    and len(values) == count
+    and all(isinstance(v, int) and v >= 1 for v in values)
+  )
 
 
 def _report(config, workdir, out_dir):
@@ -125,10 +195,21 @@ def _report(config, workdir, out_dir):
   notes = _notes(libraries, has_gpu) + ([] if has_gpu or measure.groups else [_LEFT_OUT])
   for note in notes:
     show(note)
-  measured = {group: work() for group, work in _groups(config, has_gpu, has_torch).items() if group in chosen}
-  machine = {**describe(), **libraries['jax'], 'torch': libraries['torch'].get('version'), 'git_hash': git_hash()}
-  measured |= {'machine': machine, 'command': ['python', Path(sys.argv[0]).name, *sys.argv[1:]], 'notes': notes,
-               'measure': measure.to_dict()}
+  measured = {
+    group: work() for group, work in _groups(config, has_gpu, has_torch).items() if group in chosen
+  }
+  machine = {
+    **describe(),
+    **libraries['jax'],
+    'torch': libraries['torch'].get('version'),
+    'git_hash': git_hash(),
+  }
+  measured |= {
+    'machine': machine,
+    'command': ['python', Path(sys.argv[0]).name, *sys.argv[1:]],
+    'notes': notes,
+    'measure': measure.to_dict(),
+  }
   return write_report(measured, out_dir)
 
 
@@ -141,26 +222,48 @@ def _groups(config, has_gpu, has_torch):
   """Returns what can be measured: each of `GROUPS` -> `() -> its part of the report`."""
   measure, seed = config.measure, config.seed
   effort = suite.Effort(measure.rounds, measure.calls, measure.seconds, has_gpu)
-  available = lambda rivals: {label: rival for label, rival in rivals.items()
-                              if has_torch or not label.startswith('PyTorch')}
-  rivals = lambda cell: available(contenders.comparison(cell, has_gpu, _named(measure.rivals, RIVALS)))
-  parts = [part for part in PARTS[::-1] if part in measure.parts.split(',')]  # memory is that of the first, the step
+  available = lambda rivals: {
+    label: rival for label, rival in rivals.items() if has_torch or not label.startswith('PyTorch')
+  }
+  rivals = lambda cell: available(
+    contenders.comparison(cell, has_gpu, _named(measure.rivals, RIVALS))
+  )
+  parts = [
+    part for part in PARTS[::-1] if part in measure.parts.split(',')
+  ]  # memory is that of the first, the step
   shapes = measure.shapes + (measure.gpu_shapes if has_gpu else ())
   gru = lambda hidden_size, *rows_and_steps: Setting('gru', hidden_size, 1, *rows_and_steps, seed)
   return {
-      'comparisons': lambda: groups.comparisons(
-          [Setting(cell, *shape, seed, measure.engine) for cell in measure.cells.split(',') for shape in shapes],
-          rivals, parts, effort),
-      'parallel': lambda: groups.parallel([gru(*sizes) for sizes in measure.parallel], effort),
-      'scaling': lambda: groups.scaling(Setting('lstm', *measure.scaling_base, seed, measure.engine),
-                                        measure.scaling_factors, effort),
-      'sampling': lambda: groups.sampling(Setting('lstm', *measure.sampling, 1, measure.sample_length, seed),
-                                          available(contenders.sampling(has_gpu)), effort),
-      'translation': lambda: groups.translation(gru(*measure.translation),
-                                                available(contenders.translation(has_gpu)), effort),
-      'pipeline': lambda: groups.pipeline([Setting('lstm', 1, 1, *shape, seed)
-                                           for shape in dict.fromkeys(shape[2:] for shape in shapes)], effort),
-      'memory': lambda: suite.long_gradients(measure.long_steps),
+    'comparisons': lambda: groups.comparisons(
+      [
+        Setting(cell, *shape, seed, measure.engine)
+        for cell in measure.cells.split(',')
+        for shape in shapes
+      ],
+      rivals,
+      parts,
+      effort,
+    ),
+    'parallel': lambda: groups.parallel([gru(*sizes) for sizes in measure.parallel], effort),
+    'scaling': lambda: groups.scaling(
+      Setting('lstm', *measure.scaling_base, seed, measure.engine), measure.scaling_factors, effort
+    ),
+    'sampling': lambda: groups.sampling(
+      Setting('lstm', *measure.sampling, 1, measure.sample_length, seed),
+      available(contenders.sampling(has_gpu)),
+      effort,
+    ),
+    'translation': lambda: groups.translation(
+      gru(*measure.translation), available(contenders.translation(has_gpu)), effort
+    ),
+    'pipeline': lambda: groups.pipeline(
+      [
+        Setting('lstm', 1, 1, *shape, seed)
+        for shape in dict.fromkeys(shape[2:] for shape in shapes)
+      ],
+      effort,
+    ),
+    'memory': lambda: suite.long_gradients(measure.long_steps),
   }
 
 
@@ -173,7 +276,9 @@ def _usable(libraries):
 def _notes(libraries, has_gpu):
   torch, notes = libraries['torch'], []
   if not has_gpu:
-    notes.append('No GPU: not run are cuDNN through jax.experimental.rnn, PyTorch on CUDA, and bfloat16.')
+    notes.append(
+      'No GPU: not run are cuDNN through jax.experimental.rnn, PyTorch on CUDA, and bfloat16.'
+    )
   if 'failed' in torch:
     missing = torch['failed'].startswith('ModuleNotFoundError')
     why = 'is not installed' if missing else f'cannot be imported ({torch["failed"]})'

@@ -1,8 +1,9 @@
 """`Cell`: one recurrence as a tuple of pure functions.
 
-A factory such as `lstm(512)` closes over sizes and returns a `Cell`; parameters, state and outputs are plain pytrees.
-`rnn_research.unroll` runs a cell over time, and owns masks, resets, keys and rematerialisation, so that a cell knows
-nothing of them. Build a cell once, outside `jax.jit`: a tuple of closures hashes by identity.
+A factory such as `lstm(512)` closes over sizes and returns a `Cell`; parameters, state and outputs
+are plain pytrees. `rnn_research.unroll` runs a cell over time, and owns masks, resets, keys and
+rematerialisation, so that a cell knows nothing of them. Build a cell once, outside `jax.jit`: a
+tuple of closures hashes by identity.
 """
 
 from typing import NamedTuple, Protocol
@@ -11,55 +12,60 @@ from rnn_research.typing import Array, Key, Params, PyTree, State
 
 
 class InitFn(Protocol):
-  """Draws parameters for inputs shaped like `x`, one step `[B, F]` (array or `jax.ShapeDtypeStruct`)."""
+  """Draws parameters for inputs shaped like `x`, one step `[B, F]` (array or
+  `jax.ShapeDtypeStruct`)."""
 
   def __call__(self, key: Key, x: PyTree, ctx: PyTree = None) -> Params: ...
 
 
 class InitialStateFn(Protocol):
-  """Returns the state before the first step; every leaf is `[B, ...]`. It may depend on learned parameters."""
+  """Returns the state before the first step; every leaf is `[B, ...]`. It may depend on learned
+  parameters."""
 
   def __call__(self, params: Params, batch_size: int) -> State: ...
 
 
 class ProjectFn(Protocol):
-  """Maps inputs `[T, B, F]` to step inputs `[T, B, ...]`: the work that needs neither state nor order."""
+  """Maps inputs `[T, B, F]` to step inputs `[T, B, ...]`: the work that needs neither state nor
+  order."""
 
   def __call__(self, params: Params, xs: PyTree) -> PyTree: ...
 
 
 class StepFn(Protocol):
-  """Advances the recurrence by one step: `u` is one element of `project`'s result. `key=None` means deterministic."""
+  """Advances the recurrence by one step: `u` is one element of `project`'s result. `key=None` means
+  deterministic."""
 
   def __call__(
-      self, params: Params, state: State, u: PyTree, *, key: Key | None = None, ctx: PyTree = None
+    self, params: Params, state: State, u: PyTree, *, key: Key | None = None, ctx: PyTree = None
   ) -> tuple[State, PyTree]: ...
 
 
 class ScanFn(Protocol):
   """Runs all steps of raw inputs `xs` at once; equals stepping in values and gradients.
 
-  Only a cell whose `step` ignores `key` and `ctx` has one. `mask [T, B]` False holds the state and gives `y = 0`;
-  `reset [T, B]` True puts `reset_state` in place before the step.
+  Only a cell whose `step` ignores `key` and `ctx` has one. `mask [T, B]` False holds the state and
+  gives `y = 0`; `reset [T, B]` True puts `reset_state` in place before the step.
   """
 
   def __call__(
-      self,
-      params: Params,
-      state: State,
-      xs: PyTree,
-      *,
-      mask: Array | None = None,
-      reset: Array | None = None,
-      reset_state: State | None = None,
+    self,
+    params: Params,
+    state: State,
+    xs: PyTree,
+    *,
+    mask: Array | None = None,
+    reset: Array | None = None,
+    reset_state: State | None = None,
   ) -> tuple[State, PyTree]: ...
 
 
 class PrepareFn(Protocol):
-  """Runs once per unroll: draws masks kept for the whole sequence, computes attention keys from `ctx`."""
+  """Runs once per unroll: draws masks kept for the whole sequence, computes attention keys from
+  `ctx`."""
 
   def __call__(
-      self, params: Params, ctx: PyTree, batch_size: int, *, key: Key | None = None
+    self, params: Params, ctx: PyTree, batch_size: int, *, key: Key | None = None
   ) -> tuple[Params, PyTree]: ...
 
 

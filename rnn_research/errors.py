@@ -9,7 +9,8 @@ import jax
 
 
 class InputError(ValueError):
-  """What a user gave cannot be used: a number, a name, a file. Its text is one sentence that says what and why."""
+  """What a user gave cannot be used: a number, a name, a file. Its text is one sentence that says
+  what and why."""
 
 
 class UsageError(InputError):
@@ -17,7 +18,8 @@ class UsageError(InputError):
 
 
 def did_you_mean(name: str, known: Iterable[str], spell: Callable[[str], str] = str) -> str:
-  """Returns ', did you mean ..?' with the known name that is nearest, as `spell` writes it; '' where none is near."""
+  """Returns ', did you mean ..?' with the known name that is nearest, as `spell` writes it; ''
+  where none is near."""
   near = difflib.get_close_matches(name, known, 1)
   return f', did you mean {spell(near[0])}?' if near else ''
 
@@ -34,14 +36,17 @@ def require_seed(field: str, value: int) -> None:
 
 
 def exit_code(run: Callable[[], None]) -> int:
-  """Returns the exit status of `run()`, with one sentence on stderr for what people can mend themselves.
+  """Returns the exit status of `run()`, with one sentence on stderr for what people can mend
+  themselves.
 
   A mistake of the program keeps its traceback.
   """
   try:
     run()
   except BrokenPipeError:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader, such as `head`, has seen enough
+    os.dup2(
+      os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+    )  # the reader, such as `head`, has seen enough
   except KeyboardInterrupt:
     print('interrupted', file=sys.stderr)
     return 130

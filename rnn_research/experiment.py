@@ -1,4 +1,5 @@
-"""`Experiment`: what the one training loop consumes, made by `build(config)` of a file in `experiments/`."""
+"""`Experiment`: what the one training loop consumes, made by `build(config)` of a file in
+`experiments/`."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -11,11 +12,12 @@ class TrainData(NamedTuple):
   """A source of training batches.
 
   Attributes:
-    iterator: a grain iterator (it has `get_state` and `set_state`) of dicts of numpy arrays with leading axis B.
+    iterator: a grain iterator (it has `get_state` and `set_state`) of dicts of numpy arrays with
+      leading axis B.
     steps_per_epoch: batches that cover the training split once.
     fingerprint: hex digest of the training data; a resumed run must read the same.
-    shapes: one batch of every static shape that the iterator yields, each compiled for before training; () where all
-      batches have the shape of the first.
+    shapes: one batch of every static shape that the iterator yields, each compiled for before
+      training; () where all batches have the shape of the first.
   """
 
   iterator: Iterator
@@ -25,7 +27,8 @@ class TrainData(NamedTuple):
 
 
 class Command(NamedTuple):
-  """What the launcher must know of a mode beside train, evaluate and report: sample, score, translate.
+  """What the launcher must know of a mode beside train, evaluate and report: sample, score,
+  translate.
 
   Attributes:
     help: one line.
@@ -45,7 +48,8 @@ class Recurrence(NamedTuple):
     cells: L recurrences, first to last.
     params: L parameter trees.
     xs: [T, B, F] float32, real inputs of the first layer.
-    loss: `(y_T [B, H], the last layer's output at the last step) -> [B] float32`, as the model is trained on it.
+    loss: `(y_T [B, H], the last layer's output at the last step) -> [B] float32`, as the model is
+      trained on it.
   """
 
   cells: tuple[Cell, ...]
@@ -58,15 +62,17 @@ class Experiment(NamedTuple):
   """A model, its data and its measures, as pure functions.
 
   A module of `experiments/` offers `VARIANTS` (name -> one line), `COMMANDS` (name -> `Command`),
-  `get_config(variant) -> ConfigDict` and `build(config, assets=None) -> Experiment`. With `assets` (those of a trained
-  workdir, and the 'fingerprint' of its training data) the vocabulary is not made anew and data are read only by the
-  functions that need them, so sampling needs no corpus.
+  `get_config(variant) -> ConfigDict` and `build(config, assets=None) -> Experiment`. With `assets`
+  (those of a trained workdir, and the 'fingerprint' of its training data) the vocabulary is not
+  made anew and data are read only by the functions that need them, so sampling needs no corpus.
 
   Attributes:
     init: `(key) -> params`.
-    initial_carry: `(params, batch_size) -> carry`, the state of truncated BPTT, leaves [B, ...]; or ().
-    loss: `(params, carry, batch, key, step) -> (total, (weight, carry, metrics))`: sums over the batch, in nats;
-      `metrics` are sums too, divided by the sum of weights; all float32. None: nothing is trained, see `study`.
+    initial_carry: `(params, batch_size) -> carry`, the state of truncated BPTT, leaves [B, ...]; or
+      ().
+    loss: `(params, carry, batch, key, step) -> (total, (weight, carry, metrics))`: sums over the
+      batch, in nats; `metrics` are sums too, divided by the sum of weights; all float32. None:
+      nothing is trained, see `study`.
     train_data: `() -> TrainData`, read when training starts.
     evaluate: split -> `(params, key) -> {metric: float}`, quick, used while training.
     final_evaluate: the same, exact, used at the end of a run and by `--mode=evaluate`.
@@ -74,14 +80,16 @@ class Experiment(NamedTuple):
     assets: what a checkpoint must carry beside arrays, as JSON: vocabulary, label names.
     show: `(params, key) -> str`, shown at `train.show_steps` while training; or None.
     report: `(params, workdir, out_dir) -> None`: writes figures, samples and tables for people.
-    commands: name -> `(params, **flags) -> None`, one for each of the module's `COMMANDS`: prints or writes its
-      result. Raises InputError with one sentence for people.
+    commands: name -> `(params, **flags) -> None`, one for each of the module's `COMMANDS`: prints
+      or writes its result. Raises InputError with one sentence for people.
     engine: one line: which form of the recurrence runs and why.
     unit: what the weights of `loss` count, in the plural: 'characters', 'examples'.
-    select: `(params, metrics of the headline split) -> params` that are kept as the best: those of a grid's best one.
+    select: `(params, metrics of the headline split) -> params` that are kept as the best: those of
+      a grid's best one.
     learning_rates: of the members of a grid, see `training.grid`; () is a single run.
-    recurrence: `(params, num_steps, key) -> Recurrence` on held-out data of T = num_steps; None: the model cannot be
-      analysed. Raises InputError where the data have no sequence of that length.
+    recurrence: `(params, num_steps, key) -> Recurrence` on held-out data of T = num_steps; None:
+      the model cannot be analysed. Raises InputError where the data have no sequence of that
+      length.
   """
 
   init: Callable
@@ -105,12 +113,24 @@ class Experiment(NamedTuple):
 def study(report: Callable[[str, str], Mapping[str, Mapping[str, Any]]]) -> Experiment:
   """Returns an experiment without training, whose report is the run.
 
-  Its config has no blocks `train` and `optimizer`, and its module no `COMMANDS`. The launcher leaves devices alone.
+  Its config has no blocks `train` and `optimizer`, and its module no `COMMANDS`. The launcher
+  leaves devices alone.
 
   Args:
-    report: `(workdir, out_dir) -> group -> {metric: number}`: writes figures and tables for people and returns what
-      belongs into result.json.
+    report: `(workdir, out_dir) -> group -> {metric: number}`: writes figures and tables for people
+      and returns what belongs into result.json.
   """
   return Experiment(
-      init=None, initial_carry=None, loss=None, train_data=None, evaluate={}, final_evaluate={}, headline=None,
-      assets={}, show=None, report=lambda params, workdir, out_dir: report(workdir, out_dir), commands={}, engine='')
+    init=None,
+    initial_carry=None,
+    loss=None,
+    train_data=None,
+    evaluate={},
+    final_evaluate={},
+    headline=None,
+    assets={},
+    show=None,
+    report=lambda params, workdir, out_dir: report(workdir, out_dir),
+    commands={},
+    engine='',
+  )

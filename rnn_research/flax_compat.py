@@ -1,7 +1,9 @@
-"""Our cells under `flax.linen.RNN` and `flax.nnx.RNN`, Flax cells under `unroll`, and weight maps for LSTM and GRU.
+"""Our cells under `flax.linen.RNN` and `flax.nnx.RNN`, Flax cells under `unroll`, and weight maps
+for LSTM and GRU.
 
-Flax is batch-major unless `time_major=True`, steps its cells one by one and knows neither keys nor `prepare`: what runs
-there is the deterministic cell. Its equations are those of `lstm` and `gru(reset='after')`, the old state kept by z.
+Flax is batch-major unless `time_major=True`, steps its cells one by one and knows neither keys nor
+`prepare`: what runs there is the deterministic cell. Its equations are those of `lstm` and
+`gru(reset='after')`, the old state kept by z.
 
 Source: Flax 0.12, `linen/recurrent.py` and `nnx/nn/recurrent.py`.
 """
@@ -18,7 +20,8 @@ from rnn_research.typing import Array, PyTree, State
 
 
 class LinenCell(linen.RNNCellBase):
-  """A `Cell` as a Linen cell over `[B, F]`; the carry is our state, the parameters are one entry, `params['cell']`.
+  """A `Cell` as a Linen cell over `[B, F]`; the carry is our state, the parameters are one entry,
+  `params['cell']`.
 
   Attributes:
     cell: the recurrence, without a `ctx`.
@@ -32,7 +35,8 @@ class LinenCell(linen.RNNCellBase):
     return take_step(self.cell, params, carry, inputs)
 
   def initialize_carry(self, rng: Array, input_shape: tuple[int, ...]) -> State:
-    """Returns the initial state, from the bound parameters where there are some, for inputs of shape (B, F)."""
+    """Returns the initial state, from the bound parameters where there are some, for inputs of
+    shape (B, F)."""
     bound = self.scope is not None and self.has_variable('params', 'cell')
     params = self.get_variable('params', 'cell') if bound else _init(self.cell, rng, input_shape)
     return self.cell.initial_state(params, _batch_size(input_shape))
@@ -43,7 +47,8 @@ class LinenCell(linen.RNNCellBase):
 
 
 class NNXCell(nnx.RNNCellBase):
-  """A `Cell` as an NNX cell over `[B, F]`; the carry is our state, the parameters are one `nnx.Param`.
+  """A `Cell` as an NNX cell over `[B, F]`; the carry is our state, the parameters are one
+  `nnx.Param`.
 
   Args:
     cell: the recurrence, without a `ctx`.
@@ -59,7 +64,8 @@ class NNXCell(nnx.RNNCellBase):
     return take_step(self.cell, self.params.get_value(), carry, inputs)
 
   def initialize_carry(self, input_shape: tuple[int, ...], rngs=None, carry_init=None) -> State:
-    """Returns the initial state of the cell for inputs of shape (B, F); it needs no random numbers."""
+    """Returns the initial state of the cell for inputs of shape (B, F); it needs no random
+    numbers."""
     del rngs, carry_init
     return self.cell.initial_state(self.params.get_value(), _batch_size(input_shape))
 
@@ -78,6 +84,7 @@ def from_linen(flax_cell: linen.RNNCellBase, row_shape: tuple[int, ...] = (1,)) 
   Returns:
     A cell without `scan`. The initial state is `initialize_carry` with a constant key.
   """
+
   def init(key, x, ctx=None):
     carry_key, key = jax.random.split(key)
     carry = flax_cell.initialize_carry(carry_key, x.shape)
@@ -93,7 +100,8 @@ def from_linen(flax_cell: linen.RNNCellBase, row_shape: tuple[int, ...] = (1,)) 
 
 
 def from_nnx(flax_cell: nnx.RNNCellBase, row_shape: tuple[int, ...] = (1,)) -> Cell:
-  """Makes a `Cell` of an NNX cell: its carry is the state, its `nnx.Param` variables the parameters.
+  """Makes a `Cell` of an NNX cell: its carry is the state, its `nnx.Param` variables the
+  parameters.
 
   Args:
     flax_cell: a cell; it is read, never changed.
@@ -124,7 +132,9 @@ def lstm_params_to_linen(params: LSTMParams) -> dict:
   """
   if params.peepholes is not None or params.w_p is not None:
     raise ValueError('Flax has no LSTM with peepholes or a projection')
-  kernels = zip('ifgo', _split(params.w_x, 4), _split(params.w_h, 4), _split(params.b, 4), strict=True)
+  kernels = zip(
+    'ifgo', _split(params.w_x, 4), _split(params.w_h, 4), _split(params.b, 4), strict=True
+  )
   pairs = [(gate, {'kernel': w_x}, {'kernel': w_h, 'bias': b}) for gate, w_x, w_h, b in kernels]
   return {'i' + gate: x for gate, x, _ in pairs} | {'h' + gate: h for gate, _, h in pairs}
 
@@ -132,9 +142,10 @@ def lstm_params_to_linen(params: LSTMParams) -> dict:
 def lstm_params_from_linen(flax_params: dict) -> LSTMParams:
   """Returns our parameters from those of `linen.LSTMCell` or `linen.OptimizedLSTMCell`."""
   return LSTMParams(
-      w_x=_join(flax_params, 'i', 'ifgo', 'kernel'),
-      w_h=_join(flax_params, 'h', 'ifgo', 'kernel'),
-      b=_join(flax_params, 'h', 'ifgo', 'bias'))
+    w_x=_join(flax_params, 'i', 'ifgo', 'kernel'),
+    w_h=_join(flax_params, 'h', 'ifgo', 'kernel'),
+    b=_join(flax_params, 'h', 'ifgo', 'bias'),
+  )
 
 
 def gru_params_to_linen(params: GRUParams) -> dict:
@@ -144,7 +155,9 @@ def gru_params_to_linen(params: GRUParams) -> dict:
     ValueError: the reset comes before the product, which is another function.
   """
   _check_reset_after(params)
-  kernels = zip('rzn', _split(params.w_x, 3), _split(params.w_h, 3), _split(params.b, 3), strict=True)
+  kernels = zip(
+    'rzn', _split(params.w_x, 3), _split(params.w_h, 3), _split(params.b, 3), strict=True
+  )
   pairs = [(gate, {'kernel': w_x, 'bias': b}, {'kernel': w_h}) for gate, w_x, w_h, b in kernels]
   tree = {'i' + gate: x for gate, x, _ in pairs} | {'h' + gate: h for gate, _, h in pairs}
   return tree | {'hn': tree['hn'] | {'bias': params.b_hn}}
@@ -153,14 +166,16 @@ def gru_params_to_linen(params: GRUParams) -> dict:
 def gru_params_from_linen(flax_params: dict) -> GRUParams:
   """Returns our parameters, for `gru(reset='after')`, from those of `linen.GRUCell`."""
   return GRUParams(
-      w_x=_join(flax_params, 'i', 'rzn', 'kernel'),
-      w_h=_join(flax_params, 'h', 'rzn', 'kernel'),
-      b=_join(flax_params, 'i', 'rzn', 'bias'),
-      b_hn=flax_params['hn']['bias'])
+    w_x=_join(flax_params, 'i', 'rzn', 'kernel'),
+    w_h=_join(flax_params, 'h', 'rzn', 'kernel'),
+    b=_join(flax_params, 'i', 'rzn', 'bias'),
+    b_hn=flax_params['hn']['bias'],
+  )
 
 
 def lstm_params_to_nnx(params: LSTMParams) -> dict:
-  """Returns what `nnx.update` writes into an `nnx.OptimizedLSTMCell`. Raises as `lstm_params_to_linen`."""
+  """Returns what `nnx.update` writes into an `nnx.OptimizedLSTMCell`. Raises as
+  `lstm_params_to_linen`."""
   if params.peepholes is not None or params.w_p is not None:
     raise ValueError('Flax has no LSTM with peepholes or a projection')
   return {'dense_i': {'kernel': params.w_x}, 'dense_h': {'kernel': params.w_h, 'bias': params.b}}
@@ -169,14 +184,17 @@ def lstm_params_to_nnx(params: LSTMParams) -> dict:
 def lstm_params_from_nnx(flax_cell: nnx.OptimizedLSTMCell) -> LSTMParams:
   """Returns our parameters from an `nnx.OptimizedLSTMCell`."""
   dense = nnx.to_pure_dict(nnx.state(flax_cell, nnx.Param))
-  return LSTMParams(dense['dense_i']['kernel'], dense['dense_h']['kernel'], dense['dense_h']['bias'])
+  return LSTMParams(
+    dense['dense_i']['kernel'], dense['dense_h']['kernel'], dense['dense_h']['bias']
+  )
 
 
 def gru_params_to_nnx(params: GRUParams) -> dict:
   """Returns what `nnx.update` writes into an `nnx.GRUCell`.
 
   Raises:
-    ValueError: the reset comes before the product, or `b_hn` is not zero: NNX has no bias inside the product.
+    ValueError: the reset comes before the product, or `b_hn` is not zero: NNX has no bias inside
+    the product.
   """
   _check_reset_after(params)
   if jnp.any(params.b_hn != 0.0):
@@ -205,7 +223,9 @@ def _init(cell, key, input_shape):
 
 def _batch_size(input_shape):
   if len(input_shape) != 2:
-    raise ValueError(f'inputs of one step have shape {input_shape}, expected one batch axis: (B, F)')
+    raise ValueError(
+      f'inputs of one step have shape {input_shape}, expected one batch axis: (B, F)'
+    )
   return input_shape[0]
 
 
@@ -219,4 +239,6 @@ def _join(tree, prefix, gates, leaf):
 
 def _check_reset_after(params):
   if params.w_hn is not None:
-    raise ValueError("Flax resets after the recurrent product; these are weights of gru(reset='before')")
+    raise ValueError(
+      "Flax resets after the recurrent product; these are weights of gru(reset='before')"
+    )

@@ -1,4 +1,5 @@
-"""Initialisers that `jax.nn.initializers` lacks. An initialiser is a function `(key, shape, dtype) -> array`."""
+"""Initialisers that `jax.nn.initializers` lacks. An initialiser is a function `(key, shape, dtype)
+-> array`."""
 
 import math
 
@@ -9,7 +10,8 @@ from jax.nn import initializers
 from rnn_research.errors import InputError, did_you_mean
 from rnn_research.typing import Array, Key
 
-# W^(2^20): what is left of the difference between a norm and the spectral radius is its 2^20th root.
+# W^(2^20): what is left of the difference between a norm and the spectral radius is its 2^20th
+# root.
 _NUM_SQUARINGS = 20
 
 
@@ -20,36 +22,47 @@ def identity(key: Key, shape: tuple[int, ...], dtype=jnp.float32) -> Array:
 
 
 def uniform(scale: float):
-  """Returns an initialiser that draws from U[-scale, scale], as char-rnn (0.08) and Zaremba et al. 2014 (0.1) do."""
+  """Returns an initialiser that draws from U[-scale, scale], as char-rnn (0.08) and Zaremba et al.
+  2014 (0.1) do."""
+
   def init(key, shape, dtype=jnp.float32):
     return jax.random.uniform(key, shape, dtype, -scale, scale)
+
   return init
 
 
 def spectral_radius(radius: float):
-  """Returns an initialiser that draws `[H, H]` normal numbers and rescales them to max |eigenvalue| = `radius`.
+  """Returns an initialiser that draws `[H, H]` normal numbers and rescales them to max |eigenvalue|
+  = `radius`.
 
     W = radius N / rho(N),    rho(N) = lim_k ||N^k||^(1/k)    (Gelfand's formula)
 
-  The power is taken by repeated squaring, since eigenvalues of general matrices are computed on CPUs only, and power
-  iteration does not settle on a complex pair. Against LAPACK's eigenvalues the radius of 1,644 float32 matrices (H from
-  1 to 512) was within 1.3e-5 of what was asked for, relative, and within 2.5e-6 from H = 5 on.
+  The power is taken by repeated squaring, since eigenvalues of general matrices are computed on
+  CPUs only, and power iteration does not settle on a complex pair. Against LAPACK's eigenvalues the
+  radius of 1,644 float32 matrices (H from 1 to 512) was within 1.3e-5 of what was asked for,
+  relative, and within 2.5e-6 from H = 5 on.
 
   Raises:
     ValueError: the initialiser is given a shape that is not square.
 
   Source: echo state networks, Jaeger 2001. Deviates from the paper: normal, dense weights.
   """
+
   def init(key, shape, dtype=jnp.float32):
     if len(shape) != 2 or shape[0] != shape[1]:
-      raise ValueError(f'spectral_radius has no meaning for the shape {tuple(shape)}, expected a square matrix')
+      raise ValueError(
+        f'spectral_radius has no meaning for the shape {tuple(shape)}, expected a square matrix'
+      )
     w = jax.random.normal(key, shape, jnp.promote_types(dtype, jnp.float32))
     return (w * (radius * jnp.exp(-_log_spectral_radius(w)))).astype(dtype)
+
   return init
 
 
 def _log_spectral_radius(w):
-  """Returns log ||W^k|| / k for k = 2^20, with the power kept at norm 1: W^k = exp(k * log_scale) power."""
+  """Returns log ||W^k|| / k for k = 2^20, with the power kept at norm 1: W^k = exp(k * log_scale)
+  power."""
+
   def square(i, carry):
     power, log_scale = carry
     norm = jnp.linalg.norm(power)
@@ -62,7 +75,8 @@ def _log_spectral_radius(w):
 
 
 def chrono(key: Key, shape: tuple[int, ...], num_steps: int) -> Array:
-  """Returns log U[1, T - 1]: as biases of gates that keep the state they spread memories over 1 to T - 1 steps.
+  """Returns log U[1, T - 1]: as biases of gates that keep the state they spread memories over 1 to
+  T - 1 steps.
 
   Args:
     key: consumed.
@@ -80,16 +94,16 @@ def chrono(key: Key, shape: tuple[int, ...], num_steps: int) -> Array:
 
 
 _PLAIN = {
-    'glorot_uniform': initializers.glorot_uniform(),
-    'identity': identity,
-    'lecun_normal': initializers.lecun_normal(),
-    'orthogonal': initializers.orthogonal(),
+  'glorot_uniform': initializers.glorot_uniform(),
+  'identity': identity,
+  'lecun_normal': initializers.lecun_normal(),
+  'orthogonal': initializers.orthogonal(),
 }
 _OF_A_NUMBER = {
-    'normal': initializers.normal,
-    'orthogonal': initializers.orthogonal,
-    'spectral_radius': spectral_radius,
-    'uniform': uniform,
+  'normal': initializers.normal,
+  'orthogonal': initializers.orthogonal,
+  'spectral_radius': spectral_radius,
+  'uniform': uniform,
 }
 
 
@@ -102,7 +116,8 @@ def named(text: str):
     normal:STDDEV          N(0, STDDEV^2)
     orthogonal             a random orthogonal matrix
     orthogonal:SCALE       SCALE times one: all singular values are SCALE
-    spectral_radius:RADIUS normal numbers, rescaled so that the largest |eigenvalue| is RADIUS; square
+    spectral_radius:RADIUS normal numbers, rescaled so that the largest |eigenvalue| is RADIUS;
+    square
     uniform:SCALE          U[-SCALE, SCALE]
 
   Raises:
@@ -114,9 +129,13 @@ def named(text: str):
   if name in _OF_A_NUMBER and (value := _positive(number)) is not None:
     return _OF_A_NUMBER[name](value)
   forms = [*_PLAIN, *(f'{name}:NUMBER' for name in _OF_A_NUMBER)]
-  spell = lambda near: f'{near}:NUMBER' if near not in _PLAIN or (number and near in _OF_A_NUMBER) else near
+  spell = lambda near: (
+    f'{near}:NUMBER' if near not in _PLAIN or (number and near in _OF_A_NUMBER) else near
+  )
   hint = did_you_mean(name, _PLAIN | _OF_A_NUMBER, spell)
-  raise InputError(f'unknown initialiser {text!r}{hint} (initialisers: {", ".join(forms)}, with a number above 0)')
+  raise InputError(
+    f'unknown initialiser {text!r}{hint} (initialisers: {", ".join(forms)}, with a number above 0)'
+  )
 
 
 def _positive(number):

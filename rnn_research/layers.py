@@ -7,19 +7,22 @@ import jax.numpy as jnp
 
 from rnn_research.typing import Array, Key, Params, PyTree
 
-# At or below this vocabulary size a one-hot product beats the lookup on CPU, whose gradient is a scatter-add.
+# At or below this vocabulary size a one-hot product beats the lookup on CPU, whose gradient is a
+# scatter-add.
 ONE_HOT_LIMIT = 512
 
 
 class Masked(NamedTuple):
-  """A matrix whose inputs are multiplied by one mask per sequence: `matmul(x, Masked(w, m)) = (x * m) w`."""
+  """A matrix whose inputs are multiplied by one mask per sequence: `matmul(x, Masked(w, m)) = (x *
+  m) w`."""
 
   w: Array  # [F, H] float32
   mask: Array  # [B, F] float32, 0 or 1 / keep probability
 
 
 class Normalized(NamedTuple):
-  """A matrix whose product is layer-normalised: `matmul(x, Normalized(w, a, b)) = a * norm(x w) + b`."""
+  """A matrix whose product is layer-normalised: `matmul(x, Normalized(w, a, b)) = a * norm(x w) +
+  b`."""
 
   w: PyTree  # [F, H] float32, or another wrapper
   scale: Array  # [H] float32
@@ -29,8 +32,8 @@ class Normalized(NamedTuple):
 def matmul(x: Array, w: Array | Masked | Normalized, dtype=jnp.float32) -> Array:
   """Returns `x w` in float32, multiplied in `dtype`.
 
-  Every cell multiplies by its weights through this function, which is what lets a combinator change a weight
-  (mask its inputs, normalise its product) without knowing the cell.
+  Every cell multiplies by its weights through this function, which is what lets a combinator change
+  a weight (mask its inputs, normalise its product) without knowing the cell.
 
   Args:
     x: [..., F] input or state.
@@ -49,7 +52,9 @@ def matmul(x: Array, w: Array | Masked | Normalized, dtype=jnp.float32) -> Array
     normalized = normalize(matmul(x, w.w, dtype))
     return _over_columns(w.scale, normalized) * normalized + _over_columns(w.offset, normalized)
   if x.shape[-1] != w.shape[0]:
-    raise ValueError(f'x has shape {x.shape}, its last axis does not fit weights of shape {w.shape}')
+    raise ValueError(
+      f'x has shape {x.shape}, its last axis does not fit weights of shape {w.shape}'
+    )
   out_dtype = jnp.promote_types(jnp.float32, w.dtype)
   return jnp.matmul(x.astype(dtype), w.astype(dtype), preferred_element_type=out_dtype)
 
@@ -67,14 +72,17 @@ def normalize(a: Array, epsilon: float = 1e-5) -> Array:
 
 
 def sigmoid(a: Array) -> Array:
-  """Returns `1 / (1 + exp(-a))` as `(tanh(a / 2) + 1) / 2`: the form that every engine of a cell computes."""
+  """Returns `1 / (1 + exp(-a))` as `(tanh(a / 2) + 1) / 2`: the form that every engine of a cell
+  computes."""
   return 0.5 * jnp.tanh(0.5 * a) + 0.5
 
 
 def dropout(key: Key | None, x: Array, rate: float) -> Array:
-  """Zeroes each element with probability `rate` and divides the rest by `1 - rate`; the identity without a key.
+  """Zeroes each element with probability `rate` and divides the rest by `1 - rate`; the identity
+  without a key.
 
-  The probability is rounded to a multiple of 2^-16: 16 random bits per element cost a third of a `bernoulli` on CPU.
+  The probability is rounded to a multiple of 2^-16: 16 random bits per element cost a third of a
+  `bernoulli` on CPU.
 
   Raises:
     ValueError: `rate` is outside [0, 1).

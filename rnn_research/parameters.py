@@ -15,7 +15,8 @@ def num_parameters(tree: PyTree) -> int:
 
 
 def fit_budget(make: Callable[[int], Any], hidden_size: int, num_params: int) -> Any:
-  """Returns `make(hidden_size)`, or the largest model that has at most `num_params` parameters if that is positive.
+  """Returns `make(hidden_size)`, or the largest model that has at most `num_params` parameters if
+  that is positive.
 
   Args:
     make: hidden size -> model, which has a function `init(key)`.
@@ -27,10 +28,15 @@ def fit_budget(make: Callable[[int], Any], hidden_size: int, num_params: int) ->
   """
   if not num_params:
     return make(hidden_size)
-  size = lambda hidden_size: num_parameters(jax.eval_shape(make(hidden_size).init, jax.random.key(0)))
+  size = lambda hidden_size: num_parameters(
+    jax.eval_shape(make(hidden_size).init, jax.random.key(0))
+  )
   if size(1) > num_params:
-    raise InputError(f'model.num_params is {num_params}, expected at least {size(1)}, the parameters of a model of one '
-                     'unit')
+    raise InputError(
+      f'model.num_params is {num_params}, expected at least {size(1)}, the parameters of a model '
+      'of one '
+      'unit'
+    )
   low, high = 1, 2
   while size(high) <= num_params:
     low, high = high, 2 * high

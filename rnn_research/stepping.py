@@ -10,16 +10,16 @@ from rnn_research.typing import Key, Params, PyTree, State
 
 
 def free_run(
-    cell: Cell,
-    params: Params,
-    state: State,
-    x: PyTree,
-    feed: Callable[[PyTree, PyTree], tuple[PyTree, PyTree]],
-    num_steps: int,
-    *,
-    key: Key | None = None,
-    feed_inputs: PyTree = None,
-    ctx: PyTree = None,
+  cell: Cell,
+  params: Params,
+  state: State,
+  x: PyTree,
+  feed: Callable[[PyTree, PyTree], tuple[PyTree, PyTree]],
+  num_steps: int,
+  *,
+  key: Key | None = None,
+  feed_inputs: PyTree = None,
+  ctx: PyTree = None,
 ) -> tuple[State, PyTree]:
   """Lets a cell run on its own outputs: `y_t = step(x_t)`, `(x_{t+1}, out_t) = feed(y_t, r_t)`.
 
@@ -31,7 +31,8 @@ def free_run(
     feed: maps an output and r_t to the next input and to what is recorded, e.g. a sampled symbol.
     num_steps: T.
     key: consumed by `prepare` and by each step of the cell; None means a deterministic cell.
-    feed_inputs: [T, ...] leaves, of which `feed` gets one per step: keys, or random numbers drawn all at once.
+    feed_inputs: [T, ...] leaves, of which `feed` gets one per step: keys, or random numbers drawn
+      all at once.
     ctx: see `unroll`.
 
   Returns:
@@ -57,13 +58,18 @@ def project_one(cell: Cell, params: Params, x: PyTree) -> PyTree:
   return jax.tree.map(lambda a: a[0], cell.project(params, jax.tree.map(lambda a: a[None], x)))
 
 
-def take_step(cell: Cell, params: Params, state: State, x: PyTree, ctx: PyTree = None) -> tuple[State, PyTree]:
-  """Takes one deterministic step from raw inputs, leaves [B, ...]; the same as an `unroll` of length 1."""
+def take_step(
+  cell: Cell, params: Params, state: State, x: PyTree, ctx: PyTree = None
+) -> tuple[State, PyTree]:
+  """Takes one deterministic step from raw inputs, leaves [B, ...]; the same as an `unroll` of
+  length 1."""
   params, ctx = prepare_cell(cell, params, ctx, jax.tree.leaves(x)[0].shape[0], None)
   return cell.step(params, state, project_one(cell, params, x), ctx=ctx)
 
 
-def prepare_cell(cell: Cell, params: Params, ctx: PyTree, batch_size: int, key: Key | None) -> tuple[Params, PyTree]:
+def prepare_cell(
+  cell: Cell, params: Params, ctx: PyTree, batch_size: int, key: Key | None
+) -> tuple[Params, PyTree]:
   """Returns parameters and constants as the steps of one unroll read them; see `Cell.prepare`."""
   if cell.prepare is None:
     return params, ctx

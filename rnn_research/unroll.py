@@ -1,4 +1,5 @@
-"""Drivers that run cells over time. This is the one place that knows masks, resets, keys and rematerialisation."""
+"""Drivers that run cells over time. This is the one place that knows masks, resets, keys and
+rematerialisation."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -19,35 +20,37 @@ def length_mask(lengths: Array, num_steps: int) -> Array:
 
 
 def unroll(
-    cell: Cell,
-    params: Params,
-    xs: PyTree,
-    state: State | None = None,
-    *,
-    mask: Array | None = None,
-    reset: Array | None = None,
-    key: Key | None = None,
-    ctx: PyTree = None,
-    reverse: bool = False,
-    remat_every: int | None = None,
+  cell: Cell,
+  params: Params,
+  xs: PyTree,
+  state: State | None = None,
+  *,
+  mask: Array | None = None,
+  reset: Array | None = None,
+  key: Key | None = None,
+  ctx: PyTree = None,
+  reverse: bool = False,
+  remat_every: int | None = None,
 ) -> tuple[State, PyTree]:
   """Runs one cell over a sequence: `(h_t, y_t) = step(h_{t-1}, x_t)` for t = 1..T.
 
-  Truncated backpropagation through time needs nothing else: pass the returned state as the next chunk's `state`;
-  an argument is a constant, so the gradient stays inside the chunk.
+  Truncated backpropagation through time needs nothing else: pass the returned state as the next
+  chunk's `state`; an argument is a constant, so the gradient stays inside the chunk.
 
   Args:
     cell: the recurrence.
     params: its parameters.
     xs: [T, B, ...] inputs. Masked steps may hold anything, NaN included.
     state: [B, ...] state before the first step; default `cell.initial_state`.
-    mask: [T, B] bool; False holds the state bit for bit and gives y = 0. See `length_mask`. A reset acts first, also
-      at a masked step.
-    reset: [T, B] bool; True puts the initial state in place before the step is taken. With `reverse` a step's
-      predecessor is the one after it in time, so documents are then marked at their last step.
+    mask: [T, B] bool; False holds the state bit for bit and gives y = 0. See `length_mask`. A reset
+      acts first, also at a masked step.
+    reset: [T, B] bool; True puts the initial state in place before the step is taken. With
+      `reverse` a step's predecessor is the one after it in time, so documents are then marked at
+      their last step.
     key: consumed by `cell.prepare` and, split per step, by `cell.step`; None means deterministic.
     ctx: constants of the sequence with leaves [B, ...], handed to `prepare` and every step.
-    reverse: runs from the last step to the first under the same mask; `ys` stays in the order of `xs`.
+    reverse: runs from the last step to the first under the same mask; `ys` stays in the order of
+      `xs`.
     remat_every: stores the state every k steps only and recomputes the rest in the backward pass.
 
   Returns:
@@ -57,26 +60,36 @@ def unroll(
     ValueError: `mask`, `reset` or a leaf of `state` does not fit `xs`.
   """
   (state,), ys = unroll_layers(
-      (cell,), (params,), xs, None if state is None else (state,),
-      mask=mask, reset=reset, key=key, ctx=ctx, reverse=reverse, remat_every=remat_every)
+    (cell,),
+    (params,),
+    xs,
+    None if state is None else (state,),
+    mask=mask,
+    reset=reset,
+    key=key,
+    ctx=ctx,
+    reverse=reverse,
+    remat_every=remat_every,
+  )
   return state, ys
 
 
 def unroll_layers(
-    cells: tuple[Cell, ...],
-    params: tuple[Params, ...],
-    xs: PyTree,
-    states: tuple[State, ...] | None = None,
-    *,
-    dropout: float = 0.0,
-    key: Key | None = None,
-    mask: Array | None = None,
-    reset: Array | None = None,
-    ctx: PyTree = None,
-    reverse: bool = False,
-    remat_every: int | None = None,
+  cells: tuple[Cell, ...],
+  params: tuple[Params, ...],
+  xs: PyTree,
+  states: tuple[State, ...] | None = None,
+  *,
+  dropout: float = 0.0,
+  key: Key | None = None,
+  mask: Array | None = None,
+  reset: Array | None = None,
+  ctx: PyTree = None,
+  reverse: bool = False,
+  remat_every: int | None = None,
 ) -> tuple[tuple[State, ...], PyTree]:
-  """Runs a stack of cells layer by layer, so that every layer's projection is hoisted out of its time loop.
+  """Runs a stack of cells layer by layer, so that every layer's projection is hoisted out of its
+  time loop.
 
     h^0_t = x_t;   h^l_t = cell_l(dropout(h^{l-1}_t), h^l_{t-1}),   l = 1..L;   y_t = h^L_t
 
@@ -85,8 +98,8 @@ def unroll_layers(
     params: L parameter trees.
     xs: [T, B, ...] inputs.
     states: L states; default the initial ones.
-    dropout: rate on the outputs of every layer but the last (vertical connections only, drawn anew at every step),
-      active when there is a key (Zaremba et al. 2014).
+    dropout: rate on the outputs of every layer but the last (vertical connections only, drawn anew
+      at every step), active when there is a key (Zaremba et al. 2014).
     key: folded with the layer's index; see `unroll`.
     mask: see `unroll`, as for `reset`, `ctx`, `reverse` and `remat_every`.
 
@@ -112,23 +125,33 @@ def unroll_layers(
   sequence = _flip(sequence) if reverse else sequence
   keys = [None if key is None else jax.random.fold_in(key, layer) for layer in range(len(cells))]
   states, ys = run_layers(
-      cells, params, states, sequence, initial, keys=keys, dropout=dropout, ctx=ctx, remat_every=remat_every)
+    cells,
+    params,
+    states,
+    sequence,
+    initial,
+    keys=keys,
+    dropout=dropout,
+    ctx=ctx,
+    remat_every=remat_every,
+  )
   return states, _flip(ys) if reverse else ys
 
 
 def bidirectional(
-    forward: Cell,
-    backward: Cell,
-    params: tuple[Params, Params],
-    xs: PyTree,
-    states: tuple[State, State] | None = None,
-    *,
-    mask: Array | None = None,
-    key: Key | None = None,
-    ctx: PyTree = None,
-    remat_every: int | None = None,
+  forward: Cell,
+  backward: Cell,
+  params: tuple[Params, Params],
+  xs: PyTree,
+  states: tuple[State, State] | None = None,
+  *,
+  mask: Array | None = None,
+  key: Key | None = None,
+  ctx: PyTree = None,
+  remat_every: int | None = None,
 ) -> tuple[tuple[State, State], PyTree]:
-  """Runs one cell forwards and one backwards and joins their outputs: `y_t = [h_t forwards; h_t backwards]`.
+  """Runs one cell forwards and one backwards and joins their outputs: `y_t = [h_t forwards; h_t
+  backwards]`.
 
   With a mask of lengths the backward cell starts at each sequence's own last real step.
 
@@ -149,8 +172,16 @@ def bidirectional(
   ends, outputs = [], []
   for i, cell in enumerate((forward, backward)):
     end, ys = unroll(
-        cell, params[i], xs, None if states is None else states[i], mask=mask, ctx=ctx, reverse=i == 1,
-        key=None if key is None else jax.random.fold_in(key, i), remat_every=remat_every)
+      cell,
+      params[i],
+      xs,
+      None if states is None else states[i],
+      mask=mask,
+      ctx=ctx,
+      reverse=i == 1,
+      key=None if key is None else jax.random.fold_in(key, i),
+      remat_every=remat_every,
+    )
     ends.append(end)
     outputs.append(ys)
   return tuple(ends), jax.tree.map(lambda f, b: jnp.concatenate([f, b], -1), *outputs)
@@ -165,15 +196,26 @@ class Steps(NamedTuple):
   keys: Array | None
 
 
-def run_layers(cells, params, states, sequence, reset_states, *, keys, dropout=0.0, ctx=None, remat_every=None):
-  """`unroll_layers` with every default filled in, time already flipped, and one key (or None) per layer."""
+def run_layers(
+  cells, params, states, sequence, reset_states, *, keys, dropout=0.0, ctx=None, remat_every=None
+):
+  """`unroll_layers` with every default filled in, time already flipped, and one key (or None) per
+  layer."""
   ends, ys = [], sequence.xs
   for layer, (cell, key) in enumerate(zip(cells, keys, strict=True)):
     cell_key, drop_key = (None, None) if key is None else jax.random.split(key)
     if layer > 0:
       ys = jax.tree.map(lambda a, k=drop_key: layers.dropout(k, a, dropout), ys)
-    end, ys = _run(cell, params[layer], states[layer], sequence._replace(xs=ys), reset_states[layer],
-                   key=cell_key, ctx=ctx, remat_every=remat_every)
+    end, ys = _run(
+      cell,
+      params[layer],
+      states[layer],
+      sequence._replace(xs=ys),
+      reset_states[layer],
+      key=cell_key,
+      ctx=ctx,
+      remat_every=remat_every,
+    )
     ends.append(end)
   return tuple(ends), ys
 
@@ -187,13 +229,18 @@ def _run(cell, params, state, sequence, reset_state, *, key, ctx, remat_every):
     zeros = jax.tree.map(jnp.zeros_like, sequence.xs)
     sequence = sequence._replace(xs=select(sequence.mask, sequence.xs, zeros))
   if cell.scan is not None and ctx is None:
+
     def block(state, seq):
-      return cell.scan(params, state, seq.xs, mask=seq.mask, reset=seq.reset, reset_state=reset_state)
+      return cell.scan(
+        params, state, seq.xs, mask=seq.mask, reset=seq.reset, reset_state=reset_state
+      )
   else:
     if steps_key is not None:
       sequence = sequence._replace(keys=jax.random.split(steps_key, num_steps))
+
     def block(state, seq):
       return _scan_steps(cell, params, state, seq, reset_state, ctx)
+
   if remat_every is None:
     return block(state, sequence)
   return in_blocks(jax.checkpoint(block), state, sequence, remat_every)
@@ -201,11 +248,16 @@ def _run(cell, params, state, sequence, reset_state, *, key, ctx, remat_every):
 
 def _scan_steps(cell, params, state, sequence, reset_state, ctx):
   us = cell.project(params, sequence.xs)
-  return lax.scan(lambda state, inputs: advance(cell, params, state, Steps(*inputs), reset_state, ctx),
-                  state, (us, *sequence[1:]))
+  return lax.scan(
+    lambda state, inputs: advance(cell, params, state, Steps(*inputs), reset_state, ctx),
+    state,
+    (us, *sequence[1:]),
+  )
 
 
-def advance(cell: Cell, params: Params, state: State, step: Steps, reset_state: State, ctx: PyTree = None):
+def advance(
+  cell: Cell, params: Params, state: State, step: Steps, reset_state: State, ctx: PyTree = None
+):
   """One step of a cell under its mask and reset.
 
   Args:
@@ -229,7 +281,8 @@ def advance(cell: Cell, params: Params, state: State, step: Steps, reset_state: 
 
 
 def in_blocks(block: Callable, state: State, sequence: PyTree, every: int) -> tuple[State, PyTree]:
-  """Runs `block: (state, steps) -> (state, outputs)` over pieces of `every` steps, the last of which may be shorter."""
+  """Runs `block: (state, steps) -> (state, outputs)` over pieces of `every` steps, the last of
+  which may be shorter."""
   num_steps = jax.tree.leaves(sequence)[0].shape[0]
   num_blocks, rest = divmod(num_steps, every)
   if num_blocks + (rest > 0) <= 1:
@@ -252,8 +305,10 @@ def check_reset(reset: Array | None, reset_state: State | None) -> None:
 
 def select(condition: Array, on_true: PyTree, on_false: PyTree) -> PyTree:
   """`jnp.where` over trees: `condition` is broadcast over the trailing axes of every leaf."""
+
   def where(a, b):
     return jnp.where(condition.reshape(condition.shape + (1,) * (a.ndim - condition.ndim)), a, b)
+
   return jax.tree.map(where, on_true, on_false)
 
 
@@ -275,7 +330,11 @@ def _check(name, array, shape):
 
 def _check_state(state, expected):
   if jax.tree.structure(state) != jax.tree.structure(expected):
-    raise ValueError(f'state is a {jax.tree.structure(state)}, expected {jax.tree.structure(expected)}')
+    raise ValueError(
+      f'state is a {jax.tree.structure(state)}, expected {jax.tree.structure(expected)}'
+    )
   for got, want in zip(jax.tree.leaves(state), jax.tree.leaves(expected), strict=True):
     if got.shape != want.shape:
-      raise ValueError(f'a leaf of state has shape {got.shape}, expected {want.shape} from the cell and xs')
+      raise ValueError(
+        f'a leaf of state has shape {got.shape}, expected {want.shape} from the cell and xs'
+      )

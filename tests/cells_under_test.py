@@ -10,20 +10,20 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnn_research import (
-    CELLS,
-    Cell,
-    elman,
-    gru,
-    highway,
-    layer_norm,
-    learned_initial_state,
-    lstm,
-    residual,
-    stack,
-    unroll,
-    variational_dropout,
-    weight_dropout,
-    zoneout,
+  CELLS,
+  Cell,
+  elman,
+  gru,
+  highway,
+  layer_norm,
+  learned_initial_state,
+  lstm,
+  residual,
+  stack,
+  unroll,
+  variational_dropout,
+  weight_dropout,
+  zoneout,
 )
 from rnn_research.cells.lstm import LSTMState
 from rnn_research.cells.tree import Tree, tree_cell
@@ -31,7 +31,12 @@ from rnn_research.cells.tree import Tree, tree_cell
 NUM_STEPS, BATCH, NUM_INPUTS, HIDDEN = 8, 3, 4, 5
 HALF = NUM_STEPS // 2
 # The worked example of Zoph and Le 2017.
-BASE_2 = Tree((('add', 'tanh'), ('multiply', 'relu'), ('multiply', 'sigmoid')), ('add', 'relu'), inject_at=0, read_at=1)
+BASE_2 = Tree(
+  (('add', 'tanh'), ('multiply', 'relu'), ('multiply', 'sigmoid')),
+  ('add', 'relu'),
+  inject_at=0,
+  read_at=1,
+)
 LENGTHS = (NUM_STEPS, 0, HALF)
 
 
@@ -41,26 +46,38 @@ def _registered(name):
 
 def _stochastic_stack(dtype=jnp.float32):
   return stack(
-      variational_dropout(lstm(HIDDEN, dtype=dtype), input_rate=0.3, state_rate=0.3), zoneout(gru(3, dtype=dtype), 0.4))
+    variational_dropout(lstm(HIDDEN, dtype=dtype), input_rate=0.3, state_rate=0.3),
+    zoneout(gru(3, dtype=dtype), 0.4),
+  )
 
 
 CASES = {name: _registered(name) for name in CELLS} | {
-    'lstm_projection': lambda dtype=jnp.float32: lstm(HIDDEN, projection_size=3, dtype=dtype),
-    'lstm_peephole_projection': lambda dtype=jnp.float32: lstm(HIDDEN, peepholes=True, projection_size=3, dtype=dtype),
-    'stack': lambda dtype=jnp.float32: stack(lstm(HIDDEN, dtype=dtype), gru(3, dtype=dtype)),
-    'stack_stochastic': _stochastic_stack,
-    'residual': lambda dtype=jnp.float32: residual(gru(NUM_INPUTS, dtype=dtype)),
-    'zoneout': lambda dtype=jnp.float32: zoneout(lstm(HIDDEN, dtype=dtype), LSTMState(0.5, 0.25)),
-    'variational_dropout': lambda dtype=jnp.float32: variational_dropout(
-        lstm(HIDDEN, dtype=dtype), input_rate=0.3, state_rate=0.4),
-    'weight_dropout': lambda dtype=jnp.float32: weight_dropout(gru(HIDDEN, reset='before', dtype=dtype), 0.4),
-    'layer_norm': lambda dtype=jnp.float32: layer_norm(lstm(HIDDEN, dtype=dtype)),
-    'layer_norm_before': lambda dtype=jnp.float32: layer_norm(gru(HIDDEN, reset='before', dtype=dtype)),
-    'learned_initial_state': lambda dtype=jnp.float32: learned_initial_state(lstm(HIDDEN, dtype=dtype)),
-    'learned_stack': lambda dtype=jnp.float32: stack(
-        learned_initial_state(gru(HIDDEN, dtype=dtype)), residual(lstm(HIDDEN, dtype=dtype))),
-    'highway': lambda dtype=jnp.float32: highway(elman(NUM_INPUTS, dtype=dtype), dtype=dtype),
-    'tree_base2': lambda dtype=jnp.float32: tree_cell(HIDDEN, BASE_2, dtype=dtype),
+  'lstm_projection': lambda dtype=jnp.float32: lstm(HIDDEN, projection_size=3, dtype=dtype),
+  'lstm_peephole_projection': lambda dtype=jnp.float32: lstm(
+    HIDDEN, peepholes=True, projection_size=3, dtype=dtype
+  ),
+  'stack': lambda dtype=jnp.float32: stack(lstm(HIDDEN, dtype=dtype), gru(3, dtype=dtype)),
+  'stack_stochastic': _stochastic_stack,
+  'residual': lambda dtype=jnp.float32: residual(gru(NUM_INPUTS, dtype=dtype)),
+  'zoneout': lambda dtype=jnp.float32: zoneout(lstm(HIDDEN, dtype=dtype), LSTMState(0.5, 0.25)),
+  'variational_dropout': lambda dtype=jnp.float32: variational_dropout(
+    lstm(HIDDEN, dtype=dtype), input_rate=0.3, state_rate=0.4
+  ),
+  'weight_dropout': lambda dtype=jnp.float32: weight_dropout(
+    gru(HIDDEN, reset='before', dtype=dtype), 0.4
+  ),
+  'layer_norm': lambda dtype=jnp.float32: layer_norm(lstm(HIDDEN, dtype=dtype)),
+  'layer_norm_before': lambda dtype=jnp.float32: layer_norm(
+    gru(HIDDEN, reset='before', dtype=dtype)
+  ),
+  'learned_initial_state': lambda dtype=jnp.float32: learned_initial_state(
+    lstm(HIDDEN, dtype=dtype)
+  ),
+  'learned_stack': lambda dtype=jnp.float32: stack(
+    learned_initial_state(gru(HIDDEN, dtype=dtype)), residual(lstm(HIDDEN, dtype=dtype))
+  ),
+  'highway': lambda dtype=jnp.float32: highway(elman(NUM_INPUTS, dtype=dtype), dtype=dtype),
+  'tree_base2': lambda dtype=jnp.float32: tree_cell(HIDDEN, BASE_2, dtype=dtype),
 }
 
 
@@ -85,12 +102,17 @@ def noisy(tree, seed: int, scale: float = 0.3):
   leaves, structure = jax.tree.flatten(tree)
   rng = np.random.default_rng(seed)
   return jax.tree.unflatten(
-      structure, [a + jnp.asarray(rng.normal(0.0, scale, a.shape), a.dtype) for a in leaves])
+    structure, [a + jnp.asarray(rng.normal(0.0, scale, a.shape), a.dtype) for a in leaves]
+  )
 
 
-def inputs(num_steps: int = NUM_STEPS, batch_size: int = BATCH, num_inputs: int = NUM_INPUTS, seed: int = 0):
+def inputs(
+  num_steps: int = NUM_STEPS, batch_size: int = BATCH, num_inputs: int = NUM_INPUTS, seed: int = 0
+):
   """Returns `[T, B, F] float32`."""
-  return jnp.asarray(np.random.default_rng(seed).normal(size=(num_steps, batch_size, num_inputs)), jnp.float32)
+  return jnp.asarray(
+    np.random.default_rng(seed).normal(size=(num_steps, batch_size, num_inputs)), jnp.float32
+  )
 
 
 def stepped(cell: Cell) -> Cell:
@@ -101,14 +123,18 @@ def stepped(cell: Cell) -> Cell:
 def loss_from(end, ys):
   """Returns a scalar that depends on every output and every leaf of the last state, in different ways."""
   weights = 1.0 + jnp.arange(ys.size, dtype=jnp.float32).reshape(ys.shape) / ys.size
-  return jnp.sum(weights * jnp.sin(ys.astype(jnp.float32))) + sum(jnp.sum(a * a) for a in jax.tree.leaves(end))
+  return jnp.sum(weights * jnp.sin(ys.astype(jnp.float32))) + sum(
+    jnp.sum(a * a) for a in jax.tree.leaves(end)
+  )
 
 
 def loss_of(cell: Cell, **keywords):
   """Returns `(params, xs, state) -> (loss, (end, ys))`."""
+
   def loss(params, xs, state):
     end, ys = unroll(cell, params, xs, state, **keywords)
     return loss_from(end, ys), (end, ys)
+
   return loss
 
 

@@ -50,13 +50,16 @@ def shared_folder(tmp_path_factory):
 @pytest.fixture(scope='session', autouse=True)
 def compiled_once(shared_folder):
   """Keeps compiled programs for all pytest workers and the processes that they start."""
-  for name, value in (COMPILED_ONCE | {'jax_compilation_cache_dir': str(shared_folder / 'compiled')}).items():
+  for name, value in (
+    COMPILED_ONCE | {'jax_compilation_cache_dir': str(shared_folder / 'compiled')}
+  ).items():
     jax.config.update(name, value)
 
 
 @pytest.fixture(scope='session')
 def make_once(shared_folder):
   """Returns `(name, make) -> folder`, filled by `make(folder)` once for all pytest workers; not to be changed."""
+
   def make(name, fill):
     folder, made = shared_folder / name, shared_folder / f'{name}.made'
     with open(shared_folder / f'{name}.lock', 'w') as lock:
@@ -83,15 +86,25 @@ def few_programs():
 @pytest.fixture(scope='session')
 def text(make_once):
   """Returns a small UTF-8 text file."""
-  return make_once('texts', lambda folder: (folder / 'prose.txt').write_text(prose(), 'utf-8')) / 'prose.txt'
+  return (
+    make_once('texts', lambda folder: (folder / 'prose.txt').write_text(prose(), 'utf-8'))
+    / 'prose.txt'
+  )
 
 
 @pytest.fixture(scope='session')
 def trained(make_once, text):
   """Returns a workdir in which a tiny model was trained for 12 steps; not to be changed, see `workdir`."""
-  return make_once('trained', lambda folder: run(
-      '--experiment=char_lm:debug', f'--config.data.path={text}', f'--workdir={folder}', *TINY,
-      '--config.train.steps=12'))
+  return make_once(
+    'trained',
+    lambda folder: run(
+      '--experiment=char_lm:debug',
+      f'--config.data.path={text}',
+      f'--workdir={folder}',
+      *TINY,
+      '--config.train.steps=12',
+    ),
+  )
 
 
 @pytest.fixture
@@ -103,11 +116,13 @@ def workdir(trained, tmp_path):
 @pytest.fixture
 def main(monkeypatch, capsys):
   """Returns `launch.main` for this process, whose backend is set up already: `(*flags) -> (code, stdout, stderr)`."""
+
   def call(*flags):
     monkeypatch.setattr(backend, 'configure', lambda *args: None)
     monkeypatch.setattr('sys.argv', ['launch.py', *map(str, flags)])
     capsys.readouterr()
     return launch.main(None) or 0, *capsys.readouterr()
+
   return call
 
 
@@ -115,4 +130,6 @@ def pytest_terminal_summary(terminalreporter):
   """Says at the end of every run that the tests on real data did not run."""
   if not DATA_DIR.is_dir():
     terminalreporter.section('NO REAL DATA')
-    terminalreporter.write_line(f'{DATA_DIR} is not a folder: set RNN_RESEARCH_DATA to run the tests that read it')
+    terminalreporter.write_line(
+      f'{DATA_DIR} is not a folder: set RNN_RESEARCH_DATA to run the tests that read it'
+    )

@@ -12,12 +12,36 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 ROOT = Path(__file__).resolve().parent.parent
-WORDS = ('the', 'quick', 'brown', 'fox', 'jumps', 'over', 'a', 'lazy', 'dog', 'and', 'naïve', '漢字', 'café', 'sleep\n')
-TINY = ['--config.model.hidden_size=8', '--config.train.batch_size=4', '--config.train.unroll_length=8',
-        '--config.train.eval_every=4', '--config.train.log_every=3', '--config.train.show_steps=()']
+WORDS = (
+  'the',
+  'quick',
+  'brown',
+  'fox',
+  'jumps',
+  'over',
+  'a',
+  'lazy',
+  'dog',
+  'and',
+  'naïve',
+  '漢字',
+  'café',
+  'sleep\n',
+)
+TINY = [
+  '--config.model.hidden_size=8',
+  '--config.train.batch_size=4',
+  '--config.train.unroll_length=8',
+  '--config.train.eval_every=4',
+  '--config.train.log_every=3',
+  '--config.train.show_steps=()',
+]
 TIMES = ('units_per_second',)
 # Programs repeat from test to test and from process to process: even short ones are compiled once.
-COMPILED_ONCE = {'jax_persistent_cache_min_compile_time_secs': 0, 'jax_persistent_cache_min_entry_size_bytes': -1}
+COMPILED_ONCE = {
+  'jax_persistent_cache_min_compile_time_secs': 0,
+  'jax_persistent_cache_min_entry_size_bytes': -1,
+}
 
 
 def prose(num_words=1500, seed=0):
@@ -28,16 +52,31 @@ def prose(num_words=1500, seed=0):
 def environment(**changes):
   """Returns the environment of a child: CPU, no JAX settings of ours but a cache of compiled programs."""
   keep = {k: v for k, v in os.environ.items() if not k.startswith(('JAX_', 'XLA_'))}
-  return keep | {name.upper(): str(value) for name, value in COMPILED_ONCE.items()} | {
-      'JAX_PLATFORMS': 'cpu', 'PYTHONPATH': str(ROOT), 'PYTHONIOENCODING': 'utf-8',
-      'JAX_COMPILATION_CACHE_DIR': jax.config.jax_compilation_cache_dir} | changes
+  return (
+    keep
+    | {name.upper(): str(value) for name, value in COMPILED_ONCE.items()}
+    | {
+      'JAX_PLATFORMS': 'cpu',
+      'PYTHONPATH': str(ROOT),
+      'PYTHONIOENCODING': 'utf-8',
+      'JAX_COMPILATION_CACHE_DIR': jax.config.jax_compilation_cache_dir,
+    }
+    | changes
+  )
 
 
 def start(*args, code=None, cwd=None, **env):
   """Starts `launch.py`, or `code` in its place."""
   program = [str(ROOT / 'launch.py')] if code is None else ['-c', code]
-  return subprocess.Popen([sys.executable, *program, *map(str, args)], cwd=cwd, env=environment(**env),
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding='utf-8')
+  return subprocess.Popen(
+    [sys.executable, *program, *map(str, args)],
+    cwd=cwd,
+    env=environment(**env),
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+    encoding='utf-8',
+  )
 
 
 def run(*args, rc=0, **options):
@@ -52,7 +91,9 @@ def run(*args, rc=0, **options):
 def log_of(workdir):
   """Returns the lines of metrics.jsonl without the times."""
   lines = (Path(workdir) / 'metrics.jsonl').read_text('utf-8').splitlines()
-  return [{name: value for name, value in json.loads(line).items() if name not in TIMES} for line in lines]
+  return [
+    {name: value for name, value in json.loads(line).items() if name not in TIMES} for line in lines
+  ]
 
 
 def read_json(workdir, name):
@@ -66,7 +107,9 @@ def arrays(workdir, step):
   tree = checkpointer.metadata(path).item_metadata.tree
   as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
   restored = checkpointer.restore(path, args=ocp.args.PyTreeRestore(restore_args=as_numpy))
-  return {jax.tree_util.keystr(name): leaf for name, leaf in jax.tree_util.tree_leaves_with_path(restored)}
+  return {
+    jax.tree_util.keystr(name): leaf for name, leaf in jax.tree_util.tree_leaves_with_path(restored)
+  }
 
 
 def assert_same_run(one, other, step):

@@ -51,9 +51,9 @@ def tree_base2_step(p, state, x):
 
 # name -> (one step, y of the last step in row 0 and column 0 from the constant parameters of `test_oracles.setup`)
 ORACLES = {
-    'highway': (highway_step, -0.254319776902),
-    'nas': (nas_step, 0.089031904295),
-    'rhn': (rhn_step, -0.557413745719),
-    'rin': (rin_step, 35.994426515559),
-    'tree_base2': (tree_base2_step, 0.5),
+  'highway': (highway_step, -0.254319776902),
+  'nas': (nas_step, 0.089031904295),
+  'rhn': (rhn_step, -0.557413745719),
+  'rin': (rin_step, 35.994426515559),
+  'tree_base2': (tree_base2_step, 0.5),
 }

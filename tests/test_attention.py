@@ -18,7 +18,11 @@ from rnn_research.unroll import length_mask
 pytestmark = pytest.mark.usefixtures('strict_shapes', 'quick_compilation')
 T, B, F, H, S = 5, 3, 4, 6, 7
 LENGTHS = np.int32([7, 3, 0])
-SCORES = {'additive': lambda: attention.additive(5), 'general': attention.general, 'dot': attention.dot}
+SCORES = {
+  'additive': lambda: attention.additive(5),
+  'general': attention.general,
+  'dot': attention.dot,
+}
 
 
 def memory(size=H, seed=3):
@@ -34,13 +38,18 @@ def sequence(seed=4):
 def make(kind, score):
   """Returns a decoder cell over an Elman network, and parameters without zeros."""
   inner = SCORES[score]()
-  cell = {'bahdanau': lambda: bahdanau(elman(H), inner), 'luong': lambda: luong(elman(H), inner),
-          'input_feeding': lambda: input_feeding(luong(elman(H), inner), H)}[kind]()
+  cell = {
+    'bahdanau': lambda: bahdanau(elman(H), inner),
+    'luong': lambda: luong(elman(H), inner),
+    'input_feeding': lambda: input_feeding(luong(elman(H), inner), H),
+  }[kind]()
   return cell, noisy(cell.init(jax.random.key(0), jnp.zeros((1, F)), memory()), 1)
 
 
 KINDS = ['bahdanau', 'luong', 'input_feeding']
-ALL = pytest.mark.parametrize(('kind', 'score'), [(kind, score) for kind in KINDS for score in SCORES])
+ALL = pytest.mark.parametrize(
+  ('kind', 'score'), [(kind, score) for kind in KINDS for score in SCORES]
+)
 
 
 def read_np(score, params, query, values, length):
@@ -48,7 +57,9 @@ def read_np(score, params, query, values, length):
   if not length:
     return np.zeros(values.shape[1]), np.zeros(S)
   if score == 'additive':
-    scores = [params.v @ np.tanh(query @ params.w_q + h @ params.w_k + params.b) for h in values[:length]]
+    scores = [
+      params.v @ np.tanh(query @ params.w_q + h @ params.w_k + params.b) for h in values[:length]
+    ]
   else:
     scores = [query @ (h @ params if score == 'general' else h) for h in values[:length]]
   weights = np.exp(scores - np.max(scores))
@@ -98,22 +109,34 @@ def test_two_chunks_equal_one(kind, score):
 def test_masked_steps_hold_the_state_and_give_zeros(kind):
   cell, params = make(kind, 'additive')
   lengths = np.int32([5, 2, 0])
-  end, ys = unroll(cell, params, sequence().at[4, 1].set(jnp.nan), ctx=memory(), mask=length_mask(lengths, T))
+  end, ys = unroll(
+    cell, params, sequence().at[4, 1].set(jnp.nan), ctx=memory(), mask=length_mask(lengths, T)
+  )
   for row, length in enumerate(lengths):
-    own = jax.tree.map(lambda a, row=row: a[row:row + 1], memory())
-    state, _ = unroll(cell, params, sequence()[:length, row:row + 1], ctx=own) if length else (
-        cell.initial_state(params, 1), None)
-    assert_close(jax.tree.map(lambda a, row=row: a[row:row + 1], end), state, 1e-6, 1e-6)
-    assert_same(jax.tree.map(lambda a, row=row, length=length: a[length:, row], ys),
-                jax.tree.map(lambda a, row=row, length=length: jnp.zeros_like(a[length:, row]), ys))
+    own = jax.tree.map(lambda a, row=row: a[row : row + 1], memory())
+    state, _ = (
+      unroll(cell, params, sequence()[:length, row : row + 1], ctx=own)
+      if length
+      else (cell.initial_state(params, 1), None)
+    )
+    assert_close(jax.tree.map(lambda a, row=row: a[row : row + 1], end), state, 1e-6, 1e-6)
+    assert_same(
+      jax.tree.map(lambda a, row=row, length=length: a[length:, row], ys),
+      jax.tree.map(lambda a, row=row, length=length: jnp.zeros_like(a[length:, row]), ys),
+    )
 
 
 @pytest.mark.parametrize('kind', KINDS)
 def test_padding_of_the_memory_is_never_read(kind):
   cell, params = make(kind, 'general')
   other = memory()._replace(values=jnp.where(memory().mask[..., None], memory().values, 1e6))
-  run = jax.jit(jax.value_and_grad(lambda params, m: jnp.sum(unroll(cell, params, sequence(), ctx=m)[1].h), (0, 1),
-                                   allow_int=True))
+  run = jax.jit(
+    jax.value_and_grad(
+      lambda params, m: jnp.sum(unroll(cell, params, sequence(), ctx=m)[1].h),
+      (0, 1),
+      allow_int=True,
+    )
+  )
   (value, (grads, of_memory)), (again, (more, _)) = run(params, memory()), run(params, other)
   assert_same(value, again)
   assert_close(more, grads, 1e-6, 1e-7)
@@ -122,7 +145,9 @@ def test_padding_of_the_memory_is_never_read(kind):
 
 def test_keys_are_computed_once_per_unroll():
   calls = []
-  counted = attention.general()._replace(keys=lambda params, values: calls.append(1) or values @ params)
+  counted = attention.general()._replace(
+    keys=lambda params, values: calls.append(1) or values @ params
+  )
   cell = luong(elman(H), counted)
   params = cell.init(jax.random.key(0), jnp.zeros((1, F)), memory())
   jaxpr = jax.make_jaxpr(lambda params: unroll(cell, params, sequence(), ctx=memory())[1].h)(params)

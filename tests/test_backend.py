@@ -21,8 +21,13 @@ P = jax.sharding.PartitionSpec
 def start(code, **env):
   keep = {k: v for k, v in os.environ.items() if not k.startswith(('JAX_', 'XLA_'))}
   env = keep | {'JAX_PLATFORMS': 'cpu', 'PYTHONPATH': os.pathsep.join(sys.path)} | env
-  return subprocess.Popen([sys.executable, '-c', HEADER + code], env=env, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, text=True)
+  return subprocess.Popen(
+    [sys.executable, '-c', HEADER + code],
+    env=env,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
 
 
 def run(code, **env):
@@ -59,8 +64,10 @@ for num_devices in (2, 1):
   except RuntimeError as e:
     print(e, os.environ['XLA_FLAGS'])
 """
-  assert run(code).splitlines() == 2 * ['the JAX backend has already started, call configure before any other use of '
-                                        'JAX --xla_cpu_prefer_vector_width=512']
+  assert run(code).splitlines() == 2 * [
+    'the JAX backend has already started, call configure before any other use of '
+    'JAX --xla_cpu_prefer_vector_width=512'
+  ]
 
 
 def test_device_counts_that_cannot_be():
@@ -130,13 +137,18 @@ def test_two_processes(tmp_path):
     s.bind(('127.0.0.1', 0))
     address = f'127.0.0.1:{s.getsockname()[1]}'
   code = TWO_PROCESSES.replace('WORKDIR', repr(str(tmp_path)))
-  processes = [start(code, JAX_COORDINATOR_ADDRESS=address, JAX_NUM_PROCESSES='2', JAX_PROCESS_ID=str(i))
-               for i in range(2)]
+  processes = [
+    start(code, JAX_COORDINATOR_ADDRESS=address, JAX_NUM_PROCESSES='2', JAX_PROCESS_ID=str(i))
+    for i in range(2)
+  ]
   outputs = [p.communicate(timeout=100) for p in processes]
   assert [p.returncode for p in processes] == [0, 0], outputs
   # Threads of Gloo write their lines piece by piece between those of others.
   gloo = ('[Gloo]', 'peer ranks')
-  lines = [[line for line in out.splitlines() if not any(word in line for word in gloo)] for out, _ in outputs]
+  lines = [
+    [line for line in out.splitlines() if not any(word in line for word in gloo)]
+    for out, _ in outputs
+  ]
   size = 2 * backend.largest_divisor(2, backend.num_cores())
   common = [f'2 {size} 14.0', 'None', "(1, True, {'i': 1}, [0.0, 1.0, 2.0, 3.0])"]
   assert lines == [[*common, 'shown once'], common]
@@ -145,6 +157,8 @@ def test_two_processes(tmp_path):
   assert (tmp_path / 'metrics.jsonl').read_text() == '{"step": 1, "loss": 1.0}\n'
 
 
-@pytest.mark.parametrize(('n', 'limit', 'expected'), [(100, 8, 5), (7, 4, 1), (6, 100, 6), (1, 1, 1)])
+@pytest.mark.parametrize(
+  ('n', 'limit', 'expected'), [(100, 8, 5), (7, 4, 1), (6, 100, 6), (1, 1, 1)]
+)
 def test_largest_divisor(n, limit, expected):
   assert backend.largest_divisor(n, limit) == expected

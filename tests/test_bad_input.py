@@ -26,26 +26,54 @@ def assert_refused(outcome, *said):
 
 # flags, parts of the sentence, exit code
 COMMAND_LINES = {
-    'experiment': ('--experiment=char_ml', ["unknown experiment 'char_ml', did you mean char_lm?"], 1),
-    'variant': ('--experiment=char_lm:debg', ["unknown variant of char_lm 'debg', did you mean debug?"], 1),
-    'block': ('--config.modle.cell=gru', ["no field 'modle'", 'did you mean --config.model?', 'model'], 2),
-    'field': ('--config.model.hiden_size=3', ['did you mean --config.model.hidden_size?', 'num_layers'], 2),
-    'field of a field': ('--config.model.cell.x=3', ["no field 'x'"], 2),
-    'whole config': ('--config=3', ['--config'], 2),
-    'cell': ('--config.model.cell=lstn', ["unknown cell 'lstn', did you mean lstm?", 'elman'], 1),
-    'text for an integer': ('--config.model.hidden_size=big', ['config.model.hidden_size', 'big'], 2),
-    'fraction for an integer': ('--config.train.batch_size=1.5', ['config.train.batch_size', '1.5'], 2),
-    'text for a number': ('--config.optimizer.learning_rate=fast', ['config.optimizer.learning_rate', 'fast'], 2),
-    'no value': ('--config.model.hidden_size', ['config.model.hidden_size'], 2),
-    'type of a flag': ('--num_devices=two', ['num_devices', 'two'], 2),
-    'unknown flag': ('--workdri=x', ['unknown flag --workdri, did you mean --workdir?'], 2),
-    'stray word': ('train', ["'train' is no flag; write --name=value"], 2),
-    'stray value': ('--config.model.cell gru', ["'gru' is no flag; write --name=value"], 2),
-    'flag of another mode': ('--prompt=x', ['--prompt is not used by --mode=train', '--mode=sample'], 2),
-    'cells without list': ('--cells', ['--cells belongs to --list'], 2),
-    'unknown flag of list': ('--list --cell', ['unknown flag --cell, did you mean --cells?'], 2),
-    'mode': ('--mode=smaple', ['smaple', '--workdir'], 2),
-    'sample without workdir': ('--mode=sample', ['--mode=sample needs --workdir'], 2),
+  'experiment': (
+    '--experiment=char_ml',
+    ["unknown experiment 'char_ml', did you mean char_lm?"],
+    1,
+  ),
+  'variant': (
+    '--experiment=char_lm:debg',
+    ["unknown variant of char_lm 'debg', did you mean debug?"],
+    1,
+  ),
+  'block': (
+    '--config.modle.cell=gru',
+    ["no field 'modle'", 'did you mean --config.model?', 'model'],
+    2,
+  ),
+  'field': (
+    '--config.model.hiden_size=3',
+    ['did you mean --config.model.hidden_size?', 'num_layers'],
+    2,
+  ),
+  'field of a field': ('--config.model.cell.x=3', ["no field 'x'"], 2),
+  'whole config': ('--config=3', ['--config'], 2),
+  'cell': ('--config.model.cell=lstn', ["unknown cell 'lstn', did you mean lstm?", 'elman'], 1),
+  'text for an integer': ('--config.model.hidden_size=big', ['config.model.hidden_size', 'big'], 2),
+  'fraction for an integer': (
+    '--config.train.batch_size=1.5',
+    ['config.train.batch_size', '1.5'],
+    2,
+  ),
+  'text for a number': (
+    '--config.optimizer.learning_rate=fast',
+    ['config.optimizer.learning_rate', 'fast'],
+    2,
+  ),
+  'no value': ('--config.model.hidden_size', ['config.model.hidden_size'], 2),
+  'type of a flag': ('--num_devices=two', ['num_devices', 'two'], 2),
+  'unknown flag': ('--workdri=x', ['unknown flag --workdri, did you mean --workdir?'], 2),
+  'stray word': ('train', ["'train' is no flag; write --name=value"], 2),
+  'stray value': ('--config.model.cell gru', ["'gru' is no flag; write --name=value"], 2),
+  'flag of another mode': (
+    '--prompt=x',
+    ['--prompt is not used by --mode=train', '--mode=sample'],
+    2,
+  ),
+  'cells without list': ('--cells', ['--cells belongs to --list'], 2),
+  'unknown flag of list': ('--list --cell', ['unknown flag --cell, did you mean --cells?'], 2),
+  'mode': ('--mode=smaple', ['smaple', '--workdir'], 2),
+  'sample without workdir': ('--mode=sample', ['--mode=sample needs --workdir'], 2),
 }
 
 
@@ -60,54 +88,110 @@ def test_command_line(main, tmp_path, monkeypatch, case):
 
 
 RANGES = [
-    'seed=-1', 'model.hidden_size=-4', 'model.hidden_size=0', 'model.num_layers=0', 'model.dropout=1.5',
-    'model.dropout=-0.1', 'model.dropout=nan', 'model.embedding_size=-1', 'model.init_scale=-0.1', 'model.dtype=float8',
-    'data.unit=letter', 'data.splits=most', 'data.splits=a,b,c', 'data.splits=(0.9,0.2,0.1)',
-    'data.splits=(1.0,0.0,0.0)', 'data.splits=(0.5,0.5)', 'train.show_steps=end', 'train.show_steps=-1',
-    'optimizer.name=adaam', 'optimizer.schedule=linear', 'optimizer.learning_rate=-1', 'optimizer.learning_rate=nan',
-    'optimizer.learning_rate=0', 'optimizer.clip_norm=-1', 'optimizer.beta1=1', 'optimizer.decay_factor=0',
-    'optimizer.weight_decay=0.1', 'train.batch_size=0', 'train.unroll_length=-5', 'train.steps=-3', 'train.epochs=2',
-    'train.micro_batches=3', 'train.micro_batches=0', 'train.ema_decay=1', 'train.eval_every=-1', 'train.log_every=0',
-    'train.reset_rate=1', 'train.steps=0', 'model.weight_dropout=1',
+  'seed=-1',
+  'model.hidden_size=-4',
+  'model.hidden_size=0',
+  'model.num_layers=0',
+  'model.dropout=1.5',
+  'model.dropout=-0.1',
+  'model.dropout=nan',
+  'model.embedding_size=-1',
+  'model.init_scale=-0.1',
+  'model.dtype=float8',
+  'data.unit=letter',
+  'data.splits=most',
+  'data.splits=a,b,c',
+  'data.splits=(0.9,0.2,0.1)',
+  'data.splits=(1.0,0.0,0.0)',
+  'data.splits=(0.5,0.5)',
+  'train.show_steps=end',
+  'train.show_steps=-1',
+  'optimizer.name=adaam',
+  'optimizer.schedule=linear',
+  'optimizer.learning_rate=-1',
+  'optimizer.learning_rate=nan',
+  'optimizer.learning_rate=0',
+  'optimizer.clip_norm=-1',
+  'optimizer.beta1=1',
+  'optimizer.decay_factor=0',
+  'optimizer.weight_decay=0.1',
+  'train.batch_size=0',
+  'train.unroll_length=-5',
+  'train.steps=-3',
+  'train.epochs=2',
+  'train.micro_batches=3',
+  'train.micro_batches=0',
+  'train.ema_decay=1',
+  'train.eval_every=-1',
+  'train.log_every=0',
+  'train.reset_rate=1',
+  'train.steps=0',
+  'model.weight_dropout=1',
 ]
 
 
 @pytest.mark.parametrize('assignment', RANGES)
 def test_numbers_out_of_range(main, text, tmp_path, assignment):
   field = assignment.split('=')[0]
-  outcome = main('--experiment=char_lm:debug', f'--workdir={tmp_path / "run"}', f'--config.data.path={text}',
-                 f'--config.{assignment}')
+  outcome = main(
+    '--experiment=char_lm:debug',
+    f'--workdir={tmp_path / "run"}',
+    f'--config.data.path={text}',
+    f'--config.{assignment}',
+  )
   assert_refused(outcome, field, 'only adamw' if field == 'optimizer.weight_decay' else 'expected')
   assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(('engine', 'said'), [
-    ('warp', "engine is 'warp', expected one of auto, scan, fused"), ('cudnn', 'expected one of auto, scan, fused'),
+@pytest.mark.parametrize(
+  ('engine', 'said'),
+  [
+    ('warp', "engine is 'warp', expected one of auto, scan, fused"),
+    ('cudnn', 'expected one of auto, scan, fused'),
     ('pallas', "engine 'pallas' cannot run: "),
-    ('newton --config.model.cell=lru', "engine is 'newton', expected auto for lru, which has one form only"),
-    ('auto --config.model.cell=lru --config.model.weight_dropout=0.3', 'no weights w_h* in LRUParams')])
+    (
+      'newton --config.model.cell=lru',
+      "engine is 'newton', expected auto for lru, which has one form only",
+    ),
+    (
+      'auto --config.model.cell=lru --config.model.weight_dropout=0.3',
+      'no weights w_h* in LRUParams',
+    ),
+  ],
+)
 def test_an_engine_that_cannot_run(main, text, tmp_path, engine, said):
   if jax.default_backend() == 'gpu':
     pytest.skip('there it may run')
-  assert_refused(main('--experiment=char_lm:debug', f'--workdir={tmp_path / "run"}', f'--config.data.path={text}',
-                      *f'--config.model.engine={engine}'.split()), said)
+  assert_refused(
+    main(
+      '--experiment=char_lm:debug',
+      f'--workdir={tmp_path / "run"}',
+      f'--config.data.path={text}',
+      *f'--config.model.engine={engine}'.split(),
+    ),
+    said,
+  )
   assert not list(tmp_path.iterdir())
 
 
 def test_warm_up_longer_than_the_run(main, text, tmp_path):
-  outcome = main(f'--workdir={tmp_path / "run"}', f'--config.data.path={text}', *TINY, '--config.train.steps=50')
+  outcome = main(
+    f'--workdir={tmp_path / "run"}', f'--config.data.path={text}', *TINY, '--config.train.steps=50'
+  )
   assert_refused(outcome, 'optimizer.warmup_steps is 100', '50')
   assert not list(tmp_path.iterdir())
 
 
 TEXTS = {
-    'missing': (None, ['data.path', 'there is no file or folder']),
-    'empty': (b'', ['data.path', 'is empty']),
-    'binary': (b'text \0 text', ['data.path', 'is binary', 'offset 5', '--config.data.unit=byte']),
-    'latin-1': ('some café'.encode('latin-1'), ['data.path', 'is not UTF-8', '0xe9', 'offset 8']),
-    'one symbol': (b'x', ['split has 0 symbols', 'use a longer text']),
-    'short': (prose(60).encode()[:300], ['the training text has', 'largest batch_size x unroll_length that fits is',
-                                         '16 x 16 is 256']),
+  'missing': (None, ['data.path', 'there is no file or folder']),
+  'empty': (b'', ['data.path', 'is empty']),
+  'binary': (b'text \0 text', ['data.path', 'is binary', 'offset 5', '--config.data.unit=byte']),
+  'latin-1': ('some café'.encode('latin-1'), ['data.path', 'is not UTF-8', '0xe9', 'offset 8']),
+  'one symbol': (b'x', ['split has 0 symbols', 'use a longer text']),
+  'short': (
+    prose(60).encode()[:300],
+    ['the training text has', 'largest batch_size x unroll_length that fits is', '16 x 16 is 256'],
+  ),
 }
 
 
@@ -118,7 +202,9 @@ def test_texts(main, tmp_path, case):
   if content is not None:
     path.write_bytes(content)
   before = files_of(tmp_path)
-  outcome = main('--experiment=char_lm:debug', f'--workdir={tmp_path / "run"}', f'--config.data.path={path}')
+  outcome = main(
+    '--experiment=char_lm:debug', f'--workdir={tmp_path / "run"}', f'--config.data.path={path}'
+  )
   assert_refused(outcome, *said)
   assert files_of(tmp_path) == before
   assert not (tmp_path / 'run').exists()
@@ -128,30 +214,56 @@ def test_a_text_that_just_fits_is_not_refused(main, tmp_path):
   """The sentence about short texts names the exact limit."""
   path = tmp_path / 'text.txt'
   path.write_text('ab' * 500)
-  flags = ['--experiment=char_lm:debug', f'--workdir={tmp_path / "run"}', f'--config.data.path={path}',
-           '--config.train.unroll_length=1', '--config.train.steps=1', '--num_devices=7']
+  flags = [
+    '--experiment=char_lm:debug',
+    f'--workdir={tmp_path / "run"}',
+    f'--config.data.path={path}',
+    '--config.train.unroll_length=1',
+    '--config.train.steps=1',
+    '--num_devices=7',
+  ]
   assert_refused(main(*flags, '--config.train.batch_size=900'), 'fits is 899,')
   assert_refused(main(*flags, '--config.train.batch_size=899'), 'num_devices')
 
 
 # mode and flags of a trained workdir, parts of the sentence, exit code
 TRAINED = {
-    'unseen character': ('sample --prompt=the Ж', ["prompt has 'Ж', which the model never saw in training"], 1),
-    'length': ('sample --length=0', ['length is 0'], 1),
-    'temperature': ('sample --temperature=-1', ['temperature is -1'], 1),
-    'nan': ('sample --temperature=nan', ['temperature is nan'], 1),
-    'top_k': ('sample --top_k=-2', ['top_k is -2'], 1),
-    'top_p': ('sample --top_p=0', ['top_p is 0'], 1),
-    'seed': ('sample --seed=-2', ['seed is -2'], 1),
-    'type': ('sample --length=long', ['length', 'long'], 2),
-    'flag of train': ('sample --num_devices=2', ['--num_devices belongs to --mode=train'], 2),
-    'flag of sample': ('evaluate --prompt=x', ['--prompt is not used by --mode=evaluate', '--mode=sample'], 2),
-    'mode': ('smaple', ["mode is 'smaple', expected one of train, evaluate, report, sample, score"], 2),
-    'model': ('evaluate --config.model.hidden_size=9', ['another model.hidden_size (8 in the workdir, now 9)'], 1),
-    'unit': ('evaluate --config.data.unit=byte', ['another data.unit'], 1),
-    'missing text': ('evaluate --config.data.path=gone.txt', ['data.path', 'gone.txt'], 1),
-    'experiment': ('train --experiment=char_lm:quick', ['--experiment=char_lm:quick', 'belongs to char_lm:debug'], 2),
-    'table': ('score --out=no/such/folder.tsv', ['no/such/folder.tsv'], 1),
+  'unseen character': (
+    'sample --prompt=the Ж',
+    ["prompt has 'Ж', which the model never saw in training"],
+    1,
+  ),
+  'length': ('sample --length=0', ['length is 0'], 1),
+  'temperature': ('sample --temperature=-1', ['temperature is -1'], 1),
+  'nan': ('sample --temperature=nan', ['temperature is nan'], 1),
+  'top_k': ('sample --top_k=-2', ['top_k is -2'], 1),
+  'top_p': ('sample --top_p=0', ['top_p is 0'], 1),
+  'seed': ('sample --seed=-2', ['seed is -2'], 1),
+  'type': ('sample --length=long', ['length', 'long'], 2),
+  'flag of train': ('sample --num_devices=2', ['--num_devices belongs to --mode=train'], 2),
+  'flag of sample': (
+    'evaluate --prompt=x',
+    ['--prompt is not used by --mode=evaluate', '--mode=sample'],
+    2,
+  ),
+  'mode': (
+    'smaple',
+    ["mode is 'smaple', expected one of train, evaluate, report, sample, score"],
+    2,
+  ),
+  'model': (
+    'evaluate --config.model.hidden_size=9',
+    ['another model.hidden_size (8 in the workdir, now 9)'],
+    1,
+  ),
+  'unit': ('evaluate --config.data.unit=byte', ['another data.unit'], 1),
+  'missing text': ('evaluate --config.data.path=gone.txt', ['data.path', 'gone.txt'], 1),
+  'experiment': (
+    'train --experiment=char_lm:quick',
+    ['--experiment=char_lm:quick', 'belongs to char_lm:debug'],
+    2,
+  ),
+  'table': ('score --out=no/such/folder.tsv', ['no/such/folder.tsv'], 1),
 }
 
 
@@ -169,7 +281,11 @@ def test_trained_workdir(main, trained, tmp_path, monkeypatch, case):
 
 @pytest.mark.parametrize('mode', ['sample', 'evaluate', 'report', 'score'])
 def test_empty_workdir(main, tmp_path, mode):
-  assert_refused(main(f'--workdir={tmp_path}', f'--mode={mode}'), f'--mode={mode} needs --workdir', 'no config.json')
+  assert_refused(
+    main(f'--workdir={tmp_path}', f'--mode={mode}'),
+    f'--mode={mode} needs --workdir',
+    'no config.json',
+  )
   assert not list(tmp_path.iterdir())
 
 
@@ -178,17 +294,19 @@ def test_workdir_without_checkpoint(main, workdir, mode):
   for name in ('checkpoints', 'best', 'report'):
     shutil.rmtree(workdir / name)
   before = files_of(workdir)
-  assert_refused(main(f'--workdir={workdir}', f'--mode={mode}'), str(workdir), 'holds no readable checkpoint')
+  assert_refused(
+    main(f'--workdir={workdir}', f'--mode={mode}'), str(workdir), 'holds no readable checkpoint'
+  )
   assert files_of(workdir) == before
 
 
 CONFIGS = {
-    'cut': '{"experiment": "char_lm:debug", "con',
-    'list': '[1, 2]',
-    'without config': '{"experiment": "char_lm:debug"}',
-    'wrong type': '{"experiment": "char_lm:debug", "config": {"model": {"hidden_size": "wide"}}}',
-    'another experiment': '{"experiment": "char_ml:debug", "config": {}}',
-    'binary': '\udcff\udcfe',
+  'cut': '{"experiment": "char_lm:debug", "con',
+  'list': '[1, 2]',
+  'without config': '{"experiment": "char_lm:debug"}',
+  'wrong type': '{"experiment": "char_lm:debug", "config": {"model": {"hidden_size": "wide"}}}',
+  'another experiment': '{"experiment": "char_ml:debug", "config": {}}',
+  'binary': '\udcff\udcfe',
 }
 
 
@@ -222,29 +340,58 @@ def test_unwritable_workdir(main, text, tmp_path, where):
   (tmp_path / 'taken').mkdir()
   (tmp_path / 'taken' / 'checkpoints').write_text('mine too')
   before = files_of(tmp_path)
-  outcome = main('--experiment=char_lm:debug', f'--workdir={tmp_path / where}', f'--config.data.path={text}', *TINY)
+  outcome = main(
+    '--experiment=char_lm:debug',
+    f'--workdir={tmp_path / where}',
+    f'--config.data.path={text}',
+    *TINY,
+  )
   assert_refused(outcome, str(tmp_path / where), 'cannot be made')
   assert files_of(tmp_path) == before
 
 
 def test_device_count_that_does_not_divide(text, tmp_path):
-  _, err = run('--experiment=char_lm:debug', f'--workdir={tmp_path / "run"}', f'--config.data.path={text}', *TINY,
-               '--num_devices=3', rc=1)
+  _, err = run(
+    '--experiment=char_lm:debug',
+    f'--workdir={tmp_path / "run"}',
+    f'--config.data.path={text}',
+    *TINY,
+    '--num_devices=3',
+    rc=1,
+  )
   assert err == 'error: num_devices is 3, which does not divide the batch of 4\n'
   assert not list(tmp_path.iterdir())
 
 
 def diverge(text, workdir, *more):
   """Trains ReLU units at a rate at which every step multiplies them."""
-  return (1, *run('--experiment=char_lm:debug', f'--workdir={workdir}', f'--config.data.path={text}', *TINY, *more,
-                  '--config.model.cell=irnn', '--config.optimizer.name=sgd', '--config.optimizer.learning_rate=1e12',
-                  '--config.optimizer.clip_norm=0', '--config.train.log_every=100', rc=1))
+  return (
+    1,
+    *run(
+      '--experiment=char_lm:debug',
+      f'--workdir={workdir}',
+      f'--config.data.path={text}',
+      *TINY,
+      *more,
+      '--config.model.cell=irnn',
+      '--config.optimizer.name=sgd',
+      '--config.optimizer.learning_rate=1e12',
+      '--config.optimizer.clip_norm=0',
+      '--config.train.log_every=100',
+      rc=1,
+    ),
+  )
 
 
 def test_loss_that_is_not_a_number(text, tmp_path):
   outcome = diverge(text, tmp_path, '--config.train.checkpoint_every=1')
-  assert_refused(outcome, 'step 2: the loss is ', 'the gradient norm is ',
-                 'the last good checkpoint is that of step 1;', 'lower optimizer.learning_rate')
+  assert_refused(
+    outcome,
+    'step 2: the loss is ',
+    'the gradient norm is ',
+    'the last good checkpoint is that of step 1;',
+    'lower optimizer.learning_rate',
+  )
   assert [path.name for path in (tmp_path / 'checkpoints').iterdir()] == ['1']
   assert all(np.isfinite(array).all() for array in arrays(tmp_path, 1).values())
   assert not (tmp_path / 'best').exists()
@@ -253,15 +400,22 @@ def test_loss_that_is_not_a_number(text, tmp_path):
 
 def test_a_failed_start_does_not_bind_the_workdir(text, tmp_path):
   diverge(text, tmp_path)
-  run('--experiment=char_lm:debug', f'--workdir={tmp_path}', f'--config.data.path={text}', *TINY,
-      '--config.train.steps=4')
+  run(
+    '--experiment=char_lm:debug',
+    f'--workdir={tmp_path}',
+    f'--config.data.path={text}',
+    *TINY,
+    '--config.train.steps=4',
+  )
   assert json.loads((tmp_path / 'result.json').read_text())['config']['optimizer']['name'] == 'adam'
 
 
 def test_a_workdir_in_use(main, text, tmp_path):
   folder = os.open(tmp_path, os.O_RDONLY)
   fcntl.flock(folder, fcntl.LOCK_EX)
-  outcome = main('--experiment=char_lm:debug', f'--workdir={tmp_path}', f'--config.data.path={text}', *TINY)
+  outcome = main(
+    '--experiment=char_lm:debug', f'--workdir={tmp_path}', f'--config.data.path={text}', *TINY
+  )
   os.close(folder)
   assert_refused(outcome, 'is in use by another run')
   assert not list(tmp_path.iterdir())
@@ -290,23 +444,39 @@ sys.exit(launch.main(None))
 
 
 def test_full_disk(text, tmp_path):
-  flags = ['--experiment=char_lm:debug', f'--workdir={tmp_path}', f'--config.data.path={text}', *TINY,
-           '--config.train.steps=12', '--config.train.log_every=100']
+  flags = [
+    '--experiment=char_lm:debug',
+    f'--workdir={tmp_path}',
+    f'--config.data.path={text}',
+    *TINY,
+    '--config.train.steps=12',
+    '--config.train.log_every=100',
+  ]
   _, err = run(*flags, code=FULL_DISK, rc=1)
-  assert_refused((1, '', err), 'step 8 could not be saved', 'MiB free', 'earlier checkpoints are intact')
+  assert_refused(
+    (1, '', err), 'step 8 could not be saved', 'MiB free', 'earlier checkpoints are intact'
+  )
   assert checkpoint.read_meta(tmp_path)[0] == 4
   assert arrays(tmp_path, 4)
   out, _ = run(f'--workdir={tmp_path}')
   assert 'after 12 steps' in out
 
 
-@pytest.mark.parametrize(('error', 'code', 'said'), [
-    (jax.errors.JaxRuntimeError('RESOURCE_EXHAUSTED: Out of memory allocating 8 bytes.\nand on'), 1, 'smaller model'),
+@pytest.mark.parametrize(
+  ('error', 'code', 'said'),
+  [
+    (
+      jax.errors.JaxRuntimeError('RESOURCE_EXHAUSTED: Out of memory allocating 8 bytes.\nand on'),
+      1,
+      'smaller model',
+    ),
     (KeyboardInterrupt(), 130, 'interrupted'),
-])
+  ],
+)
 def test_nobody_needs_a_traceback_of(main, trained, monkeypatch, error, code, said):
   def stop(*args):
     raise error
+
   monkeypatch.setattr(checkpoint, 'restore_params', stop)
   found, _, err = main(f'--workdir={trained}', '--mode=sample')
   assert found == code
@@ -317,6 +487,7 @@ def test_nobody_needs_a_traceback_of(main, trained, monkeypatch, error, code, sa
 def test_a_mistake_of_the_program_keeps_its_traceback(main, trained, monkeypatch):
   def broken(*args):
     raise ValueError('not for people')
+
   monkeypatch.setattr(checkpoint, 'restore_params', broken)
   with pytest.raises(ValueError, match='not for people'):
     main(f'--workdir={trained}', '--mode=sample')

@@ -35,7 +35,7 @@ from rnn_research.errors import InputError
 from rnn_research.parameters import num_parameters
 
 SETTING = Setting('lstm', 4, 2, 2, 3)
-STUB = '''
+STUB = """
 import gc, os, signal, sys, weakref
 from rnn_research.benchmark.serve import Program
 print('noise')  # must not come between the answers
@@ -83,7 +83,7 @@ def raises(setting):
 def about():
   import jax
   return {'backends': len(jax._src.xla_bridge._backends), 'cache': os.environ['JAX_ENABLE_COMPILATION_CACHE']}
-'''
+"""
 
 
 @pytest.fixture
@@ -117,24 +117,35 @@ def test_what_fails_is_said_in_one_line_and_the_others_go_on(stub):
   rivals['missing'] = Contender('no_such_library', 'x')
   results = suite.compare(rivals, SETTING, dict.fromkeys(rivals, ('a', 'b')), Effort(2, 3, 1.0))
   assert {name: result['failed'] for name, result in results.items() if 'failed' in result} == {
-      'dies': 'killed by SIGKILL, probably for want of memory',
-      'exits': 'exit status 7: no more of this',
-      'raises': 'ValueError: first line',
-      'gone': "AttributeError: module 'stub' has no attribute 'gone'",
-      'missing': "ModuleNotFoundError: No module named 'no_such_library'"}
-  assert {part: len(seconds) for part, seconds in results['counts']['times'].items()} == {'a': 6, 'b': 6}
+    'dies': 'killed by SIGKILL, probably for want of memory',
+    'exits': 'exit status 7: no more of this',
+    'raises': 'ValueError: first line',
+    'gone': "AttributeError: module 'stub' has no attribute 'gone'",
+    'missing': "ModuleNotFoundError: No module named 'no_such_library'",
+  }
+  assert {part: len(seconds) for part, seconds in results['counts']['times'].items()} == {
+    'a': 6,
+    'b': 6,
+  }
 
 
 def test_workers_end_with_whatever_ends_the_parent(stub):
-  with contextlib.suppress(KeyboardInterrupt), workers.started({'x': stub('counts'), 'y': stub('counts')}) as crew:
+  with (
+    contextlib.suppress(KeyboardInterrupt),
+    workers.started({'x': stub('counts'), 'y': stub('counts')}) as crew,
+  ):
     raise KeyboardInterrupt
   assert [worker.process.returncode for worker in crew.values()] == [-signal.SIGKILL] * 2
 
 
 def test_memory_is_said_where_it_is_that_of_the_setting(stub):
   with workers.started({'x': stub('hoards')}) as crew:
-    sizes = [workers.ask(crew['x'], {'build': SETTING._replace(hidden_size=size), 'parts': ['a']})['memory']
-             for size in (64, 32, 128)]
+    sizes = [
+      workers.ask(crew['x'], {'build': SETTING._replace(hidden_size=size), 'parts': ['a']})[
+        'memory'
+      ]
+      for size in (64, 32, 128)
+    ]
   assert 60 << 20 < sizes[0] < 90 << 20
   assert sizes[1] is None
   assert sizes[2] > 120 << 20
@@ -148,54 +159,106 @@ def test_garbage_of_building_is_not_collected_in_a_timed_call(stub):
 
 
 def test_lasting_workers_serve_again_and_the_dead_are_replaced(stub):
-  rivals = {'counts': stub('counts'), 'mortal': stub('mortal'), 'missing': Contender('no_such_library', 'x')}
+  rivals = {
+    'counts': stub('counts'),
+    'mortal': stub('mortal'),
+    'missing': Contender('no_such_library', 'x'),
+  }
   failed, pids = [], []
   with workers.hiring(lasting=True) as hire:
     for seed in (0, 1, 2, 3, 0):
-      results = suite.compare(rivals, SETTING._replace(seed=seed), dict.fromkeys(rivals, ('a',)), Effort(1, 1, 1.0),
-                              hire=hire)
+      results = suite.compare(
+        rivals,
+        SETTING._replace(seed=seed),
+        dict.fromkeys(rivals, ('a',)),
+        Effort(1, 1, 1.0),
+        hire=hire,
+      )
       failed.append(results['mortal'].get('failed'))
-      assert results['missing'] == {'failed': "ModuleNotFoundError: No module named 'no_such_library'"}
+      assert results['missing'] == {
+        'failed': "ModuleNotFoundError: No module named 'no_such_library'"
+      }
       assert len(results['counts']['times']['a']) == 1
       with hire(rivals) as crew:
         pids.append({name: worker.process.pid for name, worker in crew.items()})
-  assert failed == [None, 'exit status 9: noise', 'ValueError: not this one',
-                    'killed by SIGKILL, probably for want of memory', None]
-  assert {name: len({of[name] for of in pids}) for name in rivals} == {'counts': 1, 'mortal': 4, 'missing': 1}
+  assert failed == [
+    None,
+    'exit status 9: noise',
+    'ValueError: not this one',
+    'killed by SIGKILL, probably for want of memory',
+    None,
+  ]
+  assert {name: len({of[name] for of in pids}) for name in rivals} == {
+    'counts': 1,
+    'mortal': 4,
+    'missing': 1,
+  }
   assert all(worker.process.returncode is not None for worker in crew.values())
 
 
 def test_both_life_cycles_give_the_same_rows(stub):
-  rivals = lambda cell: {name: stub(function) for name, function in (
-      ('ours', 'counts'), ('flax.linen.RNN', 'raises'), ('jax.experimental.rnn', 'counts'))
-      if cell == 'lstm' or name != 'jax.experimental.rnn'}
+  rivals = lambda cell: {
+    name: stub(function)
+    for name, function in (
+      ('ours', 'counts'),
+      ('flax.linen.RNN', 'raises'),
+      ('jax.experimental.rnn', 'counts'),
+    )
+    if cell == 'lstm' or name != 'jax.experimental.rnn'
+  }
   settings = [SETTING._replace(cell=cell) for cell in ('lstm', 'gru')]
   for accelerator in (False, True):
     rows = groups.comparisons(settings, rivals, ['step', 'forward'], Effort(2, 3, 1.0, accelerator))
-    assert [{label: values.get('failed') or {part: spread['calls'] for part, spread in values['parts'].items()}
-             for label, values in row['contenders'].items()} for row in rows] == [
-        {'ours': {'step': 6, 'forward': 6}, 'flax.linen.RNN': 'ValueError: first line',
-         'jax.experimental.rnn': {'step': 6, 'forward': 6}},
-        {'ours': {'step': 6, 'forward': 6}, 'flax.linen.RNN': 'ValueError: first line'}]
+    assert [
+      {
+        label: values.get('failed')
+        or {part: spread['calls'] for part, spread in values['parts'].items()}
+        for label, values in row['contenders'].items()
+      }
+      for row in rows
+    ] == [
+      {
+        'ours': {'step': 6, 'forward': 6},
+        'flax.linen.RNN': 'ValueError: first line',
+        'jax.experimental.rnn': {'step': 6, 'forward': 6},
+      },
+      {'ours': {'step': 6, 'forward': 6}, 'flax.linen.RNN': 'ValueError: first line'},
+    ]
 
 
-@pytest.mark.parametrize('accelerator, building', [
-    (False, ['build x', 'answer x', 'build y', 'answer y']), (True, ['build x', 'build y', 'answer x', 'answer y'])])
+@pytest.mark.parametrize(
+  'accelerator, building',
+  [
+    (False, ['build x', 'answer x', 'build y', 'answer y']),
+    (True, ['build x', 'build y', 'answer x', 'answer y']),
+  ],
+)
 def test_one_works_at_a_time_and_long_calls_are_fewer(monkeypatch, accelerator, building):
   said, asked = [], {}
 
   def send(worker, request):
     asked[worker] = request
-    said.append(f'build {worker}' if 'build' in request else f'{worker} calls a {request["calls"]["a"]} times')
+    said.append(
+      f'build {worker}' if 'build' in request else f'{worker} calls a {request["calls"]["a"]} times'
+    )
 
   def receive(worker):
     said.append(f'answer {worker}')
-    return {'seconds': {'a': 0.3}, 'compile_seconds': None, 'memory': 0} if 'build' in asked[worker] else {'a': [1.0]}
+    return (
+      {'seconds': {'a': 0.3}, 'compile_seconds': None, 'memory': 0}
+      if 'build' in asked[worker]
+      else {'a': [1.0]}
+    )
 
   monkeypatch.setattr(workers, 'send', send)
   monkeypatch.setattr(workers, 'receive', receive)
-  suite.compare({'x': None, 'y': None}, SETTING, {'x': ['a'], 'y': ['a']}, Effort(2, 4, 1.0, accelerator),
-                hire=lambda rivals: contextlib.nullcontext({name: name for name in rivals}))
+  suite.compare(
+    {'x': None, 'y': None},
+    SETTING,
+    {'x': ['a'], 'y': ['a']},
+    Effort(2, 4, 1.0, accelerator),
+    hire=lambda rivals: contextlib.nullcontext({name: name for name in rivals}),
+  )
   assert said == building + 2 * ['x calls a 3 times', 'answer x', 'y calls a 3 times', 'answer y']
 
 
@@ -204,33 +267,50 @@ def test_who_is_compared():
   assert on_gpu['lstm'].keys() - on_gpu['gru'].keys() == {'jax.experimental.rnn'}
   assert {rival.name for rival in on_gpu['lstm'].values()} == {'', *contenders.RIVALS}
   assert list(contenders.comparison('gru', True, ['bfloat16', 'linen', 'cudnn'])) == [
-      'ours', 'flax.linen.RNN', 'ours, bfloat16', 'PyTorch, bfloat16']
+    'ours',
+    'flax.linen.RNN',
+    'ours, bfloat16',
+    'PyTorch, bfloat16',
+  ]
   assert list(contenders.comparison('gru', False, ['torch', 'bfloat16'])) == [
-      'ours', 'PyTorch with oneDNN', 'PyTorch without oneDNN']
+    'ours',
+    'PyTorch with oneDNN',
+    'PyTorch without oneDNN',
+  ]
 
 
 def times(**parts):
-  return {'times': {part: np.array(values) / 1e3 for part, values in parts.items()}, 'compile_seconds': None,
-          'memory': 2**20}
+  return {
+    'times': {part: np.array(values) / 1e3 for part, values in parts.items()},
+    'compile_seconds': None,
+    'memory': 2**20,
+  }
 
 
 RESULTS = {
-    'ours': times(forward=[1, 2, 3], step=[9, 10, 11, 10]),
-    'plain lax.scan': times(forward=[4, 5, 3], step=[20, 20, 20, 40]),
-    'PyTorch with oneDNN': times(forward=[1], step=[30]),
-    'PyTorch without oneDNN': times(forward=[9], step=[5]),
-    'flax.nnx.RNN': {'failed': 'a | b'},
+  'ours': times(forward=[1, 2, 3], step=[9, 10, 11, 10]),
+  'plain lax.scan': times(forward=[4, 5, 3], step=[20, 20, 20, 40]),
+  'PyTorch with oneDNN': times(forward=[1], step=[30]),
+  'PyTorch without oneDNN': times(forward=[9], step=[5]),
+  'flax.nnx.RNN': {'failed': 'a | b'},
 }
 AGAINST = dict.fromkeys(RESULTS, 'ours')
 
 
 def test_the_arithmetic_of_a_comparison():
   summaries = tables.summary(RESULTS, AGAINST, 500)
-  assert summaries['ours']['parts']['forward'] == {'median': 0.002, 'lower': 0.0015, 'upper': 0.0025, 'calls': 3}
+  assert summaries['ours']['parts']['forward'] == {
+    'median': 0.002,
+    'lower': 0.0015,
+    'upper': 0.0025,
+    'calls': 3,
+  }
   assert summaries['ours']['ratios'] == {}
   assert summaries['ours']['symbols_per_second'] == pytest.approx(50_000)
   assert summaries['plain lax.scan']['ratios'] == pytest.approx({'forward': 2.0, 'step': 2.0})
-  assert summaries['PyTorch without oneDNN']['ratios'] == pytest.approx({'forward': 4.5, 'step': 0.5})
+  assert summaries['PyTorch without oneDNN']['ratios'] == pytest.approx(
+    {'forward': 4.5, 'step': 0.5}
+  )
   assert summaries['flax.nnx.RNN'] == {'failed': 'a | b'}
 
 
@@ -255,24 +335,42 @@ def test_geometric_means():
 
 def test_a_comparison_as_markdown():
   parts = {part: [1.0] for part in contenders.PARTS}
-  table = tables.comparison_table(tables.shown(tables.summary(
-      {'ours': times(**parts), 'flax.nnx.RNN': RESULTS['flax.nnx.RNN'],
-       'plain lax.scan': times(**parts | {'step': [1.5]})}, AGAINST, 500)))
+  table = tables.comparison_table(
+    tables.shown(
+      tables.summary(
+        {
+          'ours': times(**parts),
+          'flax.nnx.RNN': RESULTS['flax.nnx.RNN'],
+          'plain lax.scan': times(**parts | {'step': [1.5]}),
+        },
+        AGAINST,
+        500,
+      )
+    )
+  )
   assert '| flax.nnx.RNN | failed: a / b |  |' in table
   assert '1.5 (1.5 - 1.5) **1.50**' in table
   assert {line.count('|') for line in table.splitlines()} == {8}
 
 
 def test_tables_have_the_parts_that_were_measured():
-  summaries = tables.shown(tables.summary({'ours': times(step=[1.0]), 'plain lax.scan': times(step=[2.0])}, AGAINST, 5))
+  summaries = tables.shown(
+    tables.summary({'ours': times(step=[1.0]), 'plain lax.scan': times(step=[2.0])}, AGAINST, 5)
+  )
   assert tables.comparison_table(summaries).splitlines()[0].count('ms') == 1
   means = tables.means_table({'lstm': tables.geometric_means([summaries])})
-  assert means.splitlines()[0::2] == ['| cell | against | training step |', '| lstm | plain lax.scan | 2.00 |']
+  assert means.splitlines()[0::2] == [
+    '| cell | against | training step |',
+    '| lstm | plain lax.scan | 2.00 |',
+  ]
 
 
 def test_engines_are_compared_with_the_plain_scan():
-  results = {'plain lax.scan': {**times(forward=[6.0], gradient=[8.0]), 'difference': 0.0},
-             'newton': {**times(forward=[2.0], gradient=[16.0]), 'difference': 3e-7}, 'shooting': {'failed': 'a | b'}}
+  results = {
+    'plain lax.scan': {**times(forward=[6.0], gradient=[8.0]), 'difference': 0.0},
+    'newton': {**times(forward=[2.0], gradient=[16.0]), 'difference': 3e-7},
+    'shooting': {'failed': 'a | b'},
+  }
   engines = tables.speedups(results)
   assert engines['plain lax.scan']['ratios'] == {}
   assert engines['newton']['ratios'] == pytest.approx({'forward': 3.0, 'gradient': 0.5})
@@ -287,10 +385,21 @@ def test_engines_are_compared_with_the_plain_scan():
 
 def test_the_report_says_how_a_gpu_was_used(tmp_path):
   summaries = tables.summary({'ours': {**times(step=[1.0]), 'memory': None}}, AGAINST, 5)
-  measured = {'comparisons': [{'setting': SETTING._asdict(), 'contenders': summaries}], 'notes': [], 'command': ['x'],
-              'measure': {'rounds': 1, 'calls': 1, 'engine': 'newton'},
-              'machine': {'platform': 'gpu', 'device': 'D', 'git_hash': None, 'processor': 'P', 'cores': 1,
-                          'memory_gib': 1, 'system': 'S'}}
+  measured = {
+    'comparisons': [{'setting': SETTING._asdict(), 'contenders': summaries}],
+    'notes': [],
+    'command': ['x'],
+    'measure': {'rounds': 1, 'calls': 1, 'engine': 'newton'},
+    'machine': {
+      'platform': 'gpu',
+      'device': 'D',
+      'git_hash': None,
+      'processor': 'P',
+      'cores': 1,
+      'memory_gib': 1,
+      'system': 'S',
+    },
+  }
   report.write_report(measured, tmp_path)
   text = (tmp_path / 'speed.md').read_text()
   assert 'after all have built' in text
@@ -299,11 +408,15 @@ def test_the_report_says_how_a_gpu_was_used(tmp_path):
   measured['machine']['platform'], measured['measure']['engine'] = 'cpu', 'auto'
   report.write_report(measured, tmp_path)
   text = (tmp_path / 'speed.md').read_text()
-  assert not any(said in text for said in ('after all have built', 'side by side', 'with the engine'))
+  assert not any(
+    said in text for said in ('after all have built', 'side by side', 'with the engine')
+  )
 
 
 def comparison(cell, **ratios):
-  rows = {name: {'ratios': {'step': ratio}} if ratio else {'failed': ''} for name, ratio in ratios.items()}
+  rows = {
+    name: {'ratios': {'step': ratio}} if ratio else {'failed': ''} for name, ratio in ratios.items()
+  }
   return {'setting': SETTING._replace(cell=cell), 'rows': rows}
 
 
@@ -312,10 +425,14 @@ def test_figures_show_what_there_is(tmp_path):
   plot = figures.ratio_figure([comparison('lstm', a=2.0, b=None), comparison('gru', a=1.0, b=0.5)])
   plots.save(plot, tmp_path / 'ratios.png')
   assert (tmp_path / 'ratios.csv').read_text() == (
-      'cell,shape,a,b\nlstm,"2 x 4, 2, 3",2,\ngru,"2 x 4, 2, 3",1,0.5\n')
+    'cell,shape,a,b\nlstm,"2 x 4, 2, 3",2,\ngru,"2 x 4, 2, 3",1,0.5\n'
+  )
   plots.save(figures.ratio_figure([comparison('lstm', a=None)]), tmp_path / 'nothing.png')
   point = {'factor': 2, 'size': 8, 'step': {'median': 0.25, 'lower': 0.125, 'upper': 0.5}}
-  for points, said in (([point, {'factor': 4, 'size': 16, 'failed': 'x'}], 'hidden_size,8,0.25,0.125,0.5\n'), ([], '')):
+  for points, said in (
+    ([point, {'factor': 4, 'size': 16, 'failed': 'x'}], 'hidden_size,8,0.25,0.125,0.5\n'),
+    ([], ''),
+  ):
     plots.save(figures.scaling_figure({'hidden_size': points}), tmp_path / 'scaling.png')
     assert (tmp_path / 'scaling.csv').read_text() == f'axis,size,median,lower,upper\n{said}'
 
@@ -327,9 +444,16 @@ def one_device(monkeypatch):
 
 
 @pytest.mark.parametrize('cell', contenders.CELLS)
-@pytest.mark.parametrize('module, name', [
-    (jax_contenders, 'ours'), (jax_contenders, 'plain_scan'), (jax_contenders, 'ours_bfloat16'),
-    (flax_contenders, 'linen'), (flax_contenders, 'nnx')])
+@pytest.mark.parametrize(
+  'module, name',
+  [
+    (jax_contenders, 'ours'),
+    (jax_contenders, 'plain_scan'),
+    (jax_contenders, 'ours_bfloat16'),
+    (flax_contenders, 'linen'),
+    (flax_contenders, 'nnx'),
+  ],
+)
 def test_contenders_of_jax_run_every_part(module, name, cell, one_device, quick_compilation):
   makers = getattr(module, name)(SETTING._replace(cell=cell))
   for part in contenders.PARTS:
@@ -342,7 +466,9 @@ def test_contenders_of_jax_run_every_part(module, name, cell, one_device, quick_
 def test_engines_reach_our_cells(one_device):
   with pytest.raises(InputError, match=r"engine is 'cudnn', expected one of .* for gru"):
     jax_contenders.ours(SETTING._replace(cell='gru', engine='cudnn'))
-  assert jax_contenders.plain_scan(SETTING._replace(cell='gru', engine='cudnn')).keys() == set(contenders.PARTS)
+  assert jax_contenders.plain_scan(SETTING._replace(cell='gru', engine='cudnn')).keys() == set(
+    contenders.PARTS
+  )
 
 
 @pytest.mark.parametrize('name', [rival.function for rival in contenders.ENGINES.values()])
@@ -364,6 +490,7 @@ def test_ours_trains(one_device, quick_compilation, monkeypatch):
       state, result = advance(state)
       seen.append((state, result))
       return state, result
+
     return carried(setting, spied, state, seconds)
 
   monkeypatch.setattr(jax_contenders, 'carried', spy)
@@ -383,7 +510,9 @@ def test_ours_trains(one_device, quick_compilation, monkeypatch):
   assert float(total / weight) == pytest.approx(losses[0], rel=1e-5)
   assert float(same) == pytest.approx(float(total), rel=1e-5)
   assert float(optax.tree.norm(grads)) > 0
-  assert any(np.any(a != b) for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True))
+  assert any(
+    np.any(a != b) for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True)
+  )
 
 
 def test_the_pipeline_draws_batches():
@@ -403,6 +532,7 @@ def test_rematerialisation_runs_where_all_states_do_not_fit():
 def test_contenders_of_torch_run_every_part(name):
   pytest.importorskip('torch')
   from rnn_research.benchmark import torch_contenders
+
   for cell in contenders.CELLS:
     makers = getattr(torch_contenders, name)(SETTING._replace(cell=cell))
     for part in contenders.PARTS:
@@ -425,11 +555,17 @@ def test_pytorch_writes_the_translations_of_ours():
   """With the same parameters, of which PyTorch has a second bias for two gates of every GRU: zeros."""
   torch = pytest.importorskip('torch')
   from rnn_research.benchmark import torch_translation
+
   model, translator = jax_translation.translator(SETTING)
   params = noisy(model.init(jax.random.key(0)), 1, 0.3)
   theirs = torch_translation.Translator(SETTING.hidden_size)
-  assert sum(p.numel() for p in theirs.parameters()) == num_parameters(params) + 3 * 2 * SETTING.hidden_size
-  theirs.load_state_dict({name: torch.tensor(np.array(a)) for name, a in in_pytorch(params).items()})
+  assert (
+    sum(p.numel() for p in theirs.parameters())
+    == num_parameters(params) + 3 * 2 * SETTING.hidden_size
+  )
+  theirs.load_state_dict(
+    {name: torch.tensor(np.array(a)) for name, a in in_pytorch(params).items()}
+  )
   ids = theirs.translate(torch.from_numpy(contenders.sentences(SETTING)), SETTING.unroll_length)
   np.testing.assert_array_equal(ids, translate(translator, params))
   torch_translation.greedy(SETTING)['greedy']().run()
@@ -440,21 +576,35 @@ def in_pytorch(params):
   decoder = params['decoder'][0]
   (bridge,) = jax.tree.leaves(params['bridge'], is_leaf=lambda a: isinstance(a, dict))
   (forward, backward), score = params['encoder'][0], decoder.attention
-  dense = lambda name, w, b=None: {f'{name}.weight': w.T} | ({} if b is None else {f'{name}.bias': b})
+  dense = lambda name, w, b=None: (
+    {f'{name}.weight': w.T} | ({} if b is None else {f'{name}.bias': b})
+  )
   gru = lambda name, p, suffix='': {
-      f'{name}.weight_ih{suffix}': p.w_x.T, f'{name}.weight_hh{suffix}': p.w_h.T, f'{name}.bias_ih{suffix}': p.b,
-      f'{name}.bias_hh{suffix}': np.pad(p.b_hn, (2 * SETTING.hidden_size, 0))}
+    f'{name}.weight_ih{suffix}': p.w_x.T,
+    f'{name}.weight_hh{suffix}': p.w_h.T,
+    f'{name}.bias_ih{suffix}': p.b,
+    f'{name}.bias_hh{suffix}': np.pad(p.b_hn, (2 * SETTING.hidden_size, 0)),
+  }
   return {
-      'source.weight': params['source'], 'target.weight': params['target'],
-      **gru('encoder', forward, '_l0'), **gru('encoder', backward, '_l0_reverse'), **gru('decoder', decoder.cell),
-      **dense('bridge', **bridge), **dense('query', score.w_q), **dense('key', score.w_k, score.b),
-      **dense('score', score.v[:, None]), **dense('head', **params['head'])}
+    'source.weight': params['source'],
+    'target.weight': params['target'],
+    **gru('encoder', forward, '_l0'),
+    **gru('encoder', backward, '_l0_reverse'),
+    **gru('decoder', decoder.cell),
+    **dense('bridge', **bridge),
+    **dense('query', score.w_q),
+    **dense('key', score.w_k, score.b),
+    **dense('score', score.v[:, None]),
+    **dense('head', **params['head']),
+  }
 
 
 def test_an_accelerator_takes_steps_in_a_row(monkeypatch):
   monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
   steps = []
-  program = carried(SETTING._replace(num_layers=2, unroll_length=250), lambda state: (steps.append(state), None), 0)
+  program = carried(
+    SETTING._replace(num_layers=2, unroll_length=250), lambda state: (steps.append(state), None), 0
+  )
   program.run()
   assert len(steps) == program.times == 4
   assert SETTING._replace(num_layers=1, unroll_length=5).in_a_row() == 10

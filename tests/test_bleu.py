@@ -8,8 +8,16 @@ import pytest
 
 from rnn_research.metrics.bleu import bleu_by_length, corpus_bleu
 
-HYPOTHESES = ('the cat sat on the mat', 'a dog barks at the small cat', 'two men ride their bikes in the rain')
-REFERENCES = ('the cat sat on a mat', 'a dog barks at the small black cat', 'two men ride bikes in the heavy rain now')
+HYPOTHESES = (
+  'the cat sat on the mat',
+  'a dog barks at the small cat',
+  'two men ride their bikes in the rain',
+)
+REFERENCES = (
+  'the cat sat on a mat',
+  'a dog barks at the small black cat',
+  'two men ride bikes in the heavy rain now',
+)
 
 
 def bleu_by_counting(hypotheses, references):
@@ -19,7 +27,9 @@ def bleu_by_counting(hypotheses, references):
     words = [sentence.split() for sentence in pair]
     sizes = [size + len(sentence) for size, sentence in zip(sizes, words, strict=True)]
     for n in range(4):
-      ours, theirs = (collections.Counter(zip(*(w[i:] for i in range(n + 1)), strict=False)) for w in words)
+      ours, theirs = (
+        collections.Counter(zip(*(w[i:] for i in range(n + 1)), strict=False)) for w in words
+      )
       matches[n] += (ours & theirs).total()
       totals[n] += ours.total()
   precisions = [match / total for match, total in zip(matches, totals, strict=True)]
@@ -35,13 +45,17 @@ def test_by_hand():
 def test_a_corpus_is_no_mean_of_sentences_and_short_ones_are_punished():
   score = corpus_bleu(HYPOTHESES, REFERENCES).score
   assert score == pytest.approx(bleu_by_counting(HYPOTHESES, REFERENCES), rel=1e-12)
-  assert corpus_bleu(REFERENCES, HYPOTHESES).score == pytest.approx(bleu_by_counting(REFERENCES, HYPOTHESES), rel=1e-12)
+  assert corpus_bleu(REFERENCES, HYPOTHESES).score == pytest.approx(
+    bleu_by_counting(REFERENCES, HYPOTHESES), rel=1e-12
+  )
   assert score != pytest.approx(bleu_by_counting(REFERENCES, HYPOTHESES), rel=1e-2)
 
 
 def test_case_and_punctuation_count_as_they_are_given():
   assert corpus_bleu(['The cat sat on a mat'], ['the cat sat on a mat']).score < 100
-  assert corpus_bleu(['A cat sat, then left.'], ['A cat sat , then left .']).score == pytest.approx(100)
+  assert corpus_bleu(['A cat sat, then left.'], ['A cat sat , then left .']).score == pytest.approx(
+    100
+  )
 
 
 def test_the_signature_says_how():
@@ -56,9 +70,13 @@ def test_sentences_that_look_tokenized_or_empty_raise_no_warning(caplog):
   assert not caplog.records
 
 
-@pytest.mark.parametrize(('hypotheses', 'references', 'text'), [
-    (['a'], [], 'there are 1 hypotheses, expected one per reference, 0'), ([], [], 'there are no hypotheses'),
-])
+@pytest.mark.parametrize(
+  ('hypotheses', 'references', 'text'),
+  [
+    (['a'], [], 'there are 1 hypotheses, expected one per reference, 0'),
+    ([], [], 'there are no hypotheses'),
+  ],
+)
 def test_counts(hypotheses, references, text):
   with pytest.raises(ValueError, match=text):
     corpus_bleu(hypotheses, references)
@@ -67,14 +85,21 @@ def test_counts(hypotheses, references, text):
 def test_groups_of_length():
   groups = bleu_by_length(HYPOTHESES, REFERENCES, [9, 5, 10], [0, 5, 10, 20, 30])
   assert [group[:3] for group in groups] == [(5, 10, 2), (10, 20, 1)]
-  wanted = [bleu_by_counting(HYPOTHESES[:2], REFERENCES[:2]), corpus_bleu(HYPOTHESES[2:], REFERENCES[2:]).score]
+  wanted = [
+    bleu_by_counting(HYPOTHESES[:2], REFERENCES[:2]),
+    corpus_bleu(HYPOTHESES[2:], REFERENCES[2:]).score,
+  ]
   assert [group.bleu for group in groups] == pytest.approx(wanted, rel=1e-12)
 
 
-@pytest.mark.parametrize(('lengths', 'text'), [
-    ([4, 6, 9], 'lengths are 4 to 9, expected 5 to 9'), ([5, 6, 10], 'lengths are 5 to 10, expected 5 to 9'),
+@pytest.mark.parametrize(
+  ('lengths', 'text'),
+  [
+    ([4, 6, 9], 'lengths are 4 to 9, expected 5 to 9'),
+    ([5, 6, 10], 'lengths are 5 to 10, expected 5 to 9'),
     ([5, 6], 'shorter'),
-])
+  ],
+)
 def test_lengths_outside_all_groups(lengths, text):
   with pytest.raises(ValueError, match=text):
     bleu_by_length(HYPOTHESES, REFERENCES, lengths, [5, 7, 10])

@@ -7,17 +7,25 @@ import numpy as np
 import pytest
 
 from rnn_research.data.buckets import (
-    Bucket,
-    EncodedPairs,
-    evaluation_batches,
-    evaluation_rows,
-    like_lengths,
-    make_buckets,
-    pad,
-    pair_stream,
+  Bucket,
+  EncodedPairs,
+  evaluation_batches,
+  evaluation_rows,
+  like_lengths,
+  make_buckets,
+  pad,
+  pair_stream,
 )
 from rnn_research.data.pairs import read_pairs
-from rnn_research.data.tokens import BOS, EOS, PAD, build_lexicon, encode_all, split_all, train_units
+from rnn_research.data.tokens import (
+  BOS,
+  EOS,
+  PAD,
+  build_lexicon,
+  encode_all,
+  split_all,
+  train_units,
+)
 
 
 def pairs_of(lengths):
@@ -42,7 +50,9 @@ def rows_of(batch):
   assert batch['inputs'].shape == batch['targets'].shape
   found = []
   for row, (source_length, target_length) in enumerate(zip(*sizes, strict=True)):
-    source, inputs, targets = (batch[name][row].tolist() for name in ('sources', 'inputs', 'targets'))
+    source, inputs, targets = (
+      batch[name][row].tolist() for name in ('sources', 'inputs', 'targets')
+    )
     number = source[0] - 10
     words = [-10 - number] * (target_length - 1)
     if source_length:
@@ -58,7 +68,9 @@ def rows_of(batch):
 
 def padding(batches):
   """Returns the share of the positions of batches that is padding."""
-  real = sum(int(batch['source_lengths'].sum() + batch['target_lengths'].sum()) for batch in batches)
+  real = sum(
+    int(batch['source_lengths'].sum() + batch['target_lengths'].sum()) for batch in batches
+  )
   return 1 - real / sum(batch['sources'].size + batch['targets'].size for batch in batches)
 
 
@@ -80,7 +92,9 @@ def test_buckets_have_the_lengths_of_what_they_hold():
   (100, 9, 3, 3), (17, 85, 4, 8),
 ])  # fmt: skip
 def test_rows_fill_the_fewest_batches_evenly(count, batch_tokens, multiple, rows):
-  assert make_buckets(pairs_of([(10, 3)] * count), 1, batch_tokens, multiple) == (Bucket(10, 4, rows),)
+  assert make_buckets(pairs_of([(10, 3)] * count), 1, batch_tokens, multiple) == (
+    Bucket(10, 4, rows),
+  )
 
 
 @pytest.mark.parametrize('num_buckets', [1, 2, 3, 4])
@@ -96,7 +110,9 @@ def test_no_other_edges_leave_less_padding(num_buckets):
 
   lengths = np.unique(longer)
   least = min(
-    positions([*edges, lengths[-1]]) for edges in itertools.combinations(lengths[:-1].tolist(), num_buckets - 1))
+    positions([*edges, lengths[-1]])
+    for edges in itertools.combinations(lengths[:-1].tolist(), num_buckets - 1)
+  )
   buckets = make_buckets(pairs, num_buckets, 64, 1)
   assert len(buckets) == num_buckets
   assert positions([max(bucket[:2]) for bucket in buckets]) == least
@@ -143,7 +159,10 @@ def test_resume_is_exact_within_and_across_epochs(taken):
   pairs = random_pairs(30)
   make = lambda: pair_stream(pairs, make_buckets(pairs, 2, 40, 2), 3, '')
   data = make()
-  take(data.iterator, {'steps': data.steps_per_epoch, 'more': 2 * data.steps_per_epoch + 1}.get(taken, taken))
+  take(
+    data.iterator,
+    {'steps': data.steps_per_epoch, 'more': 2 * data.steps_per_epoch + 1}.get(taken, taken),
+  )
   state = json.loads(json.dumps(data.iterator.get_state()))
   expected = take(data.iterator, 2 * data.steps_per_epoch)
   resumed = make().iterator
@@ -168,7 +187,12 @@ def test_evaluation_has_every_pair_once_and_says_where(count):
 
 
 def test_sentences_of_like_length_are_evaluated_together():
-  assert list(like_lengths([3, 0, 130, 8, 64, 9])) == [([0, 3], 8), ([5], 16), ([4], 64), ([2], 192)]
+  assert list(like_lengths([3, 0, 130, 8, 64, 9])) == [
+    ([0, 3], 8),
+    ([5], 16),
+    ([4], 64),
+    ([2], 192),
+  ]
   assert [len(places) for places, _ in like_lengths([5] * 65)] == [64, 1]
   assert [len(places) for places, _ in like_lengths([200] * 20)] == [16, 4]
   assert [evaluation_rows(length) for length in (8, 64, 128, 4096, 10**6)] == [64, 64, 32, 1, 1]
@@ -183,7 +207,9 @@ def test_sentences_are_padded():
 
 
 def test_padding_of_multi30k(data_dir):
-  texts = read_pairs(*(str(data_dir / f'multi30k/train.{language}.gz') for language in ('de', 'en')))
+  texts = read_pairs(
+    *(str(data_dir / f'multi30k/train.{language}.gz') for language in ('de', 'en'))
+  )
   units = train_units('word', True, (), 0)
   sides = [split_all(units, side) for side in (texts.sources, texts.targets)]
   pairs = EncodedPairs(*(encode_all(build_lexicon(side, 2), side) for side in sides))

@@ -25,7 +25,12 @@ class Weights(NamedTuple):
 def make_state(seed=0):
   key = jax.random.key(seed)
   weights = Weights(jax.random.normal(key, (8, 3)), jax.random.normal(key, (4,), jnp.bfloat16))
-  return {'params': (weights, {'d': [jnp.arange(3)]}), 'step': jnp.int32(7), 'carry': (), 'ema': None}
+  return {
+    'params': (weights, {'d': [jnp.arange(3)]}),
+    'step': jnp.int32(7),
+    'carry': (),
+    'ema': None,
+  }
 
 
 def assert_same(a, b):
@@ -56,7 +61,9 @@ def run_python(code, *args, devices=1):
   env = os.environ | {'JAX_PLATFORMS': 'cpu', 'JAX_NUM_CPU_DEVICES': str(devices)}
   here = os.path.dirname(__file__)
   env['PYTHONPATH'] = os.pathsep.join([os.path.dirname(here), here, env.get('PYTHONPATH', '')])
-  return subprocess.run([sys.executable, '-c', code, *map(str, args)], env=env, capture_output=True, text=True)
+  return subprocess.run(
+    [sys.executable, '-c', code, *map(str, args)], env=env, capture_output=True, text=True
+  )
 
 
 def test_restores_bit_for_bit(tmp_path):
@@ -105,7 +112,9 @@ def test_truncated_newest_falls_back(tmp_path, capsys):
   assert_same(restore(tmp_path).state, make_state(20))
 
 
-@pytest.mark.parametrize('damaged', ['meta/metadata', 'data/metadata', 'state/_METADATA', 'state/manifest.ocdbt'])
+@pytest.mark.parametrize(
+  'damaged', ['meta/metadata', 'data/metadata', 'state/_METADATA', 'state/manifest.ocdbt']
+)
 def test_any_damaged_part_falls_back(tmp_path, damaged, capsys):
   save_steps(tmp_path, 10, 20)
   file = tmp_path / 'checkpoints' / '20' / damaged
@@ -129,13 +138,18 @@ def test_no_readable_checkpoint(tmp_path, capsys):
     restore(tmp_path)
 
 
-@pytest.mark.parametrize(('change', 'text'), [
-  ({'step': jnp.float32(7)}, r'step is int32\[\] there and float32\[\] here'),
-  ({'params': (Weights(jnp.zeros((8, 4)), jnp.zeros(4, jnp.bfloat16)), {'d': [jnp.arange(3)]})},
-   r'params/0/w is float32\[8, 3\] there and float32\[8, 4\] here'),
-  ({'ema': jnp.zeros(2)}, r'ema is absent there and float32\[2\] here'),
-  ({'step': None}, r'step is int32\[\] there and absent here'),
-])
+@pytest.mark.parametrize(
+  ('change', 'text'),
+  [
+    ({'step': jnp.float32(7)}, r'step is int32\[\] there and float32\[\] here'),
+    (
+      {'params': (Weights(jnp.zeros((8, 4)), jnp.zeros(4, jnp.bfloat16)), {'d': [jnp.arange(3)]})},
+      r'params/0/w is float32\[8, 3\] there and float32\[8, 4\] here',
+    ),
+    ({'ema': jnp.zeros(2)}, r'ema is absent there and float32\[2\] here'),
+    ({'step': None}, r'step is int32\[\] there and absent here'),
+  ],
+)
 def test_another_state_is_refused(tmp_path, change, text):
   save_steps(tmp_path, 10)
   with pytest.raises(ValueError, match=text):
@@ -158,7 +172,9 @@ def test_best_of_a_step_that_is_passed_again(tmp_path):
   for step, state, metric in ((10, 1, 1.5), (10, 2, 1.5), (20, 3, 1.2), (10, 4, 1.4)):
     checkpoint.save_best(tmp_path, step, make_state(state)['params'], metric)
     if metric == 1.5:  # the same figure again: what is there stays
-      assert_same(checkpoint.restore_params(tmp_path, make_state()['params'])[1], make_state(1)['params'])
+      assert_same(
+        checkpoint.restore_params(tmp_path, make_state()['params'])[1], make_state(1)['params']
+      )
   step, params = checkpoint.restore_params(tmp_path, make_state()['params'])
   assert step == 10
   assert_same(params, make_state(4)['params'])
@@ -172,7 +188,9 @@ def test_unreadable_best_gives_the_latest(tmp_path, capsys):
   assert 'cannot be read' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('read', [lambda d: checkpoint.restore_params(d, {'w': jnp.ones(2)}), checkpoint.read_meta])
+@pytest.mark.parametrize(
+  'read', [lambda d: checkpoint.restore_params(d, {'w': jnp.ones(2)}), checkpoint.read_meta]
+)
 def test_empty_workdir(tmp_path, read):
   with pytest.raises(ValueError, match='holds no readable checkpoint'):
     read(tmp_path)

@@ -20,9 +20,11 @@ def start(folder, *flags):
 @pytest.fixture(scope='module')
 def pair(make_once):
   """Returns a folder with a grid of GRUs, `gru`, and a single Elman network, `elman`; not to be changed."""
+
   def fill(folder):
     start(folder / 'gru', '--config.grid.seeds=3', '--config.grid.learning_rates=(1e-3,3e-2)')
     start(folder / 'elman', '--config.model.cell=elman')
+
   return make_once('pair', fill)
 
 
@@ -32,7 +34,9 @@ def test_curves_are_those_of_the_log(pair):
   members = read_json(pair / 'gru', 'result.json')['members']
   for rate, curve in curves.items():
     np.testing.assert_array_equal(curve.steps, [10, 20])
-    assert list(curve.values[:, -1]) == [row['mse'] for row in members if row['learning_rate'] == rate]
+    assert list(curve.values[:, -1]) == [
+      row['mse'] for row in members if row['learning_rate'] == rate
+    ]
   assert run_curves.best_curves(grid)[0] == 3e-2
   (single,) = run_curves.by_learning_rate(run_curves.read_run(pair / 'elman')).values()
   assert single.values.shape == (1, 2)
@@ -47,15 +51,27 @@ def test_a_run_reports_its_members(pair):
 
 
 def test_comparison_of_two_runs(pair, tmp_path):
-  out, _ = run('--experiment=compare', f'--config.workdirs={pair / "gru"},{pair / "elman"}', f'--workdir={tmp_path}')
+  out, _ = run(
+    '--experiment=compare',
+    f'--config.workdirs={pair / "gru"},{pair / "elman"}',
+    f'--workdir={tmp_path}',
+  )
   assert 'gru: mse_mean' in out and 'elman: mse_mean' in out
   figures = read_json(tmp_path, 'result.json')['metrics']
   assert figures['gru']['learning_rate'] == 3e-2
-  best = [row['mse'] for row in read_json(pair / 'gru', 'result.json')['members'] if row['learning_rate'] == 3e-2]
+  best = [
+    row['mse']
+    for row in read_json(pair / 'gru', 'result.json')['members']
+    if row['learning_rate'] == 3e-2
+  ]
   assert figures['gru']['mse_mean'] == pytest.approx(np.mean(best))
   assert figures['gru']['mse_std'] == pytest.approx(np.std(best, ddof=1))
   assert 'mse_std' not in figures['elman']  # of one seed
-  lines = [line for line in (tmp_path / 'report' / 'README.md').read_text().splitlines() if line.startswith('| ')]
+  lines = [
+    line
+    for line in (tmp_path / 'report' / 'README.md').read_text().splitlines()
+    if line.startswith('| ')
+  ]
   order = [line.split('|')[1].strip() for line in lines[2:]]
   assert order == sorted(figures, key=lambda label: figures[label]['mse_mean'])
   assert (tmp_path / 'report' / 'curves.png').stat().st_size > 10_000
@@ -65,6 +81,7 @@ def test_labels_name_what_differs():
   def of(folder, **model):
     config = {'seed': 0, 'model': {'cell': 'gru', 'hidden_size': 8} | model}
     return run_curves.Run(folder, {'experiment': 'a:b', 'config': config}, [])
+
   assert run_curves.labels([of('a'), of('b', cell='lstm')]) == ['gru', 'lstm']
   assert run_curves.labels([of('a'), of('b', hidden_size=9)]) == ['hidden_size 8', 'hidden_size 9']
   assert run_curves.labels([of('x/a'), of('y/a')]) == ['x/a', 'y/a']
@@ -86,21 +103,36 @@ def translator(folder, variant, *bleu):
   if bleu:
     (folder / 'report').mkdir(parents=True)
     groups = [LengthGroup(5 * i, 5 * i + 5, 20, score) for i, score in enumerate(bleu)]
-    plots.save(length_figure({variant: groups}, '', 'words'), folder / 'report' / 'bleu_by_length.png')
-  config = {'grid': {'seeds': 1, 'learning_rates': ()}, 'optimizer': {'learning_rate': 1e-3}, 'seed': 0}
-  about = {'experiment': f'seq2seq:{variant}', 'headline': ['valid', 'bleu', 'max'], 'config': config, 'params': 1,
-           'git_hash': None}
+    plots.save(
+      length_figure({variant: groups}, '', 'words'), folder / 'report' / 'bleu_by_length.png'
+    )
+  config = {
+    'grid': {'seeds': 1, 'learning_rates': ()},
+    'optimizer': {'learning_rate': 1e-3},
+    'seed': 0,
+  }
+  about = {
+    'experiment': f'seq2seq:{variant}',
+    'headline': ['valid', 'bleu', 'max'],
+    'config': config,
+    'params': 1,
+    'git_hash': None,
+  }
   return run_curves.Run(str(folder), about, [{'step': 5, 'valid/bleu': float(len(variant))}])
 
 
 def test_translators_are_compared_over_the_length_of_the_source(tmp_path):
-  vector, attention = translator(tmp_path / 'a', 'cho', 20.0, 10.0), translator(tmp_path / 'b', 'bahdanau', 20.0, 19.0)
+  vector, attention = (
+    translator(tmp_path / 'a', 'cho', 20.0, 10.0),
+    translator(tmp_path / 'b', 'bahdanau', 20.0, 19.0),
+  )
   out = tmp_path / 'out'
   out.mkdir()
   write_comparison([vector, attention], out)
   assert (out / 'bleu_by_length.csv').read_text() == (
-      'label,unit,shortest,longest,sentences,bleu\nbahdanau,words,0,4,20,20\nbahdanau,words,5,9,20,19\n'
-      'cho,words,0,4,20,20\ncho,words,5,9,20,10\n')
+    'label,unit,shortest,longest,sentences,bleu\nbahdanau,words,0,4,20,20\nbahdanau,words,5,9,20,19\n'
+    'cho,words,0,4,20,20\ncho,words,5,9,20,10\n'
+  )
   assert (out / 'bleu_by_length.png').stat().st_size > 10_000
   assert '](bleu_by_length.png)' in (out / 'README.md').read_text()
   without = tmp_path / 'without'
@@ -111,7 +143,11 @@ def test_translators_are_compared_over_the_length_of_the_source(tmp_path):
 
 
 def test_a_rate_that_loses_seeds_is_worse():
-  steps, ok, lost = np.arange(2.0), np.array([[3.0, 2.0], [3.0, 2.5]]), np.array([[3.0, 1.0], [3.0, np.nan]])
+  steps, ok, lost = (
+    np.arange(2.0),
+    np.array([[3.0, 2.0], [3.0, 2.5]]),
+    np.array([[3.0, 1.0], [3.0, np.nan]]),
+  )
   rank = lambda values: run_curves.badness(run_curves.Curves('', steps, values), 'min')
   assert rank(ok) < rank(lost)
   assert rank(ok) < rank(ok + 1.0)
@@ -123,16 +159,26 @@ def test_what_is_refused(pair, trained, tmp_path):
   study = tmp_path / 'study'
   study.mkdir()
   for text, said in (
-      (json.dumps({'experiment': 'speed:full', 'config': {'seed': 0}}), 'holds speed:full, which trains no model'),
-      ('{', 'is not the config of a run'), ('{}', 'is not the config of a run'),
-      (json.dumps({'experiment': 'char_lm:quick', 'config': {'train': {}}}), 'of an earlier version')):
+    (
+      json.dumps({'experiment': 'speed:full', 'config': {'seed': 0}}),
+      'holds speed:full, which trains no model',
+    ),
+    ('{', 'is not the config of a run'),
+    ('{}', 'is not the config of a run'),
+    (json.dumps({'experiment': 'char_lm:quick', 'config': {'train': {}}}), 'of an earlier version'),
+  ):
     (study / 'config.json').write_text(text)
     with pytest.raises(InputError, match=said):
       run_curves.read_run(study)
   mixed = f'{pair / "gru"},{trained}'
   twice = f'{pair / "gru"}, {pair / "gru"}/'
-  for folders, said in (('', "workdirs is '', expected different folders"), (twice, 'expected different folders'),
-                        (mixed, 'expected one figure for all')):
-    _, err = run('--experiment=compare', f'--config.workdirs={folders}', f'--workdir={tmp_path / "out"}', rc=1)
+  for folders, said in (
+    ('', "workdirs is '', expected different folders"),
+    (twice, 'expected different folders'),
+    (mixed, 'expected one figure for all'),
+  ):
+    _, err = run(
+      '--experiment=compare', f'--config.workdirs={folders}', f'--workdir={tmp_path / "out"}', rc=1
+    )
     assert said in err
   assert not (tmp_path / 'out').exists()

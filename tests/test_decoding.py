@@ -18,13 +18,17 @@ from rnn_research.models.language_model import language_model
 pytestmark = pytest.mark.usefixtures('quick_compilation')
 
 V = 7
-LOGITS = np.array([[0.3, 2.0, -1.0, 0.9, 2.0, -3.0, 0.0], [1.0, 0.0, 0.5, -0.5, 0.2, 3.0, -2.0]], np.float32)
+LOGITS = np.array(
+  [[0.3, 2.0, -1.0, 0.9, 2.0, -3.0, 0.0], [1.0, 0.0, 0.5, -0.5, 0.2, 3.0, -2.0]], np.float32
+)
 
 
 @pytest.fixture(scope='module')
 def model():
   """Returns (model, params) whose most probable symbols vary, over an embedding and two layers."""
-  model = language_model((gru(6), lstm(5)), V, embedding_size=4, w_init=jax.nn.initializers.normal(2.0))
+  model = language_model(
+    (gru(6), lstm(5)), V, embedding_size=4, w_init=jax.nn.initializers.normal(2.0)
+  )
   return model, jax.tree.map(lambda a: a * 1.5, model.init(jax.random.key(4)))
 
 
@@ -46,7 +50,7 @@ def expected(sampling):
     probabilities = np.exp(row / sampling.temperature)
     probabilities /= probabilities.sum()
     order = sorted(range(V), key=lambda i: (-probabilities[i], i))
-    order = order[:sampling.top_k] if sampling.top_k else order
+    order = order[: sampling.top_k] if sampling.top_k else order
     total, kept, reached = sum(probabilities[i] for i in order), [], 0.0
     for i in order:
       if reached < sampling.top_p:
@@ -56,10 +60,23 @@ def expected(sampling):
   return np.array(rows) / np.sum(rows, 1, keepdims=True)
 
 
-@pytest.mark.parametrize('sampling', [
-    Sampling(), Sampling(0.5), Sampling(2.0), Sampling(1.0, 3), Sampling(1.0, 1), Sampling(1.0, 2), Sampling(0.7, 100),
-    Sampling(1.0, 0, 0.6), Sampling(1.0, 0, 0.95), Sampling(1.0, 0, 1e-6), Sampling(1.3, 4, 0.8),
-], ids=str)
+@pytest.mark.parametrize(
+  'sampling',
+  [
+    Sampling(),
+    Sampling(0.5),
+    Sampling(2.0),
+    Sampling(1.0, 3),
+    Sampling(1.0, 1),
+    Sampling(1.0, 2),
+    Sampling(0.7, 100),
+    Sampling(1.0, 0, 0.6),
+    Sampling(1.0, 0, 0.95),
+    Sampling(1.0, 0, 1e-6),
+    Sampling(1.3, 4, 0.8),
+  ],
+  ids=str,
+)
 def test_draws_follow_the_distribution(sampling):
   found, wanted = frequencies(sampling), expected(sampling)
   assert ((found > 0) <= (wanted > 0)).all()
@@ -77,11 +94,17 @@ def test_temperature_zero_takes_the_most_probable():
   assert draw(jnp.asarray(LOGITS), Sampling(0.0)).tolist() == [1, 5]
 
 
-@pytest.mark.parametrize(('sampling', 'text'), [
-    (Sampling(-0.1), 'temperature is -0.1'), (Sampling(float('nan')), 'temperature is nan'),
-    (Sampling(float('inf')), 'temperature is inf'), (Sampling(1.0, -1), 'top_k is -1'),
-    (Sampling(1.0, 0, 0.0), 'top_p is 0.0'), (Sampling(1.0, 0, 1.1), 'top_p is 1.1'),
-])
+@pytest.mark.parametrize(
+  ('sampling', 'text'),
+  [
+    (Sampling(-0.1), 'temperature is -0.1'),
+    (Sampling(float('nan')), 'temperature is nan'),
+    (Sampling(float('inf')), 'temperature is inf'),
+    (Sampling(1.0, -1), 'top_k is -1'),
+    (Sampling(1.0, 0, 0.0), 'top_p is 0.0'),
+    (Sampling(1.0, 0, 1.1), 'top_p is 1.1'),
+  ],
+)
 def test_numbers_out_of_range(sampling, text):
   with pytest.raises(ValueError, match=text):
     check_sampling(sampling)
@@ -127,12 +150,23 @@ def test_chunks_equal_one_step_at_a_time(model, length):
   np.testing.assert_array_equal(written, greedy_by_steps(model, PROMPT, length))
 
 
-@pytest.mark.parametrize(('num_symbols', 'embedding_size', 'cell'), [
-    (V, 0, gru(6)), (ONE_HOT_LIMIT + 1, 4, gru(6)), (V, 4, min_gru(6)), (V, 4, residual(gru(4))),
-    (V, 4, variational_dropout(gru(6), input_rate=0.3, state_rate=0.3))])
+@pytest.mark.parametrize(
+  ('num_symbols', 'embedding_size', 'cell'),
+  [
+    (V, 0, gru(6)),
+    (ONE_HOT_LIMIT + 1, 4, gru(6)),
+    (V, 4, min_gru(6)),
+    (V, 4, residual(gru(4))),
+    (V, 4, variational_dropout(gru(6), input_rate=0.3, state_rate=0.3)),
+  ],
+)
 def test_symbols_in_a_table_equal_symbols_projected(num_symbols, embedding_size, cell):
-  wide = language_model((cell, lstm(5)), num_symbols, embedding_size=embedding_size,
-                        w_init=jax.nn.initializers.normal(2.0))
+  wide = language_model(
+    (cell, lstm(5)),
+    num_symbols,
+    embedding_size=embedding_size,
+    w_init=jax.nn.initializers.normal(2.0),
+  )
   params = jax.tree.map(lambda a: a * 1.5, wide.init(jax.random.key(4)))
   written = run((wide, params), Sampling(0.0), PROMPT, 70)
   np.testing.assert_array_equal(written, greedy_by_steps((wide, params), PROMPT, 70))
@@ -148,7 +182,9 @@ def test_the_greedy_run_is_no_constant(model):
 def test_a_batch_of_prompts_equals_one_by_one(model):
   together = run(model, Sampling(0.0), PROMPT, 80)
   for lane in range(2):
-    np.testing.assert_array_equal(run(model, Sampling(0.0), PROMPT[:, lane:lane + 1], 80), together[:, lane:lane + 1])
+    np.testing.assert_array_equal(
+      run(model, Sampling(0.0), PROMPT[:, lane : lane + 1], 80), together[:, lane : lane + 1]
+    )
 
 
 def test_seeds(model):
@@ -162,7 +198,11 @@ def test_no_two_chunks_and_no_two_rows_share_random_numbers(model):
   model, params = model
   even = params | {'head': jax.tree.map(jnp.zeros_like, params['head'])}
   drawn = run((model, even), Sampling(1.0), PROMPT, 193)
-  for one, other in ((drawn[1:65], drawn[65:129]), (drawn[65:129], drawn[129:]), (drawn[:, 0], drawn[:, 1])):
+  for one, other in (
+    (drawn[1:65], drawn[65:129]),
+    (drawn[65:129], drawn[129:]),
+    (drawn[:, 0], drawn[:, 1]),
+  ):
     assert 0.6 < (one != other).mean() < 1
 
 
@@ -184,18 +224,26 @@ def test_one_compilation_for_all_lengths_and_keys(model, monkeypatch):
   assert len(draws) == 2  # traced once after the prompt and once in the loop
 
 
-@pytest.mark.parametrize('cell', [zoneout(gru(6), 0.4), variational_dropout(gru(6), input_rate=0.3, state_rate=0.3)])
+@pytest.mark.parametrize(
+  'cell', [zoneout(gru(6), 0.4), variational_dropout(gru(6), input_rate=0.3, state_rate=0.3)]
+)
 def test_the_network_itself_is_deterministic_while_it_writes(cell):
   noisy = language_model((cell,), V, embedding_size=4)
   params = noisy.init(jax.random.key(0))
   generate = sampler(noisy, Sampling(0.0))
-  first, second = (np.concatenate(list(generate(params, PROMPT, 80, jax.random.key(seed)))) for seed in (0, 1))
+  first, second = (
+    np.concatenate(list(generate(params, PROMPT, 80, jax.random.key(seed)))) for seed in (0, 1)
+  )
   np.testing.assert_array_equal(first, second)
 
 
-@pytest.mark.parametrize('cell', [zoneout(gru(6), 0.4), variational_dropout(gru(6), input_rate=0.3, state_rate=0.3)])
+@pytest.mark.parametrize(
+  'cell', [zoneout(gru(6), 0.4), variational_dropout(gru(6), input_rate=0.3, state_rate=0.3)]
+)
 def test_the_noise_of_cells_needs_no_dropout_of_the_model(cell):
   noisy = language_model((cell,), V, dropout=0.0)
   params = noisy.init(jax.random.key(0))
-  run = lambda key: noisy.unroll(params, noisy.initial_state(params, PROMPT.shape[1]), PROMPT, key=key)[1]
+  run = lambda key: noisy.unroll(
+    params, noisy.initial_state(params, PROMPT.shape[1]), PROMPT, key=key
+  )[1]
   assert (np.asarray(run(jax.random.key(1))) != np.asarray(run(jax.random.key(2)))).any()

@@ -34,14 +34,18 @@ def _two_ways(cells, make):
 
 G, L2 = (gru(HIDDEN),), (lstm(HIDDEN), lstm(HIDDEN))
 MODELS = {
-    'sutskever': lambda **d: _one_way(L2, decoders.sutskever),
-    'sutskever_reversed': lambda: (Encoder(L2, from_the_end=True), decoders.sutskever(L2)),
-    'sutskever_bridge': lambda: _two_ways(L2, decoders.sutskever),
-    'cho': lambda: _one_way(G, decoders.cho),
-    'bahdanau': lambda: _two_ways(G, lambda c: decoders.attends_before(c, attention.additive(4))),
-    'bahdanau_deep': lambda **d: _two_ways(L2, lambda c: decoders.attends_before(c, attention.general(), **d)),
-    'luong_dot': lambda: _one_way(G, lambda c: decoders.attends_after(c, attention.dot(), HIDDEN)),
-    'luong_deep': lambda **d: _two_ways(L2, lambda c: decoders.attends_after(c, attention.additive(4), HIDDEN, **d)),
+  'sutskever': lambda **d: _one_way(L2, decoders.sutskever),
+  'sutskever_reversed': lambda: (Encoder(L2, from_the_end=True), decoders.sutskever(L2)),
+  'sutskever_bridge': lambda: _two_ways(L2, decoders.sutskever),
+  'cho': lambda: _one_way(G, decoders.cho),
+  'bahdanau': lambda: _two_ways(G, lambda c: decoders.attends_before(c, attention.additive(4))),
+  'bahdanau_deep': lambda **d: _two_ways(
+    L2, lambda c: decoders.attends_before(c, attention.general(), **d)
+  ),
+  'luong_dot': lambda: _one_way(G, lambda c: decoders.attends_after(c, attention.dot(), HIDDEN)),
+  'luong_deep': lambda **d: _two_ways(
+    L2, lambda c: decoders.attends_after(c, attention.additive(4), HIDDEN, **d)
+  ),
 }
 
 
@@ -72,7 +76,9 @@ def stepped(model, params, sources, lengths, inputs, copies=1):
 TIED = {'readout_size': EMBEDDING, 'tied': True}
 
 
-@pytest.mark.parametrize(('name', 'options'), [*((name, {}) for name in MODELS), ('bahdanau', TIED), ('cho', TIED)])
+@pytest.mark.parametrize(
+  ('name', 'options'), [*((name, {}) for name in MODELS), ('bahdanau', TIED), ('cho', TIED)]
+)
 def test_steps_equal_teacher_forcing(name, options):
   model, params = make(name, **options)
   logits, weights = taught(model, params, SOURCES, LENGTHS, INPUTS)
@@ -92,9 +98,12 @@ def test_the_student_with_rate_0_is_taught(name):
 
 def test_the_student_reads_what_it_drew():
   model, params = make('bahdanau')
-  params = params | {'head': params['head'] | {'b': jnp.zeros(SIZES[1]).at[9].set(1e4)}}  # it always draws 9
+  params = params | {
+    'head': params['head'] | {'b': jnp.zeros(SIZES[1]).at[9].set(1e4)}
+  }  # it always draws 9
   logits = jax.jit(model.student)(
-      params, model.encode(params, SOURCES, LENGTHS), INPUTS, 1.0, jax.random.key(3))
+    params, model.encode(params, SOURCES, LENGTHS), INPUTS, 1.0, jax.random.key(3)
+  )
   read = np.concatenate([INPUTS[:1], np.full_like(INPUTS[1:], 9)])
   assert_close(logits, taught(model, params, SOURCES, LENGTHS, read)[0], 1e-5, 1e-5)
 
@@ -107,7 +116,7 @@ def test_source_padding_changes_nothing(name):
   assert_close(taught(model, params, padded, LENGTHS, INPUTS)[0], logits, 0.0, 0.0)
   for row, length in enumerate(LENGTHS):
     one = slice(row, row + 1)
-    alone, own = taught(model, params, SOURCES[one, :max(length, 1)], LENGTHS[one], INPUTS[:, one])
+    alone, own = taught(model, params, SOURCES[one, : max(length, 1)], LENGTHS[one], INPUTS[:, one])
     assert_close(alone[:, 0], logits[:, row], 1e-5, 1e-5)
     np.testing.assert_array_equal(weights[:, row, length:], 0.0)
     assert np.isfinite(logits[:, row]).all()
@@ -126,10 +135,15 @@ def test_an_encoder_from_the_end_reads_the_reversed_sentence():
   cells = (gru(HIDDEN),)
   params = init_encoder(jax.random.key(0), Encoder(cells), 3)
   xs = jnp.asarray(np.random.default_rng(0).normal(size=(7, 4, 3)), jnp.float32)
-  _, _, summary = run_encoder(Encoder(cells, from_the_end=True), params, xs, length_mask(LENGTHS, 7))
+  _, _, summary = run_encoder(
+    Encoder(cells, from_the_end=True), params, xs, length_mask(LENGTHS, 7)
+  )
   for row, length in enumerate(LENGTHS):
-    state, _ = unroll(cells[0], params[0][0], xs[:length, row:row + 1][::-1]) if length else (
-        cells[0].initial_state(params[0][0], 1), None)
+    state, _ = (
+      unroll(cells[0], params[0][0], xs[:length, row : row + 1][::-1])
+      if length
+      else (cells[0].initial_state(params[0][0], 1), None)
+    )
     assert_close(summary[row], state.h[0], 1e-6, 1e-6)
 
 
@@ -137,8 +151,13 @@ def test_like_states_are_handed_over_and_others_bridged():
   assert 'bridge' not in make('sutskever')[1]
   assert 'bridge' not in make('cho')[1]
   assert jax.tree.structure(make('sutskever_bridge')[1]['bridge']) == jax.tree.structure(
-      tuple(c.initial_state(c.init(jax.random.key(0), jnp.zeros((1, 2))), 1)._replace(
-          **{f: {'w': 0, 'b': 0} for f in 'ch'}) for c in L2))
+    tuple(
+      c.initial_state(c.init(jax.random.key(0), jnp.zeros((1, 2))), 1)._replace(
+        **{f: {'w': 0, 'b': 0} for f in 'ch'}
+      )
+      for c in L2
+    )
+  )
   model, params = make('sutskever')
   encoded = model.encode(params, SOURCES, LENGTHS)
   whole = stack(*L2)
@@ -149,26 +168,43 @@ def test_like_states_are_handed_over_and_others_bridged():
 
 def test_gradients_are_finite_also_for_empty_rows():
   model, params = make('bahdanau')
-  batch = {'sources': SOURCES, 'source_lengths': LENGTHS, 'inputs': INPUTS.T, 'targets': INPUTS.T,
-           'target_lengths': np.int32([6, 3, 1, 0])}
+  batch = {
+    'sources': SOURCES,
+    'source_lengths': LENGTHS,
+    'inputs': INPUTS.T,
+    'targets': INPUTS.T,
+    'target_lengths': np.int32([6, 3, 1, 0]),
+  }
   run = lambda params: conditional_loss.training_loss(
-      model, conditional_loss.LossOptions(0.1), params, (), batch, jax.random.key(0), jnp.int32(0))
+    model, conditional_loss.LossOptions(0.1), params, (), batch, jax.random.key(0), jnp.int32(0)
+  )
   (total, (weight, _, sums)), grads = jax.jit(jax.value_and_grad(run, has_aux=True))(params)
   assert weight == 10
   assert all(np.isfinite(g).all() for g in jax.tree.leaves((total, sums, grads)))
   # The row without source and target moves nothing.
   rest = {name: a[:3] for name, a in batch.items()}
-  without = jax.jit(jax.grad(lambda p: conditional_loss.training_loss(
-      model, conditional_loss.LossOptions(0.1), p, (), rest, jax.random.key(0), jnp.int32(0))[0]))(params)
+  without = jax.jit(
+    jax.grad(
+      lambda p: conditional_loss.training_loss(
+        model, conditional_loss.LossOptions(0.1), p, (), rest, jax.random.key(0), jnp.int32(0)
+      )[0]
+    )
+  )(params)
   assert_close(grads, without, 1e-4, 1e-5)
 
 
 def test_loss_with_smoothing_in_float64():
   model, params = make('cho')
-  batch = {'sources': SOURCES, 'source_lengths': LENGTHS, 'inputs': INPUTS.T, 'targets': INPUTS.T[:, ::-1],
-           'target_lengths': np.int32([6, 3, 1, 0])}
+  batch = {
+    'sources': SOURCES,
+    'source_lengths': LENGTHS,
+    'inputs': INPUTS.T,
+    'targets': INPUTS.T[:, ::-1],
+    'target_lengths': np.int32([6, 3, 1, 0]),
+  }
   total, (weight, _, sums) = conditional_loss.training_loss(
-      model, conditional_loss.LossOptions(0.1), params, (), batch, jax.random.key(0), jnp.int32(0))
+    model, conditional_loss.LossOptions(0.1), params, (), batch, jax.random.key(0), jnp.int32(0)
+  )
   logits = np.asarray(taught(model, params, SOURCES, LENGTHS, INPUTS)[0], np.float64)
   log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
   expected = nats = 0.0
@@ -176,7 +212,9 @@ def test_loss_with_smoothing_in_float64():
     for t in range(length):
       nats -= log_p[t, row, batch['targets'][row, t]]
       expected -= 0.9 * log_p[t, row, batch['targets'][row, t]] + 0.1 * log_p[t, row].mean()
-  np.testing.assert_allclose([total, sums['nats_per_symbol'], weight], [expected, nats, 10.0], rtol=1e-5)
+  np.testing.assert_allclose(
+    [total, sums['nats_per_symbol'], weight], [expected, nats, 10.0], rtol=1e-5
+  )
   np.testing.assert_allclose(conditional_loss.nats(model, params, batch).sum(), nats, rtol=1e-5)
 
 
@@ -187,7 +225,9 @@ def test_outputs_between_decoder_layers_are_dropped(name, monkeypatch):
   encoded = model.encode(params, SOURCES, LENGTHS)
   shapes = []
   drop = layers.dropout
-  monkeypatch.setattr(layers, 'dropout', lambda key, x, rate: shapes.append(x.shape) or drop(key, x, rate))
+  monkeypatch.setattr(
+    layers, 'dropout', lambda key, x, rate: shapes.append(x.shape) or drop(key, x, rate)
+  )
   monkeypatch.setattr(depth, 'dropped', layers.dropout)
   model.teach(params, encoded, INPUTS, key)
   assert {shape[-1] for shape in shapes} >= {EMBEDDING, HIDDEN}
@@ -198,5 +238,7 @@ def test_outputs_between_decoder_layers_are_dropped(name, monkeypatch):
 
 
 def test_tied_embeddings_need_a_readout_of_their_size():
-  with pytest.raises(ValueError, match='tied embeddings of size 6 need a readout of that size, found 0'):
+  with pytest.raises(
+    ValueError, match='tied embeddings of size 6 need a readout of that size, found 0'
+  ):
     encoder_decoder(*MODELS['cho'](), SIZES, EMBEDDING, tied=True)

@@ -5,18 +5,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from cells_under_test import (
-    BATCH,
-    HIDDEN,
-    LENGTHS,
-    NUM_INPUTS,
-    NUM_STEPS,
-    assert_close,
-    assert_same,
-    inputs,
-    loss_from,
-    make,
-    noisy,
-    perturbed,
+  BATCH,
+  HIDDEN,
+  LENGTHS,
+  NUM_INPUTS,
+  NUM_STEPS,
+  assert_close,
+  assert_same,
+  inputs,
+  loss_from,
+  make,
+  noisy,
+  perturbed,
 )
 from flax import linen, nnx
 
@@ -31,7 +31,9 @@ swap = lambda a: jnp.swapaxes(a, 0, 1)
 
 def ours(cell, params, xs):
   """Returns the loss, and gradients with respect to params and `[T, B, F]` inputs."""
-  return jax.jit(jax.value_and_grad(lambda *args: loss_from(*unroll(cell, *args)), (0, 1)))(params, xs)
+  return jax.jit(jax.value_and_grad(lambda *args: loss_from(*unroll(cell, *args)), (0, 1)))(
+    params, xs
+  )
 
 
 @pytest.mark.parametrize('time_major', [True, False])
@@ -41,7 +43,9 @@ def test_our_cell_under_linen(name, time_major):
   rnn = linen.RNN(LinenCell(cell), time_major=time_major, return_carry=True)
   turn = (lambda a: a) if time_major else swap
   variables = rnn.init(jax.random.key(0), turn(inputs()))
-  assert jax.tree.structure(variables) == jax.tree.structure({'params': {'cell': {'cell': perturbed(cell)}}})
+  assert jax.tree.structure(variables) == jax.tree.structure(
+    {'params': {'cell': {'cell': perturbed(cell)}}}
+  )
   params = noisy(variables['params']['cell']['cell'], 4)
 
   def loss(params, xs):
@@ -67,7 +71,12 @@ def test_our_cell_under_nnx(name):
 
   value, gradient = loss(rnn, inputs())
   expected, (expected_gradient, _) = ours(cell, params, inputs())
-  assert_close((value, gradient['cell']['params'].get_value()), (expected, expected_gradient), rtol=1e-4, atol=1e-5)
+  assert_close(
+    (value, gradient['cell']['params'].get_value()),
+    (expected, expected_gradient),
+    rtol=1e-4,
+    atol=1e-5,
+  )
 
 
 def test_lengths_agree_with_linen_where_linen_is_right():
@@ -81,12 +90,14 @@ def test_lengths_agree_with_linen_where_linen_is_right():
 
 
 FLAX_CELLS = {
-    'linen.LSTMCell': lambda: from_linen(linen.LSTMCell(HIDDEN)),
-    'linen.OptimizedLSTMCell': lambda: from_linen(linen.OptimizedLSTMCell(HIDDEN)),
-    'linen.GRUCell': lambda: from_linen(linen.GRUCell(HIDDEN)),
-    'linen.MGUCell': lambda: from_linen(linen.MGUCell(HIDDEN)),
-    'nnx.OptimizedLSTMCell': lambda: from_nnx(nnx.OptimizedLSTMCell(NUM_INPUTS, HIDDEN, rngs=nnx.Rngs(0))),
-    'nnx.GRUCell': lambda: from_nnx(nnx.GRUCell(NUM_INPUTS, HIDDEN, rngs=nnx.Rngs(0))),
+  'linen.LSTMCell': lambda: from_linen(linen.LSTMCell(HIDDEN)),
+  'linen.OptimizedLSTMCell': lambda: from_linen(linen.OptimizedLSTMCell(HIDDEN)),
+  'linen.GRUCell': lambda: from_linen(linen.GRUCell(HIDDEN)),
+  'linen.MGUCell': lambda: from_linen(linen.MGUCell(HIDDEN)),
+  'nnx.OptimizedLSTMCell': lambda: from_nnx(
+    nnx.OptimizedLSTMCell(NUM_INPUTS, HIDDEN, rngs=nnx.Rngs(0))
+  ),
+  'nnx.GRUCell': lambda: from_nnx(nnx.GRUCell(NUM_INPUTS, HIDDEN, rngs=nnx.Rngs(0))),
 }
 
 
@@ -103,7 +114,11 @@ def test_flax_cells_under_unroll_obey_mask_and_reset(name):
   assert_close(ys, jnp.where(mask[..., None], whole, 0.0))
   row = lambda tree, b: jax.tree.map(lambda a: a[b], tree)
   assert_same((row(end, 0), row(end, 1)), (row(whole_end, 0), row(state, 1)))
-  _, again = run(jnp.concatenate([inputs()[:4]] * 2), np.ones_like(mask), (np.arange(NUM_STEPS) == 4)[:, None] | ~mask)
+  _, again = run(
+    jnp.concatenate([inputs()[:4]] * 2),
+    np.ones_like(mask),
+    (np.arange(NUM_STEPS) == 4)[:, None] | ~mask,
+  )
   _, fresh = jax.jit(lambda xs: unroll(cell, params, xs))(inputs()[:4])
   assert_close(again[4:, 0], fresh[:, 0])
 
@@ -111,10 +126,15 @@ def test_flax_cells_under_unroll_obey_mask_and_reset(name):
 def flax_twin(name):
   """Returns (our cell, a Flax cell under `unroll`, map to Flax, map from Flax)."""
   to_linen = {'lstm': flax_compat.lstm_params_to_linen, 'gru': flax_compat.gru_params_to_linen}
-  from_linen_params = {'lstm': flax_compat.lstm_params_from_linen, 'gru': flax_compat.gru_params_from_linen}
+  from_linen_params = {
+    'lstm': flax_compat.lstm_params_from_linen,
+    'gru': flax_compat.gru_params_from_linen,
+  }
   factory, flax_cell = {
-      'LSTMCell': (lstm, linen.LSTMCell), 'OptimizedLSTMCell': (lstm, linen.OptimizedLSTMCell),
-      'GRUCell': (gru, linen.GRUCell)}[name]
+    'LSTMCell': (lstm, linen.LSTMCell),
+    'OptimizedLSTMCell': (lstm, linen.OptimizedLSTMCell),
+    'GRUCell': (gru, linen.GRUCell),
+  }[name]
   return factory, flax_cell, to_linen[factory.__name__], from_linen_params[factory.__name__]
 
 
@@ -122,7 +142,9 @@ def flax_twin(name):
 @pytest.mark.parametrize('name', ['LSTMCell', 'OptimizedLSTMCell', 'GRUCell'])
 def test_linen_weight_maps_both_ways(name, dtype):
   factory, flax_factory, to_flax, from_flax = flax_twin(name)
-  tolerance = {'rtol': 1e-4, 'atol': 1e-5} if dtype == jnp.float32 else {'rtol': 1e-11, 'atol': 1e-12}
+  tolerance = (
+    {'rtol': 1e-4, 'atol': 1e-5} if dtype == jnp.float32 else {'rtol': 1e-11, 'atol': 1e-12}
+  )
   with jax.enable_x64(dtype == jnp.float64):
     cell, theirs = factory(HIDDEN, dtype=dtype), from_linen(flax_factory(HIDDEN, param_dtype=dtype))
     params, xs = jax.tree.map(lambda a: a.astype(dtype), (perturbed(cell), inputs()))
@@ -130,8 +152,9 @@ def test_linen_weight_maps_both_ways(name, dtype):
     assert jax.tree.structure(to_flax(params)) == jax.tree.structure(drawn)
     assert_same(to_flax(from_flax(drawn)), drawn)
     assert_same(from_flax(to_flax(params)), params)
-    outputs = lambda cell: jax.jit(jax.value_and_grad(
-        lambda p, xs: jnp.sum(jnp.sin(unroll(cell, p, xs)[1]) ** 2), (0, 1)))
+    outputs = lambda cell: jax.jit(
+      jax.value_and_grad(lambda p, xs: jnp.sum(jnp.sin(unroll(cell, p, xs)[1]) ** 2), (0, 1))
+    )
     value, (dparams, dxs) = outputs(theirs)(to_flax(params), xs)
     expected = outputs(cell)(params, xs)
     assert value.dtype == dtype
@@ -144,9 +167,14 @@ def test_nnx_weight_maps_both_ways(name):
   params = perturbed(cell)
   if name == 'gru':
     params = params._replace(b_hn=jnp.zeros(HIDDEN))
-  flax_cell = {'lstm': nnx.OptimizedLSTMCell, 'gru': nnx.GRUCell}[name](NUM_INPUTS, HIDDEN, rngs=nnx.Rngs(0))
+  flax_cell = {'lstm': nnx.OptimizedLSTMCell, 'gru': nnx.GRUCell}[name](
+    NUM_INPUTS, HIDDEN, rngs=nnx.Rngs(0)
+  )
   to_nnx = {'lstm': flax_compat.lstm_params_to_nnx, 'gru': flax_compat.gru_params_to_nnx}[name]
-  from_nnx_params = {'lstm': flax_compat.lstm_params_from_nnx, 'gru': flax_compat.gru_params_from_nnx}[name]
+  from_nnx_params = {
+    'lstm': flax_compat.lstm_params_from_nnx,
+    'gru': flax_compat.gru_params_from_nnx,
+  }[name]
   _, theirs = unroll(from_nnx(flax_cell), from_nnx(flax_cell).init(None, None), inputs())
   assert_close(theirs, unroll(cell, from_nnx_params(flax_cell), inputs())[1])
   nnx.update(flax_cell, to_nnx(params))
@@ -168,6 +196,11 @@ def test_weights_without_a_twin_are_refused():
 
 def test_an_unbound_linen_cell_makes_its_initial_state():
   state = LinenCell(make('lstm')).initialize_carry(jax.random.key(0), (2, NUM_INPUTS))
-  assert_same(state, jax.tree.map(lambda a: jnp.zeros_like(a), make('lstm').initial_state(perturbed(make('lstm')), 2)))
+  assert_same(
+    state,
+    jax.tree.map(
+      lambda a: jnp.zeros_like(a), make('lstm').initial_state(perturbed(make('lstm')), 2)
+    ),
+  )
   with pytest.raises(ValueError, match=r'\(2, 3, 4\).*one batch axis'):
     LinenCell(make('lstm')).initialize_carry(jax.random.key(0), (2, 3, 4))

@@ -9,8 +9,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cells_under_test import assert_close, assert_same, gradients, inputs, loss_of, noisy, perturbed, stepped
-from jax._src.pallas.mosaic_gpu.interpret.params import InterpretGPUParams  # not exported by every version of JAX
+from cells_under_test import (
+  assert_close,
+  assert_same,
+  gradients,
+  inputs,
+  loss_of,
+  noisy,
+  perturbed,
+  stepped,
+)
+from jax._src.pallas.mosaic_gpu.interpret.params import (
+  InterpretGPUParams,
+)  # not exported by every version of JAX
 from jax.experimental import rnn
 
 from rnn_research import gru, lstm, unroll
@@ -45,7 +56,9 @@ def gpu():
 def hopper(gpu):
   """Skips without a GPU that the Pallas kernels are for."""
   if compute_capability() != (9, 0):
-    pytest.skip(f'the compute capability is {compute_capability()}, the Pallas kernels are for (9, 0)')
+    pytest.skip(
+      f'the compute capability is {compute_capability()}, the Pallas kernels are for (9, 0)'
+    )
 
 
 def on_pallas(name, hidden_size, dtype, interpret=None):
@@ -56,7 +69,8 @@ def on_pallas(name, hidden_size, dtype, interpret=None):
   def scan(params, state, xs, *, mask=None, reset=None, reset_state=None):
     b_h = jnp.pad(params.b_hn, (2 * hidden_size, 0)) if name == 'gru' else None
     state, hs = pallas.pallas_scan(
-        gates, cell.project(params, xs), params.w_h, state, b_h=b_h, dtype=dtype, interpret=interpret)
+      gates, cell.project(params, xs), params.w_h, state, b_h=b_h, dtype=dtype, interpret=interpret
+    )
     return state, hs.astype(dtype)
 
   return cell._replace(scan=scan)
@@ -64,9 +78,11 @@ def on_pallas(name, hidden_size, dtype, interpret=None):
 
 def on_cudnn(hidden_size, run=cudnn.cudnn_lstm):
   """Returns an LSTM with `cudnn_lstm` as its whole-sequence form."""
+
   def scan(params, state, xs, *, mask=None, reset=None, reset_state=None):
     (c, h), hs = run(xs, params.w_x, params.w_h, params.b, state.c, state.h)
     return LSTMState(c, h), hs
+
   return lstm(hidden_size)._replace(scan=scan)
 
 
@@ -97,32 +113,48 @@ def test_pallas_without_a_recurrent_bias(cpu):
   cell = on_pallas('lstm', 64, jnp.float32, InterpretGPUParams())
   params = perturbed(cell, scale=0.05)
   xs, state = inputs(2), noisy(cell.initial_state(params, 3), 3)
-  assert_within(jax.jit(loss_of(cell))(params, xs, state), jax.jit(loss_of(stepped(cell)))(params, xs, state), 1e-5)
+  assert_within(
+    jax.jit(loss_of(cell))(params, xs, state),
+    jax.jit(loss_of(stepped(cell)))(params, xs, state),
+    1e-5,
+  )
 
 
 def test_pallas_under_vmap(cpu):
   cell, xs = on_pallas('gru', 64, jnp.float32, InterpretGPUParams()), inputs(2)
   params = jax.vmap(lambda key: cell.init(key, xs[0]))(jax.random.split(jax.random.key(0)))
-  of_all = lambda cell: jax.jit(jax.vmap(lambda p: gradients(cell, p, xs, cell.initial_state(p, 3))))(params)
+  of_all = lambda cell: jax.jit(
+    jax.vmap(lambda p: gradients(cell, p, xs, cell.initial_state(p, 3)))
+  )(params)
   assert_within(of_all(cell), of_all(stepped(cell)), 1e-5)
 
 
-@pytest.mark.parametrize('hidden_size, dtype', [(64, jnp.float16), (128, jnp.float32), (256, jnp.bfloat16)])
+@pytest.mark.parametrize(
+  'hidden_size, dtype', [(64, jnp.float16), (128, jnp.float32), (256, jnp.bfloat16)]
+)
 @pytest.mark.parametrize('name', MAKERS)
 def test_pallas_is_lowered_for_cuda(name, hidden_size, dtype):
   cell = on_pallas(name, hidden_size, dtype)
-  text = gradients.trace(cell, *arguments(cell, 3, 17)).lower(lowering_platforms=('cuda',)).as_text()
+  text = (
+    gradients.trace(cell, *arguments(cell, 3, 17)).lower(lowering_platforms=('cuda',)).as_text()
+  )
   assert text.count('@mosaic_gpu') == 2
 
 
-@pytest.mark.parametrize('gates, hidden_size, dtype, words', [
+@pytest.mark.parametrize(
+  'gates, hidden_size, dtype, words',
+  [
     (LSTM, 100, jnp.bfloat16, 'hidden_size is 100, the Pallas kernels need a multiple of 64'),
     (LSTM, 320, jnp.bfloat16, 'more than the 232448 of a Hopper processor'),
     (GRU, 384, jnp.bfloat16, 'more than the 232448 of a Hopper processor'),
-    (LSTM, 192, jnp.float32, 'bytes of shared memory in float32')])
+    (LSTM, 192, jnp.float32, 'bytes of shared memory in float32'),
+  ],
+)
 def test_pallas_names_a_size_that_does_not_fit(gates, hidden_size, dtype, words):
   with pytest.raises(ValueError, match=words):
-    pallas.pallas_scan(gates, None, jnp.zeros((hidden_size, gates.num_gates * hidden_size)), None, dtype=dtype)
+    pallas.pallas_scan(
+      gates, None, jnp.zeros((hidden_size, gates.num_gates * hidden_size)), None, dtype=dtype
+    )
 
 
 def test_reasons_not_to_use_pallas(monkeypatch):
@@ -154,10 +186,14 @@ def refuse(*args):
   raise RuntimeError('no ptxas\nand more')
 
 
-@pytest.mark.parametrize(('change', 'sentence'), [
+@pytest.mark.parametrize(
+  ('change', 'sentence'),
+  [
     (lambda a: 1.001 * a, 'on this machine it differs from the fused scan, by 1.'),
     (lambda a: jnp.nan * a, 'on this machine it differs from the fused scan, by nan of the norm'),
-    (refuse, 'its check fails on this machine (RuntimeError: no ptxas)')])
+    (refuse, 'its check fails on this machine (RuntimeError: no ptxas)'),
+  ],
+)
 def test_the_check_finds_what_is_wrong(cpu, change, sentence):
   cell = lstm(8, engine='fused')
   wrong = lambda *args: jax.tree.map(change, cell.scan(*args))
@@ -183,7 +219,9 @@ def test_the_check_runs_once_and_while_a_function_is_traced(cpu):
 
 @pytest.mark.parametrize('shape', [(0, 3), (4, 0)])
 @pytest.mark.parametrize('factory', [lstm, gru])
-def test_what_the_kernels_do_not_know_goes_to_the_fused_scan(cpu, on_hopper, monkeypatch, factory, shape):
+def test_what_the_kernels_do_not_know_goes_to_the_fused_scan(
+  cpu, on_hopper, monkeypatch, factory, shape
+):
   monkeypatch.setattr(check, 'disagreement', lambda *of: None)
   cell = factory(64)
   assert cell.scan.name() == 'pallas'
@@ -194,8 +232,10 @@ def test_what_the_kernels_do_not_know_goes_to_the_fused_scan(cpu, on_hopper, mon
     assert_same(unroll(cell, params, xs), unroll(factory(64, engine='fused'), params, xs))
 
 
-@pytest.mark.parametrize(('hidden_size', 'capability', 'expected'), [
-    (128, (9, 0), 'pallas'), (256, (9, 0), 'fused'), (128, (8, 0), 'fused')])
+@pytest.mark.parametrize(
+  ('hidden_size', 'capability', 'expected'),
+  [(128, (9, 0), 'pallas'), (256, (9, 0), 'fused'), (128, (8, 0), 'fused')],
+)
 @pytest.mark.parametrize('factory', [lstm, gru])
 def test_auto_takes_pallas_where_it_fits(monkeypatch, factory, hidden_size, capability, expected):
   monkeypatch.setattr(pallas, 'compute_capability', lambda: capability)
@@ -204,8 +244,9 @@ def test_auto_takes_pallas_where_it_fits(monkeypatch, factory, hidden_size, capa
   cell = factory(hidden_size)
   assert cell.scan.name() == expected
   assert dispatch.explain(factory.__name__, 'auto', cell.scan) == (
-      f'{dispatch.DESCRIPTIONS[expected]} (the fastest measured{" that runs here" if expected == "fused" else ""} for '
-      f'{factory.__name__} on gpu)')
+    f'{dispatch.DESCRIPTIONS[expected]} (the fastest measured{" that runs here" if expected == "fused" else ""} for '
+    f'{factory.__name__} on gpu)'
+  )
 
 
 def test_reasons_not_to_use_cudnn(monkeypatch):
@@ -216,9 +257,14 @@ def test_reasons_not_to_use_cudnn(monkeypatch):
   assert 'not in bfloat16' in cudnn.unavailable(dtype=jnp.bfloat16)
 
 
-@pytest.mark.parametrize(('factory', 'engine', 'reason'), [
-    (lstm, 'cudnn', 'cuDNN needs an NVIDIA GPU'), (lstm, 'pallas', 'need an NVIDIA Hopper GPU'),
-    (gru, 'pallas', 'need an NVIDIA Hopper GPU')])
+@pytest.mark.parametrize(
+  ('factory', 'engine', 'reason'),
+  [
+    (lstm, 'cudnn', 'cuDNN needs an NVIDIA GPU'),
+    (lstm, 'pallas', 'need an NVIDIA Hopper GPU'),
+    (gru, 'pallas', 'need an NVIDIA Hopper GPU'),
+  ],
+)
 def test_a_forced_engine_without_its_gpu_is_a_mistake_in_one_sentence(cpu, factory, engine, reason):
   if compute_capability() is not None:
     pytest.skip('there is a GPU')
@@ -233,7 +279,9 @@ def test_forced_engines_run_their_kernels_and_leave_masks_to_the_fused_scan(cpu,
   cell, mask = lstm(5, engine='cudnn'), np.ones((8, 3), bool)
   params = perturbed(cell)
   assert_close(unroll(cell, params, inputs()), unroll(lstm(5), params, inputs()))
-  assert_same(unroll(cell, params, inputs(), mask=mask), unroll(lstm(5), params, inputs(), mask=mask))
+  assert_same(
+    unroll(cell, params, inputs(), mask=mask), unroll(lstm(5), params, inputs(), mask=mask)
+  )
   with pytest.raises(InputError, match='float32, not in bfloat16'):
     unroll(lstm(5, engine='cudnn', dtype=jnp.bfloat16), params, inputs())
 
@@ -242,7 +290,9 @@ def _reference(x, h_0, c_0, weights, lengths, *sizes):
   """`rnn.lstm` by JAX's own reference of cuDNN's equations, which reads the same packed weights."""
   input_size, hidden_size, num_layers, dropout, bidirectional = sizes
   unpacked = rnn.unpack_lstm_weights(weights, input_size, hidden_size, num_layers, bidirectional)
-  return rnn.lstm_ref(x, h_0, c_0, *unpacked, lengths, input_size, hidden_size, num_layers, dropout, bidirectional)
+  return rnn.lstm_ref(
+    x, h_0, c_0, *unpacked, lengths, input_size, hidden_size, num_layers, dropout, bidirectional
+  )
 
 
 def test_cudnn_weights_are_packed_as_its_reference_reads_them(cpu, monkeypatch):
@@ -253,7 +303,9 @@ def test_cudnn_weights_are_packed_as_its_reference_reads_them(cpu, monkeypatch):
 def test_cudnn_sees_row_major_arrays_in_both_directions(cpu, monkeypatch):
   """The call states no layouts: without constraints XLA gave it the transposed arrays as they lie, on a GPU."""
   monkeypatch.setattr(rnn, 'lstm', _reference)
-  run = lambda xs, c, h: cudnn.cudnn_lstm(xs, jnp.ones((4, 20)), jnp.ones((5, 20)), jnp.ones(20), c, h)
+  run = lambda xs, c, h: cudnn.cudnn_lstm(
+    xs, jnp.ones((4, 20)), jnp.ones((5, 20)), jnp.ones(20), c, h
+  )
   given = jnp.ones((8, 3, 4)), jnp.ones((3, 5)), jnp.ones((3, 5))
   loss = lambda *given: sum(a.sum() for a in jax.tree.leaves(run(*given)))
   calls = lambda f: str(jax.make_jaxpr(f)(*given)).count('layout_constraint')
@@ -273,12 +325,23 @@ def test_cudnn_equals_stepping_on_a_gpu(gpu, hidden_size, num_steps, batch_size)
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize('hidden_size, dtype, num_steps, batch_size, bound', [
-    (64, jnp.float32, 9, 3, 2e-5), (128, jnp.float32, 33, 40, 2e-5), (64, jnp.float16, 9, 40, 3e-3),
-    (128, jnp.bfloat16, 1, 16, 2e-2), (256, jnp.bfloat16, 33, 40, 2e-2)])
+@pytest.mark.parametrize(
+  'hidden_size, dtype, num_steps, batch_size, bound',
+  [
+    (64, jnp.float32, 9, 3, 2e-5),
+    (128, jnp.float32, 33, 40, 2e-5),
+    (64, jnp.float16, 9, 40, 3e-3),
+    (128, jnp.bfloat16, 1, 16, 2e-2),
+    (256, jnp.bfloat16, 33, 40, 2e-2),
+  ],
+)
 @pytest.mark.parametrize('name', MAKERS)
-def test_pallas_equals_stepping_on_a_gpu(hopper, name, hidden_size, dtype, num_steps, batch_size, bound):
+def test_pallas_equals_stepping_on_a_gpu(
+  hopper, name, hidden_size, dtype, num_steps, batch_size, bound
+):
   factory, _ = MAKERS[name]
-  expected = gradients(stepped(factory(hidden_size)), *arguments(factory(hidden_size), num_steps, batch_size))
+  expected = gradients(
+    stepped(factory(hidden_size)), *arguments(factory(hidden_size), num_steps, batch_size)
+  )
   cell = factory(hidden_size, engine='pallas', dtype=dtype)
   assert_within(gradients(cell, *arguments(cell, num_steps, batch_size)), expected, bound)

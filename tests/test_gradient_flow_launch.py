@@ -13,8 +13,10 @@ FIGURES = ['gradient_by_lag', 'linear_case', 'jacobians', 'paths_lstm', 'gates',
 def assert_report(workdir, figures):
   report = workdir / 'report'
   text = (report / 'README.md').read_text('utf-8')
-  assert {path.name for path in report.iterdir()} == {'README.md', *(f'{figure}.{kind}' for figure in figures
-                                                                     for kind in ('png', 'csv'))}
+  assert {path.name for path in report.iterdir()} == {
+    'README.md',
+    *(f'{figure}.{kind}' for figure in figures for kind in ('png', 'csv')),
+  }
   for figure in figures:
     assert f'({figure}.png)' in text
     assert f'({figure}.csv)' in text
@@ -31,9 +33,11 @@ def columns(workdir, figure):
 @pytest.fixture(scope='module')
 def drawn(make_once):
   """Returns a finished workdir of `gradient_flow:debug`; not to be changed."""
+
   def fill(folder):
     _, err = run('--experiment=gradient_flow:debug', '--mode=report', f'--workdir={folder / "new"}')
     assert err == ''
+
   return make_once('gradient_flow', fill) / 'new'
 
 
@@ -42,8 +46,14 @@ def test_report_mode_draws_into_a_new_workdir(drawn):
   result = read_json(drawn, 'result.json')
   assert result['experiment'] == 'gradient_flow:debug'
   assert {'elman', 'lstm: c', 'lstm: h', 'linear', 'tanh', 'clipped at 1'} <= set(result['metrics'])
-  assert columns(drawn, 'gradient_by_lag').keys() == {'lag', *(
-      f'{label}: {what}' for label in ('elman', 'lstm: c', 'lstm: h') for what in ('median', '10 %', '90 %'))}
+  assert columns(drawn, 'gradient_by_lag').keys() == {
+    'lag',
+    *(
+      f'{label}: {what}'
+      for label in ('elman', 'lstm: c', 'lstm: h')
+      for what in ('median', '10 %', '90 %')
+    ),
+  }
   assert columns(drawn, 'gradient_by_lag')['lag'] == [str(k) for k in range(1, 11)]
   assert set(columns(drawn, 'gates')['gate']) == {'i', 'f', 'o'}
 
@@ -75,8 +85,12 @@ def test_no_mode_prints_the_result_and_report_mode_draws_again(drawn, main, tmp_
 def test_a_trained_model(main, trained, tmp_path, mode):
   """The debug model is a GRU: it has gates, but not the two paths of an LSTM."""
   before = files_of(trained)
-  code, _, err = main('--experiment=gradient_flow:debug', f'--workdir={tmp_path}', mode,
-                      f'--config.workdir_of={trained}')
+  code, _, err = main(
+    '--experiment=gradient_flow:debug',
+    f'--workdir={tmp_path}',
+    mode,
+    f'--config.workdir_of={trained}',
+  )
   assert (code, err) == (0, '')
   assert trained.name in assert_report(tmp_path, ['gradient_by_lag', 'jacobians', 'gates'])
   assert set(columns(tmp_path, 'gates')['gate']) == {'r', 'z'}
@@ -86,17 +100,26 @@ def test_a_trained_model(main, trained, tmp_path, mode):
 
 # flags, what the sentence says
 REFUSED = {
-    'unknown cell': ('flow.cells=elman,lstn', "unknown cell 'lstn', did you mean lstm?"),
-    'no cell': ('flow.cells=,', "flow.cells is ',', expected names of cells"),
-    'no gates': ('flow.gate_cells=lstm,elman', 'elman has no gates that cells/gates.py knows, so there are'),
-    'few steps': ('flow.num_steps=5', 'num_steps is 5, too short for the lag range: expected flow.lags, 10, at least'),
-    'no lags': ('flow.lags=0', 'flow.lags is 0, expected an integer >= 1'),
-    'no sizes': ('flow.largest_singular_values=()', 'flow.largest_singular_values is (), expected numbers > 0'),
-    'size': ('flow.largest_singular_values=(1.0,0.0)', 'expected numbers > 0'),
-    'updates': ('clipping.updates=0', 'clipping.updates is 0, expected an integer >= 1'),
-    'norm': ('clipping.clip_norm=0', 'clipping.clip_norm is 0.0, expected a number > 0'),
-    'rate': ('clipping.learning_rate=nan', 'clipping.learning_rate is nan'),
-    'no run': ('workdir_of=nowhere', 'nowhere holds no run: it has no config.json'),
+  'unknown cell': ('flow.cells=elman,lstn', "unknown cell 'lstn', did you mean lstm?"),
+  'no cell': ('flow.cells=,', "flow.cells is ',', expected names of cells"),
+  'no gates': (
+    'flow.gate_cells=lstm,elman',
+    'elman has no gates that cells/gates.py knows, so there are',
+  ),
+  'few steps': (
+    'flow.num_steps=5',
+    'num_steps is 5, too short for the lag range: expected flow.lags, 10, at least',
+  ),
+  'no lags': ('flow.lags=0', 'flow.lags is 0, expected an integer >= 1'),
+  'no sizes': (
+    'flow.largest_singular_values=()',
+    'flow.largest_singular_values is (), expected numbers > 0',
+  ),
+  'size': ('flow.largest_singular_values=(1.0,0.0)', 'expected numbers > 0'),
+  'updates': ('clipping.updates=0', 'clipping.updates is 0, expected an integer >= 1'),
+  'norm': ('clipping.clip_norm=0', 'clipping.clip_norm is 0.0, expected a number > 0'),
+  'rate': ('clipping.learning_rate=nan', 'clipping.learning_rate is nan'),
+  'no run': ('workdir_of=nowhere', 'nowhere holds no run: it has no config.json'),
 }
 
 
@@ -105,7 +128,9 @@ def test_what_is_refused(main, tmp_path, monkeypatch, case):
   flag, said = REFUSED[case]
   monkeypatch.chdir(tmp_path)
   for mode in ([], ['--mode=report']):
-    code, out, err = main('--experiment=gradient_flow:debug', '--workdir=run', f'--config.{flag}', *mode)
+    code, out, err = main(
+      '--experiment=gradient_flow:debug', '--workdir=run', f'--config.{flag}', *mode
+    )
     assert (code, out, err.count('\n')) == (1, '', 1)
     assert said in err
   assert not list(tmp_path.iterdir())
@@ -114,7 +139,10 @@ def test_what_is_refused(main, tmp_path, monkeypatch, case):
 def test_workdirs_that_cannot_be_analysed(main, drawn, trained, tmp_path):
   flags = ['--experiment=gradient_flow:debug', f'--workdir={tmp_path / "run"}']
   code, _, err = main(*flags, f'--config.workdir_of={drawn}')
-  assert (code, err) == (1, f'error: {drawn} holds a run of gradient_flow:debug, which has no recurrence to analyse\n')
+  assert (code, err) == (
+    1,
+    f'error: {drawn} holds a run of gradient_flow:debug, which has no recurrence to analyse\n',
+  )
   code, _, err = main(*flags, f'--config.workdir_of={trained}', '--config.flow.num_steps=100000')
   assert (code, err.count('\n')) == (1, 1)
   assert 'expected 100001 at least' in err

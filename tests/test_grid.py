@@ -70,7 +70,9 @@ def test_what_a_grid_logs(two_by_two):
   rows, _ = two_by_two
   for row in rows:
     if 'train/loss' in row:
-      assert row['train/loss'] == pytest.approx(np.median([row[f'train/loss/{i}'] for i in range(4)]))
+      assert row['train/loss'] == pytest.approx(
+        np.median([row[f'train/loss/{i}'] for i in range(4)])
+      )
       assert row['train/finite'] == 1.0
     else:
       members = [row[f'valid/mse/{i}'] for i in range(4)]
@@ -78,26 +80,50 @@ def test_what_a_grid_logs(two_by_two):
 
 
 def test_two_devices_equal_one(two_by_two, tmp_path):
-  out, _ = run(f'--experiment={NAME}', f'--workdir={tmp_path}', '--config.train.steps=6', '--config.train.eval_every=3',
-               '--config.train.log_every=1', '--config.grid.seeds=2', '--config.grid.learning_rates=(1e-2,3e-2)',
-               '--num_devices=2')
+  out, _ = run(
+    f'--experiment={NAME}',
+    f'--workdir={tmp_path}',
+    '--config.train.steps=6',
+    '--config.train.eval_every=3',
+    '--config.train.log_every=1',
+    '--config.grid.seeds=2',
+    '--config.grid.learning_rates=(1e-2,3e-2)',
+    '--num_devices=2',
+  )
   assert '2 device(s)' in out
   assert '4 x 281 parameters' in out
-  for name in [f'train/loss/{i}' for i in range(4)] + ['valid/mse', 'train/gradient_norm', 'train/clipped']:
-    assert column(log_of(tmp_path), name) == pytest.approx(column(two_by_two[0], name), rel=1e-4), name
+  for name in [f'train/loss/{i}' for i in range(4)] + [
+    'valid/mse',
+    'train/gradient_norm',
+    'train/clipped',
+  ]:
+    assert column(log_of(tmp_path), name) == pytest.approx(column(two_by_two[0], name), rel=1e-4), (
+      name
+    )
 
 
 def test_a_single_learning_rate_is_that_of_the_run(two_by_two, tmp_path):
   rows = train(values_of(grid__learning_rates=(3e-2,)), tmp_path)
-  assert column(rows, 'train/loss') == pytest.approx(column(two_by_two[0], 'train/loss/2'), rel=1e-6)
+  assert column(rows, 'train/loss') == pytest.approx(
+    column(two_by_two[0], 'train/loss/2'), rel=1e-6
+  )
 
 
 def test_the_launcher_reports_members_and_uses_the_best(tmp_path, main):
-  main(f'--experiment={NAME}', f'--workdir={tmp_path}', '--config.train.steps=6', '--config.grid.seeds=2',
-       '--config.grid.learning_rates=(1e-2,3e-2)')
+  main(
+    f'--experiment={NAME}',
+    f'--workdir={tmp_path}',
+    '--config.train.steps=6',
+    '--config.grid.seeds=2',
+    '--config.grid.learning_rates=(1e-2,3e-2)',
+  )
   found = read_json(tmp_path, 'result.json')
   assert [(row['seed'], row['learning_rate']) for row in found['members']] == [
-      (0, 1e-2), (1, 1e-2), (0, 3e-2), (1, 3e-2)]
+    (0, 1e-2),
+    (1, 1e-2),
+    (0, 3e-2),
+    (1, 3e-2),
+  ]
   figures = [row['mse'] for row in found['members']]
   assert found['metrics']['valid']['mse'] == pytest.approx(min(figures), rel=1e-5)
   assert set(found['metrics']) == {'valid', 'test'}
@@ -133,7 +159,7 @@ def test_a_member_skips_a_step_in_which_any_row_of_the_batch_spoils_it(num_devic
   run(code=SPOILED.format(num_devices=num_devices, micro_batches=micro_batches))
 
 
-SPOILED = '''
+SPOILED = """
 import jax, jax.numpy as jnp, numpy as np, optax
 jax.config.update('jax_num_cpu_devices', 2)
 from rnn_research.experiment import study
@@ -160,7 +186,7 @@ np.testing.assert_allclose(state.params['w'], [1.0 - 1.5, 2.0])
 np.testing.assert_allclose([metrics['loss'], metrics['loss/0'], metrics['finite']], [1.5, 1.5, 0.5])
 assert np.isnan(metrics['loss/1'])
 assert (float(metrics['finite/0']), float(metrics['finite/1'])) == (1.0, 0.0)
-'''
+"""
 
 
 def test_a_norm_too_large_for_a_float_spoils_its_member_alone(tmp_path):
@@ -190,8 +216,11 @@ def test_one_map_for_accelerators_and_one_for_cpus(monkeypatch):
   experiment = grid.over_grid(experiments.build(NAME, values), grid.members(values))
   params = experiment.init(jax.random.key(0))
   batch = next(experiment.train_data().iterator)
-  gradient = jax.jit(jax.value_and_grad(
-      lambda params: experiment.loss(params, (), batch, jax.random.key(1), 0), has_aux=True))
+  gradient = jax.jit(
+    jax.value_and_grad(
+      lambda params: experiment.loss(params, (), batch, jax.random.key(1), 0), has_aux=True
+    )
+  )
   on_cpu = gradient(params)
   monkeypatch.setattr(grid, '_each', lambda f, *stacked: jax.vmap(f)(*stacked))
   gradient.clear_cache()
@@ -201,32 +230,56 @@ def test_one_map_for_accelerators_and_one_for_cpus(monkeypatch):
 
 def test_a_carry_belongs_to_its_member():
   experiment = experiments.build(NAME, values_of())._replace(
-      init=lambda key: {'w': jnp.float32(jax.random.uniform(key))},
-      initial_carry=lambda params, batch_size: jnp.full((batch_size, 2), params['w']),
-      loss=lambda params, carry, batch, key, step: (carry.sum() * params['w'], (jnp.float32(4), carry + 1.0, {})))
+    init=lambda key: {'w': jnp.float32(jax.random.uniform(key))},
+    initial_carry=lambda params, batch_size: jnp.full((batch_size, 2), params['w']),
+    loss=lambda params, carry, batch, key, step: (
+      carry.sum() * params['w'],
+      (jnp.float32(4), carry + 1.0, {}),
+    ),
+  )
   whole = grid.over_grid(experiment, [Member(0, 1.0), Member(1, 1.0)])
   params = whole.init(jax.random.key(0))
   carry = whole.initial_carry(params, 4)
   assert carry.shape == (4, 2, 2)
-  grads, (_, new, sums) = jax.grad(whole.loss, has_aux=True)(params, carry, {}, jax.random.key(0), 0)
+  grads, (_, new, sums) = jax.grad(whole.loss, has_aux=True)(
+    params, carry, {}, jax.random.key(0), 0
+  )
   np.testing.assert_allclose(grads['w'], 8.0 * params['w'], rtol=1e-6)
   np.testing.assert_array_equal(new, carry + 1.0)
   np.testing.assert_allclose([sums['loss/0'], sums['loss/1']], 8.0 * params['w'] ** 2, rtol=1e-6)
 
 
-@pytest.mark.parametrize(('figures', 'sense', 'best'), [
-    ([3.0, 1.0, 2.0], 'min', 1), ([3.0, 1.0, 2.0], 'max', 0),
-    ([math.nan, 2.0], 'min', 1), ([math.nan, -2.0], 'max', 1)])
+@pytest.mark.parametrize(
+  ('figures', 'sense', 'best'),
+  [
+    ([3.0, 1.0, 2.0], 'min', 1),
+    ([3.0, 1.0, 2.0], 'max', 0),
+    ([math.nan, 2.0], 'min', 1),
+    ([math.nan, -2.0], 'max', 1),
+  ],
+)
 def test_best_member(figures, sense, best):
   assert grid.best_member(figures, sense) == best
 
 
-@pytest.mark.parametrize(('fields', 'said'), [
+@pytest.mark.parametrize(
+  ('fields', 'said'),
+  [
     ({'grid__seeds': 0}, 'grid.seeds is 0, expected an integer >= 1'),
-    ({'grid__learning_rates': (1e-3, -1.0)}, r'grid.learning_rates is \(0.001, -1.0\), expected different numbers > 0'),
-    ({'grid__learning_rates': (1e-3, 1e-3)}, r'grid.learning_rates is \(0.001, 0.001\), expected different numbers'),
-    ({'grid__seeds': 2, 'optimizer__schedule': 'plateau'}, 'optimizer.schedule is plateau, expected another'),
-])
+    (
+      {'grid__learning_rates': (1e-3, -1.0)},
+      r'grid.learning_rates is \(0.001, -1.0\), expected different numbers > 0',
+    ),
+    (
+      {'grid__learning_rates': (1e-3, 1e-3)},
+      r'grid.learning_rates is \(0.001, 0.001\), expected different numbers',
+    ),
+    (
+      {'grid__seeds': 2, 'optimizer__schedule': 'plateau'},
+      'optimizer.schedule is plateau, expected another',
+    ),
+  ],
+)
 def test_what_a_grid_refuses(fields, said):
   with pytest.raises(InputError, match=said):
     values_of(**fields)
@@ -234,6 +287,7 @@ def test_what_a_grid_refuses(fields, said):
 
 def test_clipping_is_by_member():
   from rnn_research.training import optimizer
+
   values = values_of(optimizer__name='sgd', optimizer__learning_rate=1.0, optimizer__clip_norm=1.0)
   tx, _ = optimizer.make_optimizer(values.optimizer, 1, 6, 3)
   whole = grid.over_members(tx, jnp.float32([1.0, 0.5]))
@@ -241,6 +295,8 @@ def test_clipping_is_by_member():
   grads = {'w': jnp.float32([[3.0, 4.0], [0.3, 0.4]])}
   updates, _ = whole.update(grads, whole.init(params), params)
   np.testing.assert_allclose(updates['w'], [[-0.6, -0.8], [-0.15, -0.2]], rtol=1e-6)
-  described = grid.describe(functools.partial(optimizer.describe_gradients, values.optimizer), grads, {})
+  described = grid.describe(
+    functools.partial(optimizer.describe_gradients, values.optimizer), grads, {}
+  )
   assert described['gradient_norm'] == pytest.approx((5.0 + 0.5) / 2)
   assert described['clipped'] == 0.5

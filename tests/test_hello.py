@@ -42,6 +42,7 @@ def trained():
       value, gradient = jax.value_and_grad(loss)(params, one_hot(IDS))
       updates, opt_state = tx.update(gradient, opt_state)
       return (optax.apply_updates(params, updates), opt_state), value
+
     (params, _), losses = jax.lax.scan(body, (params, tx.init(params)), length=300)
     return params, losses
 
@@ -62,7 +63,10 @@ def test_a_one_hot_product_is_a_row_of_the_matrix(symbol):
 def test_a_separate_embedding_equals_the_one_hot_form(monkeypatch, limit):
   monkeypatch.setattr(layers, 'ONE_HOT_LIMIT', limit)
   params = init(jax.random.key(0))
-  table, w_x = jnp.asarray(np.random.default_rng(0).normal(size=(4, 5)), jnp.float32), jnp.ones((5, 3)) * 0.1
+  table, w_x = (
+    jnp.asarray(np.random.default_rng(0).normal(size=(4, 5)), jnp.float32),
+    jnp.ones((5, 3)) * 0.1,
+  )
   w_x = w_x.at[0, 1].set(-0.4)
 
   def embedded(table, w_x):
@@ -79,7 +83,9 @@ def test_a_separate_embedding_equals_the_one_hot_form(monkeypatch, limit):
 
 def test_symbols_that_do_not_occur_have_no_gradient():
   gradient = jax.grad(lambda table: jnp.sum(layers.embed(table, IDS) ** 2))(jnp.ones((4, 2)))
-  np.testing.assert_array_equal(gradient[:, 0], [2.0, 2.0, 4.0, 0.0])  # h once, e once, l twice, o never
+  np.testing.assert_array_equal(
+    gradient[:, 0], [2.0, 2.0, 4.0, 0.0]
+  )  # h once, e once, l twice, o never
 
 
 def test_three_hidden_units_learn_hello(trained):

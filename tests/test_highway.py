@@ -5,15 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from cells_under_test import (
-    BATCH,
-    HIDDEN,
-    NUM_INPUTS,
-    NUM_STEPS,
-    assert_close,
-    assert_same,
-    inputs,
-    noisy,
-    perturbed,
+  BATCH,
+  HIDDEN,
+  NUM_INPUTS,
+  NUM_STEPS,
+  assert_close,
+  assert_same,
+  inputs,
+  noisy,
+  perturbed,
 )
 
 from rnn_research import elman, highway, layer_norm, unroll, variational_dropout, weight_dropout
@@ -50,7 +50,10 @@ def test_a_transform_bias_far_below_zero_copies_the_state():
   # A float32 sigmoid by way of tanh ends at about 3e-8, which 32 layers add up.
   np.testing.assert_allclose(unroll(cell, params, inputs(), state)[0].h, state.h, rtol=1e-5)
   bias = recurrent_highway(HIDDEN, depth=4).init(KEY, inputs()[0]).b
-  assert (np.asarray(bias) == np.repeat([[0.0, -2.0]], HIDDEN, 1)).all() and bias.shape == (4, 2 * HIDDEN)
+  assert (np.asarray(bias) == np.repeat([[0.0, -2.0]], HIDDEN, 1)).all() and bias.shape == (
+    4,
+    2 * HIDDEN,
+  )
 
 
 def test_cells_built_twice_share_one_type_of_parameters():
@@ -64,10 +67,15 @@ def test_combinators_reach_the_matrix_of_every_layer():
   names = ('w_x', 'w_h1', 'w_h2')
   assert kinds(layer_norm(cell).init(KEY, inputs()[0])) == dict.fromkeys(names, Normalized)
   params = perturbed(cell)
-  masked, _ = variational_dropout(cell, input_rate=0.5, state_rate=0.5).prepare(params, None, BATCH, key=KEY)
+  masked, _ = variational_dropout(cell, input_rate=0.5, state_rate=0.5).prepare(
+    params, None, BATCH, key=KEY
+  )
   assert kinds(masked) == dict.fromkeys(names, Masked)
   dropped, _ = weight_dropout(cell, 0.5).prepare(params, None, BATCH, key=KEY)
-  assert all((np.asarray(w) == 0.0).any() for w in (dropped.w_h1, dropped.w_h2)) and dropped.w_x is params.w_x
+  assert (
+    all((np.asarray(w) == 0.0).any() for w in (dropped.w_h1, dropped.w_h2))
+    and dropped.w_x is params.w_x
+  )
   assert (np.asarray(dropped.w_h1 == 0.0) != np.asarray(dropped.w_h2 == 0.0)).any()
 
 
@@ -76,11 +84,15 @@ def test_depth_below_one_is_refused():
     recurrent_highway(HIDDEN, depth=0)
 
 
-@pytest.mark.parametrize(('bias', 'expected'), [(-40.0, lambda ys: inputs()), (40.0, lambda ys: ys)])
+@pytest.mark.parametrize(
+  ('bias', 'expected'), [(-40.0, lambda ys: inputs()), (40.0, lambda ys: ys)]
+)
 def test_the_transform_gate_chooses_between_input_and_cell(bias, expected):
   inner, whole = elman(NUM_INPUTS), highway(elman(NUM_INPUTS), transform_bias=bias)
   params = whole.init(KEY, inputs()[0])
-  assert_close(unroll(whole, params, inputs())[1], expected(unroll(inner, params.cell, inputs())[1]), atol=1e-5)
+  assert_close(
+    unroll(whole, params, inputs())[1], expected(unroll(inner, params.cell, inputs())[1]), atol=1e-5
+  )
   assert (np.asarray(highway(inner).init(KEY, inputs()[0]).b_t) == -1.0).all()
 
 
@@ -91,7 +103,9 @@ def test_a_masked_step_of_scan_gives_zero_whatever_its_input_is():
   xs = jnp.where(mask[..., None], inputs(), jnp.nan)
   ys = unroll(cell, params, xs, mask=mask)[1]
   assert not np.asarray(ys)[~mask].any()
-  assert not np.asarray(cell.scan(params, cell.initial_state(params, BATCH), inputs(), mask=mask)[1])[~mask].any()
+  assert not np.asarray(
+    cell.scan(params, cell.initial_state(params, BATCH), inputs(), mask=mask)[1]
+  )[~mask].any()
 
 
 def test_dropout_of_the_inner_weights_reaches_them():
@@ -107,7 +121,9 @@ def test_dropout_of_the_inner_weights_reaches_them():
 
 def test_combinators_of_weights_refuse_a_highway_around_them():
   cell = highway(elman(NUM_INPUTS))
-  with pytest.raises(ValueError, match=r'no weights w_h.* in HighwayParams: .*must be the outer one'):
+  with pytest.raises(
+    ValueError, match=r'no weights w_h.* in HighwayParams: .*must be the outer one'
+  ):
     weight_dropout(cell, 0.5).init(KEY, inputs()[0])
   with pytest.raises(ValueError, match=r'no weights w_x.* in HighwayParams'):
     layer_norm(cell).init(KEY, inputs()[0])
@@ -116,5 +132,7 @@ def test_combinators_of_weights_refuse_a_highway_around_them():
 
 
 def test_a_highway_needs_equal_sizes():
-  with pytest.raises(ValueError, match=r'highway needs outputs of the input shape \(3, 4\), the cell gives \(3, 5\)'):
+  with pytest.raises(
+    ValueError, match=r'highway needs outputs of the input shape \(3, 4\), the cell gives \(3, 5\)'
+  ):
     perturbed(highway(elman(HIDDEN)))

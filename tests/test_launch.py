@@ -20,7 +20,9 @@ def test_lists(main):
   assert code == 0
   for name in experiments.names():
     assert all(f'{name}:{variant} ' in out for variant in experiments.variants(name))
-  assert len(out.splitlines()) == sum(len(experiments.variants(name)) for name in experiments.names())
+  assert len(out.splitlines()) == sum(
+    len(experiments.variants(name)) for name in experiments.names()
+  )
 
 
 def test_lists_cells(main):
@@ -33,7 +35,15 @@ def test_lists_cells(main):
 
 def test_help_names_every_flag():
   out, _ = run('--help')
-  for flag in ('experiment', 'workdir', 'mode', 'num_devices', 'config.block.field', 'prompt', 'temperature=0.8'):
+  for flag in (
+    'experiment',
+    'workdir',
+    'mode',
+    'num_devices',
+    'config.block.field',
+    'prompt',
+    'temperature=0.8',
+  ):
     assert f'--{flag}' in out
   assert '--config.model.cell=' in out and '--config.train.batch_size=' in out
 
@@ -41,11 +51,19 @@ def test_help_names_every_flag():
 @pytest.fixture(scope='module')
 def default_run(make_once):
   """Returns a folder in which `python launch.py` ran with nothing but smaller numbers."""
+
   def make(folder):
     sizes = [flag for flag in TINY if 'show_steps' not in flag]
-    out, _ = run(*sizes, '--config.train.steps=8', '--config.optimizer.warmup_steps=2', '--config.train.eval_lanes=500',
-                 '--config.train.show_steps=0,8', cwd=folder)
+    out, _ = run(
+      *sizes,
+      '--config.train.steps=8',
+      '--config.optimizer.warmup_steps=2',
+      '--config.train.eval_lanes=500',
+      '--config.train.show_steps=0,8',
+      cwd=folder,
+    )
     (folder / 'stdout.txt').write_text(out, 'utf-8')
+
   return make_once('default', make)
 
 
@@ -54,9 +72,15 @@ def test_without_flags_the_default_is_trained(default_run):
   assert workdir.name.startswith('char_lm-quick-')
   assert read_json(workdir, 'config.json')['experiment'] == 'char_lm:quick'
   assert {path.name for path in workdir.iterdir()} == {
-      'best', 'checkpoints', 'config.json', 'metrics.jsonl', 'report', 'result.json'}
+    'best',
+    'checkpoints',
+    'config.json',
+    'metrics.jsonl',
+    'report',
+    'result.json',
+  }
   out = (default_run / 'stdout.txt').read_text('utf-8')
-  before = out[:out.index('a sample after step 0')]
+  before = out[: out.index('a sample after step 0')]
   assert f'runs/{workdir.name}' in before
   assert 'parameters' in before
   assert 'peak memory' in before
@@ -77,7 +101,7 @@ def test_result_says_everything(trained):
   assert result['versions'].keys() >= {'python', 'jax', 'flax', 'optax'}
   git = subprocess.run(['git', '-C', ROOT, 'rev-parse', 'HEAD'], capture_output=True, text=True)
   assert git.returncode or result['git_hash'].startswith(git.stdout.strip())
-  vocabulary = len(set(prose()[:int(0.9 * len(prose()))])) + 1
+  vocabulary = len(set(prose()[: int(0.9 * len(prose()))])) + 1
   gru = 3 * (8 * (vocabulary + 8) + 8)
   assert gru <= result['params'] - (8 + 1) * vocabulary <= gru + 8
   for split, size in (('valid', 0.05), ('test', 0.05)):
@@ -129,11 +153,15 @@ def test_evaluate_another_text(workdir, tmp_path, main):
   assert files_of(workdir).items() > before.items()
 
   table = tmp_path / 'scores.tsv'
-  code, out, _ = main(f'--workdir={workdir}', '--mode=score', f'--config.data.path={other}', f'--out={table}')
+  code, out, _ = main(
+    f'--workdir={workdir}', '--mode=score', f'--config.data.path={other}', f'--out={table}'
+  )
   rows = [line.split('\t') for line in table.read_text('utf-8').splitlines()]
   scores = [float(row[2]) for row in rows[2:]]
   assert (code, out, rows[0], rows[1][2]) == (0, '', ['position', 'symbol', 'log_probability'], '')
-  assert [row[1] for row in rows[1:-1]] == [repr(symbol) for symbol in other.read_text('utf-8')[:-1]]
+  assert [row[1] for row in rows[1:-1]] == [
+    repr(symbol) for symbol in other.read_text('utf-8')[:-1]
+  ]
   assert rows[-1][1] == repr('<unk>')
   assert -sum(scores) / len(scores) == pytest.approx(metrics['text']['nats_per_symbol'], abs=1e-5)
 
@@ -143,7 +171,10 @@ def test_score_prints_the_last_split(trained, main):
   metrics = read_json(trained, 'result.json')['metrics']['test']
   assert code == 0
   assert len(out.splitlines()) == metrics['predictions'] + 2
-  assert err == f'{metrics["predictions"]} predictions, {metrics["nats_per_symbol"]:.4f} nats per symbol\n'
+  assert (
+    err
+    == f'{metrics["predictions"]} predictions, {metrics["nats_per_symbol"]:.4f} nats per symbol\n'
+  )
 
 
 def sample(main, workdir, *flags):
@@ -159,8 +190,15 @@ def test_sample(trained, main):
   assert text.startswith('the naïve 漢')
   assert len(text) == len('the naïve 漢') + 150 + len('\n')
   assert set(text) <= set(prose())
-  assert write('--prompt=the', '--length=20', '--config.model.engine=scan') == write('--prompt=the', '--length=20')
-  assert text == run(f'--workdir={trained}', '--mode=sample', '--prompt=the naïve 漢', '--length=150', '--seed=3')[0]
+  assert write('--prompt=the', '--length=20', '--config.model.engine=scan') == write(
+    '--prompt=the', '--length=20'
+  )
+  assert (
+    text
+    == run(
+      f'--workdir={trained}', '--mode=sample', '--prompt=the naïve 漢', '--length=150', '--seed=3'
+    )[0]
+  )
   assert text != write('--prompt=the naïve 漢', '--length=150', '--seed=4')
   assert len(write('--length=1')) == 2
   greedy = write('--length=70', '--temperature=0')
@@ -170,18 +208,34 @@ def test_sample(trained, main):
 
 
 def test_sample_bytes(make_once, text, main):
-  workdir = make_once('bytes', lambda folder: run(
-      '--experiment=char_lm:debug', f'--config.data.path={text}', '--config.data.unit=byte', f'--workdir={folder}',
-      *TINY, '--config.train.steps=2'))
+  workdir = make_once(
+    'bytes',
+    lambda folder: run(
+      '--experiment=char_lm:debug',
+      f'--config.data.path={text}',
+      '--config.data.unit=byte',
+      f'--workdir={folder}',
+      *TINY,
+      '--config.train.steps=2',
+    ),
+  )
   out = sample(main, workdir, '--prompt=é 漢', '--length=100')
   assert out.startswith('é 漢')
   assert len(out.encode()) >= len('é 漢'.encode()) + 100
 
 
 def test_sample_words(make_once, text, main):
-  workdir = make_once('words', lambda folder: run(
-      '--experiment=char_lm:debug', f'--config.data.path={text}', '--config.data.unit=word', f'--workdir={folder}',
-      *TINY, '--config.train.steps=2'))
+  workdir = make_once(
+    'words',
+    lambda folder: run(
+      '--experiment=char_lm:debug',
+      f'--config.data.path={text}',
+      '--config.data.unit=word',
+      f'--workdir={folder}',
+      *TINY,
+      '--config.train.steps=2',
+    ),
+  )
   out = sample(main, workdir, '--prompt=the quick', '--length=100', '--temperature=3')
   assert set(out.split()) <= {*prose().split(), '<unk>'}
   assert len(out.split()) + out.count('\n') - 1 == 102
@@ -224,7 +278,7 @@ def test_more_steps_go_on(trained, workdir):
   assert 'after 16 steps' in out
   assert read_json(workdir, 'result.json')['steps'] == 16
   assert read_json(workdir, 'config.json')['config']['train']['steps'] == 16
-  assert log_of(workdir)[:len(log_of(trained))] == log_of(trained)
+  assert log_of(workdir)[: len(log_of(trained))] == log_of(trained)
   assert read_json(workdir, 'result.json')['seconds'] > read_json(trained, 'result.json')['seconds']
 
 
@@ -249,8 +303,13 @@ assert not ours, ours
 
 
 def test_imports_define_no_flags(tmp_path):
-  done = subprocess.run([sys.executable, '-c', IMPORTED_TWICE], cwd=tmp_path, env=environment(), capture_output=True,
-                        text=True)
+  done = subprocess.run(
+    [sys.executable, '-c', IMPORTED_TWICE],
+    cwd=tmp_path,
+    env=environment(),
+    capture_output=True,
+    text=True,
+  )
   assert done.returncode == 0, done.stderr
 
 

@@ -29,7 +29,16 @@ from cells_under_test import (
   stepped,
 )
 
-from rnn_research import CELLS, gru, learned_initial_state, length_mask, lstm, stack, unroll, unroll_layers
+from rnn_research import (
+  CELLS,
+  gru,
+  learned_initial_state,
+  length_mask,
+  lstm,
+  stack,
+  unroll,
+  unroll_layers,
+)
 from rnn_research import cell as contract
 
 pytestmark = pytest.mark.usefixtures('strict_shapes', 'quick_compilation')
@@ -40,7 +49,12 @@ fused_registered_cell = pytest.mark.parametrize('name', [name for name in FUSED 
 MASK = np.asarray(length_mask(np.array(LENGTHS), NUM_STEPS))
 HOLES = np.array([[1, 0, 1, 1, 0, 1, 1, 1], [0] * 8, [1, 1, 1, 0, 0, 0, 0, 0]], bool).T
 RESET = np.array([[0, 0, 1, 0, 0, 1, 0, 0], [1] + [0] * 7, [0, 1, 1, 0, 0, 0, 1, 0]], bool).T
-LOOPS = {'plain': {}, 'mask': {'mask': HOLES}, 'reset': {'reset': RESET}, 'both': {'mask': HOLES, 'reset': RESET}}
+LOOPS = {
+  'plain': {},
+  'mask': {'mask': HOLES},
+  'reset': {'reset': RESET},
+  'both': {'mask': HOLES, 'reset': RESET},
+}
 
 
 def setup(name, dtype=jnp.float32):
@@ -57,7 +71,7 @@ def rows(tree, keep, axis):
 @every_cell
 def test_projecting_a_sequence_equals_projecting_its_steps(name):
   cell, params, xs, _ = setup(name)
-  steps = [cell.project(params, xs[t:t + 1]) for t in range(NUM_STEPS)]
+  steps = [cell.project(params, xs[t : t + 1]) for t in range(NUM_STEPS)]
   assert_close(cell.project(params, xs), jax.tree.map(lambda *us: jnp.concatenate(us), *steps))
 
 
@@ -94,7 +108,9 @@ def test_padding_holds_the_state_bit_for_bit_and_has_no_gradient(name):
   assert_same(run(cell, params, jnp.where(mask[..., None], xs, 7.0), state, mask=mask), (end, ys))
   held, nothing = run(cell, params, xs, end, mask=np.zeros_like(mask))
   assert_same((held, nothing), (end, jnp.zeros_like(ys)))
-  values, (dparams, dxs, dstate) = gradients(cell, params, xs, state, mask=mask, reset=np.zeros_like(mask))
+  values, (dparams, dxs, dstate) = gradients(
+    cell, params, xs, state, mask=mask, reset=np.zeros_like(mask)
+  )
   assert all(np.isfinite(a).all() for a in jax.tree.leaves((values, dparams, dxs, dstate)))
   assert not np.asarray(dxs)[~mask].any()
   assert_same(rows(dstate, [1], 0), jax.tree.map(lambda a: 2.0 * a, rows(state, [1], 0)))
@@ -112,11 +128,15 @@ def test_rows_are_independent(name):
   trivial = {'mask': np.ones_like(MASK), 'reset': np.zeros_like(MASK)}
   _, (_, dxs, dstate) = gradients(cell, params, xs, state, **trivial)
   _, (_, broken_dxs, broken_dstate) = gradients(cell, params, broken, state, **trivial)
-  assert_same((rows(broken_dxs, others, 1), rows(broken_dstate, others, 0)),
-              (rows(dxs, others, 1), rows(dstate, others, 0)))
+  assert_same(
+    (rows(broken_dxs, others, 1), rows(broken_dstate, others, 0)),
+    (rows(dxs, others, 1), rows(dstate, others, 0)),
+  )
 
 
-@pytest.mark.parametrize('name', ['lstm', 'lstm_projection', 'gru_reset_before', 'stack_stochastic', 'learned_stack'])
+@pytest.mark.parametrize(
+  'name', ['lstm', 'lstm_projection', 'gru_reset_before', 'stack_stochastic', 'learned_stack']
+)
 def test_a_stack_in_one_loop_equals_layer_by_layer(name):
   cells = make(name), gru(3)
   whole = stack(*cells)
@@ -132,7 +152,9 @@ def test_a_stack_in_one_loop_equals_layer_by_layer(name):
   assert_close(one_loop, by_layer(params, inputs(), states), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(('name', 'loop'), [(n, loop) for n in FUSED for loop in LOOPS if n in CELLS or loop == 'both'])
+@pytest.mark.parametrize(
+  ('name', 'loop'), [(n, loop) for n in FUSED for loop in LOOPS if n in CELLS or loop == 'both']
+)
 def test_scan_equals_stepping_in_values_and_gradients(name, loop):
   cell, params, xs, state = setup(name)
   value, gradient = gradients(cell, params, xs, state, **LOOPS[loop])
@@ -144,7 +166,9 @@ def test_scan_equals_stepping_in_values_and_gradients(name, loop):
 @every_cell
 def test_a_trivial_mask_and_reset_change_nothing(name):
   cell, params, xs, state = setup(name)
-  assert_close(jax.jit(lambda *args: unroll(cell, *args))(params, xs, state), run(cell, params, xs, state))
+  assert_close(
+    jax.jit(lambda *args: unroll(cell, *args))(params, xs, state), run(cell, params, xs, state)
+  )
 
 
 @fused_cell
@@ -154,7 +178,9 @@ def test_scan_equals_stepping_where_everything_is_zero(name):
   assert_close(gradients(cell, params, xs, state), gradients(stepped(cell), params, xs, state))
 
 
-@pytest.mark.parametrize('name', ['lstm', 'gru', 'gru_reset_before', 'lru', 'min_lstm'])  # every hand-written rule
+@pytest.mark.parametrize(
+  'name', ['lstm', 'gru', 'gru_reset_before', 'lru', 'min_lstm']
+)  # every hand-written rule
 def test_second_derivatives_of_scan_equal_those_of_stepping(name):
   cell, params, xs, state = setup(name)
 
@@ -200,24 +226,34 @@ def test_state_keeps_structure_shape_and_dtype(name, dtype):
 def test_leaves_of_the_initial_state_are_arrays_of_their_own(name):
   cell, params, _, _ = setup(name)
   leaves = jax.tree.leaves(cell.initial_state(params, BATCH))
-  assert len({a.unsafe_buffer_pointer() for a in leaves}) == len(leaves)  # else they cannot be donated
+  assert len({a.unsafe_buffer_pointer() for a in leaves}) == len(
+    leaves
+  )  # else they cannot be donated
 
 
-@pytest.mark.parametrize('name', sorted({*FUSED, *STOCHASTIC}))  # one program for all the others, which step
+@pytest.mark.parametrize(
+  'name', sorted({*FUSED, *STOCHASTIC})
+)  # one program for all the others, which step
 def test_rematerialisation_changes_no_gradient(name):
   cell, params, xs, state = setup(name)
   keywords = LOOPS['both'] | ({'key': jax.random.key(7)} if name in STOCHASTIC else {})
   expected = gradients(cell, params, xs, state, **keywords)
   assert all(np.isfinite(a).all() for a in jax.tree.leaves(expected))
-  for every in (4, 3) if name in ('lstm', 'stack_stochastic') else (4,):  # 3 does not divide the number of steps
-    assert_close(gradients(cell, params, xs, state, remat_every=every, **keywords), expected, 1e-4, 1e-5)
+  for every in (
+    (4, 3) if name in ('lstm', 'stack_stochastic') else (4,)
+  ):  # 3 does not divide the number of steps
+    assert_close(
+      gradients(cell, params, xs, state, remat_every=every, **keywords), expected, 1e-4, 1e-5
+    )
 
 
 @pytest.mark.parametrize('name', CELLS)
 def test_gradients_are_finite_at_a_thousand_steps(name):
   cell = make(name)
   xs = inputs(1000)
-  params = cell.init(jax.random.key(0), xs[0])  # as training starts: perturbed weights may well explode
+  params = cell.init(
+    jax.random.key(0), xs[0]
+  )  # as training starts: perturbed weights may well explode
   value, gradient = gradients(cell, params, xs, cell.initial_state(params, BATCH))
   assert all(np.isfinite(a).all() for a in jax.tree.leaves((value, gradient)))
   assert all(np.asarray(a).any() for a in jax.tree.leaves(gradient[0]))
@@ -234,7 +270,9 @@ def test_jit_equals_no_jit_with_one_trace(name):
     return unroll(cell, params, xs, state, mask=mask, key=key)
 
   key = jax.random.key(0)
-  assert_close(jitted(params, xs, state, MASK, key), unroll(cell, params, xs, state, mask=MASK, key=key))
+  assert_close(
+    jitted(params, xs, state, MASK, key), unroll(cell, params, xs, state, mask=MASK, key=key)
+  )
   end, _ = jitted(params, xs + 1.0, state, MASK, key)
   jitted(params, xs, end, HOLES, jax.random.key(1))
   assert len(traces) == 1
@@ -296,7 +334,10 @@ def test_bfloat16_compute_stays_near_float32(name):
   difference = np.abs(np.asarray(ys, np.float32) - np.asarray(expected))
   assert 0.0 < difference.max() < 0.05 * np.abs(expected).max()
   rounded = jax.tree.map(lambda a: a.astype(jnp.bfloat16).astype(jnp.float32), end)
-  assert any((np.asarray(a) != np.asarray(b)).any() for a, b in zip(*map(jax.tree.leaves, (end, rounded)), strict=True))
+  assert any(
+    (np.asarray(a) != np.asarray(b)).any()
+    for a, b in zip(*map(jax.tree.leaves, (end, rounded)), strict=True)
+  )
 
 
 @fused_registered_cell
@@ -309,8 +350,12 @@ def test_scan_equals_stepping_in_bfloat16(name):
 
 
 PROTOCOLS = {
-    'init': contract.InitFn, 'initial_state': contract.InitialStateFn, 'project': contract.ProjectFn,
-    'step': contract.StepFn, 'scan': contract.ScanFn, 'prepare': contract.PrepareFn,
+  'init': contract.InitFn,
+  'initial_state': contract.InitialStateFn,
+  'project': contract.ProjectFn,
+  'step': contract.StepFn,
+  'scan': contract.ScanFn,
+  'prepare': contract.PrepareFn,
 }
 
 
@@ -331,4 +376,7 @@ def test_initialisation_needs_only_the_shape_and_repeats_with_its_key(name):
   params = cell.init(jax.random.key(0), x)
   assert_same(cell.init(jax.random.key(0), jax.ShapeDtypeStruct(x.shape, x.dtype)), params)
   different = cell.init(jax.random.key(1), x)
-  assert any((np.asarray(a) != b).any() for a, b in zip(*map(jax.tree.leaves, (params, different)), strict=True))
+  assert any(
+    (np.asarray(a) != b).any()
+    for a, b in zip(*map(jax.tree.leaves, (params, different)), strict=True)
+  )

@@ -4,7 +4,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cells_under_test import BATCH, assert_close, assert_same, gradients, inputs, make, noisy, perturbed, stepped
+from cells_under_test import (
+  BATCH,
+  assert_close,
+  assert_same,
+  gradients,
+  inputs,
+  make,
+  noisy,
+  perturbed,
+  stepped,
+)
 
 from rnn_research import layer_norm, lru, min_lstm, unroll, variational_dropout, zoneout
 from rnn_research.engines.parallel.linear import diagonal_scan, matrix_scan
@@ -12,8 +22,11 @@ from rnn_research.engines.parallel.linear import diagonal_scan, matrix_scan
 pytestmark = pytest.mark.usefixtures('strict_shapes', 'quick_compilation')
 
 SIZE, LINEAR_CELLS = 3, ['lru', 'min_gru', 'min_lstm']
-FORMS = {'real': (diagonal_scan, (SIZE,), 0.0), 'complex': (diagonal_scan, (SIZE,), 1j),
-         'matrix': (matrix_scan, (SIZE, SIZE), 0.0)}
+FORMS = {
+  'real': (diagonal_scan, (SIZE,), 0.0),
+  'complex': (diagonal_scan, (SIZE,), 1j),
+  'matrix': (matrix_scan, (SIZE, SIZE), 0.0),
+}
 every_form = pytest.mark.parametrize('form', FORMS)
 
 
@@ -41,7 +54,7 @@ def by_hand(a, b, state, reset_state, mask, reset):
 
 def loss(end, hs):
   weights = 1.0 + jnp.arange(hs.size).reshape(hs.shape) / hs.size
-  return jnp.sum(weights * jnp.abs(hs) ** 2) + jnp.sum(jnp.sin(end.real)) + jnp.sum(end.imag ** 3)
+  return jnp.sum(weights * jnp.abs(hs) ** 2) + jnp.sum(jnp.sin(end.real)) + jnp.sum(end.imag**3)
 
 
 @every_form
@@ -75,10 +88,14 @@ def test_second_derivatives(form):
 
 
 @every_form
-@pytest.mark.parametrize('real', [5, 6, 7, 11, 13])  # where the order of sums differs from that of all steps
+@pytest.mark.parametrize(
+  'real', [5, 6, 7, 11, 13]
+)  # where the order of sums differs from that of all steps
 def test_a_masked_step_holds_the_state_bit_for_bit(form, real):
   scan, operands, mask, reset = setup(form, 64)
-  a, b, state, reset_state = (jnp.asarray(o, jnp.complex64 if form == 'complex' else jnp.float32) for o in operands)
+  a, b, state, reset_state = (
+    jnp.asarray(o, jnp.complex64 if form == 'complex' else jnp.float32) for o in operands
+  )
   mask[real - 1, ::2] = True
   mask[real:], reset[real:] = False, False
   end, hs = scan(a, b, state, mask=mask, reset=reset, reset_state=reset_state)
@@ -99,7 +116,9 @@ def test_a_reset_of_the_first_step_clears_a_state_that_is_not_a_number():
   scan, (a, b, state, reset_state), _, reset = setup('real')
   reset[0] = True
   expected = scan(a, b, state, reset=reset, reset_state=reset_state)
-  assert_same(scan(a, b, jnp.full_like(state, jnp.nan), reset=reset, reset_state=reset_state), expected)
+  assert_same(
+    scan(a, b, jnp.full_like(state, jnp.nan), reset=reset, reset_state=reset_state), expected
+  )
 
 
 def test_a_reset_needs_a_state():
@@ -142,7 +161,9 @@ def test_lru_starts_on_its_ring_with_outputs_of_the_scale_of_its_inputs():
   end, _ = unroll(cell, params, inputs(200, 8, 64))
   np.testing.assert_allclose(np.mean(end.re**2 + end.im**2), 1.0, atol=0.1)
   recurrent = params._replace(w_xd=jnp.zeros_like(params.w_xd))
-  np.testing.assert_allclose(np.var(unroll(cell, recurrent, inputs(200, 8, 64))[1][-1]), 1.0, atol=0.1)
+  np.testing.assert_allclose(
+    np.var(unroll(cell, recurrent, inputs(200, 8, 64))[1][-1]), 1.0, atol=0.1
+  )
 
 
 @pytest.mark.parametrize(('r_min', 'r_max'), [(0.5, 0.5), (0.0, 1.1), (-0.1, 0.5)])
@@ -163,9 +184,13 @@ def test_combinators_work_or_say_what_is_missing(name):
   dropped = variational_dropout(cell, input_rate=0.5)
   params = perturbed(dropped)
   assert np.isfinite(unroll(dropped, params, xs, key=jax.random.key(0))[1]).all()
-  with pytest.raises(ValueError, match=r'no weights w_h.* in .*Params: the cell has no such product'):
+  with pytest.raises(
+    ValueError, match=r'no weights w_h.* in .*Params: the cell has no such product'
+  ):
     unroll(variational_dropout(cell, state_rate=0.5), params, xs, key=jax.random.key(0))
-  with pytest.raises(ValueError, match=r'no weights w_h.* in .*Params: the cell has no such product'):
+  with pytest.raises(
+    ValueError, match=r'no weights w_h.* in .*Params: the cell has no such product'
+  ):
     layer_norm(cell).init(jax.random.key(0), xs[0])
   if name == 'lru':
     with pytest.raises(ValueError, match='zoneout needs a state with a field h, found LRUState'):

@@ -33,7 +33,9 @@ def test_adding_marks_one_number_in_each_half():
   np.testing.assert_array_equal(marks[:, 5:].sum(1), 1.0)
   assert (marks.sum(0) > 0).all()
   for row, target in zip(range(500), targets, strict=True):
-    assert target == pytest.approx(sum(number for number, mark in zip(numbers[row], marks[row], strict=True) if mark))
+    assert target == pytest.approx(
+      sum(number for number, mark in zip(numbers[row], marks[row], strict=True) if mark)
+    )
 
 
 def test_answering_one_to_the_adding_problem_costs_a_sixth():
@@ -69,7 +71,7 @@ def test_modular_sums(modulus):
   inputs, targets = synthetic.modular_sum(rng(), 30, 12, modulus)
   digits = inputs.argmax(-1)
   for row in range(30):
-    assert list(targets[row]) == [sum(digits[row, :t + 1]) % modulus for t in range(12)]
+    assert list(targets[row]) == [sum(digits[row, : t + 1]) % modulus for t in range(12)]
 
 
 def test_drawn_examples_repeat_with_their_seed_and_differ_between_batches_and_splits():
@@ -92,13 +94,19 @@ def test_shuffled_examples_are_an_epoch_of_each_in_new_orders():
 
 
 def test_fewer_examples_than_a_batch():
-  with pytest.raises(InputError, match='there are 2 training examples, expected a batch of 3 at least'):
+  with pytest.raises(
+    InputError, match='there are 2 training examples, expected a batch of 3 at least'
+  ):
     examples.shuffled({'x': np.arange(2)}, 3, 0, 'abc')
 
 
 def write_idx(path, array, code=8):
   """Writes an idx file as MNIST's are, with `.gz` compressed."""
-  data = bytes([0, 0, code, array.ndim]) + np.array(array.shape, '>i4').tobytes() + array.astype(np.uint8).tobytes()
+  data = (
+    bytes([0, 0, code, array.ndim])
+    + np.array(array.shape, '>i4').tobytes()
+    + array.astype(np.uint8).tobytes()
+  )
   path.write_bytes(gzip.compress(data) if path.suffix == '.gz' else data)
 
 
@@ -125,7 +133,9 @@ def test_pixels_are_rows_and_means_of_squares():
   np.testing.assert_allclose(idx.pixels(images, 16), images.reshape(3, 16) / 255.0, rtol=1e-6)
   small = idx.pixels(images, 4)
   assert small[1, 2] == pytest.approx(images[1, 2:, :2].mean() / 255.0)
-  with pytest.raises(InputError, match=r'data.length is 9, expected the pixels of a 4 x 4 image .*: 1, 4, 16'):
+  with pytest.raises(
+    InputError, match=r'data.length is 9, expected the pixels of a 4 x 4 image .*: 1, 4, 16'
+  ):
     idx.pixels(images, 9)
 
 
@@ -134,14 +144,33 @@ def spoil(folder, name, change):
   path.write_bytes(change(path.read_bytes()))
 
 
-@pytest.mark.parametrize(('change', 'said'), [
-    (lambda folder: (folder / 't10k-labels-idx1-ubyte').unlink(), r'labels-idx1-ubyte \(or .gz\) is not there'),
-    (lambda folder: spoil(folder, 't10k-images-idx3-ubyte', lambda data: data[:-1]),
-     'has 319 bytes of data, expected 320'),
-    (lambda folder: spoil(folder, 't10k-images-idx3-ubyte', lambda data: b'PK' + data[2:]), 'is not an idx file'),
-    (lambda folder: write_idx(folder / 't10k-labels-idx1-ubyte', np.zeros(19)), '20 t10k images and 19 labels'),
-    (lambda folder: (folder / 't10k-images-idx3-ubyte').rename(folder / 't10k-images-idx3-ubyte.gz'), 'cannot be read'),
-])
+@pytest.mark.parametrize(
+  ('change', 'said'),
+  [
+    (
+      lambda folder: (folder / 't10k-labels-idx1-ubyte').unlink(),
+      r'labels-idx1-ubyte \(or .gz\) is not there',
+    ),
+    (
+      lambda folder: spoil(folder, 't10k-images-idx3-ubyte', lambda data: data[:-1]),
+      'has 319 bytes of data, expected 320',
+    ),
+    (
+      lambda folder: spoil(folder, 't10k-images-idx3-ubyte', lambda data: b'PK' + data[2:]),
+      'is not an idx file',
+    ),
+    (
+      lambda folder: write_idx(folder / 't10k-labels-idx1-ubyte', np.zeros(19)),
+      '20 t10k images and 19 labels',
+    ),
+    (
+      lambda folder: (folder / 't10k-images-idx3-ubyte').rename(
+        folder / 't10k-images-idx3-ubyte.gz'
+      ),
+      'cannot be read',
+    ),
+  ],
+)
 def test_spoiled_idx_files(digits, change, said):
   change(digits)
   with pytest.raises(InputError, match=said):
@@ -152,15 +181,25 @@ def test_the_real_digits(data_dir):
   images, labels, _ = idx.read_images(str(data_dir / 'mnist'), 'train')
   assert images.shape == (60_000, 28, 28)
   assert list(labels[:5]) == [5, 0, 4, 1, 9]
-  assert idx.pixels(images[:100], 196).mean() == pytest.approx(images[:100].mean() / 255.0, rel=1e-5)
+  assert idx.pixels(images[:100], 196).mean() == pytest.approx(
+    images[:100].mean() / 255.0, rel=1e-5
+  )
 
 
 def test_images_of_a_file_train_and_are_evaluated(digits, tmp_path, main):
   workdir = tmp_path / 'run'
-  main('--experiment=long_memory:permuted_mnist', f'--config.data.path={digits}', '--config.data.length=4',
-       '--config.model.num_params=2000', '--config.train.epochs=0', '--config.train.steps=40',
-       '--config.optimizer.learning_rate=2e-2', '--config.optimizer.warmup_steps=5', '--config.train.batch_size=30',
-       f'--workdir={workdir}')
+  main(
+    '--experiment=long_memory:permuted_mnist',
+    f'--config.data.path={digits}',
+    '--config.data.length=4',
+    '--config.model.num_params=2000',
+    '--config.train.epochs=0',
+    '--config.train.steps=40',
+    '--config.optimizer.learning_rate=2e-2',
+    '--config.optimizer.warmup_steps=5',
+    '--config.train.batch_size=30',
+    f'--workdir={workdir}',
+  )
   metrics = read_json(workdir, 'result.json')['metrics']
   assert metrics['test']['accuracy'] > 2 * metrics['test']['accuracy_without_memory']
   code, out, _ = main(f'--workdir={workdir}', '--mode=evaluate')
@@ -173,7 +212,9 @@ def test_permuted_pixels_are_in_one_order(digits):
     values = experiments.get_config('long_memory:permuted_mnist').unlock()
     values.data.update(path=str(digits), length=16, permuted=permuted)
     values.train.batch_size = 50
-    return next(experiments.build('long_memory:permuted_mnist', values.lock()).train_data().iterator)['inputs']
+    return next(
+      experiments.build('long_memory:permuted_mnist', values.lock()).train_data().iterator
+    )['inputs']
 
   images = rng().integers(0, 256, (5_060, 4, 4))
   write_idx(digits / 'train-images-idx3-ubyte.gz', images)
@@ -186,7 +227,9 @@ def test_permuted_pixels_are_in_one_order(digits):
 def test_budgets_of_parameters_are_kept(cell):
   values = experiments.get_config('long_memory:adding').unlock()
   values.model.update(cell=cell, num_params=5_000)
-  size = num_parameters(jax.eval_shape(experiments.build('long_memory:adding', values.lock()).init, jax.random.key(0)))
+  size = num_parameters(
+    jax.eval_shape(experiments.build('long_memory:adding', values.lock()).init, jax.random.key(0))
+  )
   assert 0.8 * 5_000 < size <= 5_000
 
 
@@ -194,6 +237,7 @@ def test_the_largest_size_within_a_budget():
   class Model:
     def __init__(self, size):
       self.size, self.init = size, lambda key: {'w': jnp.zeros((size, size))}
+
   for budget, size in ((1, 1), (3, 1), (4, 2), (10_000, 100), (10_200, 100)):
     assert fit_budget(Model, 0, budget).size == size
   assert fit_budget(Model, 7, 0).size == 7
@@ -202,8 +246,14 @@ def test_the_largest_size_within_a_budget():
 
 
 def test_a_small_network_learns_to_add(tmp_path, main):
-  main('--experiment=long_memory:debug', f'--workdir={tmp_path}', '--config.train.steps=1500',
-       '--config.model.hidden_size=16', '--config.train.eval_every=500', '--config.optimizer.learning_rate=1e-2')
+  main(
+    '--experiment=long_memory:debug',
+    f'--workdir={tmp_path}',
+    '--config.train.steps=1500',
+    '--config.model.hidden_size=16',
+    '--config.train.eval_every=500',
+    '--config.optimizer.learning_rate=1e-2',
+  )
   assert read_json(tmp_path, 'result.json')['metrics']['test']['mse'] < 0.02
 
 
@@ -237,20 +287,35 @@ def test_a_recurrence_has_the_loss_of_the_last_answer(name):
     experiment.recurrence(params, 7, jax.random.key(1))
 
 
-@pytest.mark.parametrize(('fields', 'said'), [
-    ({'data': {'task': 'sorting'}}, "data.task is 'sorting', expected one of adding, copy, mnist, modular"),
+@pytest.mark.parametrize(
+  ('fields', 'said'),
+  [
+    (
+      {'data': {'task': 'sorting'}},
+      "data.task is 'sorting', expected one of adding, copy, mnist, modular",
+    ),
     ({'data': {'length': 1}}, 'data.length is 1, expected an integer >= 2'),
     ({'data': {'modulus': 1}}, 'data.modulus is 1'),
     ({'data': {'task': 'mnist'}}, r'train-images-idx3-ubyte \(or .gz\) is not there'),
     ({'model': {'num_params': 10}}, 'model.num_params is 10, expected at least'),
-    ({'model': {'hidden_size': 8}}, 'model.hidden_size is 8, expected 0 where model.num_params is positive'),
+    (
+      {'model': {'hidden_size': 8}},
+      'model.hidden_size is 8, expected 0 where model.num_params is positive',
+    ),
     ({'model': {'num_params': 0}}, 'model.hidden_size is 0, expected an integer >= 1'),
     ({'model': {'w_h_init': 'orthogonl'}}, 'did you mean orthogonal'),
     ({'model': {'chrono_steps': 2}}, 'model.chrono_steps is 2, expected 0 or an integer >= 3'),
     ({'model': {'cell': 'gruu'}}, 'did you mean gru'),
-    ({'model': {'cell': 'irnn', 'w_h_init': 'orthogonal'}}, "model.w_h_init is 'orthogonal', expected '' for irnn"),
-    ({'model': {'cell': 'elman', 'chrono_steps': 9}}, 'model.chrono_steps is 9, expected 0 for elman'),
-])
+    (
+      {'model': {'cell': 'irnn', 'w_h_init': 'orthogonal'}},
+      "model.w_h_init is 'orthogonal', expected '' for irnn",
+    ),
+    (
+      {'model': {'cell': 'elman', 'chrono_steps': 9}},
+      'model.chrono_steps is 9, expected 0 for elman',
+    ),
+  ],
+)
 def test_what_is_refused(fields, said):
   values = experiments.get_config('long_memory').unlock()
   for block, changes in fields.items():

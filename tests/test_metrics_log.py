@@ -21,7 +21,10 @@ def write_steps(workdir, steps, start=0, **options):
 
 def test_lines(tmp_path):
   write_steps(tmp_path, [1, 3])
-  assert metrics_log.read_log(tmp_path) == [{'step': 1, 'train/loss': 1.0}, {'step': 3, 'train/loss': 1 / 3}]
+  assert metrics_log.read_log(tmp_path) == [
+    {'step': 1, 'train/loss': 1.0},
+    {'step': 3, 'train/loss': 1 / 3},
+  ]
 
 
 def test_a_line_is_on_disk_when_write_returns(tmp_path):
@@ -92,8 +95,15 @@ display.close()
 
 def test_a_bar_on_a_terminal():
   ours, theirs = pty.openpty()
-  env = {'TERM': 'xterm', 'COLUMNS': '120', 'PYTHONPATH': ':'.join(sys.path), 'JAX_PLATFORMS': 'cpu'}
-  with subprocess.Popen([sys.executable, '-c', ON_TERMINAL], stdout=theirs, stderr=theirs, env=env) as process:
+  env = {
+    'TERM': 'xterm',
+    'COLUMNS': '120',
+    'PYTHONPATH': ':'.join(sys.path),
+    'JAX_PLATFORMS': 'cpu',
+  }
+  with subprocess.Popen(
+    [sys.executable, '-c', ON_TERMINAL], stdout=theirs, stderr=theirs, env=env
+  ) as process:
     process.wait(60)
   with open(theirs, 'wb') as end:
     end.write(b'\nEND')
@@ -110,14 +120,27 @@ def test_a_bar_on_a_terminal():
 def test_an_output_that_knows_ascii_only():
   env = {'PYTHONPATH': ':'.join(sys.path), 'PYTHONIOENCODING': 'ascii'}
   code = "from rnn_research.training.progress import show; show('caf\\u00e9')"
-  assert subprocess.run([sys.executable, '-c', code], env=env, capture_output=True, check=True).stdout == b'caf?\n'
+  assert (
+    subprocess.run([sys.executable, '-c', code], env=env, capture_output=True, check=True).stdout
+    == b'caf?\n'
+  )
 
 
 def test_json_is_replaced_as_a_whole_and_strict(tmp_path):
   path = tmp_path / 'result.json'
-  value = {'loss': np.float32(0.5), 'seeds': np.arange(2), 'inf': -math.inf, 'by': {'valid': (1, None)}}
+  value = {
+    'loss': np.float32(0.5),
+    'seeds': np.arange(2),
+    'inf': -math.inf,
+    'by': {'valid': (1, None)},
+  }
   result.write_json(path, value)
-  assert json.loads(path.read_text()) == {'loss': 0.5, 'seeds': [0, 1], 'inf': None, 'by': {'valid': [1, None]}}
+  assert json.loads(path.read_text()) == {
+    'loss': 0.5,
+    'seeds': [0, 1],
+    'inf': None,
+    'by': {'valid': [1, None]},
+  }
   with pytest.raises(TypeError):
     result.write_json(path, {'bad': object()})
   (tmp_path / 'link').hardlink_to(path)
@@ -128,5 +151,13 @@ def test_json_is_replaced_as_a_whole_and_strict(tmp_path):
 
 
 def test_versions_and_hash():
-  assert set(result.versions()) >= {'python', 'jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy'}
+  assert set(result.versions()) >= {
+    'python',
+    'jax',
+    'jaxlib',
+    'flax',
+    'optax',
+    'orbax-checkpoint',
+    'numpy',
+  }
   assert result.git_hash() is None or len(result.git_hash().removesuffix('-dirty')) == 40

@@ -21,7 +21,16 @@ from cells_under_test import (
   stepped,
 )
 
-from rnn_research import CELLS, elman, gru, learned_initial_state, lstm, stack, unroll, variational_dropout
+from rnn_research import (
+  CELLS,
+  elman,
+  gru,
+  learned_initial_state,
+  lstm,
+  stack,
+  unroll,
+  variational_dropout,
+)
 from rnn_research.engines.parallel.newton import newton_scan, parallel
 
 pytestmark = pytest.mark.usefixtures('strict_shapes', 'quick_compilation')
@@ -47,14 +56,28 @@ def setup(cell, num_steps=NUM_STEPS, batch_size=BATCH, dtype=jnp.float32):
   return *jax.tree.map(lambda a: a.astype(dtype), (params, xs, state)), loops
 
 
-@functools.partial(jax.jit, static_argnums=0, static_argnames=('jacobian', 'damping', 'max_iterations'))
+@functools.partial(
+  jax.jit, static_argnums=0, static_argnames=('jacobian', 'damping', 'max_iterations')
+)
 def solve(cell, params, xs, state, mask=None, reset=None, **options):
   """Returns what `gradients` does, and `NewtonInfo`."""
+
   def loss(params, xs, state):
-    end, ys, info = newton_scan(cell, params, state, xs, mask=mask, reset=reset,
-                                reset_state=cell.initial_state(params, xs.shape[1]), **options)
+    end, ys, info = newton_scan(
+      cell,
+      params,
+      state,
+      xs,
+      mask=mask,
+      reset=reset,
+      reset_state=cell.initial_state(params, xs.shape[1]),
+      **options,
+    )
     return loss_from(end, ys), (end, ys, info)
-  (value, (end, ys, info)), gradient = jax.value_and_grad(loss, (0, 1, 2), has_aux=True)(params, xs, state)
+
+  (value, (end, ys, info)), gradient = jax.value_and_grad(loss, (0, 1, 2), has_aux=True)(
+    params, xs, state
+  )
   return ((value, (end, ys)), gradient), info
 
 
@@ -75,7 +98,9 @@ def test_float32_equals_stepping_in_values_and_gradients(name, jacobian):
   params, xs, state, loops = setup(cell, 1000, 4)
   ((loss, ends), gradient), info = solve(cell, params, xs, state, jacobian=jacobian, **loops)
   assert info.success and 2 < info.iterations < 100 and info.residual < 1.2e-5
-  (expected_loss, expected), expected_gradient = gradients(stepped(cell), params, xs, state, **loops)
+  (expected_loss, expected), expected_gradient = gradients(
+    stepped(cell), params, xs, state, **loops
+  )
   assert_near(ends, expected, 2e-5)
   assert_near((loss, gradient), (expected_loss, expected_gradient), 1e-4)
 
@@ -98,7 +123,9 @@ def test_overflow_of_the_linear_solve_is_overcome():
   state = jax.tree.map(jnp.zeros_like, state)
   slope = 1.0 - np.tanh(np.asarray(cell.project(params, xs))) ** 2
   with np.errstate(over='ignore', invalid='ignore'):
-    product = functools.reduce(np.matmul, [slope[t, 0][:, None] * np.asarray(params.w_h).T for t in range(50)])
+    product = functools.reduce(
+      np.matmul, [slope[t, 0][:, None] * np.asarray(params.w_h).T for t in range(50)]
+    )
   assert not np.isfinite(product).all()
   end, ys, info = jax.jit(lambda *args: newton_scan(cell, *args))(params, state, xs)
   assert info.success and info.iterations <= 51
@@ -118,13 +145,18 @@ def test_damping_changes_the_iterations_and_not_the_result():
 
 
 @every_form
-@pytest.mark.parametrize('inner', [lambda f: f, jax.jit], ids=['traced_at_once', 'differentiated_after_tracing'])
+@pytest.mark.parametrize(
+  'inner', [lambda f: f, jax.jit], ids=['traced_at_once', 'differentiated_after_tracing']
+)
 def test_every_product_is_of_the_highest_precision(jacobian, inner):
   params, xs, state, loops = setup(GRU)
   loss = inner(lambda *args: loss_of(parallel(GRU, jacobian=jacobian), **loops)(*args)[0])
   text = jax.jit(jax.value_and_grad(loss, (0, 1, 2))).lower(params, xs, state).as_text()
   products = [line for line in text.splitlines() if 'dot_general' in line]
-  assert len(products) > 10 and [line for line in products if 'precision = [HIGHEST, HIGHEST]' not in line] == []
+  assert (
+    len(products) > 10
+    and [line for line in products if 'precision = [HIGHEST, HIGHEST]' not in line] == []
+  )
 
 
 @every_form
@@ -134,7 +166,9 @@ def test_padding_may_hold_anything_and_holds_the_state_bit_for_bit(jacobian):
   mask = np.ones(xs.shape[:2], bool)
   mask[5:, 0], mask[:, 1] = False, False
   clean = gradients(cell, params, jnp.where(mask[..., None], xs, 0.0), state, mask=mask)
-  assert_same(gradients(cell, params, jnp.where(mask[..., None], xs, jnp.nan), state, mask=mask), clean)
+  assert_same(
+    gradients(cell, params, jnp.where(mask[..., None], xs, jnp.nan), state, mask=mask), clean
+  )
   ((_, (end, ys)), (_, dxs, dstate)) = clean
   assert_same((end.h[1], dstate.h[1]), (state.h[1], 2.0 * state.h[1]))
   assert not np.asarray(ys)[~mask].any() and not np.asarray(dxs)[~mask].any()
@@ -150,7 +184,9 @@ def test_no_steps_return_the_state(jacobian):
 
 
 @every_form
-def test_a_reset_passes_gradient_to_a_learned_initial_state_and_goes_first_at_masked_steps(jacobian):
+def test_a_reset_passes_gradient_to_a_learned_initial_state_and_goes_first_at_masked_steps(
+  jacobian,
+):
   cell = learned_initial_state(GRU)
   params, xs, state, loops = setup(cell)
   loops = {'mask': loops['mask'], 'reset': np.zeros_like(loops['reset'])}
@@ -174,8 +210,11 @@ def test_second_derivatives_equal_those_of_stepping(jacobian):
 
 def test_parallel_works_inside_and_outside_other_combinators():
   dropped = variational_dropout(lstm(3), input_rate=0.3, state_rate=0.3)
-  cells = {'inside': lambda change: stack(change(GRU), change(elman(3))),
-           'outside': lambda change: change(stack(GRU, elman(3))), 'prepared': lambda change: change(dropped)}
+  cells = {
+    'inside': lambda change: stack(change(GRU), change(elman(3))),
+    'outside': lambda change: change(stack(GRU, elman(3))),
+    'prepared': lambda change: change(dropped),
+  }
   for make_cell in cells.values():
     cell = make_cell(parallel)
     params, xs, state, loops = setup(cell)
@@ -185,11 +224,14 @@ def test_parallel_works_inside_and_outside_other_combinators():
     assert_near(got, gradients(make_cell(stepped), params, xs, state, **keywords), 1e-4)
 
 
-@pytest.mark.parametrize(('options', 'sentence'), [
+@pytest.mark.parametrize(
+  ('options', 'sentence'),
+  [
     ({'jacobian': 'dense'}, "jacobian is 'dense', expected 'full' or 'diagonal'"),
     ({'damping': 1.5}, 'damping is 1.5, expected 0 <= damping <= 1'),
     ({'reset': np.zeros((NUM_STEPS, BATCH), bool)}, 'reset needs a reset_state'),
-])
+  ],
+)
 def test_what_cannot_be_run_is_refused(options, sentence):
   params, xs, state, _ = setup(GRU)
   with pytest.raises(ValueError, match=sentence):

@@ -103,7 +103,9 @@ def rates(num_steps, **fields):
 def test_exponential_holds_the_full_rate_for_decay_after_epochs():
   epoch = np.arange(24) // 3
   expected = 0.5 ** np.maximum(epoch - 4 + 1, 0)
-  np.testing.assert_allclose(rates(24, schedule='exponential', decay_factor=0.5, decay_after=4), expected, rtol=1e-6)
+  np.testing.assert_allclose(
+    rates(24, schedule='exponential', decay_factor=0.5, decay_after=4), expected, rtol=1e-6
+  )
   assert expected[11] == 1.0
   assert expected[12] == 0.5
 
@@ -114,7 +116,9 @@ def test_exponential_is_char_rnns_rule():
     expected.append(rate)
     if i % 3 == 0 and i / 3 >= 2:
       rate *= 0.97
-  np.testing.assert_allclose(rates(24, schedule='exponential', decay_factor=0.97, decay_after=2), expected, rtol=1e-5)
+  np.testing.assert_allclose(
+    rates(24, schedule='exponential', decay_factor=0.97, decay_after=2), expected, rtol=1e-5
+  )
 
 
 def test_cosine_with_warmup():
@@ -130,20 +134,32 @@ def test_warmup_does_not_shift_the_epochs():
 
 
 def test_updates_follow_the_schedule():
-  config = config_with(name='sgd', learning_rate=1.0, schedule='exponential', decay_factor=0.5, decay_after=1)
-  steps = np.diff(np.concatenate([np.ones((1, 5)), run(config, np.ones((6, 5), np.float32))]), axis=0)
+  config = config_with(
+    name='sgd', learning_rate=1.0, schedule='exponential', decay_factor=0.5, decay_after=1
+  )
+  steps = np.diff(
+    np.concatenate([np.ones((1, 5)), run(config, np.ones((6, 5), np.float32))]), axis=0
+  )
   np.testing.assert_allclose(-steps[:, 0], [1, 1, 0.5, 0.5, 0.25, 0.25], rtol=1e-6)
 
 
-@pytest.mark.parametrize(('patience', 'expected'), [
-  (1, [1, 1, 1, 1, 1, 1, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 0.25]),
-  (2, [1, 1, 1, 1, 1, 1, 1, 1, 1, 0.5, 0.5, 0.5, 0.5]),
-])
+@pytest.mark.parametrize(
+  ('patience', 'expected'),
+  [
+    (1, [1, 1, 1, 1, 1, 1, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 0.25]),
+    (2, [1, 1, 1, 1, 1, 1, 1, 1, 1, 0.5, 0.5, 0.5, 0.5]),
+  ],
+)
 def test_plateau_compares_once_per_evaluation(patience, expected):
   """Evaluations after updates 3, 6, 9, 12 give 2.0, 2.1, 2.0, 1.5: the first and the last are the best so far."""
   values = [np.inf] * 3 + [2.0] * 3 + [2.1] * 3 + [2.0] * 3 + [1.5]
-  config = config_with(name='sgd', learning_rate=1.0, schedule='plateau', decay_factor=0.5, patience=patience)
-  steps = np.diff(np.concatenate([np.ones((1, 5)), run(config, np.ones((13, 5), np.float32), values=values)]), axis=0)
+  config = config_with(
+    name='sgd', learning_rate=1.0, schedule='plateau', decay_factor=0.5, patience=patience
+  )
+  steps = np.diff(
+    np.concatenate([np.ones((1, 5)), run(config, np.ones((13, 5), np.float32), values=values)]),
+    axis=0,
+  )
   np.testing.assert_allclose(-steps[:, 0], expected, rtol=1e-6)
 
 
@@ -157,14 +173,17 @@ def test_logged_rate_includes_the_plateau():
   np.testing.assert_allclose(schedules.learning_rate(schedule, opt_state, 3), 0.05, rtol=1e-6)
 
 
-@pytest.mark.parametrize(('field', 'value', 'text'), [
-  ('learning_rate', -1.0, 'optimizer.learning_rate is -1.0, expected a number > 0'),
-  ('learning_rate', float('nan'), 'optimizer.learning_rate is nan'),
-  ('name', 'adm', "optimizer.name is 'adm', expected one of sgd, rmsprop"),
-  ('schedule', 'cos', "optimizer.schedule is 'cos'"),
-  ('decay_after', 0, 'optimizer.decay_after is 0'),
-  ('weight_decay', 0.1, 'only adamw'),
-])
+@pytest.mark.parametrize(
+  ('field', 'value', 'text'),
+  [
+    ('learning_rate', -1.0, 'optimizer.learning_rate is -1.0, expected a number > 0'),
+    ('learning_rate', float('nan'), 'optimizer.learning_rate is nan'),
+    ('name', 'adm', "optimizer.name is 'adm', expected one of sgd, rmsprop"),
+    ('schedule', 'cos', "optimizer.schedule is 'cos'"),
+    ('decay_after', 0, 'optimizer.decay_after is 0'),
+    ('weight_decay', 0.1, 'only adamw'),
+  ],
+)
 def test_bad_values_are_refused(field, value, text):
   with pytest.raises(ValueError, match=text):
     optimizer.make_optimizer(config_with(**{field: value}), 1, 1, 1)

@@ -36,8 +36,8 @@ def gru_step(p, state, x):
   h, size = state['h'], state['h'].shape[-1]
   x_r, x_z, x_n = np.split(product(x, p.w_x) + p.b, 3, -1)
   m = product(h, p.w_h)
-  r, z = sigmoid(x_r + m[:, :size]), sigmoid(x_z + m[:, size:2 * size])
-  inner = product(r * h, p.w_hn) if p.b_hn is None else r * (m[:, 2 * size:] + p.b_hn)
+  r, z = sigmoid(x_r + m[:, :size]), sigmoid(x_z + m[:, size : 2 * size])
+  inner = product(r * h, p.w_hn) if p.b_hn is None else r * (m[:, 2 * size :] + p.b_hn)
   h = (1.0 - z) * np.tanh(x_n + inner) + z * h
   return {'h': h}, h
 
@@ -80,23 +80,23 @@ def lru_step(p, state, x):
 
 # name -> (one step, y of the last step in row 0 and column 0 from the constant parameters of `setup`)
 ORACLES = {
-    'elman': (elman_step, 0.884864086596),
-    'irnn': (irnn_step, 1.242693848896),
-    'lstm': (lstm_step, 0.149439042943),
-    'lstm_peephole': (lstm_step, 0.161945573398),
-    'lstm_projection': (lstm_step, -0.100007809762),
-    'lstm_peephole_projection': (lstm_step, -0.288206582186),
-    'gru': (gru_step, 0.124076597908),
-    'gru_reset_before': (gru_step, -0.085306673078),
-    'lru': (lru_step, 1.990037387977),
-    'min_gru': (min_gru_step, -0.761721937519),
-    'min_lstm': (min_lstm_step, -0.435034726775),
-    'zoneout': (zoneout_step, 0.091513740226),
-    'variational_dropout': (lstm_step, 0.149439042943),
-    'weight_dropout': (gru_step, -0.085306673078),
-    'layer_norm': (lstm_step, -0.030359054532),
-    'layer_norm_before': (gru_step, -0.185516309901),
-    'residual': (residual_step, -0.879374683131),
+  'elman': (elman_step, 0.884864086596),
+  'irnn': (irnn_step, 1.242693848896),
+  'lstm': (lstm_step, 0.149439042943),
+  'lstm_peephole': (lstm_step, 0.161945573398),
+  'lstm_projection': (lstm_step, -0.100007809762),
+  'lstm_peephole_projection': (lstm_step, -0.288206582186),
+  'gru': (gru_step, 0.124076597908),
+  'gru_reset_before': (gru_step, -0.085306673078),
+  'lru': (lru_step, 1.990037387977),
+  'min_gru': (min_gru_step, -0.761721937519),
+  'min_lstm': (min_lstm_step, -0.435034726775),
+  'zoneout': (zoneout_step, 0.091513740226),
+  'variational_dropout': (lstm_step, 0.149439042943),
+  'weight_dropout': (gru_step, -0.085306673078),
+  'layer_norm': (lstm_step, -0.030359054532),
+  'layer_norm_before': (gru_step, -0.185516309901),
+  'residual': (residual_step, -0.879374683131),
 }
 ORACLES |= oracles_gated.ORACLES
 ORACLES |= oracles_searched.ORACLES
@@ -152,7 +152,9 @@ def test_gradients_in_float64_against_finite_differences(name):
     pairs = list(zip(leaves, direction, strict=True))
     move = lambda step: loss(*jax.tree.unflatten(structure, [a + step * d for a, d in pairs]))
     step = 1e-4
-    numeric = (8.0 * (move(step) - move(-step)) - (move(2.0 * step) - move(-2.0 * step))) / (12.0 * step)
+    numeric = (8.0 * (move(step) - move(-step)) - (move(2.0 * step) - move(-2.0 * step))) / (
+      12.0 * step
+    )
     exact = sum(np.vdot(g, d) for g, d in zip(jax.tree.leaves(gradient), direction, strict=True))
   np.testing.assert_allclose(numeric, exact, rtol=1e-7)
 
@@ -186,7 +188,11 @@ def min_char_rnn(w_xh, w_hh, w_hy, b_h, b_y, ids, targets, h):
 def test_gradient_of_an_elman_language_model_equals_min_char_rnn():
   hidden_size, vocabulary_size, num_steps = 100, 30, 25
   rng = np.random.default_rng(0)
-  shapes = ((hidden_size, vocabulary_size), (hidden_size, hidden_size), (vocabulary_size, hidden_size))
+  shapes = (
+    (hidden_size, vocabulary_size),
+    (hidden_size, hidden_size),
+    (vocabulary_size, hidden_size),
+  )
   w_xh, w_hh, w_hy = (rng.normal(0.0, 0.1, shape) for shape in shapes)
   b_h, b_y = rng.normal(0.0, 0.1, (hidden_size, 1)), rng.normal(0.0, 0.1, (vocabulary_size, 1))
   h = rng.normal(0.0, 0.5, (hidden_size, 1))
@@ -194,10 +200,16 @@ def test_gradient_of_an_elman_language_model_equals_min_char_rnn():
   expected_loss, expected = min_char_rnn(w_xh, w_hh, w_hy, b_h, b_y, text[:-1], text[1:], h)
 
   with jax.enable_x64(True):
-    model = language_model((elman(hidden_size, dtype=jnp.float64),), vocabulary_size, dtype=jnp.float64)
+    model = language_model(
+      (elman(hidden_size, dtype=jnp.float64),), vocabulary_size, dtype=jnp.float64
+    )
     cell_params = ElmanParams(w_x=w_xh.T, w_h=w_hh.T, b=b_h[:, 0])
-    params = jax.tree.map(jnp.asarray, {'cells': (cell_params,), 'head': {'w': w_hy.T, 'b': b_y[:, 0]}})
-    loss = lambda params: sequence_loss(model, params, (ElmanState(h.T),), text[:-1, None], text[1:, None])[0]
+    params = jax.tree.map(
+      jnp.asarray, {'cells': (cell_params,), 'head': {'w': w_hy.T, 'b': b_y[:, 0]}}
+    )
+    loss = lambda params: sequence_loss(
+      model, params, (ElmanState(h.T),), text[:-1, None], text[1:, None]
+    )[0]
     value, gradient = jax.value_and_grad(loss)(params)
   cell, head = gradient['cells'][0], gradient['head']
   got = cell.w_x.T, cell.w_h.T, head['w'].T, cell.b[:, None], head['b'][:, None]

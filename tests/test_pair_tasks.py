@@ -6,7 +6,14 @@ import re
 import numpy as np
 import pytest
 
-from rnn_research.tasks.translation.synthetic import FORMATS, MONTHS, PAIR_TASKS, draw, draw_splits, write_date
+from rnn_research.tasks.translation.synthetic import (
+  FORMATS,
+  MONTHS,
+  PAIR_TASKS,
+  draw,
+  draw_splits,
+  write_date,
+)
 
 COUNT = 3000
 
@@ -17,7 +24,9 @@ def drawn(task):
   return list(zip(pairs.sources, pairs.targets, strict=True))
 
 
-@pytest.mark.parametrize('task, solve', [('reverse', lambda letters: letters[::-1]), ('sort', sorted)])
+@pytest.mark.parametrize(
+  'task, solve', [('reverse', lambda letters: letters[::-1]), ('sort', sorted)]
+)
 def test_letters(task, solve):
   pairs = drawn(task)
   for source, target in pairs:
@@ -52,7 +61,9 @@ def test_dates():
       weekdays.add(weekday)
   assert len(weekdays) == 7 + 7
   assert min(target for _, target in pairs) < '1901' and max(target for _, target in pairs) > '2099'
-  assert len({re.sub(r'\d+', '0', re.sub('[A-Z][a-z]+', 'A', source)) for source, _ in pairs}) >= len(FORMATS)
+  assert len(
+    {re.sub(r'\d+', '0', re.sub('[A-Z][a-z]+', 'A', source)) for source, _ in pairs}
+  ) >= len(FORMATS)
 
 
 @pytest.mark.parametrize('written, target', [
@@ -68,7 +79,9 @@ def test_splits_share_no_source(task):
   counts = {'train': 5000, 'valid': 200, 'test': 300}
   splits = draw_splits(task, counts, 1)
   assert {split: len(pairs.sources) for split, pairs in splits.items()} == counts
-  sources, targets = ([text for pairs in splits.values() for text in pairs[side]] for side in (0, 1))
+  sources, targets = (
+    [text for pairs in splits.values() for text in pairs[side]] for side in (0, 1)
+  )
   assert len(set(sources)) == len(sources)
   assert (sources, targets, 0) == draw(task, 5500, 1)
   assert splits == draw_splits(task, counts, 1)
@@ -82,10 +95,14 @@ def test_repeated_sources_are_drawn_anew(monkeypatch):
 
   monkeypatch.setitem(PAIR_TASKS, 'few', few)
   assert sorted(map(int, draw('few', 20, 0).sources)) == list(range(20))
-  with pytest.raises(ValueError, match=r'^the task few has no 21 pairs with different sources, only 20 were found$'):
+  with pytest.raises(
+    ValueError, match=r'^the task few has no 21 pairs with different sources, only 20 were found$'
+  ):
     draw('few', 21, 0)
 
 
 def test_unknown_task_is_refused():
-  with pytest.raises(ValueError, match=r"^data\.task is 'revers', expected one of reverse, sort, dates$"):
+  with pytest.raises(
+    ValueError, match=r"^data\.task is 'revers', expected one of reverse, sort, dates$"
+  ):
     draw('revers', 3, 0)

@@ -28,8 +28,12 @@ def refusal(*args):
 
 
 def test_lines_end_with_newlines_only(tmp_path):
-  source, target = write(tmp_path, a='\ufeffeins\r\nzwei\x85\u2028drei\x0c!\r\n ä \n', b=' one \ntwo\n\tthree')
-  assert read_pairs(source, target) == Pairs(['eins', 'zwei\x85\u2028drei\x0c!', 'ä'], ['one', 'two', 'three'], 0)
+  source, target = write(
+    tmp_path, a='\ufeffeins\r\nzwei\x85\u2028drei\x0c!\r\n ä \n', b=' one \ntwo\n\tthree'
+  )
+  assert read_pairs(source, target) == Pairs(
+    ['eins', 'zwei\x85\u2028drei\x0c!', 'ä'], ['one', 'two', 'three'], 0
+  )
 
 
 def test_compressed_files_are_read(tmp_path):
@@ -47,37 +51,56 @@ def test_one_file_of_pairs_has_a_tab_in_every_line(tmp_path):
   (path,) = write(tmp_path, a='a b\tc d\r\n\n\te\n \nf\tg\n')
   assert read_pairs(path) == Pairs(['a b', 'f'], ['c d', 'g'], 3)
   (path,) = write(tmp_path, a='a\tb\n\nc\td\te\n')
-  assert f'data.source: {path} has 2 tabs in line 3, expected one between source and target' in refusal(path)
+  assert (
+    f'data.source: {path} has 2 tabs in line 3, expected one between source and target'
+    in refusal(path)
+  )
   (path,) = write(tmp_path, a='a b\n')
-  assert refusal(path, '', 'data.valid_source').startswith(f'data.valid_source: {path} has 0 tabs in line 1, ')
-  assert refusal(path, '', 'data.valid_source').endswith('or a file of targets in data.valid_target')
+  assert refusal(path, '', 'data.valid_source').startswith(
+    f'data.valid_source: {path} has 0 tabs in line 1, '
+  )
+  assert refusal(path, '', 'data.valid_source').endswith(
+    'or a file of targets in data.valid_target'
+  )
 
 
 @pytest.mark.parametrize('start, count', [(0, 1), (123, 1), (250, 3), (396, 4)])
 @pytest.mark.parametrize('swapped', [False, True])
 def test_first_line_without_partner_is_named(tmp_path, start, count, swapped):
   translations = [f'{sentence} {"x" * (i % 3)}' for i, sentence in enumerate(SENTENCES)]
-  del translations[start:start + count]
+  del translations[start : start + count]
   paths = write(tmp_path, a='\n'.join(SENTENCES), b='\n'.join(translations) + '\n')
   found = refusal(*reversed(paths) if swapped else paths)
   counts = [400 - count, 400] if swapped else [400, 400 - count]
-  assert re.search(r'has (\d+) lines and .* has (\d+), expected as many', found).groups() == tuple(map(str, counts))
+  assert re.search(r'has (\d+) lines and .* has (\d+), expected as many', found).groups() == tuple(
+    map(str, counts)
+  )
   assert abs(int(re.search(r'the first suspicious line is (\d+)$', found)[1]) - (start + 1)) <= 1
 
 
 def test_a_line_that_is_empty_in_one_file_only_is_suspicious(tmp_path):
-  source, target = write(tmp_path, a='\n'.join(SENTENCES), b='\n'.join([*SENTENCES[:200], '', *SENTENCES[200:]]))
+  source, target = write(
+    tmp_path, a='\n'.join(SENTENCES), b='\n'.join([*SENTENCES[:200], '', *SENTENCES[200:]])
+  )
   assert refusal(source, target).endswith('the first suspicious line is 201')
 
 
 def test_unusable_files_give_one_sentence(tmp_path):
-  good, empty, blank, binary, latin = write(tmp_path, g='a\n', e='', b=' \n\n', n=b'a\0', l=b'caf\xe9')
-  with pytest.raises(FileNotFoundError, match=r"data\.source: there is no file or folder '/no/such'"):
+  good, empty, blank, binary, latin = write(
+    tmp_path, g='a\n', e='', b=' \n\n', n=b'a\0', l=b'caf\xe9'
+  )
+  with pytest.raises(
+    FileNotFoundError, match=r"data\.source: there is no file or folder '/no/such'"
+  ):
     read_pairs('/no/such', good)
-  with pytest.raises(FileNotFoundError, match=r"data\.valid_target: there is no file or folder '/no/such'"):
+  with pytest.raises(
+    FileNotFoundError, match=r"data\.valid_target: there is no file or folder '/no/such'"
+  ):
     read_pairs(good, '/no/such', 'data.valid_source')
   assert refusal(good, empty) == f"data.target: '{empty}' is empty; expected a text"
-  assert refusal(good, str(tmp_path)) == f'data.target: {tmp_path} is a folder, expected a text file'
+  assert (
+    refusal(good, str(tmp_path)) == f'data.target: {tmp_path} is a folder, expected a text file'
+  )
   assert 'has no pair of sentences: a side of each of its 2 pairs is empty' in refusal(blank)
   for path, found in ((binary, 'is binary'), (latin, 'is not UTF-8')):
     assert f'data.target: {path} {found}' in refusal(good, path)
@@ -99,7 +122,9 @@ def prepare(folder, name, features, supervised_keys=None):
       VERSION = tfds.core.Version('1.0.0')
 
       def _info(self):
-        return tfds.core.DatasetInfo(builder=self, features=features, supervised_keys=supervised_keys)
+        return tfds.core.DatasetInfo(
+          builder=self, features=features, supervised_keys=supervised_keys
+        )
 
       def _split_generators(self, dl_manager):
         return {'train': self._generate_examples()}
@@ -125,7 +150,9 @@ def test_translation_data_sets_are_read(tmp_path):
 
 def test_translation_data_sets_have_two_texts(tmp_path):
   tfds.disable_progress_bar()
-  prepare(tmp_path, 'two', tfds.features.FeaturesDict({key: tfds.features.Text() for key in ('z', 'm')}))
+  prepare(
+    tmp_path, 'two', tfds.features.FeaturesDict({key: tfds.features.Text() for key in ('z', 'm')})
+  )
   assert read_tfds_pairs('two', str(tmp_path), 'train').sources[0].endswith('m')
   three = tfds.features.FeaturesDict({key: tfds.features.Text() for key in 'abc'})
   prepare(tmp_path, 'keyed', three, ('c', 'a'))
@@ -133,7 +160,9 @@ def test_translation_data_sets_have_two_texts(tmp_path):
   assert read_tfds_pairs('keyed', str(tmp_path), 'train').sources[0].endswith('c')
   with pytest.raises(ValueError, match=r"^data\.tfds: keyed has no split 'dev', it has train$"):
     read_tfds_pairs('keyed', str(tmp_path), 'dev')
-  with pytest.raises(ValueError, match=r'^data\.tfds: three has the texts a, b, c, expected source and target$'):
+  with pytest.raises(
+    ValueError, match=r'^data\.tfds: three has the texts a, b, c, expected source and target$'
+  ):
     read_tfds_pairs('three', str(tmp_path), 'train')
   with pytest.raises(FileNotFoundError, match="no prepared 'missing'"):
     read_tfds_pairs('missing', str(tmp_path), 'train')

@@ -5,28 +5,28 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from cells_under_test import (
-    BATCH,
-    HIDDEN,
-    NUM_INPUTS,
-    NUM_STEPS,
-    assert_close,
-    assert_same,
-    inputs,
-    make,
-    noisy,
-    perturbed,
+  BATCH,
+  HIDDEN,
+  NUM_INPUTS,
+  NUM_STEPS,
+  assert_close,
+  assert_same,
+  inputs,
+  make,
+  noisy,
+  perturbed,
 )
 
 from rnn_research import (
-    elman,
-    free_run,
-    gru,
-    layer_norm,
-    unroll,
-    unroll_layers,
-    variational_dropout,
-    weight_dropout,
-    zoneout,
+  elman,
+  free_run,
+  gru,
+  layer_norm,
+  unroll,
+  unroll_layers,
+  variational_dropout,
+  weight_dropout,
+  zoneout,
 )
 from rnn_research.cells.elman import rin
 from rnn_research.layers import dropout, matmul
@@ -47,8 +47,10 @@ def test_dropout_acts_between_layers_only_and_only_with_a_key():
   assert_same(ends[0], plain[0][0])
   assert np.asarray(ys != 0.0).all()
   assert np.abs(np.asarray(ys - plain[1])).max(-1).min() > 0.0
-  assert_same(unroll_layers(cells[:1], params[:1], inputs(), dropout=0.5, key=KEY), unroll_layers(
-      cells[:1], params[:1], inputs()))
+  assert_same(
+    unroll_layers(cells[:1], params[:1], inputs(), dropout=0.5, key=KEY),
+    unroll_layers(cells[:1], params[:1], inputs()),
+  )
   repeated = unroll_layers(cells, params, inputs(), dropout=0.5, key=KEY)
   assert_same(repeated, (ends, ys))
 
@@ -56,7 +58,10 @@ def test_dropout_acts_between_layers_only_and_only_with_a_key():
 def recorder():
   """Returns a cell whose output is its input, so that what dropout did to it can be read off."""
   return make('elman')._replace(
-      project=lambda params, xs: xs, step=lambda params, state, u, *, key=None, ctx=None: (state, u), scan=None)
+    project=lambda params, xs: xs,
+    step=lambda params, state, u, *, key=None, ctx=None: (state, u),
+    scan=None,
+  )
 
 
 def test_dropout_is_drawn_anew_at_every_step_scaled_and_at_its_rate():
@@ -65,7 +70,9 @@ def test_dropout_is_drawn_anew_at_every_step_scaled_and_at_its_rate():
   kept = np.asarray(ys)
   assert set(np.unique(kept)) == {np.float32(0.0), np.float32(1.0) / np.float32(0.75)}
   assert abs((kept > 0.0).mean() - 0.75) < 0.02
-  assert len({kept[t, b].tobytes() for t in range(NUM_STEPS) for b in range(BATCH)}) == NUM_STEPS * BATCH
+  assert (
+    len({kept[t, b].tobytes() for t in range(NUM_STEPS) for b in range(BATCH)}) == NUM_STEPS * BATCH
+  )
 
 
 @pytest.mark.parametrize(('rate', 'kept'), [(1e-6, 1.0), (0.999, 0.001)])
@@ -81,8 +88,14 @@ def test_variational_masks_are_constant_over_time_and_redrawn_per_unroll():
   cell = variational_dropout(elman(HIDDEN), input_rate=0.5, state_rate=0.5)
   params = perturbed(cell)
   masks = [cell.prepare(params, None, BATCH, key=jax.random.key(i))[0] for i in range(2)]
-  assert masks[0].w_x.mask.shape == (BATCH, NUM_INPUTS) and masks[0].w_h.mask.shape == (BATCH, HIDDEN)
-  assert {float(m) for mask in (masks[0].w_x.mask, masks[0].w_h.mask) for m in np.ravel(mask)} == {0.0, 2.0}
+  assert masks[0].w_x.mask.shape == (BATCH, NUM_INPUTS) and masks[0].w_h.mask.shape == (
+    BATCH,
+    HIDDEN,
+  )
+  assert {float(m) for mask in (masks[0].w_x.mask, masks[0].w_h.mask) for m in np.ravel(mask)} == {
+    0.0,
+    2.0,
+  }
   assert (np.asarray(masks[0].w_h.mask) != masks[1].w_h.mask).any()
   # By the equation, with the masks that unroll drew: everything constant, so the drawn masks are all that changes.
   same_x = jnp.broadcast_to(inputs()[:1], inputs().shape)
@@ -91,7 +104,9 @@ def test_variational_masks_are_constant_over_time_and_redrawn_per_unroll():
   drawn, _ = cell.prepare(params, None, BATCH, key=jax.random.split(cell_key)[0])
   h = np.zeros((BATCH, HIDDEN))
   for t in range(NUM_STEPS):
-    h = np.tanh((same_x[t] * drawn.w_x.mask) @ params.w_x + (h * drawn.w_h.mask) @ params.w_h + params.b[None])
+    h = np.tanh(
+      (same_x[t] * drawn.w_x.mask) @ params.w_x + (h * drawn.w_h.mask) @ params.w_h + params.b[None]
+    )
     np.testing.assert_allclose(ys[t], h, rtol=1e-5, atol=1e-6)
   assert_same(unroll(cell, params, same_x, key=KEY), (end, ys))
   assert (np.asarray(unroll(cell, params, same_x, key=jax.random.key(1))[1]) != ys).any()
@@ -122,8 +137,12 @@ def test_weight_dropout_draws_one_mask_per_unroll_and_keeps_the_fused_form():
     assert abs((factors == 0.0).mean() - 0.2) < 0.02
   assert dropped._replace(w_h=params.w_h, w_hn=params.w_hn) == params
   # What unroll runs is the fused form of the plain cell with the weights that were drawn.
-  drawn, _ = cell.prepare(params, None, BATCH, key=jax.random.split(jax.random.split(jax.random.fold_in(KEY, 0))[0])[0])
-  assert_same(unroll(cell, params, inputs(), key=KEY), unroll(gru(300, reset='before'), drawn, inputs()))
+  drawn, _ = cell.prepare(
+    params, None, BATCH, key=jax.random.split(jax.random.split(jax.random.fold_in(KEY, 0))[0])[0]
+  )
+  assert_same(
+    unroll(cell, params, inputs(), key=KEY), unroll(gru(300, reset='before'), drawn, inputs())
+  )
   assert_same(unroll(cell, params, inputs()), unroll(gru(300, reset='before'), params, inputs()))
   with pytest.raises(ValueError, match='rate is 1,'):
     weight_dropout(gru(3), 1)
@@ -137,8 +156,10 @@ def test_weight_dropout_inside_layer_norm_drops_the_matrix_alone():
   assert (np.asarray(dropped.w_h.w) == 0.0).any()
 
 
-@pytest.mark.parametrize('drop', [
-    lambda cell: weight_dropout(cell, 0.5), lambda cell: variational_dropout(cell, state_rate=0.5)])
+@pytest.mark.parametrize(
+  'drop',
+  [lambda cell: weight_dropout(cell, 0.5), lambda cell: variational_dropout(cell, state_rate=0.5)],
+)
 def test_dropout_leaves_the_identity_of_a_recurrent_identity_network(drop):
   cell = drop(rin(HIDDEN))
   params = jax.tree.map(jnp.zeros_like, perturbed(cell))
@@ -151,13 +172,22 @@ def test_masked_and_normalised_weights_follow_their_equations():
   params, _ = cell.prepare(perturbed(cell), None, BATCH, key=KEY)
   weights, x = jax.tree.map(np.asarray, params.w_x.w), np.asarray(inputs()[0] * params.w_x.mask)
   product = x @ weights.w
-  normalised = (product - product.mean(-1, keepdims=True)) / np.sqrt(product.var(-1, keepdims=True) + 1e-5)
-  np.testing.assert_allclose(matmul(inputs()[0], params.w_x), weights.scale * normalised + weights.offset, rtol=1e-4)
+  normalised = (product - product.mean(-1, keepdims=True)) / np.sqrt(
+    product.var(-1, keepdims=True) + 1e-5
+  )
+  np.testing.assert_allclose(
+    matmul(inputs()[0], params.w_x), weights.scale * normalised + weights.offset, rtol=1e-4
+  )
 
 
 def test_zoneout_masks_differ_per_step_and_keep_at_their_rate():
   base = elman(200)._replace(
-      step=lambda params, state, u, *, key=None, ctx=None: (type(state)(state.h + 1.0), state.h + 1.0), scan=None)
+    step=lambda params, state, u, *, key=None, ctx=None: (
+      type(state)(state.h + 1.0),
+      state.h + 1.0,
+    ),
+    scan=None,
+  )
   params = perturbed(base)
   _, ys = unroll(zoneout(base, 0.25), params, inputs(), key=KEY)
   before = np.concatenate([np.zeros_like(ys[:1]), ys[:-1]])
@@ -183,7 +213,9 @@ def test_free_run_gives_every_step_its_own_keys():
   feed = lambda y, key: (jax.random.uniform(key, y.shape), y)
   state, x = cell.initial_state(perturbed(cell), BATCH), inputs()[0]
   keys = lambda key: jax.random.split(jax.random.fold_in(key, 1), 5)
-  run = lambda key: np.asarray(free_run(cell, PARAMS, state, x, feed, 5, key=key, feed_inputs=keys(key))[1])
+  run = lambda key: np.asarray(
+    free_run(cell, PARAMS, state, x, feed, 5, key=key, feed_inputs=keys(key))[1]
+  )
   assert len(np.unique(run(KEY))) == run(KEY).size
   np.testing.assert_array_equal(run(KEY), run(KEY))
   assert (run(jax.random.key(1))[1:] != run(KEY)[1:]).all()
@@ -193,7 +225,9 @@ def test_free_run_draws_variational_masks_once():
   cell = variational_dropout(elman(HIDDEN), input_rate=0.5)
   params = perturbed(cell)._replace(w_h=jnp.zeros((HIDDEN, HIDDEN)))
   x = inputs()[0]
-  _, ys = free_run(cell, params, cell.initial_state(params, BATCH), x, lambda y, key: (x, y), 5, key=KEY)
+  _, ys = free_run(
+    cell, params, cell.initial_state(params, BATCH), x, lambda y, key: (x, y), 5, key=KEY
+  )
   assert_close(ys, jnp.broadcast_to(ys[:1], ys.shape))
   assert (np.asarray(ys[0]) != np.asarray(unroll(cell, params, x[None])[1][0])).any()
 

@@ -11,12 +11,28 @@ from rnn_research.analysis.reports import plots, tables
 from rnn_research.analysis.reports.language_report import write_report
 from rnn_research.training.metrics_log import open_log, read_log
 
-NASTY = ('', '```', 'a ```` b\n```text\n# no heading', '~~~', '</pre><script>', '    indented', 'tail `', '\x0c\u2028é')
+NASTY = (
+  '',
+  '```',
+  'a ```` b\n```text\n# no heading',
+  '~~~',
+  '</pre><script>',
+  '    indented',
+  'tail `',
+  '\x0c\u2028é',
+)
 
 
 def window(step, loss):
-  return {'step': step, 'train/loss': loss, 'train/epoch': step / 100, 'train/gradient_norm': 0.5,
-          'train/largest_gradient_norm': 2.0, 'train/clipped': 0.25, 'learning_rate': 0.01}
+  return {
+    'step': step,
+    'train/loss': loss,
+    'train/epoch': step / 100,
+    'train/gradient_norm': 0.5,
+    'train/largest_gradient_norm': 2.0,
+    'train/clipped': 0.25,
+    'learning_rate': 0.01,
+  }
 
 
 def evaluation(step, nats):
@@ -24,12 +40,18 @@ def evaluation(step, nats):
 
 
 LOGS = {
-    'whole': [{'step': 0, 'sample': 'x'}, window(10, 3.0), window(20, 2.0), evaluation(20, 2.5), evaluation(25, 2.25)],
-    'one window': [window(10, 3.0)],
-    'no evaluation': [window(step, 1 + 1 / step) for step in range(10, 1010, 10)],
-    'evaluations alone': [evaluation(10, 3.0)],
-    'without a finite number': [window(10, None), evaluation(10, None)],
-    'nothing': [],
+  'whole': [
+    {'step': 0, 'sample': 'x'},
+    window(10, 3.0),
+    window(20, 2.0),
+    evaluation(20, 2.5),
+    evaluation(25, 2.25),
+  ],
+  'one window': [window(10, 3.0)],
+  'no evaluation': [window(step, 1 + 1 / step) for step in range(10, 1010, 10)],
+  'evaluations alone': [evaluation(10, 3.0)],
+  'without a finite number': [window(10, None), evaluation(10, None)],
+  'nothing': [],
 }
 
 
@@ -65,15 +87,26 @@ def test_every_log_has_its_figures(tmp_path, rows, draw):
 def test_the_numbers_of_the_loss_curves(tmp_path):
   plots.save(plots.loss_curves(LOGS['whole']), tmp_path / 'loss.png')
   assert read_csv(tmp_path / 'loss.csv') == [
-      ['step', 'train/epoch', 'train/loss', 'valid/nats_per_symbol', 'train/loss_smoothed'],
-      ['10', '0.1', '3', '', '3'], ['20', '0.2', '2', '2.5', '2'], ['25', '', '', '2.25', '']]
+    ['step', 'train/epoch', 'train/loss', 'valid/nats_per_symbol', 'train/loss_smoothed'],
+    ['10', '0.1', '3', '', '3'],
+    ['20', '0.2', '2', '2.5', '2'],
+    ['25', '', '', '2.25', ''],
+  ]
 
 
 def test_the_numbers_of_the_gradient_figure(tmp_path):
   plots.save(plots.gradient_figure(LOGS['whole']), tmp_path / 'gradients.png')
   assert read_csv(tmp_path / 'gradients.csv') == [
-      ['step', 'train/gradient_norm', 'train/largest_gradient_norm', 'train/clipped', 'learning_rate'],
-      ['10', '0.5', '2', '0.25', '0.01'], ['20', '0.5', '2', '0.25', '0.01']]
+    [
+      'step',
+      'train/gradient_norm',
+      'train/largest_gradient_norm',
+      'train/clipped',
+      'learning_rate',
+    ],
+    ['10', '0.5', '2', '0.25', '0.01'],
+    ['20', '0.5', '2', '0.25', '0.01'],
+  ]
 
 
 def test_a_running_mean_keeps_constants_lines_and_the_first_numbers():
@@ -87,16 +120,26 @@ def test_a_running_mean_keeps_constants_lines_and_the_first_numbers():
 
 @pytest.mark.parametrize('text', NASTY)
 def test_any_sample_comes_back_out_of_its_code_block(tmp_path, text):
-  tables.write_samples(tmp_path / 'samples.md', [{'step': 0, 'sample': text}, {'step': 5, 'sample': 'after'}])
+  tables.write_samples(
+    tmp_path / 'samples.md', [{'step': 0, 'sample': text}, {'step': 5, 'sample': 'after'}]
+  )
   assert blocks((tmp_path / 'samples.md').read_text('utf-8')) == [text, 'after']
 
 
 def test_samples_stand_in_order_under_the_loss_known_then():
-  rows = [{'step': 20, 'sample': 'c'}, {'step': 0, 'sample': 'a'}, window(10, 3.0), {'step': 15, 'sample': 'b'},
-          window(20, 2.0)]
+  rows = [
+    {'step': 20, 'sample': 'c'},
+    {'step': 0, 'sample': 'a'},
+    window(10, 3.0),
+    {'step': 15, 'sample': 'b'},
+    window(20, 2.0),
+  ]
   headings = re.findall('### (.*)', tables.samples_markdown(rows))
-  assert headings == ['At first, before any training', 'After 15 steps, training loss 3.00 nats',
-                      'After 20 steps, training loss 2.00 nats']
+  assert headings == [
+    'At first, before any training',
+    'After 15 steps, training loss 3.00 nats',
+    'After 20 steps, training loss 2.00 nats',
+  ]
 
 
 def run_with_report(tmp_path, rows, result=None):
@@ -107,14 +150,26 @@ def run_with_report(tmp_path, rows, result=None):
     (tmp_path / 'result.json').write_text(json.dumps(result))
   out = tmp_path / 'report'
   out.mkdir()
-  write_report(lambda temperature, params, key: f'{params} at {temperature}', 'written', tmp_path, out)
+  write_report(
+    lambda temperature, params, key: f'{params} at {temperature}', 'written', tmp_path, out
+  )
   return out
 
 
 def test_a_report_shows_result_figures_and_samples(tmp_path):
-  metrics = {'valid': {'nats_per_symbol': 1.25, 'predictions': 1999}, 'test': {'nats_per_symbol': 1.5}}
-  result = {'experiment': 'char_lm:debug', 'params': 12345, 'steps': 20, 'seconds': 3.4, 'seed': 7, 'best_step': 10,
-            'metrics': metrics}
+  metrics = {
+    'valid': {'nats_per_symbol': 1.25, 'predictions': 1999},
+    'test': {'nats_per_symbol': 1.5},
+  }
+  result = {
+    'experiment': 'char_lm:debug',
+    'params': 12345,
+    'steps': 20,
+    'seconds': 3.4,
+    'seed': 7,
+    'best_step': 10,
+    'metrics': metrics,
+  }
   out = run_with_report(tmp_path, LOGS['whole'], result)
   text = (out / 'README.md').read_text('utf-8')
   assert '| valid | 1.2500 | 1,999 |\n| test | 1.5000 |  |' in text

@@ -8,17 +8,41 @@ import signal
 import time
 
 import pytest
-from launching import ROOT, TINY, arrays, assert_same_run, files_of, log_of, prose, read_json, run, start
+from launching import (
+  ROOT,
+  TINY,
+  arrays,
+  assert_same_run,
+  files_of,
+  log_of,
+  prose,
+  read_json,
+  run,
+  start,
+)
 
 from rnn_research.training import checkpoint
 
 STEPS = 24
 # Everything with a memory: dropout, parameter average, a rate that follows the validation, micro-batches, lane resets.
-FLAGS = ['--experiment=char_lm:debug', *TINY, f'--config.train.steps={STEPS}', '--config.model.num_layers=2',
-         '--config.model.dropout=0.2', '--config.train.ema_decay=0.9', '--config.train.micro_batches=2',
-         '--config.train.reset_rate=0.1', '--config.optimizer.schedule=plateau', '--config.optimizer.patience=1',
-         '--config.optimizer.learning_rate=2.0', '--config.train.eval_every=6', '--config.train.checkpoint_every=4',
-         '--config.train.log_every=5', '--config.train.show_steps=0,10', '--num_devices=2']
+FLAGS = [
+  '--experiment=char_lm:debug',
+  *TINY,
+  f'--config.train.steps={STEPS}',
+  '--config.model.num_layers=2',
+  '--config.model.dropout=0.2',
+  '--config.train.ema_decay=0.9',
+  '--config.train.micro_batches=2',
+  '--config.train.reset_rate=0.1',
+  '--config.optimizer.schedule=plateau',
+  '--config.optimizer.patience=1',
+  '--config.optimizer.learning_rate=2.0',
+  '--config.train.eval_every=6',
+  '--config.train.checkpoint_every=4',
+  '--config.train.log_every=5',
+  '--config.train.show_steps=0,10',
+  '--num_devices=2',
+]
 
 SIGNALLED = f"""
 import os, signal, sys
@@ -40,7 +64,9 @@ sys.exit(launch.main(None))
 @pytest.fixture(scope='module')
 def whole(make_once, text):
   """Returns the workdir of an uninterrupted run; not to be changed."""
-  return make_once('whole', lambda folder: run(*FLAGS, f'--config.data.path={text}', f'--workdir={folder}'))
+  return make_once(
+    'whole', lambda folder: run(*FLAGS, f'--config.data.path={text}', f'--workdir={folder}')
+  )
 
 
 @pytest.fixture
@@ -72,7 +98,9 @@ def test_killed_twice_at_random_steps(whole, text, tmp_path):
     print('killed at step', step, 'of this start')
     signalled(signal.SIGKILL, step, *flags, rc=-signal.SIGKILL)
   assert not (tmp_path / 'result.json').exists()
-  run(f'--workdir={tmp_path}', '--num_devices=2')  # where there is no checkpoint yet it is not known
+  run(
+    f'--workdir={tmp_path}', '--num_devices=2'
+  )  # where there is no checkpoint yet it is not known
   assert_same_run(tmp_path, whole, STEPS)
   same, other = read_json(whole, 'result.json'), read_json(tmp_path, 'result.json')
   assert same['metrics'] == other['metrics']
@@ -89,8 +117,12 @@ def test_killed_before_the_first_checkpoint(whole, text, tmp_path):
 
 def test_sigterm_saves(whole, text, tmp_path):
   step = random.randint(1, STEPS - 1)
-  out = signalled(signal.SIGTERM, step, *FLAGS, f'--config.data.path={text}', f'--workdir={tmp_path}', rc=0)
-  assert f'stopped by SIGTERM after step {step}: saved, --workdir={tmp_path} goes on from here' in out
+  out = signalled(
+    signal.SIGTERM, step, *FLAGS, f'--config.data.path={text}', f'--workdir={tmp_path}', rc=0
+  )
+  assert (
+    f'stopped by SIGTERM after step {step}: saved, --workdir={tmp_path} goes on from here' in out
+  )
   assert checkpoint.read_meta(tmp_path)[0] == step
   assert not (tmp_path / 'result.json').exists()
   run(f'--workdir={tmp_path}')
@@ -98,8 +130,14 @@ def test_sigterm_saves(whole, text, tmp_path):
 
 
 def test_sigterm_from_outside(text, tmp_path):
-  process = start('--experiment=char_lm:debug', *TINY, '--config.train.steps=1000000', f'--config.data.path={text}',
-                  '--config.train.eval_every=1000000', f'--workdir={tmp_path}')
+  process = start(
+    '--experiment=char_lm:debug',
+    *TINY,
+    '--config.train.steps=1000000',
+    f'--config.data.path={text}',
+    '--config.train.eval_every=1000000',
+    f'--workdir={tmp_path}',
+  )
   while not (tmp_path / 'metrics.jsonl').exists():
     assert process.poll() is None, process.communicate()
     time.sleep(0.05)
@@ -121,16 +159,24 @@ def test_truncated_newest_checkpoint(whole, copy):
 
 
 IDENTITY = {
-    'model.cell': 'lstm', 'model.hidden_size': '9', 'model.num_layers': '1', 'model.dtype': 'bfloat16',
-    'data.unit': 'byte', 'data.splits': '(0.8,0.1,0.1)', 'optimizer.name': 'sgd', 'seed': '1',
-    'train.batch_size': '8',
+  'model.cell': 'lstm',
+  'model.hidden_size': '9',
+  'model.num_layers': '1',
+  'model.dtype': 'bfloat16',
+  'data.unit': 'byte',
+  'data.splits': '(0.8,0.1,0.1)',
+  'optimizer.name': 'sgd',
+  'seed': '1',
+  'train.batch_size': '8',
 }
 
 
 @pytest.mark.parametrize('field', IDENTITY)
 def test_another_identity_is_refused(main, whole, field):
   before = files_of(whole)
-  code, out, err = main(f'--workdir={whole}', f'--config.{field}={IDENTITY[field]}', '--config.train.steps=30')
+  code, out, err = main(
+    f'--workdir={whole}', f'--config.{field}={IDENTITY[field]}', '--config.train.steps=30'
+  )
   assert (code, out) == (1, '')
   assert err.startswith(f'error: {whole} holds a run with another {field} (')
   assert f'now {IDENTITY[field]!r})'.replace("'", '') in err.replace("'", '').replace(', 0', ',0')
@@ -140,19 +186,28 @@ def test_another_identity_is_refused(main, whole, field):
 
 def test_all_fields_that_differ_are_named(main, whole):
   _, _, err = main(f'--workdir={whole}', '--config.model.cell=lstm', '--config.model.dropout=0.3')
-  assert "another model.cell ('gru' in the workdir, now 'lstm'), another model.dropout (0.2 in the" in err
+  assert (
+    "another model.cell ('gru' in the workdir, now 'lstm'), another model.dropout (0.2 in the"
+    in err
+  )
 
 
 def test_numbers_of_steps_may_change(whole, copy):
   epochs, per_epoch = 2, (int(len(prose()) * 0.9) - 1) // (4 * 8)
   assert epochs * per_epoch > STEPS
-  out, err = run(f'--workdir={copy}', '--config.train.steps=0', f'--config.train.epochs={epochs}',
-                 '--config.train.eval_every=40', '--config.train.checkpoint_every=50', '--config.train.log_every=9',
-                 '--config.model.engine=scan',
-                 '--config.train.show_steps=()')
+  out, err = run(
+    f'--workdir={copy}',
+    '--config.train.steps=0',
+    f'--config.train.epochs={epochs}',
+    '--config.train.eval_every=40',
+    '--config.train.checkpoint_every=50',
+    '--config.train.log_every=9',
+    '--config.model.engine=scan',
+    '--config.train.show_steps=()',
+  )
   assert err == ''
   assert f'after {epochs * per_epoch} steps' in out
-  assert log_of(copy)[:len(log_of(whole))] == log_of(whole)
+  assert log_of(copy)[: len(log_of(whole))] == log_of(whole)
   assert min(line['step'] for line in log_of(copy) if line['step'] > STEPS) == 27
   assert read_json(copy, 'config.json')['config']['train']['epochs'] == epochs
 
@@ -168,7 +223,12 @@ def test_another_device_count(whole, copy):
 
 def test_the_device_count_of_the_workdir_is_kept(text, tmp_path):
   """Also where it is above what would be chosen here."""
-  flags = [f'--workdir={tmp_path}', f'--config.data.path={text}', '--num_devices=4', '--config.train.steps=4']
+  flags = [
+    f'--workdir={tmp_path}',
+    f'--config.data.path={text}',
+    '--num_devices=4',
+    '--config.train.steps=4',
+  ]
   run('--experiment=char_lm:debug', *TINY, *flags)
   out, err = run(f'--workdir={tmp_path}', '--config.train.steps=5')
   assert err == ''

@@ -25,7 +25,9 @@ ALL = 341  # sequences of 5 symbols that end, or have length 4
 class Tables(NamedTuple):
   """A model of 4 rows: p(next | time, last two symbols, row) and attention by row and last symbol."""
 
-  log_probs: np.ndarray  # [4, C, V, V] float32: row, `context` of time and symbol before the last, last, next
+  log_probs: (
+    np.ndarray
+  )  # [4, C, V, V] float32: row, `context` of time and symbol before the last, last, next
   weights: np.ndarray  # [4, V, S] float32
 
 
@@ -47,7 +49,12 @@ def tables(seed, size=5, contexts=17, ties=False):
 def model(tables):
   def step(state, last):
     row, t, before = state
-    return (row, t + 1, last), tables.log_probs[row, context(t, before, tables), last], tables.weights[row, last]
+    return (
+      (row, t + 1, last),
+      tables.log_probs[row, context(t, before, tables), last],
+      tables.weights[row, last],
+    )
+
   return step
 
 
@@ -60,18 +67,27 @@ def compiled(search, **options):
   def run(tables, rows, limits, *key, source_mask=None):
     mask = {} if source_mask is None else {'source_mask': source_mask}
     return search(model(tables), start(rows), *key, len(rows), limits, **options, **mask)
+
   return jax.jit(run)
 
 
-def decode(search, tables, *key, rows=np.arange(4), limits=LIMITS, max_length=T, source_mask=None, **options):
+def decode(
+  search, tables, *key, rows=np.arange(4), limits=LIMITS, max_length=T, source_mask=None, **options
+):
   run = compiled(search, max_length=max_length, **options)
   found = run(tables, rows, limits, *key, source_mask=source_mask)
   return jax.tree.map(np.asarray, found)
 
 
 def decode_beam(tables, beam_size, length_penalty=0.0, coverage_penalty=0.0, **options):
-  return decode(beam_search, tables, beam_size=beam_size, length_penalty=length_penalty,
-                coverage_penalty=coverage_penalty, **options)
+  return decode(
+    beam_search,
+    tables,
+    beam_size=beam_size,
+    length_penalty=length_penalty,
+    coverage_penalty=coverage_penalty,
+    **options,
+  )
 
 
 def rescore(tables, row, ids, penalties=(0.0, 0.0), mask=(True,) * S):
@@ -100,7 +116,11 @@ def texts(found, row):
   lengths = found.lengths[row]
   for ids, weights, length in zip(found.ids[row], found.weights[row], lengths, strict=True):
     assert (ids[length:] == PAD).all() and (weights[length:] == 0).all()
-  return [tuple(ids[:length].tolist()) for ids, length in zip(found.ids[row], lengths, strict=True) if length]
+  return [
+    tuple(ids[:length].tolist())
+    for ids, length in zip(found.ids[row], lengths, strict=True)
+    if length
+  ]
 
 
 def assert_consistent(tables, found, penalties=(0.0, 0.0), mask=np.ones((4, S), bool)):
@@ -109,13 +129,21 @@ def assert_consistent(tables, found, penalties=(0.0, 0.0), mask=np.ones((4, S), 
   for row in range(4):
     for k, ids in enumerate(texts(found, row)):
       log_prob, score, weights = rescore(tables, row, ids, penalties, mask[row])
-      np.testing.assert_allclose([found.log_probs[row, k], found.scores[row, k]], [log_prob, score], rtol=1e-5)
-      np.testing.assert_array_equal(found.weights[row, k, :len(ids)], weights)
+      np.testing.assert_allclose(
+        [found.log_probs[row, k], found.scores[row, k]], [log_prob, score], rtol=1e-5
+      )
+      np.testing.assert_array_equal(found.weights[row, k, : len(ids)], weights)
 
 
-@pytest.mark.parametrize(('penalties', 'forbidden'), [
-    ((0.0, 0.0), ()), ((0.7, 0.0), (PAD, BOS)), ((0.0, 0.4), ()), ((1.2, 0.2), ()),
-])
+@pytest.mark.parametrize(
+  ('penalties', 'forbidden'),
+  [
+    ((0.0, 0.0), ()),
+    ((0.7, 0.0), (PAD, BOS)),
+    ((0.0, 0.4), ()),
+    ((1.2, 0.2), ()),
+  ],
+)
 def test_a_wide_beam_finds_all_sequences_in_order(penalties, forbidden):
   for seed in range(3):
     toy = tables(seed)
@@ -125,9 +153,14 @@ def test_a_wide_beam_finds_all_sequences_in_order(penalties, forbidden):
       every = list(sequences(5, limit, forbidden))
       every.sort(key=lambda ids, row=row: -rescore(toy, row, ids, penalties, MASK[row])[1])
       assert texts(found, row) == every
-      assert (found.lengths[row, len(every):] == 0).all() and (found.ids[row, len(every):] == PAD).all()
+      assert (found.lengths[row, len(every) :] == 0).all() and (
+        found.ids[row, len(every) :] == PAD
+      ).all()
       for numbers in (found.scores, found.log_probs):
-        assert np.isfinite(numbers[row, :len(every)]).all() and (numbers[row, len(every):] == -np.inf).all()
+        assert (
+          np.isfinite(numbers[row, : len(every)]).all()
+          and (numbers[row, len(every) :] == -np.inf).all()
+        )
 
 
 def beam_by_lists(tables, row, limit, beam_size, penalties, mask, forbidden):
@@ -138,14 +171,22 @@ def beam_by_lists(tables, row, limit, beam_size, penalties, mask, forbidden):
     for log_prob, ids in alive:
       before, last = (BOS, BOS, *ids)[-2:]
       gains = tables.log_probs[row, context(t, before, tables), last]
-      candidates += [(log_prob + float(gain), (*ids, symbol)) for symbol, gain in enumerate(gains)
-                     if symbol not in forbidden]
+      candidates += [
+        (log_prob + float(gain), (*ids, symbol))
+        for symbol, gain in enumerate(gains)
+        if symbol not in forbidden
+      ]
     candidates.sort(key=lambda candidate: -candidate[0])
     ends = lambda ids: ids[-1] == EOS or len(ids) == limit
-    finished += [(rescore(tables, row, ids, penalties, mask)[1], ids)
-                 for _, ids in candidates[:beam_size] if ends(ids)]
+    finished += [
+      (rescore(tables, row, ids, penalties, mask)[1], ids)
+      for _, ids in candidates[:beam_size]
+      if ends(ids)
+    ]
     finished = sorted(finished, key=lambda hypothesis: -hypothesis[0])[:beam_size]
-    alive = [candidate for candidate in candidates[:2 * beam_size] if not ends(candidate[1])][:beam_size]
+    alive = [candidate for candidate in candidates[: 2 * beam_size] if not ends(candidate[1])][
+      :beam_size
+    ]
   return finished
 
 
@@ -153,11 +194,17 @@ LONG = np.array([12, 7, 1, 12], np.int32)
 
 
 @pytest.mark.parametrize(('size', 'contexts', 'beam_size'), [(5, 17, 2), (5, 17, 7), (403, 2, 3)])
-@pytest.mark.parametrize(('penalties', 'ties'), [((0.0, 0.0), False), ((0.0, 0.0), True), ((1.2, 0.2), False)])
-def test_a_narrow_beam_equals_sorted_lists_with_no_early_end(size, contexts, beam_size, penalties, ties):
+@pytest.mark.parametrize(
+  ('penalties', 'ties'), [((0.0, 0.0), False), ((0.0, 0.0), True), ((1.2, 0.2), False)]
+)
+def test_a_narrow_beam_equals_sorted_lists_with_no_early_end(
+  size, contexts, beam_size, penalties, ties
+):
   for seed in range(3):
     toy = tables(seed, size, contexts, ties)
-    found = decode_beam(toy, beam_size, *penalties, limits=LONG, max_length=12, source_mask=MASK, forbidden=(PAD,))
+    found = decode_beam(
+      toy, beam_size, *penalties, limits=LONG, max_length=12, source_mask=MASK, forbidden=(PAD,)
+    )
     assert_consistent(toy, found, penalties, MASK)
     for row, limit in enumerate(LONG):
       wanted = beam_by_lists(toy, row, limit, beam_size, penalties, MASK[row], (PAD,))
@@ -185,7 +232,8 @@ def test_a_beam_of_one_and_temperature_zero_are_greedy(size, contexts, ties):
     line = decode(greedy, toy, **settings)
     assert_consistent(toy, line)
     assert [texts(line, row) for row in range(4)] == [
-        [greedy_by_lists(toy, row, limit, (PAD,))] for row, limit in enumerate(LONG)]
+      [greedy_by_lists(toy, row, limit, (PAD,))] for row, limit in enumerate(LONG)
+    ]
     cold = decode(sampled, toy, jax.random.key(seed), sampling=Sampling(0.0), **settings)
     for other in (decode_beam(toy, 1, **settings), cold):
       jax.tree.map(np.testing.assert_array_equal, other, line)
@@ -202,7 +250,7 @@ def test_rows_do_not_see_each_other(search, options):
   find = functools.partial(decode, search, toy, max_length=12, forbidden=(PAD,), **options)
   together = find(limits=LONG)
   for row in range(4):
-    alone = find(rows=np.array([row]), limits=LONG[row:row + 1])
+    alone = find(rows=np.array([row]), limits=LONG[row : row + 1])
     jax.tree.map(lambda a, b, row=row: np.testing.assert_array_equal(a[0], b[row]), alone, together)
 
 
@@ -211,7 +259,11 @@ def test_limits_out_of_range_are_the_nearest_in_range(search, options):
   toy = tables(4)
   toy.log_probs[..., EOS] = -20.0
   find = functools.partial(decode, search, toy, max_length=12, forbidden=(PAD,), **options)
-  jax.tree.map(np.testing.assert_array_equal, find(limits=LONG + np.array([9, 0, -1, 1], np.int32)), find(limits=LONG))
+  jax.tree.map(
+    np.testing.assert_array_equal,
+    find(limits=LONG + np.array([9, 0, -1, 1], np.int32)),
+    find(limits=LONG),
+  )
 
 
 @pytest.mark.parametrize(('search', 'options'), [(greedy, {}), (beam_search, NARROW)])
@@ -232,10 +284,17 @@ def test_the_loop_ends_when_all_rows_have_ended_and_needs_no_jit(search, options
   jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6), found, jitted)
 
 
-@pytest.mark.parametrize('search', [
-    functools.partial(decode, greedy), functools.partial(decode_beam, beam_size=2),
-    lambda toy, **options: decode(sampled, toy, jax.random.key(1), sampling=Sampling(3.0), **options),
-], ids=['greedy', 'beam', 'sampled'])
+@pytest.mark.parametrize(
+  'search',
+  [
+    functools.partial(decode, greedy),
+    functools.partial(decode_beam, beam_size=2),
+    lambda toy, **options: decode(
+      sampled, toy, jax.random.key(1), sampling=Sampling(3.0), **options
+    ),
+  ],
+  ids=['greedy', 'beam', 'sampled'],
+)
 def test_forbidden_symbols_are_never_written(search):
   toy = tables(0)
   toy.log_probs[..., 4] = -0.01
@@ -247,7 +306,14 @@ def test_forbidden_symbols_are_never_written(search):
 
 def test_draws_follow_the_model():
   toy, count = tables(5), 40_000
-  found = decode(sampled, toy, jax.random.key(0), rows=np.full(count, 2), limits=np.full(count, 2), sampling=Sampling())
+  found = decode(
+    sampled,
+    toy,
+    jax.random.key(0),
+    rows=np.full(count, 2),
+    limits=np.full(count, 2),
+    sampling=Sampling(),
+  )
   drawn, counts = np.unique(found.ids[:, 0, :2], axis=0, return_counts=True)
   frequencies = dict(zip(map(tuple, drawn.tolist()), counts / count, strict=True))
   for ids in sequences(5, 2, ()):
@@ -269,7 +335,9 @@ def test_of_equals_the_lowest_ids_come_first(size):
   costs = np.tile(np.minimum(np.arange(size, dtype=np.float32), 2), (3, 1))
   costs = np.random.default_rng(0).permuted(costs, axis=1)
   step = lambda state, ids: (state, -state, jnp.zeros((len(ids), 0)))
-  found = beam_search(step, costs, 3, jnp.ones(3, int), 1, beam_size=4, length_penalty=0.0, coverage_penalty=0.0)
+  found = beam_search(
+    step, costs, 3, jnp.ones(3, int), 1, beam_size=4, length_penalty=0.0, coverage_penalty=0.0
+  )
   np.testing.assert_array_equal(found.ids[:, :, 0], np.argsort(costs, 1, stable=True)[:, :4])
 
 
@@ -280,14 +348,22 @@ def test_a_model_without_attention_or_state():
   found = beam_search(step, None, 2, jnp.array([3, 2]), 3, coverage_penalty=0.0, **options)
   np.testing.assert_array_equal(found.ids, [[[3, 3, 3], [2, 0, 0]], [[3, 3, 0], [2, 0, 0]]])
   assert found.weights.shape == (2, 2, 3, 0)
-  with pytest.raises(ValueError, match=r'coverage_penalty is 0\.2, expected 0 for a model without attention'):
+  with pytest.raises(
+    ValueError, match=r'coverage_penalty is 0\.2, expected 0 for a model without attention'
+  ):
     beam_search(step, None, 2, jnp.array([3, 2]), 3, coverage_penalty=0.2, **options)
 
 
 def test_other_ids_of_special_symbols():
   log_probs = np.log([0.1, 0.2, 0.2, 0.5]).astype(np.float32)
-  step = lambda state, ids: (state, jnp.where(ids[:, None] == 2, log_probs, log_probs[::-1]), jnp.zeros((len(ids), 0)))
-  options = dict(batch_size=1, limits=jnp.array([4]), max_length=4, specials=Specials(pad=1, bos=2, eos=0))
+  step = lambda state, ids: (
+    state,
+    jnp.where(ids[:, None] == 2, log_probs, log_probs[::-1]),
+    jnp.zeros((len(ids), 0)),
+  )
+  options = dict(
+    batch_size=1, limits=jnp.array([4]), max_length=4, specials=Specials(pad=1, bos=2, eos=0)
+  )
   by_beam = functools.partial(beam_search, beam_size=1, length_penalty=0.0, coverage_penalty=0.0)
   for search in (greedy, by_beam):
     np.testing.assert_array_equal(search(step, None, **options).ids, [[[3, 0, 1, 1]]])
@@ -298,10 +374,15 @@ def test_rows_are_repeated_next_to_each_other():
   assert tree['h'].tolist() == [[1.0], [1.0], [2.0], [2.0]] and tree['n'].tolist() == [3, 3, 4, 4]
 
 
-@pytest.mark.parametrize(('numbers', 'text'), [
-    ((0, 0.0, 0.0), 'beam_size is 0, expected an integer >= 1'), ((1, -0.1, 0.0), r'length_penalty is -0\.1'),
-    ((1, float('nan'), 0.0), 'length_penalty is nan'), ((1, 0.0, float('inf')), 'coverage_penalty is inf'),
-])
+@pytest.mark.parametrize(
+  ('numbers', 'text'),
+  [
+    ((0, 0.0, 0.0), 'beam_size is 0, expected an integer >= 1'),
+    ((1, -0.1, 0.0), r'length_penalty is -0\.1'),
+    ((1, float('nan'), 0.0), 'length_penalty is nan'),
+    ((1, 0.0, float('inf')), 'coverage_penalty is inf'),
+  ],
+)
 def test_numbers_out_of_range(numbers, text):
   with pytest.raises(ValueError, match=text):
     check_beam(*numbers)

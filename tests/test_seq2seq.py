@@ -16,9 +16,16 @@ from launching import ROOT, environment, files_of, log_of, read_json
 from rnn_research.data import tokens
 from rnn_research.tasks.translation import commands, corpus, synthetic
 
-TINY = ['--experiment=seq2seq:debug', '--config.data.task=', '--config.data.splits=(0.8,0.1,0.1)',
-        '--config.train.batch_tokens=100', '--config.train.show_steps=()', '--config.train.eval_every=6',
-        '--config.train.log_every=3', '--config.data.buckets=2']
+TINY = [
+  '--experiment=seq2seq:debug',
+  '--config.data.task=',
+  '--config.data.splits=(0.8,0.1,0.1)',
+  '--config.train.batch_tokens=100',
+  '--config.train.show_steps=()',
+  '--config.train.eval_every=6',
+  '--config.train.log_every=3',
+  '--config.data.buckets=2',
+]
 # Compilation is nearly all the time of such small runs.
 QUICK = {'JAX_DISABLE_MOST_OPTIMIZATIONS': '1'}
 pytestmark = pytest.mark.usefixtures('quick_compilation')
@@ -46,9 +53,11 @@ def files(make_once):
 @pytest.fixture(scope='module')
 def translated(make_once, files):
   """Returns a workdir in which a tiny translator was trained for 12 steps; not to be changed."""
+
   def make(folder):
     out, _ = run(*flags_of(*files), f'--workdir={folder}', '--config.train.steps=12')
     (folder / 'stdout.txt').write_text(out, 'utf-8')
+
   return make_once('translated', make)
 
 
@@ -59,7 +68,7 @@ def workdir(translated, tmp_path):
 
 def test_two_files_make_a_translator(translated):
   out = (translated / 'stdout.txt').read_text('utf-8')
-  before = out[:out.index('step 6/12')]
+  before = out[: out.index('step 6/12')]
   assert 'train: 96 pairs; unknown symbols 0.00% in sources' in before
   assert 'words (xx) to' in before and 'words (yy)' in before
   assert 'compiling for batches of 2 shapes' in before
@@ -67,17 +76,34 @@ def test_two_files_make_a_translator(translated):
   result = read_json(translated, 'result.json')
   assert result['metrics'].keys() == {'valid', 'test'}
   for split in result['metrics'].values():
-    assert split.keys() == {'nats_per_symbol', 'perplexity', 'bleu', 'bleu_beam5', 'exact', 'bleu_signature'}
+    assert split.keys() == {
+      'nats_per_symbol',
+      'perplexity',
+      'bleu',
+      'bleu_beam5',
+      'exact',
+      'bleu_signature',
+    }
     assert split['perplexity'] == pytest.approx(np.exp(split['nats_per_symbol']))
     assert split['nats_per_symbol'] < 3.5  # 29 symbols: 3.37 without any idea
   assert result['headline'] == ['valid', 'bleu', 'max']
-  assert {path.name for path in (translated / 'report').iterdir()} >= {'README.md', 'loss.png', 'alignments.png'}
+  assert {path.name for path in (translated / 'report').iterdir()} >= {
+    'README.md',
+    'loss.png',
+    'alignments.png',
+  }
   assert all('valid/bleu' in line for line in log_of(translated) if 'valid/nats_per_symbol' in line)
 
 
 def test_early_stopping_ends_the_run_and_is_remembered(files, tmp_path):
-  flags = [*flags_of(*files), f'--workdir={tmp_path}', '--config.train.steps=60', '--config.train.eval_every=2',
-           '--config.train.stop_after=2', '--config.optimizer.learning_rate=1e-9']
+  flags = [
+    *flags_of(*files),
+    f'--workdir={tmp_path}',
+    '--config.train.steps=60',
+    '--config.train.eval_every=2',
+    '--config.train.stop_after=2',
+    '--config.optimizer.learning_rate=1e-9',
+  ]
   out, _ = run(*flags)
   assert 'stopped after step 6: 2 evaluations in a row were not better than that of step 2' in out
   assert read_json(tmp_path, 'result.json')['steps'] == 6
@@ -89,8 +115,12 @@ def test_early_stopping_ends_the_run_and_is_remembered(files, tmp_path):
 def test_translates_a_file(main, translated, tmp_path):
   lines = ['a b c d e', '', '  q w e r t y\r', ' '.join('abcdefg' * 10)]
   (tmp_path / 'in.xx').write_text('\n'.join(lines) + '\n', 'utf-8')
-  code, out, err = main('--mode=translate', f'--workdir={translated}', f'--input={tmp_path / "in.xx"}',
-                        f'--output={tmp_path / "out.yy"}')
+  code, out, err = main(
+    '--mode=translate',
+    f'--workdir={translated}',
+    f'--input={tmp_path / "in.xx"}',
+    f'--output={tmp_path / "out.yy"}',
+  )
   assert (code, out) == (0, '')
   written = (tmp_path / 'out.yy').read_text('utf-8').split('\n')
   assert [bool(line) for line in written] == [True, False, True, True, False]
@@ -104,17 +134,24 @@ def test_what_was_translated_before_an_interrupt_is_kept(main, translated, tmp_p
 
   def interrupted(*args):
     run = make(*args)
+
     def translate(params, texts, key):
       calls.append(len(texts))
       if len(calls) == 2:
         raise KeyboardInterrupt
       return run(params, texts, key)
+
     return translate
 
   monkeypatch.setattr(commands, 'translator', interrupted)
   (tmp_path / 'in').write_text('a b c d e\n' * 300, 'utf-8')
-  code, _, _ = main('--mode=translate', f'--workdir={translated}', f'--input={tmp_path / "in"}', '--beam_size=1',
-                    f'--output={tmp_path / "out"}')
+  code, _, _ = main(
+    '--mode=translate',
+    f'--workdir={translated}',
+    f'--input={tmp_path / "in"}',
+    '--beam_size=1',
+    f'--output={tmp_path / "out"}',
+  )
   assert code == 130
   assert calls == [256, 44]
   assert len((tmp_path / 'out').read_text('utf-8').splitlines()) == 256
@@ -122,8 +159,13 @@ def test_what_was_translated_before_an_interrupt_is_kept(main, translated, tmp_p
 
 def test_n_best_lists_carry_line_numbers_and_falling_scores(main, translated, tmp_path):
   (tmp_path / 'in').write_text('a b c d e\nq w e r t y', 'utf-8')
-  _, out, _ = main('--mode=translate', f'--workdir={translated}', f'--input={tmp_path / "in"}', '--beam_size=4',
-                   '--n_best=3')
+  _, out, _ = main(
+    '--mode=translate',
+    f'--workdir={translated}',
+    f'--input={tmp_path / "in"}',
+    '--beam_size=4',
+    '--n_best=3',
+  )
   rows = [line.split('\t') for line in out.splitlines()]
   assert [row[0] for row in rows] == ['1'] * 3 + ['2'] * 3
   scores = [float(row[1]) for row in rows]
@@ -132,24 +174,46 @@ def test_n_best_lists_carry_line_numbers_and_falling_scores(main, translated, tm
 
 
 def test_translates_standard_input(translated):
-  launch = [sys.executable, ROOT / 'launch.py', '--mode=translate', f'--workdir={translated}', '--beam_size=1']
-  done = subprocess.run(launch, input='a b c\nd e f g', capture_output=True, text=True, env=environment(**QUICK),
-                        timeout=600)
+  launch = [
+    sys.executable,
+    ROOT / 'launch.py',
+    '--mode=translate',
+    f'--workdir={translated}',
+    '--beam_size=1',
+  ]
+  done = subprocess.run(
+    launch,
+    input='a b c\nd e f g',
+    capture_output=True,
+    text=True,
+    env=environment(**QUICK),
+    timeout=600,
+  )
   assert done.returncode == 0, done.stderr
   assert len(done.stdout.splitlines()) == 2
 
 
 def test_draws_translations_from_a_seed(main, translated, tmp_path):
   (tmp_path / 'in').write_text('a b c d e\n' * 3, 'utf-8')
-  drawn = [main('--mode=translate', f'--workdir={translated}', f'--input={tmp_path / "in"}', '--temperature=1.0',
-                f'--seed={seed}')[1] for seed in (0, 0, 1)]
+  drawn = [
+    main(
+      '--mode=translate',
+      f'--workdir={translated}',
+      f'--input={tmp_path / "in"}',
+      '--temperature=1.0',
+      f'--seed={seed}',
+    )[1]
+    for seed in (0, 0, 1)
+  ]
   assert drawn[0] == drawn[1] != drawn[2]
   assert len(set(drawn[0].splitlines())) == 3
 
 
 def test_scores_pairs(main, translated, tmp_path):
   (tmp_path / 'pairs.tsv').write_text('a b c\tc b a\nd e\te d\n\t\n', 'utf-8')
-  code, out, err = main('--mode=score', f'--workdir={translated}', f'--source={tmp_path / "pairs.tsv"}')
+  code, out, err = main(
+    '--mode=score', f'--workdir={translated}', f'--source={tmp_path / "pairs.tsv"}'
+  )
   rows = [line.split('\t') for line in out.splitlines()]
   assert code == 0
   assert rows[0] == ['log_probability', 'symbols', 'source', 'target']
@@ -171,17 +235,26 @@ def test_evaluates_and_reports_again(main, workdir):
 
 def test_evaluates_other_files_without_the_training_files(main, workdir, tmp_path):
   pairs = synthetic.draw('reverse', 20, 7)
-  files = [f'--config.data.{split}_{side}={tmp_path / side}' for split in ('valid', 'test')
-           for side in ('source', 'target')]
+  files = [
+    f'--config.data.{split}_{side}={tmp_path / side}'
+    for split in ('valid', 'test')
+    for side in ('source', 'target')
+  ]
   for side, texts in (('source', pairs.sources), ('target', pairs.targets)):
     (tmp_path / side).write_text('\n'.join(texts), 'utf-8')
-  code, _, err = main('--mode=evaluate', f'--workdir={workdir}', '--config.data.source=gone', *files)
+  code, _, err = main(
+    '--mode=evaluate', f'--workdir={workdir}', '--config.data.source=gone', *files
+  )
   assert code == 0, err
   metrics = read_json(workdir, 'result-evaluate.json')['metrics']
   assert metrics['valid'] == metrics['test'] != read_json(workdir, 'result.json')['metrics']['test']
   other = write_pairs(tmp_path, seed=5)
-  code, _, err = main('--mode=evaluate', f'--workdir={workdir}', f'--config.data.source={other[0]}',
-                      f'--config.data.target={other[1]}')
+  code, _, err = main(
+    '--mode=evaluate',
+    f'--workdir={workdir}',
+    f'--config.data.source={other[0]}',
+    f'--config.data.target={other[1]}',
+  )
   assert code == 1
   assert 'are not the pairs that the model was trained on' in err
 
@@ -198,11 +271,13 @@ def test_references_are_in_the_form_of_the_output():
 
 
 BAD = {
-    'no data': ({}, ["data.source is '', expected a file of source sentences"]),
-    'different lengths': ({'short.yy': 'a\nb\n'},
-                          ['has 120 lines and', 'has 2, expected as many', 'suspicious line is']),
-    'not utf-8': ({'bad.yy': b'\xff\xfe' * 9}, ['bad.yy is not UTF-8 (byte 0xff at offset 0)']),
-    'no tab': ({'pairs.tsv': 'a b c\n'}, ['pairs.tsv has 0 tabs in line 1, expected one']),
+  'no data': ({}, ["data.source is '', expected a file of source sentences"]),
+  'different lengths': (
+    {'short.yy': 'a\nb\n'},
+    ['has 120 lines and', 'has 2, expected as many', 'suspicious line is'],
+  ),
+  'not utf-8': ({'bad.yy': b'\xff\xfe' * 9}, ['bad.yy is not UTF-8 (byte 0xff at offset 0)']),
+  'no tab': ({'pairs.tsv': 'a b c\n'}, ['pairs.tsv has 0 tabs in line 1, expected one']),
 }
 
 
@@ -222,29 +297,31 @@ def test_bad_data_is_one_sentence(main, files, tmp_path, name):
 
 
 FIELDS = {
-    'data.splits=(0.9,0.2,0.1)': 'data.splits is (0.9, 0.2, 0.1), whose sum is 1.2, expected 1',
-    'data.unit=letters': "data.unit is 'letters', expected one of word, char, subword",
-    'data.unit=subword': 'data.vocabulary_size is 0, expected a number of symbols above 0 for subwords',
-    'data.task=count': "data.task is 'count', expected one of reverse, sort, dates",
-    'data.max_length=2': 'data.max_length is 2, but every training pair has a side of more symbols',
-    'model.cell=lru': "model.cell is 'lru', expected a cell whose state has an h",
-    'model.score=dot': "model.score is 'dot', expected general or additive where model.bidirectional is True",
-    'data.min_frequency=100000': 'data.min_frequency is 100000, but no symbol of the training sentences occurs',
-    'data.source=x.de': "data.task is 'reverse' and data.source is given too, expected one of them",
-    'data.valid_target=x.de': "data.task is 'reverse' and data.valid_target is given too, expected one of them",
-    'model.decoder=bart': "model.decoder is 'bart', expected one of sutskever, cho, bahdanau, luong",
-    'model.score=cosine': "model.score is 'cosine', expected one of additive, general, dot",
-    'model.reversed_source=true': 'model.reversed_source is True, expected False where the encoder is bidirectional',
-    'model.tied=true': 'model.readout_size is 0, expected model.embedding_size, 8, since model.tied is true',
-    'train.label_smoothing=1': 'train.label_smoothing is 1.0, expected a number in [0, 1)',
-    'train.sampling_rate=2': 'train.sampling_rate is 2.0, expected a number in [0, 1]',
-    'train.stop_after=-1': 'train.stop_after is -1, expected an integer >= 0',
+  'data.splits=(0.9,0.2,0.1)': 'data.splits is (0.9, 0.2, 0.1), whose sum is 1.2, expected 1',
+  'data.unit=letters': "data.unit is 'letters', expected one of word, char, subword",
+  'data.unit=subword': 'data.vocabulary_size is 0, expected a number of symbols above 0 for subwords',
+  'data.task=count': "data.task is 'count', expected one of reverse, sort, dates",
+  'data.max_length=2': 'data.max_length is 2, but every training pair has a side of more symbols',
+  'model.cell=lru': "model.cell is 'lru', expected a cell whose state has an h",
+  'model.score=dot': "model.score is 'dot', expected general or additive where model.bidirectional is True",
+  'data.min_frequency=100000': 'data.min_frequency is 100000, but no symbol of the training sentences occurs',
+  'data.source=x.de': "data.task is 'reverse' and data.source is given too, expected one of them",
+  'data.valid_target=x.de': "data.task is 'reverse' and data.valid_target is given too, expected one of them",
+  'model.decoder=bart': "model.decoder is 'bart', expected one of sutskever, cho, bahdanau, luong",
+  'model.score=cosine': "model.score is 'cosine', expected one of additive, general, dot",
+  'model.reversed_source=true': 'model.reversed_source is True, expected False where the encoder is bidirectional',
+  'model.tied=true': 'model.readout_size is 0, expected model.embedding_size, 8, since model.tied is true',
+  'train.label_smoothing=1': 'train.label_smoothing is 1.0, expected a number in [0, 1)',
+  'train.sampling_rate=2': 'train.sampling_rate is 2.0, expected a number in [0, 1]',
+  'train.stop_after=-1': 'train.stop_after is -1, expected an integer >= 0',
 }
 
 
 @pytest.mark.parametrize('field', FIELDS)
 def test_fields_out_of_range(main, tmp_path, field):
-  code, _, err = main('--experiment=seq2seq:debug', f'--workdir={tmp_path / "run"}', f'--config.{field}')
+  code, _, err = main(
+    '--experiment=seq2seq:debug', f'--workdir={tmp_path / "run"}', f'--config.{field}'
+  )
   assert code == 1
   assert FIELDS[field] in err
   assert len(err.strip().splitlines()) == 1
@@ -252,19 +329,19 @@ def test_fields_out_of_range(main, tmp_path, field):
 
 
 COMMANDS = {
-    '--mode=translate --beam_size=0': 'beam_size is 0, expected an integer >= 1',
-    '--mode=translate --n_best=9': 'n_best is 9, expected an integer in [1, 5], the beam_size',
-    '--mode=translate --length_penalty=-1': 'length_penalty is -1.0, expected a number >= 0',
-    '--mode=translate --input=nowhere.xx': "input: there is no file or folder 'nowhere.xx'",
-    '--mode=translate --input=text.yy': 'input is text.yy, which is named after yy, expected xx',
-    '--mode=translate --n_best=2 --temperature=1.0': 'n_best is 2, expected 1 where translations are drawn',
-    '--mode=translate --temperature=-1': 'temperature is -1.0, expected a number >= 0',
-    '--mode=translate --input=.': 'input: . is a folder, expected a text file',
-    '--mode=translate --input=text.xx --output=nowhere/out': 'output: nowhere/out cannot be written (No such file',
-    '--mode=translate --input=text.xx --output=text.xx': 'output is text.xx, expected another file than that of input',
-    '--mode=score --source=text.xx --target=text.xx --out=nowhere/out': 'out: nowhere/out cannot be written (No such',
-    '--mode=score --source=text.yy --target=text.xx': 'source is text.yy, which is named after yy, expected xx',
-    '--mode=score': "source is '', expected a file of sentences",
+  '--mode=translate --beam_size=0': 'beam_size is 0, expected an integer >= 1',
+  '--mode=translate --n_best=9': 'n_best is 9, expected an integer in [1, 5], the beam_size',
+  '--mode=translate --length_penalty=-1': 'length_penalty is -1.0, expected a number >= 0',
+  '--mode=translate --input=nowhere.xx': "input: there is no file or folder 'nowhere.xx'",
+  '--mode=translate --input=text.yy': 'input is text.yy, which is named after yy, expected xx',
+  '--mode=translate --n_best=2 --temperature=1.0': 'n_best is 2, expected 1 where translations are drawn',
+  '--mode=translate --temperature=-1': 'temperature is -1.0, expected a number >= 0',
+  '--mode=translate --input=.': 'input: . is a folder, expected a text file',
+  '--mode=translate --input=text.xx --output=nowhere/out': 'output: nowhere/out cannot be written (No such file',
+  '--mode=translate --input=text.xx --output=text.xx': 'output is text.xx, expected another file than that of input',
+  '--mode=score --source=text.xx --target=text.xx --out=nowhere/out': 'out: nowhere/out cannot be written (No such',
+  '--mode=score --source=text.yy --target=text.xx': 'source is text.yy, which is named after yy, expected xx',
+  '--mode=score': "source is '', expected a file of sentences",
 }
 
 
@@ -290,14 +367,34 @@ def test_other_training_data_are_refused(main, workdir, tmp_path):
   assert 'the training data differ from those of the checkpoint' in err
 
 
-@pytest.mark.parametrize('changes', [
-    ['--config.model.decoder=sutskever', '--config.model.cell=lstm', '--config.model.num_layers=2',
-     '--config.model.bidirectional=false', '--config.model.reversed_source=true', '--config.model.dropout=0.2'],
-    ['--config.model.decoder=luong', '--config.model.score=general', '--config.train.sampling_rate=0.5',
-     '--config.train.sampling_steps=4', '--config.train.label_smoothing=0.1', '--config.model.dropout=0.2',
-     '--config.model.readout_size=8', '--config.model.tied=true', '--config.data.unit=char'],
-], ids=['sutskever', 'luong'])
+@pytest.mark.parametrize(
+  'changes',
+  [
+    [
+      '--config.model.decoder=sutskever',
+      '--config.model.cell=lstm',
+      '--config.model.num_layers=2',
+      '--config.model.bidirectional=false',
+      '--config.model.reversed_source=true',
+      '--config.model.dropout=0.2',
+    ],
+    [
+      '--config.model.decoder=luong',
+      '--config.model.score=general',
+      '--config.train.sampling_rate=0.5',
+      '--config.train.sampling_steps=4',
+      '--config.train.label_smoothing=0.1',
+      '--config.model.dropout=0.2',
+      '--config.model.readout_size=8',
+      '--config.model.tied=true',
+      '--config.data.unit=char',
+    ],
+  ],
+  ids=['sutskever', 'luong'],
+)
 def test_every_option_trains(main, files, tmp_path, changes):
-  code, out, err = main(*flags_of(*files), f'--workdir={tmp_path}', '--config.train.steps=4', *changes)
+  code, out, err = main(
+    *flags_of(*files), f'--workdir={tmp_path}', '--config.train.steps=4', *changes
+  )
   assert code == 0, err
   assert 'bleu' in out

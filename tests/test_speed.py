@@ -29,10 +29,24 @@ def assert_report(workdir, labels):
   assert '--experiment=speed:debug' in text
   assert set(measured['scaling']) == set(suite.AXES)
   assert {path.name for path in (workdir / 'report').iterdir()} == {
-      'ratios.csv', 'ratios.png', 'scaling.csv', 'scaling.png', 'speed.json', 'speed.md'}
+    'ratios.csv',
+    'ratios.png',
+    'scaling.csv',
+    'scaling.png',
+    'speed.json',
+    'speed.md',
+  }
   result = read_json(workdir, 'result.json')
   assert result['experiment'] == 'speed:debug'
-  assert result.keys() == {'experiment', 'config', 'seed', 'seconds', 'versions', 'git_hash', 'metrics'}
+  assert result.keys() == {
+    'experiment',
+    'config',
+    'seed',
+    'seconds',
+    'versions',
+    'git_hash',
+    'metrics',
+  }
   assert result['metrics'].keys() == {'elman'}
   assert read_json(workdir, 'config.json').items() <= result.items()
   return text
@@ -44,22 +58,34 @@ JAX_LABELS = {'ours', 'plain lax.scan', 'flax.linen.RNN', 'flax.nnx.RNN'}
 def hide_torch(folder):
   """Returns a PYTHONPATH under which there is no PyTorch."""
   (folder / 'hidden').mkdir()
-  (folder / 'hidden' / 'torch.py').write_text("raise ModuleNotFoundError(\"No module named 'torch'\", name='torch')\n")
-  return os.pathsep.join([str(folder / 'hidden'), str(jax_contenders.__file__).rsplit('rnn_research', 1)[0]])
+  (folder / 'hidden' / 'torch.py').write_text(
+    "raise ModuleNotFoundError(\"No module named 'torch'\", name='torch')\n"
+  )
+  return os.pathsep.join(
+    [str(folder / 'hidden'), str(jax_contenders.__file__).rsplit('rnn_research', 1)[0]]
+  )
 
 
 def measure(workdir, *flags, **env):
   """Runs `speed:debug`, with most of XLA's optimisations skipped: compilation is nearly all of its time."""
-  return run('--experiment=speed:debug', f'--workdir={workdir}', *flags, JAX_DISABLE_MOST_OPTIMIZATIONS='1', **env)
+  return run(
+    '--experiment=speed:debug',
+    f'--workdir={workdir}',
+    *flags,
+    JAX_DISABLE_MOST_OPTIMIZATIONS='1',
+    **env,
+  )
 
 
 @pytest.fixture(scope='module')
 def measured(make_once):
   """Returns a finished workdir of `speed:debug`, measured without PyTorch; not to be changed."""
+
   def fill(folder):
     out, err = measure(folder, PYTHONPATH=hide_torch(folder))
     (folder / 'stdout').write_text(out)
     assert err == ''
+
   return make_once('speed', fill)
 
 
@@ -82,14 +108,21 @@ def test_speed_with_torch(tmp_path):
 
 
 def test_parts_rivals_and_engines_are_chosen(tmp_path):
-  out, _ = measure(tmp_path, '--config.measure.groups=comparisons,parallel', '--config.measure.parts=step',
-                   '--config.measure.rivals=scan,cudnn', '--config.measure.engine=newton')
+  out, _ = measure(
+    tmp_path,
+    '--config.measure.groups=comparisons,parallel',
+    '--config.measure.parts=step',
+    '--config.measure.rivals=scan,cudnn',
+    '--config.measure.engine=newton',
+  )
   measured = read_json(tmp_path / 'report', 'speed.json')
   assert measured.keys() & set(GROUPS) == {'comparisons', 'parallel'}
   (comparison,), (parallel,) = measured['comparisons'], measured['parallel']
   assert comparison['setting']['engine'] == 'newton'
   assert {label: list(values['parts']) for label, values in comparison['contenders'].items()} == {
-      'ours': ['step'], 'plain lax.scan': ['step']}
+    'ours': ['step'],
+    'plain lax.scan': ['step'],
+  }
   assert list(parallel['engines']) == ['plain lax.scan', 'fused', 'newton', 'shooting']
   for values in parallel['engines'].values():
     assert values['parts'].keys() == {'forward', 'gradient'}
@@ -124,15 +157,45 @@ def test_what_needs_a_model_is_refused(measured, main, flags):
   assert files_of(measured) == before
 
 
-@pytest.mark.parametrize('assignment', [
-    'groups=memory,x', 'groups=memory,', 'cells=lstm,gur', 'cells=', 'parts=', 'parts=forward', 'parts=step,backward',
-    'rivals=linen,flax', 'rivals=ours', 'engine=fsued', 'engine=', 'parallel=()', 'parallel=((1,2),)',
-    'shapes=()', 'shapes=(1,2,3,4)', 'shapes=((1,2,3),)', 'shapes=((1,2,3,0),)',
-    'gpu_shapes=((1,2,3,1.5),)', 'rounds=0', 'calls=-1', 'seconds=0', 'seconds=nan', 'seconds=inf',
-    'scaling_base=(1,2)', 'scaling_factors=()', 'scaling_factors=(0,)', 'sampling=(8,)', 'sample_length=0',
-    'translation=(8,1)', 'translation=(8,1,0)'])
+@pytest.mark.parametrize(
+  'assignment',
+  [
+    'groups=memory,x',
+    'groups=memory,',
+    'cells=lstm,gur',
+    'cells=',
+    'parts=',
+    'parts=forward',
+    'parts=step,backward',
+    'rivals=linen,flax',
+    'rivals=ours',
+    'engine=fsued',
+    'engine=',
+    'parallel=()',
+    'parallel=((1,2),)',
+    'shapes=()',
+    'shapes=(1,2,3,4)',
+    'shapes=((1,2,3),)',
+    'shapes=((1,2,3,0),)',
+    'gpu_shapes=((1,2,3,1.5),)',
+    'rounds=0',
+    'calls=-1',
+    'seconds=0',
+    'seconds=nan',
+    'seconds=inf',
+    'scaling_base=(1,2)',
+    'scaling_factors=()',
+    'scaling_factors=(0,)',
+    'sampling=(8,)',
+    'sample_length=0',
+    'translation=(8,1)',
+    'translation=(8,1,0)',
+  ],
+)
 def test_measures_out_of_range(main, tmp_path, assignment):
-  code, _, err = main('--experiment=speed:debug', f'--workdir={tmp_path / "run"}', f'--config.measure.{assignment}')
+  code, _, err = main(
+    '--experiment=speed:debug', f'--workdir={tmp_path / "run"}', f'--config.measure.{assignment}'
+  )
   assert (code, err.count('\n')) == (1, 1)
   assert err.startswith(f'error: measure.{assignment.split("=")[0]} is ')
   assert not list(tmp_path.iterdir())
@@ -145,7 +208,9 @@ def children(process):
 
 @pytest.mark.skipif(not sys.platform.startswith('linux'), reason='reads /proc')
 def test_an_interrupt_ends_every_worker(tmp_path):
-  before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a background job, and so in children
+  before = signal.signal(
+    signal.SIGINT, signal.default_int_handler
+  )  # ignored in a background job, and so in children
   process = start('--experiment=speed:debug', f'--workdir={tmp_path}')
   signal.signal(signal.SIGINT, before)
   deadline = time.monotonic() + 120
@@ -155,7 +220,9 @@ def test_an_interrupt_ends_every_worker(tmp_path):
   _, err = process.communicate(timeout=120)
   assert len(found) > 1
   assert (process.returncode, err) == (130, 'interrupted\n')
-  deadline = time.monotonic() + 30  # they end when they notice, and are gone when the system has collected them
+  deadline = (
+    time.monotonic() + 30
+  )  # they end when they notice, and are gone when the system has collected them
   while any(os.path.exists(f'/proc/{pid}') for pid in found) and time.monotonic() < deadline:
     time.sleep(0.05)
   assert not any(os.path.exists(f'/proc/{pid}') for pid in found)

@@ -66,7 +66,9 @@ def test_batches_do_not_share_memory_with_the_text():
 
 def test_shortest_text_that_fits_and_the_sentence_for_a_shorter_one():
   assert text_stream(ids(B * U + 1), B, U, '').steps_per_epoch == 1
-  with pytest.raises(ValueError, match='has 12 symbols: the largest batch_size x unroll_length that fits is 11, and'):
+  with pytest.raises(
+    ValueError, match='has 12 symbols: the largest batch_size x unroll_length that fits is 11, and'
+  ):
     text_stream(ids(B * U), B, U, '')
   with pytest.raises(ValueError, match='has 0 symbols'):
     text_stream(ids(0), B, U, '')
@@ -76,7 +78,12 @@ def test_shortest_text_that_fits_and_the_sentence_for_a_shorter_one():
 @pytest.mark.parametrize('lanes', [1, 2, 5, 12, 1000])
 def test_each_prediction_is_made_exactly_once(n, lanes):
   inputs, targets, mask = evaluation_lanes(ids(n), lanes)
-  assert inputs.shape == targets.shape == mask.shape == (-(-(n - 1) // min(lanes, n - 1)), min(lanes, n - 1))
+  assert (
+    inputs.shape
+    == targets.shape
+    == mask.shape
+    == (-(-(n - 1) // min(lanes, n - 1)), min(lanes, n - 1))
+  )
   assert (inputs.dtype, targets.dtype, mask.dtype) == (np.int32, np.int32, bool)
   assert mask.sum() == n - 1
   np.testing.assert_array_equal(inputs.T[mask.T], np.arange(n - 1))

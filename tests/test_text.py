@@ -41,7 +41,9 @@ def test_home_folder_is_understood(tmp_path, prose, monkeypatch):
 @pytest.mark.parametrize('unit', ['char', 'byte', 'word'])
 def test_splits_are_cut_by_position_in_symbols(prose, unit):
   corpus = load_corpus(path=prose, unit=unit, splits=(0.7, 0.2, 0.1))
-  symbols = {'char': PROSE, 'byte': PROSE.encode(), 'word': PROSE.replace('\n', ' <eos> ').split()}[unit]
+  symbols = {'char': PROSE, 'byte': PROSE.encode(), 'word': PROSE.replace('\n', ' <eos> ').split()}[
+    unit
+  ]
   n = len(symbols)
   assert {split: len(ids) for split, ids in corpus.splits.items()} == {
     'train': n * 7 // 10, 'valid': n * 9 // 10 - n * 7 // 10, 'test': n - n * 9 // 10,
@@ -84,7 +86,9 @@ def test_vocabulary_comes_from_training_only_and_unknown_symbols_are_counted(tmp
 def test_separate_files_are_whole_splits_and_never_trained_on(tmp_path, prose):
   for name in ('v.txt', 't.txt', 'x.txt'):
     (tmp_path / name).write_text(f'{name} ' * 3)
-  corpus = load_corpus(path=str(tmp_path), valid_path=str(tmp_path / 'v.txt'), test_path=str(tmp_path / 't.txt'))
+  corpus = load_corpus(
+    path=str(tmp_path), valid_path=str(tmp_path / 'v.txt'), test_path=str(tmp_path / 't.txt')
+  )
   assert len(corpus.splits['train']) == len(PROSE) + 18
   assert len(corpus.splits['valid']) == len(corpus.splits['test']) == 18
   assert corpus.unknown['valid'] == 3
@@ -97,7 +101,10 @@ def test_separate_files_are_whole_splits_and_never_trained_on(tmp_path, prose):
 def test_foreign_text_is_encoded_whole(tmp_path, prose):
   vocabulary = load_corpus(path=prose).vocabulary
   (tmp_path / 'other').write_text('That? 🙂')
-  assert decode(vocabulary, encode_foreign(str(tmp_path / 'other'), '**/*', vocabulary)) == 'That\ufffd 🙂'
+  assert (
+    decode(vocabulary, encode_foreign(str(tmp_path / 'other'), '**/*', vocabulary))
+    == 'That\ufffd 🙂'
+  )
 
 
 def test_fingerprint_sees_text_and_vocabulary(tmp_path):
@@ -114,7 +121,9 @@ def test_fingerprint_sees_held_out_text(tmp_path):
   for text in ('ababab', 'abbaba'):
     (tmp_path / 'train').write_text('abab')
     (tmp_path / 'valid').write_text(text)
-    digests.add(load_corpus(path=str(tmp_path / 'train'), valid_path=str(tmp_path / 'valid')).fingerprint)
+    digests.add(
+      load_corpus(path=str(tmp_path / 'train'), valid_path=str(tmp_path / 'valid')).fingerprint
+    )
   assert len(digests) == 2
 
 
@@ -142,7 +151,9 @@ def test_unusable_files_give_one_sentence(tmp_path, prose, name, flag):
     assert str(caught.value).startswith(f'data.{flag}: ')
   if name in ('binary', 'latin1', 'utf16'):
     assert '--config.data.unit=byte' in str(caught.value)
-    assert len(load_corpus(path=str(tmp_path / name), unit='byte', splits=(1, 0, 0)).splits['train']) == len(content)
+    assert len(
+      load_corpus(path=str(tmp_path / name), unit='byte', splits=(1, 0, 0)).splits['train']
+    ) == len(content)
 
 
 def test_bad_file_of_a_folder_is_named(tmp_path, prose):
@@ -172,7 +183,11 @@ def test_embedded_corpus_is_the_standard_library():
     assert stream.read() in source
   assert source == standard_library_source()
   corpus = load_corpus()
-  assert [len(corpus.splits[split]) for split in ('train', 'valid', 'test')] == [2_700_000, 150_000, 150_000]
+  assert [len(corpus.splits[split]) for split in ('train', 'valid', 'test')] == [
+    2_700_000,
+    150_000,
+    150_000,
+  ]
   assert 90 < len(corpus.vocabulary.symbols) <= 129
 
 

@@ -39,7 +39,10 @@ def as_tfrecord(folder):
 
 
 def test_prepared_text_is_read_back_exactly(prepared, raw):
-  parts = [builders.read_tfds('tiny_shakespeare', str(prepared), split=s) for s in ('train', 'validation', 'test')]
+  parts = [
+    builders.read_tfds('tiny_shakespeare', str(prepared), split=s)
+    for s in ('train', 'validation', 'test')
+  ]
   assert [len(part) for part in parts] == [1_003_854, 55_770, 55_770]
   assert b''.join(parts) == raw
   assert builders.read_tfds('tiny_shakespeare:1.0.0', str(prepared)) == parts[0]
@@ -82,7 +85,10 @@ def test_failed_and_changed_downloads_leave_nothing(tmp_path, monkeypatch):
 def test_code_points_are_not_cut(tmp_path):
   (tmp_path / 'raw').write_text('語' * 101)
   builders.prepare_tiny_shakespeare(str(tmp_path / 'raw'), str(tmp_path))
-  parts = [builders.read_tfds('tiny_shakespeare', str(tmp_path), split=s) for s in ('train', 'validation', 'test')]
+  parts = [
+    builders.read_tfds('tiny_shakespeare', str(tmp_path), split=s)
+    for s in ('train', 'validation', 'test')
+  ]
   assert [part.decode() for part in parts] == ['語' * 90, '語' * 5, '語' * 6]
 
 
@@ -91,11 +97,17 @@ def test_what_is_missing_is_named(tmp_path, prepared):
   with pytest.raises(FileNotFoundError) as caught:
     load_corpus(tfds='tiny_shakespeare', data_dir=where)
   message = str(caught.value)
-  assert where in message and '--config.data.download=true' in message and 'prepare_tiny_shakespeare' in message
+  assert (
+    where in message
+    and '--config.data.download=true' in message
+    and 'prepare_tiny_shakespeare' in message
+  )
   assert '\n' not in message
-  with pytest.raises(FileNotFoundError, match=r"no prepared 'lm1b' in .*; prepare it with tensorflow-datasets"):
+  with pytest.raises(
+    FileNotFoundError, match=r"no prepared 'lm1b' in .*; prepare it with tensorflow-datasets"
+  ):
     load_corpus(tfds='lm1b', data_dir=where, download=True)
-  with pytest.raises(ValueError, match=r"^data\.tfds: .*two words"):
+  with pytest.raises(ValueError, match=r'^data\.tfds: .*two words'):
     load_corpus(tfds='two words', data_dir=where)
   with pytest.raises(ValueError, match=r"has no split 'dev', it has"):
     builders.read_tfds('tiny_shakespeare', str(prepared), split='dev')

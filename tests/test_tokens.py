@@ -9,24 +9,24 @@ import pytest
 from rnn_research.data import tokens
 from rnn_research.data.pairs import read_pairs
 from rnn_research.data.tokens import (
-    BOS,
-    EOS,
-    PAD,
-    UNK,
-    Lexicon,
-    build_lexicon,
-    decode,
-    encode,
-    encode_all,
-    join,
-    split,
-    split_all,
-    train_units,
-    unknown_rate,
+  BOS,
+  EOS,
+  PAD,
+  UNK,
+  Lexicon,
+  build_lexicon,
+  decode,
+  encode,
+  encode_all,
+  join,
+  split,
+  split_all,
+  train_units,
+  unknown_rate,
 )
 
 WORD, CHAR = train_units('word', False, (), 0), train_units('char', False, (), 0)
-TEXTS = ['Der Hund, der bellt, beißt nicht.', 'a  dog (old)  "barks"', 'don\'t -- stop!'] * 2
+TEXTS = ['Der Hund, der bellt, beißt nicht.', 'a  dog (old)  "barks"', "don't -- stop!"] * 2
 
 
 @pytest.mark.parametrize('text, words', [
@@ -71,17 +71,25 @@ def test_characters_are_code_points():
 
 
 def test_unknown_kind_is_refused():
-  with pytest.raises(ValueError, match=r"^data\.unit is 'letter', expected one of word, char, subword$"):
+  with pytest.raises(
+    ValueError, match=r"^data\.unit is 'letter', expected one of word, char, subword$"
+  ):
     train_units('letter', True, (), 0)
 
 
 def test_lexicon_is_by_falling_frequency():
-  sentences = [['d', 'a', 'c'], ['c', 'b', 'a'], ['c', '<pad>', '<pad>', '<pad>', '<pad>', '<unk>', '<unk>']]
+  sentences = [
+    ['d', 'a', 'c'],
+    ['c', 'b', 'a'],
+    ['c', '<pad>', '<pad>', '<pad>', '<pad>', '<unk>', '<unk>'],
+  ]
   specials = '<pad>', '<bos>', '<eos>', '<unk>'
   assert build_lexicon(sentences, 1).symbols == (*specials, 'c', 'a', 'b', 'd')
   assert build_lexicon(sentences, 2).symbols == (*specials, 'c', 'a')
   assert build_lexicon(iter(sentences), 1, 6).symbols == (*specials, 'c', 'a')
-  with pytest.raises(ValueError, match=r'^data\.vocabulary_size is 4, expected more than the 4 specials, or 0$'):
+  with pytest.raises(
+    ValueError, match=r'^data\.vocabulary_size is 4, expected more than the 4 specials, or 0$'
+  ):
     build_lexicon(sentences, 1, 4)
 
 
@@ -139,7 +147,9 @@ def test_subwords_know_the_characters_of_the_training_texts_only():
   assert '<pad>' not in symbols
   assert join(units, symbols) == 'dog\ufffd \ufffd \ufffdpad\ufffd'
   assert join(units, split(units, 'dog<unk>dog')) == 'dog\ufffddog'
-  with pytest.raises(ValueError, match=r'^data\.vocabulary_size is 9, expected \d+ subwords or more'):
+  with pytest.raises(
+    ValueError, match=r'^data\.vocabulary_size is 9, expected \d+ subwords or more'
+  ):
     train_units('subword', False, TEXTS, 9)
 
 
@@ -154,7 +164,9 @@ def multi30k(data_dir):
   """Returns language -> split -> sentences."""
   splits = {'train': 'train', 'valid': 'val', 'test': 'test_2016_flickr'}
   pairs = {
-    split: read_pairs(*(str(data_dir / f'multi30k/{name}.{language}.gz') for language in ('de', 'en')))
+    split: read_pairs(
+      *(str(data_dir / f'multi30k/{name}.{language}.gz') for language in ('de', 'en'))
+    )
     for split, name in splits.items()
   }
   return {
@@ -181,7 +193,9 @@ def test_subwords_of_multi30k_come_back_and_are_known(multi30k):
   pytest.importorskip('tokenizers')
   units = train_units('subword', True, multi30k['de']['train'], 4_000)
   sentences = {name: split_all(units, multi30k['de'][name]) for name in ('train', 'test')}
-  assert [join(units, symbols) for symbols in sentences['test']] == [text.lower() for text in multi30k['de']['test']]
+  assert [join(units, symbols) for symbols in sentences['test']] == [
+    text.lower() for text in multi30k['de']['test']
+  ]
   lexicon = build_lexicon(sentences['train'], 1)
   assert 3_800 < len(lexicon.symbols) <= 4_000
   assert unknown_rate(lexicon, sentences['train']) == 0.0

@@ -105,8 +105,14 @@ def test_encoder_decoder():
   params = PARAMS, perturbed(decoder, num_inputs=2, seed=4)
   lengths = np.array([8, 4, 4])
   end, ys = topologies.encoder_decoder(
-      CELL, decoder, params, xs, targets, mask=length_mask(lengths, len(xs)),
-      target_mask=length_mask(np.array([5, 2, 5]), 5))
+    CELL,
+    decoder,
+    params,
+    xs,
+    targets,
+    mask=length_mask(lengths, len(xs)),
+    target_mask=length_mask(np.array([5, 2, 5]), 5),
+  )
   assert ys.shape == (5, BATCH, HIDDEN)
   summary, _ = by_steps(CELL, PARAMS, xs)
   expected_end, expected = by_steps(decoder, params[1], targets, summary)

@@ -47,7 +47,9 @@ def rebuild_layer_norm_lstm(p, before, g, xs):
 def rebuild_variant(p, before, g, xs):
   c = g.get('f', 1.0) * before['c'] + g.get('i', 1.0) * g['g']
   h = g.get('o', 1.0) * (c if isinstance(p, lstm_variants.PARAMS['noaf']) else np.tanh(c))
-  return {'c': c, 'h': h} | ({'gates': np.concatenate([g[name] for name in 'ifo'], -1)} if 'gates' in before else {})
+  return {'c': c, 'h': h} | (
+    {'gates': np.concatenate([g[name] for name in 'ifo'], -1)} if 'gates' in before else {}
+  )
 
 
 def rebuild_mut(p, before, g, xs):
@@ -68,24 +70,28 @@ def rebuild_rhn(p, before, g, xs):
 
 
 REBUILD = {
-    LSTMParams: rebuild_lstm,
-    LSTMVariantParams: rebuild_variant,
-    LayerNormLSTMParams: rebuild_layer_norm_lstm,
-    MLSTMParams: rebuild_lstm,
-    MGUParams: lambda p, before, g, xs: {'h': (1 - g['f']) * before['h'] + g['f'] * g['n']},
-    MUTParams: rebuild_mut,
-    GRUParams: lambda p, before, g, xs: {'h': g['z'] * before['h'] + (1 - g['z']) * g['n']},
-    MinGRUParams: lambda p, before, g, xs: {'h': (1 - g['z']) * before['h'] + g['z'] * g['n']},
-    MinLSTMParams: lambda p, before, g, xs: {'h': (g['f'] * before['h'] + g['i'] * g['g']) / (g['f'] + g['i'])},
-    RHNParams: rebuild_rhn,
+  LSTMParams: rebuild_lstm,
+  LSTMVariantParams: rebuild_variant,
+  LayerNormLSTMParams: rebuild_layer_norm_lstm,
+  MLSTMParams: rebuild_lstm,
+  MGUParams: lambda p, before, g, xs: {'h': (1 - g['f']) * before['h'] + g['f'] * g['n']},
+  MUTParams: rebuild_mut,
+  GRUParams: lambda p, before, g, xs: {'h': g['z'] * before['h'] + (1 - g['z']) * g['n']},
+  MinGRUParams: lambda p, before, g, xs: {'h': (1 - g['z']) * before['h'] + g['z'] * g['n']},
+  MinLSTMParams: lambda p, before, g, xs: {
+    'h': (g['f'] * before['h'] + g['i'] * g['g']) / (g['f'] + g['i'])
+  },
+  RHNParams: rebuild_rhn,
 }
 CANDIDATES = ('g', 'n', 'n1', 'n2', 'n3')
-HAS_GATES = [name for name in CASES if gates_of(jax.eval_shape(functools.partial(perturbed, make(name))))]
+HAS_GATES = [
+  name for name in CASES if gates_of(jax.eval_shape(functools.partial(perturbed, make(name))))
+]
 # Zoneout mixes the state that its cell computes with the one before.
 GATED = {name: make(name) for name in HAS_GATES if name != 'zoneout'} | {
-    'lstm_variant': lstm_variant(HIDDEN),
-    'mut1_bare': mut1(NUM_INPUTS),
-    'rhn_layer_norm': layer_norm(recurrent_highway(HIDDEN, depth=2)),
+  'lstm_variant': lstm_variant(HIDDEN),
+  'mut1_bare': mut1(NUM_INPUTS),
+  'rhn_layer_norm': layer_norm(recurrent_highway(HIDDEN, depth=2)),
 }
 
 
@@ -109,8 +115,10 @@ def test_gates_rebuild_the_states(name):
   params, xs = perturbed(cell), inputs()
   start = noisy(cell.initial_state(params, BATCH), 7)
   found = as_float64(trace(cell, params, xs, start))
-  before = {field: np.concatenate([np.asarray(getattr(start, field))[None], states[:-1]])
-            for field, states in found.states.items()}
+  before = {
+    field: np.concatenate([np.asarray(getattr(start, field))[None], states[:-1]])
+    for field, states in found.states.items()
+  }
   rebuilt = rebuild_of(params)(as_float64(params), before, found.gates, as_float64(xs))
   assert rebuilt.keys() == found.states.keys()
   for field, states in rebuilt.items():
@@ -121,9 +129,13 @@ def test_gates_rebuild_the_states(name):
     assert 0.0 < found.gates[gate].min() < found.gates[gate].max() < 1.0
 
 
-@pytest.mark.parametrize(('change', 'names'), [('nig', 'fgo'), ('nfg', 'igo'), ('nog', 'ifg'), ('cifg', 'ifgo')])
+@pytest.mark.parametrize(
+  ('change', 'names'), [('nig', 'fgo'), ('nfg', 'igo'), ('nog', 'ifg'), ('cifg', 'ifgo')]
+)
 def test_a_gate_that_is_always_one_is_absent(change, names):
-  assert set(trace(make(f'lstm_{change}'), perturbed(make(f'lstm_{change}')), inputs()).gates) == set(names)
+  assert set(
+    trace(make(f'lstm_{change}'), perturbed(make(f'lstm_{change}')), inputs()).gates
+  ) == set(names)
 
 
 @pytest.mark.parametrize('name', CASES)
@@ -132,8 +144,10 @@ def test_a_trace_is_an_unroll(name):
   params, xs = perturbed(cell), inputs()
   found, (end, ys) = trace(cell, params, xs), unroll(cell, params, xs)
   np.testing.assert_allclose(found.ys, ys, rtol=2e-5, atol=2e-6)
-  last = {jax.tree_util.keystr(path, simple=True, separator='.'): leaf
-          for path, leaf in jax.tree_util.tree_leaves_with_path(end)}
+  last = {
+    jax.tree_util.keystr(path, simple=True, separator='.'): leaf
+    for path, leaf in jax.tree_util.tree_leaves_with_path(end)
+  }
   assert found.states.keys() == last.keys()
   for name, states in found.states.items():
     np.testing.assert_allclose(states[-1], last[name], rtol=2e-5, atol=2e-6)
@@ -145,11 +159,15 @@ def test_layers_read_one_another():
   first, second = trace_layers(cells, params, inputs())
   assert (set(first.states), set(first.gates)) == ({'c', 'h'}, {'i', 'f', 'g', 'o'})
   assert (set(second.states), second.gates) == ({'h'}, {})
-  np.testing.assert_allclose(second.ys, unroll(cells[1], params[1], first.ys)[1], rtol=1e-5, atol=1e-6)
+  np.testing.assert_allclose(
+    second.ys, unroll(cells[1], params[1], first.ys)[1], rtol=1e-5, atol=1e-6
+  )
 
 
 def test_saturated_fractions():
-  gate = jnp.asarray([[[0.05, 0.5, 0.95], [0.05, 0.1, 0.9]], [[0.05, 0.05, 0.95], [0.95, 0.5, 0.95]]])
+  gate = jnp.asarray(
+    [[[0.05, 0.5, 0.95], [0.05, 0.1, 0.9]], [[0.05, 0.05, 0.95], [0.95, 0.5, 0.95]]]
+  )
   left, right = saturation(gate)
   np.testing.assert_allclose(left, [0.75, 0.25, 0.0])
   np.testing.assert_allclose(right, [0.25, 0.0, 0.75])
@@ -157,17 +175,29 @@ def test_saturated_fractions():
 
 def test_a_cell_without_gates():
   assert require_gates('gru', perturbed(gru(3))) is GATES[GRUParams]
-  shapes = jax.eval_shape(lambda key: recurrent_highway(3, depth=2).init(key, inputs()[0]), jax.random.key(0))
+  shapes = jax.eval_shape(
+    lambda key: recurrent_highway(3, depth=2).init(key, inputs()[0]), jax.random.key(0)
+  )
   assert require_gates('rhn', shapes).sigmoids == ('t1', 't2')
-  with pytest.raises(InputError, match=r'^elman has no gates that cells/gates\.py knows, so there are no gate'):
+  with pytest.raises(
+    InputError, match=r'^elman has no gates that cells/gates\.py knows, so there are no gate'
+  ):
     require_gates('elman', perturbed(elman(3)))
-  assert {name for name in CELLS if gates_of(perturbed(make(name))) is None} == {'elman', 'irnn', 'lru', 'nas', 'rin'}
+  assert {name for name in CELLS if gates_of(perturbed(make(name))) is None} == {
+    'elman',
+    'irnn',
+    'lru',
+    'nas',
+    'rin',
+  }
 
 
 def test_the_trace_of_a_workdir(trained):
   """The debug model is a GRU of 8 units, trained with batches of 4."""
   (found,) = experiments.trace(trained, num_steps=20)
-  assert {name: gate.shape for name, gate in found.gates.items()} == dict.fromkeys('rzn', (20, 4, 8))
+  assert {name: gate.shape for name, gate in found.gates.items()} == dict.fromkeys(
+    'rzn', (20, 4, 8)
+  )
   recurrence = experiments.recurrence(trained, 20)
   ys = unroll(recurrence.cells[0], recurrence.params[0], recurrence.xs)[1]
   np.testing.assert_allclose(found.states['h'], ys, rtol=1e-5, atol=1e-6)
@@ -187,15 +217,21 @@ def test_the_loss_of_a_recurrence_is_that_of_the_next_symbol(trained):
   found = experiment.recurrence(params, 9, jax.random.key(3))
   windows = np.argmax(found.xs, -1).T
   for row, (window, loss) in enumerate(zip(windows, found.loss(ys), strict=True)):
-    followers = {int(ids[i + 9]) for i in range(len(ids) - 9) if np.array_equal(ids[i:i + 9], window)}
+    followers = {
+      int(ids[i + 9]) for i in range(len(ids) - 9) if np.array_equal(ids[i : i + 9], window)
+    }
     assert any(np.isclose(loss, nats[row, follower], rtol=1e-5) for follower in followers)
 
 
 def test_workdirs_without_a_model(trained, workdir, tmp_path):
   with pytest.raises(InputError, match=r'holds no run: it has no config\.json'):
     experiments.recurrence(tmp_path, 5)
-  with pytest.raises(InputError, match=r'the text to analyse has \d+ symbols, expected 100001 at least'):
+  with pytest.raises(
+    InputError, match=r'the text to analyse has \d+ symbols, expected 100001 at least'
+  ):
     experiments.recurrence(trained, 100_000)
   (workdir / 'config.json').write_text(json.dumps({'experiment': 'speed:debug', 'config': {}}))
-  with pytest.raises(InputError, match='holds a run of speed:debug, which has no recurrence to analyse'):
+  with pytest.raises(
+    InputError, match='holds a run of speed:debug, which has no recurrence to analyse'
+  ):
     experiments.recurrence(workdir, 5)

@@ -21,8 +21,14 @@ from rnn_research.training import backend, config, loop, optimizer
 from rnn_research.training.step import create_state, make_step
 
 LOSSES = ['train/loss', 'train/gradient_norm', 'valid/nats_per_symbol']
-LAUNCH = ['--experiment=char_lm:debug', *TINY, '--config.train.batch_size=8', '--config.train.steps=6',
-          '--config.train.log_every=1', '--config.train.eval_every=3']
+LAUNCH = [
+  '--experiment=char_lm:debug',
+  *TINY,
+  '--config.train.batch_size=8',
+  '--config.train.steps=6',
+  '--config.train.log_every=1',
+  '--config.train.eval_every=3',
+]
 
 
 def tiny(text, **changes):
@@ -54,8 +60,14 @@ def stepper(values, loss=lambda loss: loss):
   tx, _ = optimizer.make_optimizer(values.optimizer, data.steps_per_epoch, values.train.steps, 5)
   averaged = values.train.ema_decay > 0
   state = create_state(experiment, tx, jax.random.key(0), values.train.batch_size, averaged, mesh)
-  make = make_step(experiment, mesh, jax.random.key(1), micro_batches=values.train.micro_batches,
-                   ema_decay=values.train.ema_decay, describe=lambda grads, means: {})
+  make = make_step(
+    experiment,
+    mesh,
+    jax.random.key(1),
+    micro_batches=values.train.micro_batches,
+    ema_decay=values.train.ema_decay,
+    describe=lambda grads, means: {},
+  )
   position = data.iterator.get_state()
   compiled = make(state, backend.shard_batch(mesh, next(data.iterator)))
   data.iterator.set_state(position)
@@ -80,8 +92,12 @@ def assert_losses_close(lines, others):
 @pytest.fixture(scope='module')
 def one_device(make_once, text):
   """Returns the workdir of a run on one device; not to be changed."""
-  return make_once('one_device', lambda folder: run(
-      *LAUNCH, f'--config.data.path={text}', '--num_devices=1', f'--workdir={folder}'))
+  return make_once(
+    'one_device',
+    lambda folder: run(
+      *LAUNCH, f'--config.data.path={text}', '--num_devices=1', f'--workdir={folder}'
+    ),
+  )
 
 
 def test_eight_devices_equal_one(one_device, text, tmp_path):
@@ -89,7 +105,9 @@ def test_eight_devices_equal_one(one_device, text, tmp_path):
   assert '8 device(s)' in out
   assert_losses_close(log_of(tmp_path), log_of(one_device))
   for split in ('valid', 'test'):
-    figure = lambda folder, s=split: read_json(folder, 'result.json')['metrics'][s]['nats_per_symbol']
+    figure = lambda folder, s=split: read_json(folder, 'result.json')['metrics'][s][
+      'nats_per_symbol'
+    ]
     assert figure(tmp_path) == pytest.approx(figure(one_device), rel=1e-5)
 
 
@@ -98,8 +116,10 @@ def test_two_processes_equal_one(one_device, text, tmp_path):
     s.bind(('127.0.0.1', 0))
     address = f'127.0.0.1:{s.getsockname()[1]}'
   flags = [*LAUNCH, f'--config.data.path={text}', '--num_devices=2', f'--workdir={tmp_path}']
-  processes = [start(*flags, JAX_COORDINATOR_ADDRESS=address, JAX_NUM_PROCESSES='2', JAX_PROCESS_ID=str(i))
-               for i in range(2)]
+  processes = [
+    start(*flags, JAX_COORDINATOR_ADDRESS=address, JAX_NUM_PROCESSES='2', JAX_PROCESS_ID=str(i))
+    for i in range(2)
+  ]
   outputs = [process.communicate(timeout=600) for process in processes]
   assert [process.returncode for process in processes] == [0, 0], outputs
   assert 'after 6 steps' in outputs[0][0]
@@ -116,12 +136,19 @@ def test_several_processes_need_a_training_workdir(main, workdir, monkeypatch, f
   for name, value in env.items():
     monkeypatch.setenv(name, value)
   code, _, err = main(*flags)
-  assert (code, err) == (2, 'error: several processes run only --mode=train, in the one --workdir that all of them '
-                            'name\n')
+  assert (code, err) == (
+    2,
+    'error: several processes run only --mode=train, in the one --workdir that all of them name\n',
+  )
 
 
-@pytest.mark.parametrize(('name', 'value', 'said'), [
-    ('JAX_NUM_PROCESSES', '2', 'only JAX_NUM_PROCESSES is set'), ('JAX_PROCESS_ID', 'first', "is 'first'")])
+@pytest.mark.parametrize(
+  ('name', 'value', 'said'),
+  [
+    ('JAX_NUM_PROCESSES', '2', 'only JAX_NUM_PROCESSES is set'),
+    ('JAX_PROCESS_ID', 'first', "is 'first'"),
+  ],
+)
 def test_half_set_variables(main, monkeypatch, tmp_path, name, value, said):
   if name == 'JAX_PROCESS_ID':
     monkeypatch.setenv('JAX_COORDINATOR_ADDRESS', '127.0.0.1:1')
@@ -133,7 +160,9 @@ def test_half_set_variables(main, monkeypatch, tmp_path, name, value, said):
 
 
 def test_micro_batches_equal_the_whole_batch(text, tmp_path):
-  assert_losses_close(train(tiny(text, train__micro_batches=2), tmp_path / 'two'), train(tiny(text), tmp_path / 'one'))
+  assert_losses_close(
+    train(tiny(text, train__micro_batches=2), tmp_path / 'two'), train(tiny(text), tmp_path / 'one')
+  )
 
 
 def test_average_of_parameters(text, quick_compilation):
@@ -149,19 +178,25 @@ def test_average_of_parameters(text, quick_compilation):
 
 
 def test_the_average_is_what_is_evaluated(text, tmp_path):
-  averaged = train(tiny(text, train__ema_decay=0.99), tmp_path / 'averaged')[-1]['valid/nats_per_symbol']
+  averaged = train(tiny(text, train__ema_decay=0.99), tmp_path / 'averaged')[-1][
+    'valid/nats_per_symbol'
+  ]
   latest = train(tiny(text), tmp_path / 'latest')[-1]['valid/nats_per_symbol']
   assert averaged > latest + 0.01
 
 
 def test_the_carry_goes_on_from_step_to_step(text, quick_compilation):
   def digest(carry):
-    return sum(jnp.sum(leaf * jnp.arange(1.0, leaf.size + 1).reshape(leaf.shape)) for leaf in jax.tree.leaves(carry))
+    return sum(
+      jnp.sum(leaf * jnp.arange(1.0, leaf.size + 1).reshape(leaf.shape))
+      for leaf in jax.tree.leaves(carry)
+    )
 
   def spy(loss):
     def spied(params, carry, batch, key, step):
       total, (weight, after, metrics) = loss(params, carry, batch, key, step)
       return total, (weight, after, metrics | {'before': digest(carry) * weight})
+
     return spied
 
   state, step = stepper(tiny(text), spy)
@@ -175,7 +210,9 @@ def test_the_carry_goes_on_from_step_to_step(text, quick_compilation):
 
 def test_bfloat16_keeps_float32_where_it_must(text, quick_compilation):
   for cell in ('gru', 'lstm'):
-    state, step = stepper(tiny(text, model__dtype='bfloat16', model__cell=cell, train__ema_decay=0.5))
+    state, step = stepper(
+      tiny(text, model__dtype='bfloat16', model__cell=cell, train__ema_decay=0.5)
+    )
     for _ in range(3):
       state, metrics = step(state)
     assert np.isfinite(metrics['loss'])
@@ -185,8 +222,13 @@ def test_bfloat16_keeps_float32_where_it_must(text, quick_compilation):
 
 def slow_nats(model_params, cell, ids):
   """Returns -log p of every symbol of a stream but the first: float64 softmax after single steps of the cell."""
-  (params,), head = model_params['cells'], jax.tree.map(lambda a: np.asarray(a, np.float64), model_params['head'])
-  advance = jax.jit(lambda state, x: cell.step(params, state, cell.project(params, x[None, None])[0]))
+  (params,), head = (
+    model_params['cells'],
+    jax.tree.map(lambda a: np.asarray(a, np.float64), model_params['head']),
+  )
+  advance = jax.jit(
+    lambda state, x: cell.step(params, state, cell.project(params, x[None, None])[0])
+  )
   state, nats = cell.initial_state(params, 1), []
   for symbol, target in itertools.pairwise(ids):
     state, y = advance(state, jnp.eye(len(head['b']), dtype=jnp.float32)[symbol])
@@ -202,7 +244,9 @@ def scored(text):
   experiment = experiments.build('char_lm:debug', values)
   params = jax.tree.map(lambda a: 2 * a, experiment.init(jax.random.key(5)))
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(language_model, '_LOGITS_LIMIT', 20 * 3 * len(params['head']['b']))  # chunks of 60 and of 20 steps
+    patch.setattr(
+      language_model, '_LOGITS_LIMIT', 20 * 3 * len(params['head']['b'])
+    )  # chunks of 60 and of 20 steps
     yield experiment, params, load_corpus(**values.data).splits, make_cell('gru', 6)
 
 
@@ -221,14 +265,18 @@ def test_evaluation_in_lanes(scored):
   experiment, params, splits, cell = scored
   ids = splits['valid']
   size = -(-(len(ids) - 1) // 3)
-  nats = np.concatenate([slow_nats(params, cell, ids[i * size:(i + 1) * size + 1]) for i in range(3)])
+  nats = np.concatenate(
+    [slow_nats(params, cell, ids[i * size : (i + 1) * size + 1]) for i in range(3)]
+  )
   metrics = experiment.evaluate['valid'](params, jax.random.key(0))
   assert metrics['predictions'] == len(ids) - 1 == len(nats)
   assert metrics['nats_per_symbol'] == pytest.approx(nats.mean(), rel=1e-6)
   assert metrics['nats_per_symbol'] != pytest.approx(slow_nats(params, cell, ids).mean(), rel=1e-6)
 
 
-ALL = [f'{name}:{variant}' for name in experiments.names() for variant in experiments.variants(name)]
+ALL = [
+  f'{name}:{variant}' for name in experiments.names() for variant in experiments.variants(name)
+]
 
 
 @pytest.mark.parametrize('name', ALL)
@@ -236,13 +284,20 @@ def test_every_variant_has_a_config(name):
   values = experiments.get_config(name)
   config.check_ranges(values)
   if config.trains(values):
-    assert list(values) == list(experiments.get_config('char_lm')), 'the same blocks wherever a model is trained'
+    assert list(values) == list(experiments.get_config('char_lm')), (
+      'the same blocks wherever a model is trained'
+    )
   saved = json.loads(json.dumps(values.to_dict()))
-  assert config.update_from_json(experiments.get_config(name).unlock(), saved).to_dict() == values.to_dict()
+  assert (
+    config.update_from_json(experiments.get_config(name).unlock(), saved).to_dict()
+    == values.to_dict()
+  )
 
 
-@pytest.mark.parametrize('name', [name for name in ALL if name.endswith(':debug')
-                                  and config.trains(experiments.get_config(name))])
+@pytest.mark.parametrize(
+  'name',
+  [name for name in ALL if name.endswith(':debug') and config.trains(experiments.get_config(name))],
+)
 def test_every_experiment_trains_stops_and_goes_on(name, tmp_path, monkeypatch, quick_compilation):
   values = experiments.get_config(name).unlock()
   values.train.update(steps=3, epochs=0, eval_every=0, checkpoint_every=0, log_every=1)
@@ -278,5 +333,8 @@ def test_every_command_describes_its_flags():
   for name in experiments.names():
     for command in experiments.commands(name).values():
       assert isinstance(command, Command)
-      assert all(isinstance(default, str | int | float | bool) and text for default, text in command.flags.values())
+      assert all(
+        isinstance(default, str | int | float | bool) and text
+        for default, text in command.flags.values()
+      )
       assert command.help

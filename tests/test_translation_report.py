@@ -18,8 +18,22 @@ from rnn_research.tasks.translation.report import HeldOut, score_curve, write_re
 from rnn_research.tasks.translation.translator import Translation
 
 EOS = '<eos>'
-ODD = ('עברית', 'العربية', '漢字', '👩\u200d🚀', 'e\u0301', '$x_1$', '$', '\\frac', '_', ' ', '\n', '\u2028', '\x00',
-       'x' * 99)
+ODD = (
+  'עברית',
+  'العربية',
+  '漢字',
+  '👩\u200d🚀',
+  'e\u0301',
+  '$x_1$',
+  '$',
+  '\\frac',
+  '_',
+  ' ',
+  '\n',
+  '\u2028',
+  '\x00',
+  'x' * 99,
+)
 
 
 def translation(source, written, looks=None):
@@ -48,8 +62,11 @@ def held_out(make=translation, count=30):
 
 
 def report(tmp_path, held, rows=LOGS['whole'], unit='word', metric='bleu'):
-  about = {'experiment': 'seq2seq:bahdanau', 'headline': ['valid', metric, 'max'],
-           'config': {'data': {'unit': unit}, 'model': {'decoder': 'bahdanau', 'score': 'additive'}}}
+  about = {
+    'experiment': 'seq2seq:bahdanau',
+    'headline': ['valid', metric, 'max'],
+    'config': {'data': {'unit': unit}, 'model': {'decoder': 'bahdanau', 'score': 'additive'}},
+  }
   (tmp_path / 'config.json').write_text(json.dumps(about), 'utf-8')
   (tmp_path / 'metrics.jsonl').write_text(''.join(f'{json.dumps(row)}\n' for row in rows), 'utf-8')
   out = tmp_path / 'report'
@@ -65,6 +82,7 @@ def labels(ticks):
 def is_blank(path):
   """Returns whether a picture has one colour."""
   from matplotlib.image import imread
+
   return np.ptp(imread(path)[..., :3].reshape(-1, 3), axis=0).max() == 0.0
 
 
@@ -74,13 +92,17 @@ def test_a_report_has_its_figures_their_numbers_and_samples(tmp_path):
   out = report(tmp_path, held, rows)
   names = {'loss', 'gradients', 'bleu', 'bleu_by_length', 'alignments'}
   assert {path.name for path in out.iterdir()} == {'README.md', 'samples.md'} | {
-      f'{name}.{kind}' for name in names for kind in ('png', 'csv')}
+    f'{name}.{kind}' for name in names for kind in ('png', 'csv')
+  }
   assert not any(is_blank(out / f'{name}.png') for name in names)
   text = (out / 'README.md').read_text('utf-8')
   links = set(re.findall(r'\]\(([^)]+)\)', text))
   assert links == {f'{name}.{kind}' for name in names for kind in ('png', 'csv')} | {'samples.md'}
   whole = corpus_bleu([found.text for found in held.translations], held.references)
-  assert f'BLEU of the test split, 30 sentences translated greedily: {whole.score:.2f}, `{whole.signature}`' in text
+  assert (
+    f'BLEU of the test split, 30 sentences translated greedily: {whole.score:.2f}, `{whole.signature}`'
+    in text
+  )
   assert read_csv(out / 'bleu.csv') == [['step', 'valid/bleu'], ['20', '12.5'], ['25', '20']]
   _, good, bad, drawn = blocks(text)
   assert good.split('\n')[:3] == [words(14, 11), f'  = {words(14, 11)}', f'  ({words(14, 11)})']
@@ -89,8 +111,10 @@ def test_a_report_has_its_figures_their_numbers_and_samples(tmp_path):
 
 
 def test_the_loss_is_that_without_label_smoothing():
-  rows = [{'step': 10, 'train/loss': 3.0, 'train/nats_per_symbol': 2.0, 'train/epoch': 0.5},
-          {'step': 20, 'train/loss': 2.5, 'train/nats_per_symbol': 1.5, 'train/epoch': 1.0}]
+  rows = [
+    {'step': 10, 'train/loss': 3.0, 'train/nats_per_symbol': 2.0, 'train/epoch': 0.5},
+    {'step': 20, 'train/loss': 2.5, 'train/nats_per_symbol': 1.5, 'train/epoch': 1.0},
+  ]
   plot = plots.loss_curves(rows, 'every target symbol')
   assert list(plot.table['train/nats_per_symbol']) == [2.0, 1.5]
   assert list(plot.figure.axes[0].lines[0].get_ydata()) == [2.0, 1.5]
@@ -98,19 +122,26 @@ def test_the_loss_is_that_without_label_smoothing():
 
 
 def test_the_score_of_a_task_is_its_exact_translations(tmp_path):
-  out = report(tmp_path, held_out(), [{'step': 5, 'valid/exact': 0.25, 'valid/bleu': 3.0}], metric='exact')
+  out = report(
+    tmp_path, held_out(), [{'step': 5, 'valid/exact': 0.25, 'valid/bleu': 3.0}], metric='exact'
+  )
   assert read_csv(out / 'exact.csv') == [['step', 'valid/exact'], ['5', '0.25']]
   assert not (out / 'bleu.png').exists()
 
 
-@pytest.mark.parametrize('rows', [[], [{'step': 5, 'valid/bleu': 0.0}], [{'step': 5, 'valid/bleu': None}]])
+@pytest.mark.parametrize(
+  'rows', [[], [{'step': 5, 'valid/bleu': 0.0}], [{'step': 5, 'valid/bleu': None}]]
+)
 def test_a_score_curve_of_any_log(tmp_path, rows):
   plots.save(score_curve(rows, 'bleu'), tmp_path / 'a.png')
   assert len(read_csv(tmp_path / 'a.csv')) == 1 + len(rows)
 
 
 def test_words_are_on_the_axes_and_weights_in_the_csv(tmp_path):
-  found = [translation('ein Hund bellt', 'a dog barks'), translation('heute regnet es', 'it rains today', (2, 1, 0))]
+  found = [
+    translation('ein Hund bellt', 'a dog barks'),
+    translation('heute regnet es', 'it rains today', (2, 1, 0)),
+  ]
   plot = alignment.alignment_figure(found, 'Caption.')
   plots.save(plot, tmp_path / 'a.png')
   for axes, one in zip(plot.figure.axes, found, strict=False):
@@ -134,7 +165,10 @@ def test_sentences_are_chosen_for_what_they_show():
   assert [row for _, row in alignment.choose(found, similar)] == [1, 6, 5, 3]  # 21 words do not fit
   assert [row for _, row in alignment.choose(found[:2], [100.0, 100.0])] == [1, 0]
   assert alignment.choose([without_attention('a b', 'c')], [1.0]) == []
-  assert alignment.choose([Translation('', [], 0.0, np.zeros((0, 0), np.float32), [], False)], [0.0]) == []
+  assert (
+    alignment.choose([Translation('', [], 0.0, np.zeros((0, 0), np.float32), [], False)], [0.0])
+    == []
+  )
 
 
 def test_long_sentences_have_fewer_panels_and_are_cut(tmp_path):
@@ -151,14 +185,23 @@ def test_long_sentences_have_fewer_panels_and_are_cut(tmp_path):
 
 def test_odd_symbols_are_drawn_without_warnings(tmp_path):
   weights = np.eye(len(ODD), dtype=np.float32)
-  plot = alignment.alignment_figure([Translation('', list(ODD), 0.0, weights, list(ODD), False)], '$ _ % {caption}')
+  plot = alignment.alignment_figure(
+    [Translation('', list(ODD), 0.0, weights, list(ODD), False)], '$ _ % {caption}'
+  )
   plots.save(plot, tmp_path / 'a.png')
   shown = labels(plot.figure.axes[0].get_xticklabels())
-  assert shown[:2] == list(ODD[:2]) and shown[5] == '$x_1$' and shown[9] == '\u2423' and len(shown[-1]) == 14
+  assert (
+    shown[:2] == list(ODD[:2])
+    and shown[5] == '$x_1$'
+    and shown[9] == '\u2423'
+    and len(shown[-1]) == 14
+  )
   assert read_csv(tmp_path / 'a.csv')[3][4] == '漢字'  # whole, where the picture has boxes
 
 
-@pytest.mark.parametrize('families, shown', [((), '\u25a1'), (('No Such Font', 'STIXGeneral'), '\u29f8')])
+@pytest.mark.parametrize(
+  'families, shown', [((), '\u25a1'), (('No Such Font', 'STIXGeneral'), '\u29f8')]
+)
 def test_an_installed_font_helps_out(monkeypatch, tmp_path, families, shown):
   monkeypatch.setattr(alignment, '_FAMILIES', families)
   monkeypatch.setattr(alignment, '_fonts', functools.cache(alignment._fonts.__wrapped__))
@@ -181,7 +224,10 @@ def test_a_report_of_one_sentence_and_of_empty_translations(tmp_path, unit):
   empty = translation('# `a` | b', '')
   held = HeldOut('valid', ['# `a` | b'], ['```\n*x*'], [empty])
   out = report(tmp_path, held, [], unit)
-  assert any('# `a` | b\n  = \n  (```\n*x*)' in block for block in blocks((out / 'README.md').read_text('utf-8')))
+  assert any(
+    '# `a` | b\n  = \n  (```\n*x*)' in block
+    for block in blocks((out / 'README.md').read_text('utf-8'))
+  )
   (_, row) = read_csv(out / 'bleu_by_length.csv')
   length = '9' if unit == 'char' else '6'
   assert row[1:5] == ['characters' if unit == 'char' else 'words', length, length, '1']
@@ -207,7 +253,12 @@ def test_bleu_by_length_is_drawn_and_read_back(tmp_path):
     plots.save(plot, tmp_path / name / 'report' / 'bleu_by_length.png')
   plot = compare_lengths({'one vector': tmp_path / 'a', 'attention': tmp_path / 'b'})
   assert plot.table['label'] == ('one vector', 'one vector', 'attention', 'attention')
-  assert plot.table['bleu'] == (30.0, 20.5, 30.0, 29.0) and plot.table['sentences'] == (10, 11, 10, 11)
+  assert plot.table['bleu'] == (30.0, 20.5, 30.0, 29.0) and plot.table['sentences'] == (
+    10,
+    11,
+    10,
+    11,
+  )
   scores, counts = plot.figure.axes
   assert [list(line.get_ydata()) for line in scores.lines] == [[30.0, 20.5], [30.0, 29.0]]
   assert labels(scores.get_legend().get_texts()) == ['one vector', 'attention']

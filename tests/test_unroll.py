@@ -7,33 +7,33 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from cells_under_test import (
-    BATCH,
-    HALF,
-    HIDDEN,
-    NUM_INPUTS,
-    NUM_STEPS,
-    assert_close,
-    inputs,
-    make,
-    noisy,
-    perturbed,
+  BATCH,
+  HALF,
+  HIDDEN,
+  NUM_INPUTS,
+  NUM_STEPS,
+  assert_close,
+  inputs,
+  make,
+  noisy,
+  perturbed,
 )
 
 from rnn_research import (
-    bidirectional,
-    elman,
-    free_run,
-    gru,
-    layer_norm,
-    learned_initial_state,
-    length_mask,
-    lstm,
-    residual,
-    stack,
-    unroll,
-    unroll_layers,
-    variational_dropout,
-    zoneout,
+  bidirectional,
+  elman,
+  free_run,
+  gru,
+  layer_norm,
+  learned_initial_state,
+  length_mask,
+  lstm,
+  residual,
+  stack,
+  unroll,
+  unroll_layers,
+  variational_dropout,
+  zoneout,
 )
 
 pytestmark = pytest.mark.usefixtures('strict_shapes', 'quick_compilation')
@@ -67,13 +67,15 @@ def test_length_mask():
 def test_every_length_equals_the_shortened_sequence():
   lengths = np.array([*range(NUM_STEPS + 1)])
   row = inputs(batch_size=1)
-  end, ys = unroll(LSTM, PARAMS, jnp.repeat(row, len(lengths), 1), mask=length_mask(lengths, NUM_STEPS))
+  end, ys = unroll(
+    LSTM, PARAMS, jnp.repeat(row, len(lengths), 1), mask=length_mask(lengths, NUM_STEPS)
+  )
   states = [LSTM.initial_state(PARAMS, 1)]
   for t in range(NUM_STEPS):
-    state, y = by_steps(LSTM, PARAMS, row[t:t + 1], states[-1])
+    state, y = by_steps(LSTM, PARAMS, row[t : t + 1], states[-1])
     states.append(state)
-    assert_close(ys[t, t + 1:], jnp.repeat(y[0], NUM_STEPS - t, 0))
-    assert not np.asarray(ys[t, :t + 1]).any()
+    assert_close(ys[t, t + 1 :], jnp.repeat(y[0], NUM_STEPS - t, 0))
+    assert not np.asarray(ys[t, : t + 1]).any()
   assert_close(end, jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *states))
 
 
@@ -82,7 +84,9 @@ def test_inputs_may_be_trees():
   xs = {'a': inputs(), 'b': jnp.ones((NUM_STEPS, BATCH, 4 * HIDDEN))}
   mask = length_mask(np.array([8, 0, 3]), NUM_STEPS)
   params = PARAMS._replace(b=jnp.ones(4 * HIDDEN))
-  assert_close(unroll(cell, PARAMS, xs, mask=mask, remat_every=3), unroll(LSTM, params, inputs(), mask=mask))
+  assert_close(
+    unroll(cell, PARAMS, xs, mask=mask, remat_every=3), unroll(LSTM, params, inputs(), mask=mask)
+  )
 
 
 # Truncated backpropagation through time.
@@ -119,12 +123,19 @@ def test_states_continue_across_chunks_and_the_gradient_stops_at_the_edge():
   first, second, middle, end, ys = two_chunks(xs)
   assert_close((end, ys), (whole_end, whole))
   stopped = lambda params: sum(
-      chunk_loss(params, xs[i:i + HALF], jax.lax.stop_gradient(s))[0] for i, s in ((0, start), (HALF, middle)))
-  assert_close(jax.tree.map(jnp.add, first, second), jax.grad(stopped)(PARAMS), rtol=1e-4, atol=1e-5)
+    chunk_loss(params, xs[i : i + HALF], jax.lax.stop_gradient(s))[0]
+    for i, s in ((0, start), (HALF, middle))
+  )
+  assert_close(
+    jax.tree.map(jnp.add, first, second), jax.grad(stopped)(PARAMS), rtol=1e-4, atol=1e-5
+  )
   full = jax.grad(chunk_loss, has_aux=True)(PARAMS, xs, start)[0]
   assert np.abs(np.asarray(full.w_h - first.w_h - second.w_h)).max() > 1e-3
-  across = jax.grad(lambda early: chunk_loss(PARAMS, xs[HALF:], jax.lax.stop_gradient(
-      chunk_loss(PARAMS, early, start)[1][0]))[0])(xs[:HALF])
+  across = jax.grad(
+    lambda early: chunk_loss(
+      PARAMS, xs[HALF:], jax.lax.stop_gradient(chunk_loss(PARAMS, early, start)[1][0])
+    )[0]
+  )(xs[:HALF])
   assert not np.asarray(across).any()
 
 
@@ -137,6 +148,7 @@ def test_rematerialisation_needs_less_memory(cell):
     loss = lambda params, xs: jnp.sum(unroll(cell, params, xs, remat_every=remat_every)[1])
     shapes = jax.eval_shape(lambda: (PARAMS, jnp.zeros((900, 16, NUM_INPUTS))))
     return jax.jit(jax.grad(loss)).lower(*shapes).compile().memory_analysis().temp_size_in_bytes
+
   assert temporaries(30) < 0.1 * temporaries(None)
 
 
@@ -163,6 +175,7 @@ def test_ctx_reaches_every_step_and_keeps_scan_away():
 def test_prepare_may_compute_the_context_once():
   def prepare(params, ctx, batch_size, *, key=None):
     return params, jnp.tile(ctx, (1, 4))
+
   step = lambda params, state, u, *, key=None, ctx=None: LSTM.step(params, state, u + ctx)
   cell = LSTM._replace(step=step, prepare=prepare)
   memory = 0.1 * jnp.ones((BATCH, HIDDEN))
@@ -176,7 +189,9 @@ def test_prepare_may_compute_the_context_once():
 # Errors name both shapes.
 
 
-@pytest.mark.parametrize(('keywords', 'message'), [
+@pytest.mark.parametrize(
+  ('keywords', 'message'),
+  [
     ({'mask': np.ones((3, NUM_STEPS), bool)}, r'mask.*\(3, 8\).*\(8, 3\)'),
     ({'reset': np.ones((NUM_STEPS, 1), bool)}, r'reset.*\(8, 1\).*\(8, 3\)'),
     ({'state': LSTM.initial_state(PARAMS, 2)}, r'state.*\(2, 5\).*\(3, 5\)'),
@@ -184,7 +199,8 @@ def test_prepare_may_compute_the_context_once():
     ({'xs': jnp.ones(5)}, r'\(5,\).*\[T, B'),
     ({'xs': inputs(num_inputs=6)}, r'\(8, 3, 6\).*\(4, 20\)'),
     ({'remat_every': 0}, r'remat_every is 0'),
-])
+  ],
+)
 def test_errors_name_what_they_got_and_what_they_expected(keywords, message):
   with pytest.raises(ValueError, match=message):
     unroll(LSTM, PARAMS, **({'xs': inputs()} | keywords))
@@ -213,7 +229,9 @@ def test_combinators_refuse_what_they_cannot_change():
 
 def test_scan_with_a_reset_needs_a_state_to_put_in_place():
   with pytest.raises(ValueError, match='reset_state'):
-    LSTM.scan(PARAMS, LSTM.initial_state(PARAMS, BATCH), inputs(), reset=np.ones((NUM_STEPS, BATCH), bool))
+    LSTM.scan(
+      PARAMS, LSTM.initial_state(PARAMS, BATCH), inputs(), reset=np.ones((NUM_STEPS, BATCH), bool)
+    )
 
 
 # Both directions.
@@ -225,16 +243,24 @@ def test_bidirectional_equals_a_loop_over_sequences():
   states = noisy(tuple(c.initial_state(p, BATCH) for c, p in zip(cells, params, strict=True)), 6)
   assert all((np.asarray(p.b) != 0.0).all() for p in params)
   xs = jnp.where(length_mask(np.array(lengths), NUM_STEPS)[..., None], inputs(), jnp.nan)
-  ends, ys = bidirectional(*cells, params, xs, states, mask=length_mask(np.array(lengths), NUM_STEPS))
+  ends, ys = bidirectional(
+    *cells, params, xs, states, mask=length_mask(np.array(lengths), NUM_STEPS)
+  )
   assert ys.shape == (NUM_STEPS, BATCH, HIDDEN + 3)
   for b, length in enumerate(lengths):
-    row = xs[:length, b:b + 1]
-    for i, (sequence, columns) in enumerate(((row, slice(HIDDEN)), (row[::-1], slice(HIDDEN, None)))):
-      start = jax.tree.map(lambda a, b=b: a[b:b + 1], states[i])
-      end, expected = by_steps(cells[i], params[i], sequence, start) if length else (start, jnp.zeros((0, 1, 1)))
-      assert_close(jax.tree.map(lambda a, b=b: a[b:b + 1], ends[i]), end)
+    row = xs[:length, b : b + 1]
+    for i, (sequence, columns) in enumerate(
+      ((row, slice(HIDDEN)), (row[::-1], slice(HIDDEN, None)))
+    ):
+      start = jax.tree.map(lambda a, b=b: a[b : b + 1], states[i])
+      end, expected = (
+        by_steps(cells[i], params[i], sequence, start) if length else (start, jnp.zeros((0, 1, 1)))
+      )
+      assert_close(jax.tree.map(lambda a, b=b: a[b : b + 1], ends[i]), end)
       expected = expected if i == 0 else expected[::-1]
-      np.testing.assert_allclose(ys[:length, b, columns], expected[:, 0] if length else ys[:0, b, columns], 2e-5, 2e-6)
+      np.testing.assert_allclose(
+        ys[:length, b, columns], expected[:, 0] if length else ys[:0, b, columns], 2e-5, 2e-6
+      )
     assert not np.asarray(ys[length:, b]).any()
 
 

@@ -8,7 +8,14 @@ import pytest
 
 from rnn_research.data import vocabulary as vocabularies
 from rnn_research.data.files import read_bytes
-from rnn_research.data.vocabulary import Vocabulary, build_vocabulary, decode, encode, unknown_id, unseen
+from rnn_research.data.vocabulary import (
+  Vocabulary,
+  build_vocabulary,
+  decode,
+  encode,
+  unknown_id,
+  unseen,
+)
 
 TEXT = '\ufeffnaïve 🙂 日本語\r\nsecond\tline\x85\u2028🙂\n'
 
@@ -29,7 +36,9 @@ def test_ids_are_the_places_of_the_sorted_symbols():
   assert build_vocabulary(b'ba\xff', 'byte').symbols == (97, 98, 255, -1)
   assert build_vocabulary('b a\nb\n', 'word').symbols == ('<eos>', 'a', 'b', '<unk>')
   np.testing.assert_array_equal(encode(build_vocabulary('hello', 'char'), 'hole'), [1, 3, 2, 0])
-  np.testing.assert_array_equal(encode(build_vocabulary('b a\nb\n', 'word'), 'b b\nc a'), [2, 2, 0, 3, 1])
+  np.testing.assert_array_equal(
+    encode(build_vocabulary('b a\nb\n', 'word'), 'b b\nc a'), [2, 2, 0, 3, 1]
+  )
 
 
 @pytest.mark.parametrize('unit', ['char', 'byte', 'word'])
@@ -37,7 +46,11 @@ def test_symbols_not_seen_become_the_unknown_one(unit):
   vocab = build_vocabulary('a b c', unit)
   ids = encode(vocab, 'a z c 語 z')
   assert unknown_id(vocab) == len(vocab.symbols) - 1
-  expected = ['a', '\ufffd', 'c', '\ufffd', '\ufffd'] if unit != 'word' else ['a', '<unk>', 'c', '<unk>', '<unk>']
+  expected = (
+    ['a', '\ufffd', 'c', '\ufffd', '\ufffd']
+    if unit != 'word'
+    else ['a', '<unk>', 'c', '<unk>', '<unk>']
+  )
   if unit == 'byte':
     expected[3] = '\ufffd' * 3
   assert decode(vocab, ids) == ' '.join(expected)
@@ -81,7 +94,9 @@ def test_unknown_unit_is_refused():
 
 
 def test_penn_treebank_has_the_published_counts(data_dir):
-  texts = {split: read_bytes(data_dir / f'ptb/ptb.{split}.txt.gz') for split in ('train', 'valid', 'test')}
+  texts = {
+    split: read_bytes(data_dir / f'ptb/ptb.{split}.txt.gz') for split in ('train', 'valid', 'test')
+  }
   vocab = build_vocabulary(texts['train'], 'word')
   counts = {split: len(encode(vocab, text)) for split, text in texts.items()}
   assert counts == {'train': 929_589, 'valid': 73_760, 'test': 82_430}

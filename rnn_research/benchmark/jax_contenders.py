@@ -8,7 +8,13 @@ from jax import lax
 from jax.sharding import PartitionSpec
 from ml_collections import ConfigDict
 
-from rnn_research.benchmark.contenders import CLIP_NORM, LEARNING_RATE, NUM_SYMBOLS, Setting, symbols
+from rnn_research.benchmark.contenders import (
+  CLIP_NORM,
+  LEARNING_RATE,
+  NUM_SYMBOLS,
+  Setting,
+  symbols,
+)
 from rnn_research.benchmark.jax_programs import carried, timed
 from rnn_research.benchmark.serve import Program
 from rnn_research.cells import make_cell
@@ -22,7 +28,11 @@ from rnn_research.training.step import create_state, make_step, sharded_gradient
 
 def about() -> dict:
   """Returns the platform and the kind of device that JAX finds."""
-  return {'platform': jax.default_backend(), 'device': jax.devices()[0].device_kind, 'version': jax.__version__}
+  return {
+    'platform': jax.default_backend(),
+    'device': jax.devices()[0].device_kind,
+    'version': jax.__version__,
+  }
 
 
 def ours(setting: Setting):
@@ -62,18 +72,30 @@ def _configure(setting):
     return
   _first.append(setting)
   sizes = {'hidden_size': setting.hidden_size, 'num_layers': setting.num_layers}
-  train = {'batch_size': setting.batch_size, 'micro_batches': 1, 'unroll_length': setting.unroll_length}
-  backend.configure(setting.batch_size, kept_bytes=kept_bytes(ConfigDict({'model': sizes, 'train': train})))
+  train = {
+    'batch_size': setting.batch_size,
+    'micro_batches': 1,
+    'unroll_length': setting.unroll_length,
+  }
+  backend.configure(
+    setting.batch_size, kept_bytes=kept_bytes(ConfigDict({'model': sizes, 'train': train}))
+  )
 
 
 def _cells(setting, dtype):
-  return tuple(make_cell(setting.cell, setting.hidden_size, engine=setting.engine, dtype=dtype)
-               for _ in range(setting.num_layers))
+  return tuple(
+    make_cell(setting.cell, setting.hidden_size, engine=setting.engine, dtype=dtype)
+    for _ in range(setting.num_layers)
+  )
 
 
 def _ours(setting, dtype):
   _configure(setting)
-  mesh, key, batch = backend.data_mesh(setting.batch_size), jax.random.key(setting.seed), symbols(setting)
+  mesh, key, batch = (
+    backend.data_mesh(setting.batch_size),
+    jax.random.key(setting.seed),
+    symbols(setting),
+  )
   model = language_model(_cells(setting, dtype), NUM_SYMBOLS, dtype=dtype)
   config = optimizer.default_config()
   config.update(clip_norm=CLIP_NORM, learning_rate=LEARNING_RATE)
@@ -88,8 +110,14 @@ def _ours(setting, dtype):
   placed = lambda: backend.shard_batch(mesh, batch)
 
   def step():
-    make = make_step(experiment, mesh, key, micro_batches=1, ema_decay=0.0,
-                     describe=lambda grads, means: optimizer.describe_gradients(config, grads))
+    make = make_step(
+      experiment,
+      mesh,
+      key,
+      micro_batches=1,
+      ema_decay=0.0,
+      describe=lambda grads, means: optimizer.describe_gradients(config, grads),
+    )
     start = state()
     compiled, seconds = timed(lambda: make(start, placed()))
     return carried(setting, lambda state: compiled(state, placed()), start, seconds)
@@ -110,7 +138,15 @@ def _ours(setting, dtype):
     return lax.psum((total, weight), 'data'), carry
 
   whole, rows = PartitionSpec(), PartitionSpec('data')
-  sharded = jax.shard_map(forward, mesh=mesh, in_specs=(whole, rows, rows, whole), out_specs=(whole, rows),
-                          check_vma=False)
-  return {'forward': lambda: without_update(sharded), 'step': step,
-          'gradient': lambda: without_update(sharded_gradients(experiment, mesh, key, 1))}
+  sharded = jax.shard_map(
+    forward,
+    mesh=mesh,
+    in_specs=(whole, rows, rows, whole),
+    out_specs=(whole, rows),
+    check_vma=False,
+  )
+  return {
+    'forward': lambda: without_update(sharded),
+    'step': step,
+    'gradient': lambda: without_update(sharded_gradients(experiment, mesh, key, 1)),
+  }

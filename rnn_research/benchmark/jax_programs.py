@@ -10,9 +10,14 @@ from rnn_research.benchmark.contenders import Setting
 from rnn_research.benchmark.serve import Program
 
 
-def carried(setting: Setting, advance: Callable[[Any], tuple[Any, Any]], state: Any,
-            compile_seconds: float | None = None) -> Program:
-  """Returns a program that calls `advance(state) -> (state, result)` with the state of the call before.
+def carried(
+  setting: Setting,
+  advance: Callable[[Any], tuple[Any, Any]],
+  state: Any,
+  compile_seconds: float | None = None,
+) -> Program:
+  """Returns a program that calls `advance(state) -> (state, result)` with the state of the call
+  before.
 
   On an accelerator it calls it `setting.in_a_row()` times and then waits, on a CPU once.
   """
@@ -34,6 +39,7 @@ def timed(work: Callable[[], Any]) -> tuple[Any, float]:
 
 
 def device_memory() -> Callable[[], int] | None:
-  """Returns `() -> bytes`, the peak that this process used of an accelerator; None where there is none."""
+  """Returns `() -> bytes`, the peak that this process used of an accelerator; None where there is
+  none."""
   device = jax.local_devices()[0]
   return None if device.platform == 'cpu' else lambda: device.memory_stats()['peak_bytes_in_use']

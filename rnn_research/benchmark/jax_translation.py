@@ -1,4 +1,5 @@
-"""Our greedy translation of a whole batch, `(setting) -> part -> () -> Program`; see `contenders`."""
+"""Our greedy translation of a whole batch, `(setting) -> part -> () -> Program`; see
+`contenders`."""
 
 from collections.abc import Callable
 
@@ -25,17 +26,28 @@ def greedy(setting: Setting):
 
 
 def translator(setting: Setting) -> tuple[EncoderDecoder, Callable]:
-  """Returns the model and `translate(params, sources [B, S] int32) -> search.Found`, which writes T symbols a row."""
+  """Returns the model and `translate(params, sources [B, S] int32) -> search.Found`, which writes T
+  symbols a row."""
   size, length = setting.hidden_size, setting.unroll_length
   cells = (gru(size),)
-  model = encoder_decoder(Encoder(cells, cells), attends_before(cells, additive(size)),
-                          (VOCABULARY_SIZE, VOCABULARY_SIZE), size)
+  model = encoder_decoder(
+    Encoder(cells, cells),
+    attends_before(cells, additive(size)),
+    (VOCABULARY_SIZE, VOCABULARY_SIZE),
+    size,
+  )
 
   @jax.jit
   def translate(params, sources):
     num_rows, num_positions = sources.shape
     encoded = model.encode(params, sources, jnp.full(num_rows, num_positions))
-    return search.greedy(model.stepper(params, encoded, 1), encoded.states, num_rows, jnp.full(num_rows, length),
-                         length, NEVER_WRITTEN)
+    return search.greedy(
+      model.stepper(params, encoded, 1),
+      encoded.states,
+      num_rows,
+      jnp.full(num_rows, length),
+      length,
+      NEVER_WRITTEN,
+    )
 
   return model, translate

@@ -9,10 +9,16 @@ from rnn_research.training.result import versions
 
 
 def describe() -> dict[str, str | int | float]:
-  """Returns processor, usable cores, memory in GiB, operating system and versions; starts no backend."""
+  """Returns processor, usable cores, memory in GiB, operating system and versions; starts no
+  backend."""
   memory = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30
-  return {'processor': _processor(), 'cores': num_cores(), 'memory_gib': round(memory, 1),
-          'system': platform.platform(terse=True), **versions()}
+  return {
+    'processor': _processor(),
+    'cores': num_cores(),
+    'memory_gib': round(memory, 1),
+    'system': platform.platform(terse=True),
+    **versions(),
+  }
 
 
 def _processor():

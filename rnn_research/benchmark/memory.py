@@ -1,4 +1,5 @@
-"""What rematerialisation is for: the gradient of a sequence so long that its states do not fit into memory."""
+"""What rematerialisation is for: the gradient of a sequence so long that its states do not fit into
+memory."""
 
 import resource
 import time
@@ -15,15 +16,17 @@ LIMIT = 512 * 2**20  # bytes beyond what the process held before
 
 
 def gradient(num_steps: int, every: int | None) -> dict:
-  """Compiles the gradient of an LSTM's outputs, and runs it with at most `LIMIT` bytes more than are held already.
+  """Compiles the gradient of an LSTM's outputs, and runs it with at most `LIMIT` bytes more than
+  are held already.
 
   Args:
     num_steps: T.
     every: `remat_every` of `unroll`.
 
   Returns:
-    'temporary', the bytes that the compiled program asks for beside arguments and results, with 'seconds' of a run, or
-    'refused': why it did not run. Only Linux has the limit, and an accelerator's memory has none.
+    'temporary', the bytes that the compiled program asks for beside arguments and results, with
+    'seconds' of a run, or 'refused': why it did not run. Only Linux has the limit, and an
+    accelerator's memory has none.
   """
   cell = lstm(HIDDEN)
   params = cell.init(jax.random.key(0), jnp.zeros((BATCH, INPUTS)))

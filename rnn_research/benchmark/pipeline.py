@@ -10,7 +10,8 @@ _TEXT_SIZE = 1_000_000  # symbols, as in tiny Shakespeare
 
 
 def batches(setting: Setting):
-  """Draws `BATCHES_DRAWN` batches of [B, T] inputs and targets, as the training loop does; no device is used."""
+  """Draws `BATCHES_DRAWN` batches of [B, T] inputs and targets, as the training loop does; no
+  device is used."""
   size = max(_TEXT_SIZE, setting.batch_size * setting.unroll_length + 1)
   ids = np.random.default_rng(setting.seed).integers(NUM_SYMBOLS, size=size, dtype=np.int32)
   iterator = text_stream(ids, setting.batch_size, setting.unroll_length, '').iterator

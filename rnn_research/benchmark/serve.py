@@ -1,13 +1,15 @@
-"""A worker: one contender in a process of its own, since the thread pools of two libraries steal cores of each other.
+"""A worker: one contender in a process of its own, since the thread pools of two libraries steal
+cores of each other.
 
   python -m rnn_research.benchmark.serve MODULE FUNCTION
 
-It imports MODULE, answers {'ready': true}, and then each line of JSON on stdin with a line of JSON on stdout, until
-stdin ends:
+It imports MODULE, answers {'ready': true}, and then each line of JSON on stdin with a line of JSON
+on stdout, until stdin ends:
 
-  {'ask': [argument, ..]}                    MODULE.FUNCTION(argument, ..)
-  {'build': setting, 'parts': [name, ..]}    makes each part and calls it twice; what `_build` returns
-  {'calls': {name: n, ..}, 'discard': k}     calls the first part k times, then each part n times: {name: [second, ..]}
+  {'ask': [argument, ..]}                  MODULE.FUNCTION(argument, ..)
+  {'build': setting, 'parts': [name, ..]}  makes each part and calls it twice; see `_build`
+  {'calls': {name: n, ..}, 'discard': k}   calls the first part k times, then each part n times:
+                                           {name: [second, ..]}
 
 An exception is answered with {'failed': one line} and ends it.
 """
@@ -29,11 +31,13 @@ from rnn_research.benchmark.contenders import Setting
 
 class Program(NamedTuple):
   """Attributes:
-    run: does the work and waits for the end of it.
-    compile_seconds: what tracing and compiling took, None where nothing is compiled.
-    device_memory: `() -> bytes`, peak use of an accelerator; None where the process's own memory counts.
-    difference: `() -> float`, how far its result is from that of another way to compute it; None if nobody asks.
-    times: how often `run` does the work; the seconds of a call are those of once.
+  run: does the work and waits for the end of it.
+  compile_seconds: what tracing and compiling took, None where nothing is compiled.
+  device_memory: `() -> bytes`, peak use of an accelerator; None where the process's own memory
+    counts.
+  difference: `() -> float`, how far its result is from that of another way to compute it; None if
+    nobody asks.
+  times: how often `run` does the work; the seconds of a call are those of once.
   """
 
   run: Callable[[], None]
@@ -69,12 +73,16 @@ def _answerer(function):
       first = programs[next(iter(request['calls']))]
       for _ in range(request['discard']):
         first.run()
-      return {part: [_seconds(programs[part]) / programs[part].times for _ in range(n)]
-              for part, n in request['calls'].items()}
+      return {
+        part: [_seconds(programs[part]) / programs[part].times for _ in range(n)]
+        for part, n in request['calls'].items()
+      }
     earlier = _memory(programs, idle_memory) if programs else -1
     programs.clear()
     gc.collect()  # what the last setting held
-    return _build(function(Setting(*request['build'])), request['parts'], programs, idle_memory, earlier)
+    return _build(
+      function(Setting(*request['build'])), request['parts'], programs, idle_memory, earlier
+    )
 
   return answer
 
@@ -90,8 +98,9 @@ def _build(makers, parts, programs, idle_memory, earlier):
     earlier: bytes, its peak in all that it built before.
 
   Returns:
-    'seconds' of a call, part -> number; and of the first part 'compile_seconds', its 'difference' if it has one, and
-    'memory', the peak in bytes before there were other parts, None where the process needed as much before.
+    'seconds' of a call, part -> number; and of the first part 'compile_seconds', its 'difference'
+    if it has one, and 'memory', the peak in bytes before there were other parts, None where the
+    process needed as much before.
   """
   seconds, memory = {}, None
   for part in parts:
@@ -102,8 +111,12 @@ def _build(makers, parts, programs, idle_memory, earlier):
   first = programs[parts[0]]
   difference = first.difference() if first.difference else None
   gc.collect()  # so that the first timed calls do not
-  return {'seconds': seconds, 'memory': memory if memory > earlier else None,
-          'compile_seconds': first.compile_seconds, 'difference': difference}
+  return {
+    'seconds': seconds,
+    'memory': memory if memory > earlier else None,
+    'compile_seconds': first.compile_seconds,
+    'difference': difference,
+  }
 
 
 def _memory(programs, idle_memory):
@@ -121,9 +134,15 @@ def _seconds(program):
 def _peak():
   """Returns the peak of this process's memory in bytes."""
   status = Path('/proc/self/status')
-  if status.exists():  # on Linux `ru_maxrss` starts with the peak of the process that started this one
-    return 1024 * int(next(line for line in status.read_text().splitlines() if line.startswith('VmHWM')).split()[1])
-  return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == 'darwin' else 1024)
+  if (
+    status.exists()
+  ):  # on Linux `ru_maxrss` starts with the peak of the process that started this one
+    return 1024 * int(
+      next(line for line in status.read_text().splitlines() if line.startswith('VmHWM')).split()[1]
+    )
+  return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
+    1 if sys.platform == 'darwin' else 1024
+  )
 
 
 if __name__ == '__main__':

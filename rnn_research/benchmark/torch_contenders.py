@@ -1,10 +1,17 @@
-"""Contenders that run on PyTorch, which is no dependency: a worker that cannot import this says so."""
+"""Contenders that run on PyTorch, which is no dependency: a worker that cannot import this says
+so."""
 
 import functools
 
 import torch
 
-from rnn_research.benchmark.contenders import CLIP_NORM, LEARNING_RATE, NUM_SYMBOLS, Setting, symbols
+from rnn_research.benchmark.contenders import (
+  CLIP_NORM,
+  LEARNING_RATE,
+  NUM_SYMBOLS,
+  Setting,
+  symbols,
+)
 from rnn_research.benchmark.serve import Program
 from rnn_research.training.backend import num_cores
 
@@ -53,7 +60,9 @@ def _sampling(setting, device):
   torch.set_num_threads(num_cores())
   torch.manual_seed(setting.seed)
   size, num_layers = setting.hidden_size, setting.num_layers
-  cells = [torch.nn.LSTMCell(size if i else NUM_SYMBOLS, size, device=device) for i in range(num_layers)]
+  cells = [
+    torch.nn.LSTMCell(size if i else NUM_SYMBOLS, size, device=device) for i in range(num_layers)
+  ]
   lstm = torch.nn.LSTM(NUM_SYMBOLS, size, num_layers, device=device)
   head = torch.nn.Linear(size, NUM_SYMBOLS, device=device)
   zeros = lambda *shape: torch.zeros(*shape, size, device=device)
@@ -82,8 +91,9 @@ def _sampling(setting, device):
 
   pair = lambda *shape: (zeros(*shape), zeros(*shape))
   return {
-      'LSTMCell': lambda: Program(lambda: write(through_cells, [pair(1) for _ in cells])),
-      'nn.LSTM': lambda: Program(lambda: write(through_lstm, pair(num_layers, 1)))}
+    'LSTMCell': lambda: Program(lambda: write(through_cells, [pair(1) for _ in cells])),
+    'nn.LSTM': lambda: Program(lambda: write(through_lstm, pair(num_layers, 1))),
+  }
 
 
 def _training(setting, device, dtype):
@@ -96,12 +106,16 @@ def _training(setting, device, dtype):
   batch, carry = symbols(setting), [None]
 
   def loss():
-    inputs, targets = (torch.from_numpy(batch[name]).to(device).T.long() for name in ('inputs', 'targets'))
+    inputs, targets = (
+      torch.from_numpy(batch[name]).to(device).T.long() for name in ('inputs', 'targets')
+    )
     with torch.autocast(device, dtype, enabled=dtype != torch.float32):
       hs, state = network(torch.nn.functional.one_hot(inputs, NUM_SYMBOLS).float(), carry[0])
       carry[0] = tuple(a.detach() for a in state) if isinstance(state, tuple) else state.detach()
       logits = head(hs)
-    return torch.nn.functional.cross_entropy(logits.reshape(-1, NUM_SYMBOLS).float(), targets.reshape(-1))
+    return torch.nn.functional.cross_entropy(
+      logits.reshape(-1, NUM_SYMBOLS).float(), targets.reshape(-1)
+    )
 
   @torch.no_grad()
   def forward():
@@ -116,7 +130,10 @@ def _training(setting, device, dtype):
     torch.nn.utils.clip_grad_norm_(params, CLIP_NORM)
     tx.step()
 
-  return {part.__name__: functools.partial(_program, setting, part, device) for part in (forward, gradient, step)}
+  return {
+    part.__name__: functools.partial(_program, setting, part, device)
+    for part in (forward, gradient, step)
+  }
 
 
 def _program(setting, part, device):

@@ -1,4 +1,5 @@
-"""The translation of `jax_translation` in PyTorch, which is no dependency: a worker that cannot import this says so."""
+"""The translation of `jax_translation` in PyTorch, which is no dependency: a worker that cannot
+import this says so."""
 
 import torch
 from torch import nn
@@ -21,7 +22,8 @@ def greedy_cuda(setting: Setting):
 
 
 class Translator(nn.Module):
-  """A GRU in both directions, and a GRU that reads it by additive attention; all sizes but the vocabularies' are H."""
+  """A GRU in both directions, and a GRU that reads it by additive attention; all sizes but the
+  vocabularies' are H."""
 
   def __init__(self, size: int):
     super().__init__()
@@ -37,7 +39,8 @@ class Translator(nn.Module):
 
   @torch.no_grad()
   def translate(self, sources: torch.Tensor, num_symbols: int) -> torch.Tensor:
-    """Returns the most probable symbols one after the other, [B, T] int64, of sources [B, S] without padding."""
+    """Returns the most probable symbols one after the other, [B, T] int64, of sources [B, S]
+    without padding."""
     values, ends = self.encoder(self.source(sources))
     keys, state = self.key(values), torch.tanh(self.bridge(torch.cat([*ends], -1)))
     ids, written = torch.full((len(sources),), BOS, device=sources.device), []
@@ -58,4 +61,6 @@ def _greedy(setting, device):
   torch.manual_seed(setting.seed)
   model = Translator(setting.hidden_size).to(device)
   sources = torch.from_numpy(sentences(setting)).to(device)
-  return {'greedy': lambda: Program(lambda: model.translate(sources, setting.unroll_length).cpu())}  # waits for a GPU
+  return {
+    'greedy': lambda: Program(lambda: model.translate(sources, setting.unroll_length).cpu())
+  }  # waits for a GPU

@@ -29,22 +29,29 @@ class Worker(NamedTuple):
   unfit: str = ''  # why it could not import what it needs
 
 
-Hire = Callable[[Mapping[str, Contender]], AbstractContextManager[dict[str, Worker]]]  # as `started`
+Hire = Callable[
+  [Mapping[str, Contender]], AbstractContextManager[dict[str, Worker]]
+]  # as `started`
 
 
 @contextlib.contextmanager
 def started(contenders: Mapping[str, Contender]) -> Iterator[dict[str, Worker]]:
-  """Starts a worker per contender and waits for their imports; at the end, whatever it is, all of them are killed."""
+  """Starts a worker per contender and waits for their imports; at the end, whatever it is, all of
+  them are killed."""
   with contextlib.ExitStack() as stack:
-    workers = {name: stack.enter_context(_started(contender)) for name, contender in contenders.items()}
+    workers = {
+      name: stack.enter_context(_started(contender)) for name, contender in contenders.items()
+    }
     yield {name: worker._replace(unfit=_unfit(worker)) for name, worker in workers.items()}
 
 
 @contextlib.contextmanager
 def hiring(lasting: bool) -> Iterator[Hire]:
-  """Yields a way to get workers: `started`, or if `lasting` one whose workers live on and serve the next who asks.
+  """Yields a way to get workers: `started`, or if `lasting` one whose workers live on and serve the
+  next who asks.
 
-  Of those, a worker that has died is started anew when it is asked for again; one that could not import is not.
+  Of those, a worker that has died is started anew when it is asked for again; one that could not
+  import is not.
   """
   if not lasting:
     yield started
@@ -54,7 +61,9 @@ def hiring(lasting: bool) -> Iterator[Hire]:
 
     @contextlib.contextmanager
     def hire(contenders):
-      missing = {name: contender for name, contender in contenders.items() if not _serves(crew.get(name))}
+      missing = {
+        name: contender for name, contender in contenders.items() if not _serves(crew.get(name))
+      }
       crew.update(stack.enter_context(started(missing)))
       yield {name: crew[name] for name in contenders}
 
@@ -68,17 +77,20 @@ def ask(worker: Worker, request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def send(worker: Worker, request: Mapping[str, Any]) -> None:
-  """Sends a request, whose answer must be received before the next; what went wrong `receive` says."""
+  """Sends a request, whose answer must be received before the next; what went wrong `receive`
+  says."""
   with contextlib.suppress(OSError):  # the dead read nothing
     worker.process.stdin.write(json.dumps(request) + '\n')
     worker.process.stdin.flush()
 
 
 def receive(worker: Worker) -> dict[str, Any]:
-  """Returns the answer to a request; raises WorkerError where the worker fails, dies or stays silent, and ends it."""
+  """Returns the answer to a request; raises WorkerError where the worker fails, dies or stays
+  silent, and ends it."""
   if worker.unfit:
     raise WorkerError(worker.unfit)
-  # One line per request, so nothing can be left in the reader's buffer where `select` would not see it.
+  # One line per request, so nothing can be left in the reader's buffer where `select` would not see
+  # it.
   if not select.select([worker.process.stdout], [], [], PATIENCE)[0]:
     _kill(worker.process)
     raise WorkerError(f'no answer within {PATIENCE:.0f} seconds')
@@ -94,13 +106,30 @@ def receive(worker: Worker) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _started(contender):
-  # The cache of compiled programs would hide the time of compilation, and several processes share an accelerator.
-  settings = {'JAX_ENABLE_COMPILATION_CACHE': 'false', 'XLA_PYTHON_CLIENT_PREALLOCATE': 'false',
-              'PYTHONPATH': os.pathsep.join(filter(None, [str(_ROOT), os.environ.get('PYTHONPATH')]))}
-  command = [sys.executable, '-m', 'rnn_research.benchmark.serve', contender.module, contender.function]
+  # The cache of compiled programs would hide the time of compilation, and several processes share
+  # an accelerator.
+  settings = {
+    'JAX_ENABLE_COMPILATION_CACHE': 'false',
+    'XLA_PYTHON_CLIENT_PREALLOCATE': 'false',
+    'PYTHONPATH': os.pathsep.join(filter(None, [str(_ROOT), os.environ.get('PYTHONPATH')])),
+  }
+  command = [
+    sys.executable,
+    '-m',
+    'rnn_research.benchmark.serve',
+    contender.module,
+    contender.function,
+  ]
   with tempfile.TemporaryFile('w+', encoding='utf-8', errors='replace') as errors:
-    process = subprocess.Popen(command, env=os.environ | settings, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                               stderr=errors, text=True, encoding='utf-8')
+    process = subprocess.Popen(
+      command,
+      env=os.environ | settings,
+      stdin=subprocess.PIPE,
+      stdout=subprocess.PIPE,
+      stderr=errors,
+      text=True,
+      encoding='utf-8',
+    )
     try:
       yield Worker(process, errors)
     finally:

@@ -22,37 +22,56 @@ from rnn_research.errors import InputError, did_you_mean
 
 # name -> factory(hidden_size, *, dtype=...). A new cell is one file and one line here.
 CELLS = {
-    'elman': elman,
-    'gru': gru,
-    'gru_reset_before': functools.partial(gru, reset='before'),
-    'irnn': irnn,
-    'layer_norm_lstm': layer_norm_lstm,
-    'lru': lru,
-    'lstm': lstm,
-    'lstm_cifg': functools.partial(lstm_variant, change='cifg'),
-    'lstm_fgr': functools.partial(lstm_variant, change='fgr'),
-    'lstm_nfg': functools.partial(lstm_variant, change='nfg'),
-    'lstm_niaf': functools.partial(lstm_variant, change='niaf'),
-    'lstm_nig': functools.partial(lstm_variant, change='nig'),
-    'lstm_noaf': functools.partial(lstm_variant, change='noaf'),
-    'lstm_nog': functools.partial(lstm_variant, change='nog'),
-    'lstm_np': functools.partial(lstm_variant, change='np'),
-    'lstm_peephole': functools.partial(lstm, peepholes=True),
-    'mgu': mgu,
-    'min_gru': min_gru,
-    'min_lstm': min_lstm,
-    'mlstm': mlstm,
-    'mut1': mut1,
-    'mut2': mut2,
-    'mut3': mut3,
-    'nas': nas,
-    'rhn': recurrent_highway,
-    'rin': rin,
+  'elman': elman,
+  'gru': gru,
+  'gru_reset_before': functools.partial(gru, reset='before'),
+  'irnn': irnn,
+  'layer_norm_lstm': layer_norm_lstm,
+  'lru': lru,
+  'lstm': lstm,
+  'lstm_cifg': functools.partial(lstm_variant, change='cifg'),
+  'lstm_fgr': functools.partial(lstm_variant, change='fgr'),
+  'lstm_nfg': functools.partial(lstm_variant, change='nfg'),
+  'lstm_niaf': functools.partial(lstm_variant, change='niaf'),
+  'lstm_nig': functools.partial(lstm_variant, change='nig'),
+  'lstm_noaf': functools.partial(lstm_variant, change='noaf'),
+  'lstm_nog': functools.partial(lstm_variant, change='nog'),
+  'lstm_np': functools.partial(lstm_variant, change='np'),
+  'lstm_peephole': functools.partial(lstm, peepholes=True),
+  'mgu': mgu,
+  'min_gru': min_gru,
+  'min_lstm': min_lstm,
+  'mlstm': mlstm,
+  'mut1': mut1,
+  'mut2': mut2,
+  'mut3': mut3,
+  'nas': nas,
+  'rhn': recurrent_highway,
+  'rin': rin,
 }
 
 __all__ = [
-    'CELLS', 'Tree', 'elman', 'gru', 'irnn', 'layer_norm_lstm', 'lru', 'lstm', 'lstm_variant', 'make_cell', 'mgu',
-    'min_gru', 'min_lstm', 'mlstm', 'mut1', 'mut2', 'mut3', 'nas', 'recurrent_highway', 'rin', 'tree_cell',
+  'CELLS',
+  'Tree',
+  'elman',
+  'gru',
+  'irnn',
+  'layer_norm_lstm',
+  'lru',
+  'lstm',
+  'lstm_variant',
+  'make_cell',
+  'mgu',
+  'min_gru',
+  'min_lstm',
+  'mlstm',
+  'mut1',
+  'mut2',
+  'mut3',
+  'nas',
+  'recurrent_highway',
+  'rin',
+  'tree_cell',
 ]
 
 
@@ -73,8 +92,12 @@ def make_cell(name: str, hidden_size: int, **options) -> Cell:
     InputError: no such cell, or it has no such engine.
   """
   if name not in CELLS:
-    raise InputError(f'unknown cell {name!r}{did_you_mean(name, CELLS)} (cells: {", ".join(CELLS)})')
+    raise InputError(
+      f'unknown cell {name!r}{did_you_mean(name, CELLS)} (cells: {", ".join(CELLS)})'
+    )
   known = options_of(name)
   if 'engine' not in known and options.get('engine', 'auto') != 'auto':
-    raise InputError(f'engine is {options["engine"]!r}, expected auto for {name}, which has one form only')
+    raise InputError(
+      f'engine is {options["engine"]!r}, expected auto for {name}, which has one form only'
+    )
   return CELLS[name](hidden_size, **{k: v for k, v in options.items() if k in known})

@@ -1,7 +1,7 @@
 """Decoder cells that read a memory, `Memory` in `ctx`, at every step. Their outputs are `Read`.
 
-The read enters the recurrence, so the product with the input stays in the loop: `project` is the identity. The keys of
-the memory are computed once per unroll, in `prepare`.
+The read enters the recurrence, so the product with the input stays in the loop: `project` is the
+identity. The keys of the memory are computed once per unroll, in `prepare`.
 """
 
 from typing import NamedTuple
@@ -45,20 +45,26 @@ class FedState(NamedTuple):
 def bahdanau(cell: Cell, attention: Attention) -> Cell:
   """Reads with the state before the step, and lets the step see what was read.
 
-    a_i, c_i = read(s_{i-1}, memory),    s_i = cell([x_i; c_i], s_{i-1}),    y_i = (h of s_i, c_i, a_i)
+    a_i, c_i = read(s_{i-1}, memory),    s_i = cell([x_i; c_i], s_{i-1}),
+    y_i = (h of s_i, c_i, a_i)
 
   Args:
     cell: its state, or that of its last layer, has a field `h`, the query.
     attention: how positions are scored; `additive` in the paper.
 
-  Source: Bahdanau et al. 2015 (arXiv 1409.0473), section 3.1 and appendix A.2.2. Deviates from the paper: any cell,
-  any score; the output layer is the model's.
+  Source: Bahdanau et al. 2015 (arXiv 1409.0473), section 3.1 and appendix A.2.2. Deviates from the
+  paper: any cell, any score; the output layer is the model's.
   """
+
   def init(key, x, ctx=None):
     key_cell, key_attention = jax.random.split(key)
     values = ctx.values
-    params = cell.init(key_cell, jax.ShapeDtypeStruct((*x.shape[:-1], x.shape[-1] + values.shape[-1]), jnp.float32))
-    return DecoderParams(params, attention.init(key_attention, _query_size(cell, params), values.shape[-1]))
+    params = cell.init(
+      key_cell, jax.ShapeDtypeStruct((*x.shape[:-1], x.shape[-1] + values.shape[-1]), jnp.float32)
+    )
+    return DecoderParams(
+      params, attention.init(key_attention, _query_size(cell, params), values.shape[-1])
+    )
 
   def step(params, state, u, *, key=None, ctx=None):
     context, weights = read(attention, params.attention, last_h(state), ctx)
@@ -72,16 +78,18 @@ def bahdanau(cell: Cell, attention: Attention) -> Cell:
 def luong(cell: Cell, attention: Attention, *, dtype=jnp.float32) -> Cell:
   """Reads with the state after the step; both make the output.
 
-    s_t = cell(x_t, s_{t-1}),    a_t, c_t = read(s_t, memory),    y_t = (tanh([c_t; h of s_t] W_c), c_t, a_t)
+    s_t = cell(x_t, s_{t-1}),    a_t, c_t = read(s_t, memory),
+    y_t = (tanh([c_t; h of s_t] W_c), c_t, a_t)
 
   Args:
     cell: its state, or that of its last layer, has a field `h`, the query.
     attention: how positions are scored: `dot`, `general`, `additive` (concat).
     dtype: precision of the product with W_c.
 
-  Source: Luong et al. 2015 (arXiv 1508.04025), section 3.1, equations 5 to 8. Deviates from the paper: any cell;
-  'location' scores and local attention are left out. See `input_feeding`.
+  Source: Luong et al. 2015 (arXiv 1508.04025), section 3.1, equations 5 to 8. Deviates from the
+  paper: any cell; 'location' scores and local attention are left out. See `input_feeding`.
   """
+
   def init(key, x, ctx=None):
     key_cell, key_attention, key_c = jax.random.split(key, 3)
     params = cell.init(key_cell, x)
@@ -93,13 +101,16 @@ def luong(cell: Cell, attention: Attention, *, dtype=jnp.float32) -> Cell:
     state, _ = cell.step(params.cell, state, project_one(cell, params.cell, u), key=key)
     h = last_h(state)
     context, weights = read(attention, params.attention, h, ctx)
-    return state, Read(jnp.tanh(matmul(jnp.concatenate([context, h], -1), params.w_c, dtype)), context, weights)
+    return state, Read(
+      jnp.tanh(matmul(jnp.concatenate([context, h], -1), params.w_c, dtype)), context, weights
+    )
 
   return _decoder(cell, attention, init, step)
 
 
 def input_feeding(cell: Cell, size: int) -> Cell:
-  """Feeds a decoder's output back beside its next input: `y_t = cell([x_t; h of y_{t-1}], s_{t-1})`, zeros at first.
+  """Feeds a decoder's output back beside its next input: `y_t = cell([x_t; h of y_{t-1}],
+  s_{t-1})`, zeros at first.
 
   Args:
     cell: a decoder whose outputs are `Read`.
@@ -107,18 +118,25 @@ def input_feeding(cell: Cell, size: int) -> Cell:
 
   Source: Luong et al. 2015 (arXiv 1508.04025), section 3.3. Deviates from the paper: nothing.
   """
+
   def init(key, x, ctx=None):
-    return cell.init(key, jax.ShapeDtypeStruct((*x.shape[:-1], x.shape[-1] + size), jnp.float32), ctx)
+    return cell.init(
+      key, jax.ShapeDtypeStruct((*x.shape[:-1], x.shape[-1] + size), jnp.float32), ctx
+    )
 
   def initial_state(params, batch_size):
-    return FedState(cell.initial_state(params, batch_size), jnp.zeros((batch_size, size), jnp.float32))
+    return FedState(
+      cell.initial_state(params, batch_size), jnp.zeros((batch_size, size), jnp.float32)
+    )
 
   def step(params, state, u, *, key=None, ctx=None):
     u = project_one(cell, params, jnp.concatenate([u, state.fed], -1))
     inner, y = cell.step(params, state.state, u, key=key, ctx=ctx)
     return FedState(inner, y.h), y
 
-  return cell._replace(init=init, initial_state=initial_state, project=lambda params, xs: xs, step=step)
+  return cell._replace(
+    init=init, initial_state=initial_state, project=lambda params, xs: xs, step=step
+  )
 
 
 def last_h(state: State) -> Array:
@@ -132,7 +150,9 @@ def _decoder(cell, attention, init, step):
 
   def prepare(params, ctx, batch_size, *, key=None):
     inner, _ = prepare_cell(cell, params.cell, None, batch_size, key)
-    return params._replace(cell=inner), ctx._replace(keys=attention.keys(params.attention, ctx.values))
+    return params._replace(cell=inner), ctx._replace(
+      keys=attention.keys(params.attention, ctx.values)
+    )
 
   return Cell(init, initial_state, lambda params, xs: xs, step, None, prepare)
 

@@ -1,4 +1,5 @@
-"""The simple recurrent network of Elman, and its ReLU forms that start from an identity (IRNN) or keep one (RIN)."""
+"""The simple recurrent network of Elman, and its ReLU forms that start from an identity (IRNN) or
+keep one (RIN)."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -26,13 +27,13 @@ class ElmanState(NamedTuple):
 
 
 def elman(
-    hidden_size: int,
-    *,
-    activation: str = 'tanh',
-    w_x_init: Callable = lecun_normal(),
-    w_h_init: Callable = orthogonal(),
-    engine: str = 'auto',
-    dtype=jnp.float32,
+  hidden_size: int,
+  *,
+  activation: str = 'tanh',
+  w_x_init: Callable = lecun_normal(),
+  w_h_init: Callable = orthogonal(),
+  engine: str = 'auto',
+  dtype=jnp.float32,
 ) -> Cell:
   """The vanilla recurrent network.
 
@@ -70,13 +71,22 @@ def irnn(hidden_size: int, *, engine: str = 'auto', dtype=jnp.float32) -> Cell:
     engine: see `elman`.
     dtype: precision of the products.
 
-  Source: Le, Jaitly and Hinton 2015, section 2. Deviates from the paper: 0.001 is taken as a standard deviation.
+  Source: Le, Jaitly and Hinton 2015, section 2. Deviates from the paper: 0.001 is taken as a
+  standard deviation.
   """
-  return elman(hidden_size, activation='relu', w_x_init=normal(0.001), w_h_init=identity, engine=engine, dtype=dtype)
+  return elman(
+    hidden_size,
+    activation='relu',
+    w_x_init=normal(0.001),
+    w_h_init=identity,
+    engine=engine,
+    dtype=dtype,
+  )
 
 
 def rin(hidden_size: int, *, engine: str = 'auto', dtype=jnp.float32) -> Cell:
-  """The recurrent identity network: the IRNN whose identity is fixed, so that only the rest U is learned.
+  """The recurrent identity network: the IRNN whose identity is fixed, so that only the rest U is
+  learned.
 
     h_t = max(0, x_t W_x + h_{t-1} (U + I) + b),    U and W_x ~ N(0, 0.001^2) and b = 0 at first
 
@@ -87,8 +97,8 @@ def rin(hidden_size: int, *, engine: str = 'auto', dtype=jnp.float32) -> Cell:
     engine: see `elman`.
     dtype: precision of the products; h I is none.
 
-  Source: Hu et al. 2018, equations 12-13 and section 3.1. Deviates from the paper: its 10^-3 is taken as a standard
-  deviation.
+  Source: Hu et al. 2018, equations 12-13 and section 3.1. Deviates from the paper: its 10^-3 is
+  taken as a standard deviation.
   """
   return _elman(hidden_size, _IDENTITY_RELU, normal(0.001), normal(0.001), engine, dtype)
 
@@ -97,9 +107,10 @@ def _elman(hidden_size, pointwise, w_x_init, w_h_init, engine, dtype):
   def init(key, x, ctx=None):
     key_x, key_h = jax.random.split(key)
     return ElmanParams(
-        w_x=w_x_init(key_x, (x.shape[-1], hidden_size), jnp.float32),
-        w_h=w_h_init(key_h, (hidden_size, hidden_size), jnp.float32),
-        b=jnp.zeros(hidden_size, jnp.float32))
+      w_x=w_x_init(key_x, (x.shape[-1], hidden_size), jnp.float32),
+      w_h=w_h_init(key_h, (hidden_size, hidden_size), jnp.float32),
+      b=jnp.zeros(hidden_size, jnp.float32),
+    )
 
   def initial_state(params, batch_size):
     return ElmanState(jnp.zeros((batch_size, hidden_size), params.b.dtype))
@@ -113,7 +124,9 @@ def _elman(hidden_size, pointwise, w_x_init, w_h_init, engine, dtype):
 
   def scan(params, state, xs, *, mask=None, reset=None, reset_state=None):
     weights = Weights((params.w_x,), (params.w_h,), (params.b,), (None,))
-    state, hs = fused_scan(pointwise, weights, xs, state, mask=mask, reset=reset, reset_state=reset_state, dtype=dtype)
+    state, hs = fused_scan(
+      pointwise, weights, xs, state, mask=mask, reset=reset, reset_state=reset_state, dtype=dtype
+    )
     return state, hs.astype(dtype)
 
   return with_engine(Cell(init, initial_state, project, step), 'elman', engine, {'fused': scan})
@@ -144,5 +157,8 @@ def _identity_backward(slope, dstate, product_t):
   return (da,), ElmanState(product_t(0, da) + da)
 
 
-_POINTWISE = {'tanh': Pointwise(_tanh_forward, _backward), 'relu': Pointwise(_relu_forward, _backward)}
+_POINTWISE = {
+  'tanh': Pointwise(_tanh_forward, _backward),
+  'relu': Pointwise(_relu_forward, _backward),
+}
 _IDENTITY_RELU = Pointwise(_identity_relu_forward, _identity_backward)

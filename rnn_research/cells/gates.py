@@ -1,8 +1,9 @@
-"""Gates of cells, for people who look inside: what a step computes on its way to the state, named as in the equations.
+"""Gates of cells, for people who look inside: what a step computes on its way to the state, named
+as in the equations.
 
-A `step` keeps its gates to itself. The functions here compute them once more, from the parameters, the state before a
-step and its input, with the equations of `step` where a cell's file has them apart; tests hold them to the cell by
-rebuilding its states from them.
+A `step` keeps its gates to itself. The functions here compute them once more, from the parameters,
+the state before a step and its input, with the equations of `step` where a cell's file has them
+apart; tests hold them to the cell by rebuilding its states from them.
 """
 
 import functools
@@ -28,8 +29,8 @@ class Gates(NamedTuple):
   """The gates of one kind of cell.
 
   Attributes:
-    compute: `(params, state before the step, x [B, F]) -> name -> [B, H] float32`, candidates included; products are
-      float32 whatever the cell's are.
+    compute: `(params, state before the step, x [B, F]) -> name -> [B, H] float32`, candidates
+      included; products are float32 whatever the cell's are.
     sigmoids: names of those that lie in (0, 1): a candidate does not saturate as a gate does.
   """
 
@@ -52,7 +53,9 @@ def require_gates(name: str, params: Params) -> Gates:
   """
   gates = gates_of(params)
   if gates is None:
-    raise InputError(f'{name} has no gates that cells/gates.py knows, so there are no gate statistics of it')
+    raise InputError(
+      f'{name} has no gates that cells/gates.py knows, so there are no gate statistics of it'
+    )
   return gates
 
 
@@ -114,13 +117,19 @@ def _min_lstm(params, state, x):
 
 # A combinator that keeps a cell's parameters, or wraps single weights, keeps its gates.
 GATES = {
-    LSTMParams: Gates(_lstm, ('i', 'f', 'o')),
-    LayerNormLSTMParams: Gates(_lstm, ('i', 'f', 'o')),
-    MLSTMParams: Gates(_mlstm, ('i', 'f', 'o')),
-    GRUParams: Gates(_gru, ('r', 'z')),
-    MGUParams: Gates(_mgu, ('f',)),
-    MinGRUParams: Gates(_min_gru, ('z',)),
-    MinLSTMParams: Gates(_min_lstm, ('f', 'i')),
-    **{lstm_variants.PARAMS[change]: _gates_of_variant(variant) for change, variant in lstm_variants.VARIANTS.items()},
-    **{mut.PARAMS[name]: Gates(functools.partial(_mut, form), ('z', 'r')) for name, form in mut.FORMS.items()},
+  LSTMParams: Gates(_lstm, ('i', 'f', 'o')),
+  LayerNormLSTMParams: Gates(_lstm, ('i', 'f', 'o')),
+  MLSTMParams: Gates(_mlstm, ('i', 'f', 'o')),
+  GRUParams: Gates(_gru, ('r', 'z')),
+  MGUParams: Gates(_mgu, ('f',)),
+  MinGRUParams: Gates(_min_gru, ('z',)),
+  MinLSTMParams: Gates(_min_lstm, ('f', 'i')),
+  **{
+    lstm_variants.PARAMS[change]: _gates_of_variant(variant)
+    for change, variant in lstm_variants.VARIANTS.items()
+  },
+  **{
+    mut.PARAMS[name]: Gates(functools.partial(_mut, form), ('z', 'r'))
+    for name, form in mut.FORMS.items()
+  },
 }

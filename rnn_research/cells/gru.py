@@ -29,27 +29,28 @@ class GRUState(NamedTuple):
 
 
 def gru(
-    hidden_size: int,
-    *,
-    reset: str = 'after',
-    chrono_steps: int = 0,
-    w_x_init: Callable = lecun_normal(),
-    w_h_init: Callable = orthogonal(),
-    engine: str = 'auto',
-    dtype=jnp.float32,
+  hidden_size: int,
+  *,
+  reset: str = 'after',
+  chrono_steps: int = 0,
+  w_x_init: Callable = lecun_normal(),
+  w_h_init: Callable = orthogonal(),
+  engine: str = 'auto',
+  dtype=jnp.float32,
 ) -> Cell:
   """The gated recurrent unit. The two reset forms are different functions: weights do not transfer.
 
     r = sigmoid(x_t W_r + h_{t-1} U_r + b_r)                      reset gate
     z = sigmoid(x_t W_z + h_{t-1} U_z + b_z)                      update gate
-    n = tanh(x_t W_n + b_n + r * (h_{t-1} U_n + b_hn))            reset='after', one recurrent product, as in cuDNN
+    n = tanh(x_t W_n + b_n + r * (h_{t-1} U_n + b_hn))            reset='after', as in cuDNN
     n = tanh(x_t W_n + b_n + (r * h_{t-1}) U_n)                   reset='before', as in the paper
     h_t = z * h_{t-1} + (1 - z) * n,    y_t = h_t
 
   Args:
     hidden_size: H.
     reset: 'after' or 'before' the recurrent product of the candidate.
-    chrono_steps: T of b_z = log U[1, T - 1] at initialisation, since z keeps the old state; 0: off, b_z = 0.
+    chrono_steps: T of b_z = log U[1, T - 1] at initialisation, since z keeps the old state; 0: off,
+      b_z = 0.
     w_x_init: initialiser of [F, 3H].
     w_h_init: initialiser of one gate's [H, H].
     engine: 'auto', 'fused', 'pallas' (reset after), 'newton', 'shooting' or 'scan'; see
@@ -74,13 +75,16 @@ def gru(
   def init(key, x, ctx=None):
     key_x, key_h, key_z = jax.random.split(key, 3)
     b_z = chrono(key_z, (hidden_size,), chrono_steps) if chrono_steps else 0.0
-    blocks = [w_h_init(k, (hidden_size, hidden_size), jnp.float32) for k in jax.random.split(key_h, 3)]
+    blocks = [
+      w_h_init(k, (hidden_size, hidden_size), jnp.float32) for k in jax.random.split(key_h, 3)
+    ]
     return GRUParams(
-        w_x=w_x_init(key_x, (x.shape[-1], 3 * hidden_size), jnp.float32),
-        w_h=jnp.concatenate(blocks if after else blocks[:2], 1),
-        b=jnp.zeros(3 * hidden_size, jnp.float32).at[hidden_size:2 * hidden_size].set(b_z),
-        b_hn=jnp.zeros(hidden_size, jnp.float32) if after else None,
-        w_hn=None if after else blocks[2])
+      w_x=w_x_init(key_x, (x.shape[-1], 3 * hidden_size), jnp.float32),
+      w_h=jnp.concatenate(blocks if after else blocks[:2], 1),
+      b=jnp.zeros(3 * hidden_size, jnp.float32).at[hidden_size : 2 * hidden_size].set(b_z),
+      b_hn=jnp.zeros(hidden_size, jnp.float32) if after else None,
+      w_hn=None if after else blocks[2],
+    )
 
   def initial_state(params, batch_size):
     return GRUState(jnp.zeros((batch_size, hidden_size), params.b.dtype))
@@ -100,8 +104,9 @@ def gru(
 
   def scan(params, state, xs, *, mask=None, reset=None, reset_state=None):
     weights, form = (_separate, pointwise) if jax.default_backend() == 'cpu' else (_joined, whole)
-    state, hs = fused_scan(form, weights(params), xs, state, mask=mask, reset=reset, reset_state=reset_state,
-                           dtype=dtype)
+    state, hs = fused_scan(
+      form, weights(params), xs, state, mask=mask, reset=reset, reset_state=reset_state, dtype=dtype
+    )
     return state, hs.astype(dtype)
 
   cell, name = Cell(init, initial_state, project, step), 'gru' if after else 'gru_reset_before'
@@ -110,7 +115,8 @@ def gru(
 
 
 def recurrent_bias(params: GRUParams) -> Array:
-  """Returns b_hn as the bias of h W_h, [3H] float32, where the reset comes after the product: zeros for r and z."""
+  """Returns b_hn as the bias of h W_h, [3H] float32, where the reset comes after the product: zeros
+  for r and z."""
   return jnp.pad(params.b_hn, (2 * params.b_hn.shape[0], 0))
 
 
@@ -122,15 +128,21 @@ def _separate(params):
 
 
 def _joined(params):
-  """Returns the weights of a fused scan with a block per factor of the recurrent products, h or r * h."""
+  """Returns the weights of a fused scan with a block per factor of the recurrent products, h or r *
+  h."""
   if params.w_hn is None:
     return Weights((params.w_x,), (params.w_h,), (params.b,), (recurrent_bias(params),))
   at = [params.w_h.shape[-1]]
-  return Weights(tuple(jnp.split(params.w_x, at, -1)), (params.w_h, params.w_hn), tuple(jnp.split(params.b, at, -1)),
-                 (None, None))
+  return Weights(
+    tuple(jnp.split(params.w_x, at, -1)),
+    (params.w_h, params.w_hn),
+    tuple(jnp.split(params.b, at, -1)),
+    (None, None),
+  )
 
 
-# XLA vectorises these steps on a CPU because every gate is an array of its own, not a slice of one product.
+# XLA vectorises these steps on a CPU because every gate is an array of its own, not a slice of one
+# product.
 
 
 def _forward_after(us, product, state):
@@ -141,7 +153,13 @@ def _forward_after(us, product, state):
   n = jnp.tanh(us[2] + r * m)
   difference = state.h - n
   dn = (1.0 - z) * (1.0 - n * n)
-  return GRUState(n + z * difference), (dn, r, dn * m * r * (1.0 - r), difference * z * (1.0 - z), z)
+  return GRUState(n + z * difference), (
+    dn,
+    r,
+    dn * m * r * (1.0 - r),
+    difference * z * (1.0 - z),
+    z,
+  )
 
 
 def _backward_after(residuals, dstate, product_t):
@@ -170,5 +188,7 @@ def _backward_before(residuals, dstate, product_t):
   return (dr, dz, dn), GRUState(dh * z + dreset * r + product_t(0, dr) + product_t(1, dz))
 
 
-_POINTWISE = {'after': Pointwise(_forward_after, _backward_after),
-              'before': Pointwise(_forward_before, _backward_before)}
+_POINTWISE = {
+  'after': Pointwise(_forward_after, _backward_after),
+  'before': Pointwise(_forward_before, _backward_before),
+}

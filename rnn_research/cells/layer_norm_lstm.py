@@ -22,13 +22,13 @@ class LayerNormLSTMParams(NamedTuple):
 
 
 def layer_norm_lstm(
-    hidden_size: int,
-    *,
-    forget_bias: float = 1.0,
-    chrono_steps: int = 0,
-    w_x_init: Callable = lecun_normal(),
-    w_h_init: Callable = orthogonal(),
-    dtype=jnp.float32,
+  hidden_size: int,
+  *,
+  forget_bias: float = 1.0,
+  chrono_steps: int = 0,
+  w_x_init: Callable = lecun_normal(),
+  w_h_init: Callable = orthogonal(),
+  dtype=jnp.float32,
 ) -> Cell:
   """The LSTM with layer normalisation of both products, and of the cell on its way to the output.
 
@@ -37,7 +37,8 @@ def layer_norm_lstm(
     h_t = o * tanh(LN(c_t; a_c, b_c)),    y_t = h_t
     LN(v; a, b) = a * (v - mean(v)) / sqrt(var(v) + 1e-5) + b,  statistics over all four gates
 
-  `combinators.layer_norm(lstm(H))` is this cell without the LN of c_t; that combinator does not apply once more.
+  `combinators.layer_norm(lstm(H))` is this cell without the LN of c_t; that combinator does not
+  apply once more.
 
   Args:
     hidden_size: H.
@@ -50,17 +51,30 @@ def layer_norm_lstm(
   Returns:
     A cell over inputs [B, F] with outputs [B, H] of `dtype`.
 
-  Source: Ba et al. 2016 (arXiv 1607.06450), equations 20-22. Deviates from the paper: the forget bias is 1.
+  Source: Ba et al. 2016 (arXiv 1607.06450), equations 20-22. Deviates from the paper: the forget
+  bias is 1.
   """
-  normalized = layer_norm(lstm(
-      hidden_size, forget_bias=forget_bias, chrono_steps=chrono_steps, w_x_init=w_x_init, w_h_init=w_h_init,
-      engine='scan', dtype=dtype))
+  normalized = layer_norm(
+    lstm(
+      hidden_size,
+      forget_bias=forget_bias,
+      chrono_steps=chrono_steps,
+      w_x_init=w_x_init,
+      w_h_init=w_h_init,
+      engine='scan',
+      dtype=dtype,
+    )
+  )
 
   def init(key, x, ctx=None):
     params = normalized.init(key, x)
     return LayerNormLSTMParams(
-        params.w_x, params.w_h, params.b,
-        c_scale=jnp.ones(hidden_size, jnp.float32), c_offset=jnp.zeros(hidden_size, jnp.float32))
+      params.w_x,
+      params.w_h,
+      params.b,
+      c_scale=jnp.ones(hidden_size, jnp.float32),
+      c_offset=jnp.zeros(hidden_size, jnp.float32),
+    )
 
   def step(params, state, u, *, key=None, ctx=None):
     gates, _ = activate(u + matmul(state.h, params.w_h, dtype))

@@ -31,29 +31,31 @@ class LRUState(NamedTuple):
 
 
 def lru(
-    hidden_size: int,
-    *,
-    r_min: float = 0.0,
-    r_max: float = 1.0,
-    max_phase: float = 2.0 * math.pi,
-    w_x_init: Callable = lecun_normal(),
-    dtype=jnp.float32,
+  hidden_size: int,
+  *,
+  r_min: float = 0.0,
+  r_max: float = 1.0,
+  max_phase: float = 2.0 * math.pi,
+  w_x_init: Callable = lecun_normal(),
+  dtype=jnp.float32,
 ) -> Cell:
   """The linear recurrent unit.
 
-    lambda = exp(-exp(nu) + i exp(theta)),    |lambda| in [r_min, r_max] and phase in [0, max_phase] at first
+    lambda = exp(-exp(nu) + i exp(theta)),
+    |lambda| in [r_min, r_max] and phase in [0, max_phase] at first
     s_t = lambda * s_{t-1} + exp(gamma) * (x_t B),    exp(gamma) = sqrt(1 - |lambda|^2) at first
     y_t = Re(s_t C) + x_t D
 
-  The recurrence has no product with weights: `variational_dropout` and `layer_norm` of a recurrent product, and
-  `zoneout`, which needs a state that is the output, refuse this cell.
+  The recurrence has no product with weights: `variational_dropout` and `layer_norm` of a recurrent
+  product, and `zoneout`, which needs a state that is the output, refuse this cell.
 
   Args:
     hidden_size: H, the number of complex units and of outputs.
     r_min: inner radius of the ring from which lambda is drawn uniformly.
     r_max: outer radius.
     max_phase: largest angle of lambda, in radians.
-    w_x_init: initialiser of Re B, Im B and D, [F, H] each; B is then divided by sqrt(2), which keeps E |x_t B|^2.
+    w_x_init: initialiser of Re B, Im B and D, [F, H] each; B is then divided by sqrt(2), which
+      keeps E |x_t B|^2.
     dtype: precision of the products; parameters, state and recurrence are float32.
 
   Returns:
@@ -62,8 +64,8 @@ def lru(
   Raises:
     ValueError: not 0 <= r_min < r_max <= 1.
 
-  Source: Orvieto et al. 2023 (arXiv 2303.06349), equations 4-7 and lemma 3.2. Deviates from the paper: D is a matrix,
-  since inputs need not be H wide; it starts like B.
+  Source: Orvieto et al. 2023 (arXiv 2303.06349), equations 4-7 and lemma 3.2. Deviates from the
+  paper: D is a matrix, since inputs need not be H wide; it starts like B.
   """
   if not 0.0 <= r_min < r_max <= 1.0:
     raise ValueError(f'r_min is {r_min} and r_max is {r_max}, expected 0 <= r_min < r_max <= 1')
@@ -75,10 +77,15 @@ def lru(
     phase = max_phase * jax.random.uniform(phase_key, (hidden_size,), jnp.float32, 1e-6)
     inputs = [w_x_init(k, (x.shape[-1], hidden_size), jnp.float32) for k in (re_key, im_key, d_key)]
     return LRUParams(
-        nu_log=jnp.log(-0.5 * jnp.log(squared)), theta_log=jnp.log(phase), gamma_log=0.5 * jnp.log1p(-squared),
-        w_x=jnp.concatenate(inputs[:2], 1) / math.sqrt(2.0), w_xd=inputs[2],
-        # Var[Re(s C)] = Var[s], since a complex number of variance 1 has parts of variance 1/2.
-        w_c=jax.random.normal(c_key, (2 * hidden_size, hidden_size), jnp.float32) / math.sqrt(hidden_size))
+      nu_log=jnp.log(-0.5 * jnp.log(squared)),
+      theta_log=jnp.log(phase),
+      gamma_log=0.5 * jnp.log1p(-squared),
+      w_x=jnp.concatenate(inputs[:2], 1) / math.sqrt(2.0),
+      w_xd=inputs[2],
+      # Var[Re(s C)] = Var[s], since a complex number of variance 1 has parts of variance 1/2.
+      w_c=jax.random.normal(c_key, (2 * hidden_size, hidden_size), jnp.float32)
+      / math.sqrt(hidden_size),
+    )
 
   def initial_state(params, batch_size):
     zeros = lambda: jnp.zeros((batch_size, hidden_size), params.nu_log.dtype)
@@ -101,8 +108,14 @@ def lru(
   def scan(params, state, xs, *, mask=None, reset=None, reset_state=None):
     re, im, feedthrough = project(params, xs)
     start = None if reset is None else lax.complex(*reset_state)
-    s, all_s = diagonal_scan(_eigenvalues(params, re.shape), lax.complex(re, im), lax.complex(*state), mask=mask,
-                             reset=reset, reset_state=start)
+    s, all_s = diagonal_scan(
+      _eigenvalues(params, re.shape),
+      lax.complex(re, im),
+      lax.complex(*state),
+      mask=mask,
+      reset=reset,
+      reset_state=start,
+    )
     ys = output(params, all_s, feedthrough)
     ys = ys if mask is None else select(mask, ys, jnp.zeros_like(ys))
     return LRUState(s.real, s.imag), ys

@@ -31,16 +31,16 @@ class LSTMState(NamedTuple):
 
 
 def lstm(
-    hidden_size: int,
-    *,
-    forget_bias: float = 1.0,
-    chrono_steps: int = 0,
-    peepholes: bool = False,
-    projection_size: int | None = None,
-    w_x_init: Callable = lecun_normal(),
-    w_h_init: Callable = orthogonal(),
-    engine: str = 'auto',
-    dtype=jnp.float32,
+  hidden_size: int,
+  *,
+  forget_bias: float = 1.0,
+  chrono_steps: int = 0,
+  peepholes: bool = False,
+  projection_size: int | None = None,
+  w_x_init: Callable = lecun_normal(),
+  w_h_init: Callable = orthogonal(),
+  engine: str = 'auto',
+  dtype=jnp.float32,
 ) -> Cell:
   """Long short-term memory with a forget gate.
 
@@ -57,12 +57,14 @@ def lstm(
   Args:
     hidden_size: H.
     forget_bias: added to b_f at initialisation.
-    chrono_steps: T of b_f = log U[1, T - 1] and b_i = -b_f at initialisation, in place of `forget_bias`; 0: off.
+    chrono_steps: T of b_f = log U[1, T - 1] and b_i = -b_f at initialisation, in place of
+      `forget_bias`; 0: off.
     peepholes: whether gates see the cell.
     projection_size: P, the size of h; None leaves h at size H.
     w_x_init: initialiser of [F, 4H].
     w_h_init: initialiser of one gate's [H, H].
-    engine: 'auto', 'fused', 'cudnn', 'pallas', 'newton', 'shooting' or 'scan'; see `rnn_research.engines.dispatch`.
+    engine: 'auto', 'fused', 'cudnn', 'pallas', 'newton', 'shooting' or 'scan'; see
+      `rnn_research.engines.dispatch`.
     dtype: precision of the products; parameters, c and h are float32.
 
   Returns:
@@ -72,21 +74,26 @@ def lstm(
     InputError: there is no such engine.
     ValueError: at `init`, `chrono_steps` is neither 0 nor at least 3.
 
-  Source: Hochreiter and Schmidhuber 1997; forget gate Gers et al. 2000; peepholes Gers et al. 2002; projection Sak
-  et al. 2014; chrono initialisation Tallec and Ollivier 2018. Deviates from the papers: gradients are not truncated;
-  the state starts at zero.
+  Source: Hochreiter and Schmidhuber 1997; forget gate Gers et al. 2000; peepholes Gers et al. 2002;
+  projection Sak et al. 2014; chrono initialisation Tallec and Ollivier 2018. Deviates from the
+  papers: gradients are not truncated; the state starts at zero.
   """
   output_size = projection_size or hidden_size
 
   def init(key, x, ctx=None):
     key_x, key_h, key_p, key_b = jax.random.split(key, 4)
-    blocks = [w_h_init(k, (output_size, hidden_size), jnp.float32) for k in jax.random.split(key_h, 4)]
+    blocks = [
+      w_h_init(k, (output_size, hidden_size), jnp.float32) for k in jax.random.split(key_h, 4)
+    ]
     return LSTMParams(
-        w_x=w_x_init(key_x, (x.shape[-1], 4 * hidden_size), jnp.float32),
-        w_h=jnp.concatenate(blocks, 1),
-        b=gate_biases(key_b, 'ifgo', hidden_size, forget_bias, chrono_steps),
-        peepholes=jnp.zeros((3, hidden_size), jnp.float32) if peepholes else None,
-        w_p=lecun_normal()(key_p, (hidden_size, output_size), jnp.float32) if projection_size else None)
+      w_x=w_x_init(key_x, (x.shape[-1], 4 * hidden_size), jnp.float32),
+      w_h=jnp.concatenate(blocks, 1),
+      b=gate_biases(key_b, 'ifgo', hidden_size, forget_bias, chrono_steps),
+      peepholes=jnp.zeros((3, hidden_size), jnp.float32) if peepholes else None,
+      w_p=lecun_normal()(key_p, (hidden_size, output_size), jnp.float32)
+      if projection_size
+      else None,
+    )
 
   def initial_state(params, batch_size):
     zeros = lambda size: jnp.zeros((batch_size, size), params.b.dtype)
@@ -107,18 +114,29 @@ def lstm(
 
   def scan(params, state, xs, *, mask=None, reset=None, reset_state=None):
     weights = Weights((params.w_x,), (params.w_h,), (params.b,), (None,))
-    state, hs = fused_scan(_POINTWISE, weights, xs, state, mask=mask, reset=reset, reset_state=reset_state, dtype=dtype)
+    state, hs = fused_scan(
+      _POINTWISE, weights, xs, state, mask=mask, reset=reset, reset_state=reset_state, dtype=dtype
+    )
     return state, hs.astype(dtype)
 
   cell = Cell(init, initial_state, project, step)
   fused = cell._replace(scan=scan)
-  forms = {} if peepholes or projection_size else {'fused': scan, **lstm_engines(hidden_size, dtype, fused)}
+  forms = (
+    {}
+    if peepholes or projection_size
+    else {'fused': scan, **lstm_engines(hidden_size, dtype, fused)}
+  )
   return with_engine(cell, 'lstm', engine, forms)
 
 
 def gate_biases(key, blocks, hidden_size, forget_bias, chrono_steps, input_bias=0.0):
-  """Returns [KH] float32 for K blocks such as 'ifgo', zero but for f and i; both follow `chrono_steps` if it is set."""
-  b_f = chrono(key, (hidden_size,), chrono_steps) if chrono_steps else jnp.full(hidden_size, forget_bias, jnp.float32)
+  """Returns [KH] float32 for K blocks such as 'ifgo', zero but for f and i; both follow
+  `chrono_steps` if it is set."""
+  b_f = (
+    chrono(key, (hidden_size,), chrono_steps)
+    if chrono_steps
+    else jnp.full(hidden_size, forget_bias, jnp.float32)
+  )
   b = {'f': b_f, 'i': -b_f if chrono_steps else jnp.full(hidden_size, input_bias, jnp.float32)}
   return jnp.concatenate([b.get(name, jnp.zeros(hidden_size, jnp.float32)) for name in blocks])
 
@@ -126,8 +144,8 @@ def gate_biases(key, blocks, hidden_size, forget_bias, chrono_steps, input_bias=
 def activate(z):
   """Returns gates and the derivative of each, from pre-activations [B, 4H] in the order i f g o.
 
-  One tanh over the whole contiguous block, with sigmoid(x) = (tanh(x / 2) + 1) / 2 as a scale per column: XLA does
-  not vectorise several nonlinearities of slices inside a loop body on CPU.
+  One tanh over the whole contiguous block, with sigmoid(x) = (tanh(x / 2) + 1) / 2 as a scale per
+  column: XLA does not vectorise several nonlinearities of slices inside a loop body on CPU.
   """
   scale = jnp.asarray(np.repeat([0.5, 0.5, 1.0, 0.5], z.shape[-1] // 4), z.dtype)[None]
   t = jnp.tanh(z * scale)
@@ -135,7 +153,8 @@ def activate(z):
 
 
 def _forward(us, product, state):
-  """The step of one block i f g o. Residuals are its linearisation: dc/dh, dc/dc_{t-1}, and the factors of dz."""
+  """The step of one block i f g o. Residuals are its linearisation: dc/dh, dc/dc_{t-1}, and the
+  factors of dz."""
   gates, slopes = activate(us[0] + product(0, state.h))
   i, f, g, o = jnp.split(gates, 4, -1)
   c = f * state.c + i * g

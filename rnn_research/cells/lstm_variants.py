@@ -1,4 +1,5 @@
-"""The eight ablations of the LSTM that Greff et al. compare, each one change to the cell with peepholes."""
+"""The eight ablations of the LSTM that Greff et al. compare, each one change to the cell with
+peepholes."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -38,29 +39,32 @@ class Variant(NamedTuple):
 
 _IDENTITY = lambda a: a
 VARIANTS = {
-    '': Variant(),
-    'nig': Variant('fgo'),
-    'nfg': Variant('igo'),
-    'nog': Variant('ifg'),
-    'niaf': Variant(g=_IDENTITY),
-    'noaf': Variant(h=_IDENTITY),
-    'cifg': Variant('igo', coupled=True),
-    'np': Variant(peepholes=False),
-    'fgr': Variant(gate_recurrence=True),
+  '': Variant(),
+  'nig': Variant('fgo'),
+  'nfg': Variant('igo'),
+  'nog': Variant('ifg'),
+  'niaf': Variant(g=_IDENTITY),
+  'noaf': Variant(h=_IDENTITY),
+  'cifg': Variant('igo', coupled=True),
+  'np': Variant(peepholes=False),
+  'fgr': Variant(gate_recurrence=True),
 }
 # Shapes do not tell whose parameters they are, types do.
-PARAMS = {change: type(f'LSTMVariant{change.upper()}Params', (LSTMVariantParams,), {}) for change in VARIANTS}
+PARAMS = {
+  change: type(f'LSTMVariant{change.upper()}Params', (LSTMVariantParams,), {})
+  for change in VARIANTS
+}
 
 
 def lstm_variant(
-    hidden_size: int,
-    *,
-    change: str = '',
-    forget_bias: float = 1.0,
-    chrono_steps: int = 0,
-    w_x_init: Callable = lecun_normal(),
-    w_h_init: Callable = orthogonal(),
-    dtype=jnp.float32,
+  hidden_size: int,
+  *,
+  change: str = '',
+  forget_bias: float = 1.0,
+  chrono_steps: int = 0,
+  w_x_init: Callable = lecun_normal(),
+  w_h_init: Callable = orthogonal(),
+  dtype=jnp.float32,
 ) -> Cell:
   """The LSTM with peepholes, with one change. What a change removes has no parameters.
 
@@ -71,22 +75,24 @@ def lstm_variant(
     o = sigmoid(x_t W_o + h_{t-1} R_o + p_o * c_t + b_o)        output gate, which sees the new cell
     h_t = o * tanh(c_t),    y_t = h_t
 
-    change   name                              what differs                                   parameters
-    nig      no input gate                     i = 1                                          - H(F + H + 2)
-    nfg      no forget gate                    f = 1                                          - H(F + H + 2)
-    nog      no output gate                    o = 1                                          - H(F + H + 2)
+    change   name                              what differs                         parameters
+    nig      no input gate                     i = 1                                - H(F + H + 2)
+    nfg      no forget gate                    f = 1                                - H(F + H + 2)
+    nog      no output gate                    o = 1                                - H(F + H + 2)
     niaf     no input activation function      g = x_t W_g + h_{t-1} R_g + b_g
     noaf     no output activation function     h_t = o * c_t, which no longer is bounded
-    cifg     coupled input and forget gate     f = 1 - i                                      - H(F + H + 2)
+    cifg     coupled input and forget gate     f = 1 - i                            - H(F + H + 2)
     np       no peepholes                      p = 0, so the function of `lstm`               - 3H
     fgr      full gate recurrence              [i f o]_{t-1} Q is added to the three gates    + 9HH
 
-  The change '' is the cell itself, `lstm` with peepholes. With fgr the gates are part of the state; they start at 0.
+  The change '' is the cell itself, `lstm` with peepholes. With fgr the gates are part of the state;
+  they start at 0.
 
   Args:
     hidden_size: H.
     change: a key of the table.
-    forget_bias: added to b_f at initialisation, where there is a b_f; with cifg, taken from b_i: f is the same.
+    forget_bias: added to b_f at initialisation, where there is a b_f; with cifg, taken from b_i: f
+      is the same.
     chrono_steps: see `lstm`; it sets those of b_f and b_i that there are.
     w_x_init: initialiser of [F, KH], for K learned blocks.
     w_h_init: initialiser of one [H, H], of R and of Q.
@@ -98,7 +104,8 @@ def lstm_variant(
   Raises:
     ValueError: there is no such change; at `init`, `chrono_steps` is neither 0 nor at least 3.
 
-  Source: Greff et al. 2015 (arXiv 1503.04069). Deviates from the paper: peepholes start at zero, the forget bias at 1.
+  Source: Greff et al. 2015 (arXiv 1503.04069). Deviates from the paper: peepholes start at zero,
+  the forget bias at 1.
   """
   if change not in VARIANTS:
     raise ValueError(f'change is {change!r}, expected one of {", ".join(filter(None, VARIANTS))}')
@@ -109,17 +116,30 @@ def lstm_variant(
     key_x, key_h, key_q, key_b = jax.random.split(key, 4)
     square = lambda k: w_h_init(k, (hidden_size, hidden_size), jnp.float32)
     return PARAMS[change](
-        w_x=w_x_init(key_x, (x.shape[-1], len(blocks) * hidden_size), jnp.float32),
-        w_h=jnp.concatenate([square(k) for k in jax.random.split(key_h, 4)[:len(blocks)]], 1),
-        b=gate_biases(key_b, blocks, hidden_size, forget_bias, chrono_steps, -forget_bias if variant.coupled else 0.0),
-        peepholes=jnp.zeros((len(blocks) - 1, hidden_size), jnp.float32) if variant.peepholes else None,
-        w_h_gates=jnp.block([[square(k) for k in row] for row in jax.random.split(key_q, (3, 3))])
-        if variant.gate_recurrence else None)
+      w_x=w_x_init(key_x, (x.shape[-1], len(blocks) * hidden_size), jnp.float32),
+      w_h=jnp.concatenate([square(k) for k in jax.random.split(key_h, 4)[: len(blocks)]], 1),
+      b=gate_biases(
+        key_b,
+        blocks,
+        hidden_size,
+        forget_bias,
+        chrono_steps,
+        -forget_bias if variant.coupled else 0.0,
+      ),
+      peepholes=jnp.zeros((len(blocks) - 1, hidden_size), jnp.float32)
+      if variant.peepholes
+      else None,
+      w_h_gates=jnp.block([[square(k) for k in row] for row in jax.random.split(key_q, (3, 3))])
+      if variant.gate_recurrence
+      else None,
+    )
 
   def initial_state(params, batch_size):
     zeros = lambda width: jnp.zeros((batch_size, width), params.b.dtype)
     state = zeros(hidden_size), zeros(hidden_size)
-    return GateState(*state, zeros(3 * hidden_size)) if variant.gate_recurrence else LSTMState(*state)
+    return (
+      GateState(*state, zeros(3 * hidden_size)) if variant.gate_recurrence else LSTMState(*state)
+    )
 
   def project(params, xs):
     return affine(xs, params.w_x, params.b, dtype)
@@ -135,15 +155,24 @@ def lstm_variant(
 
 
 def cell_and_gates(
-    variant: Variant, params: Params, state: State, u: Array, dtype=jnp.float32
+  variant: Variant, params: Params, state: State, u: Array, dtype=jnp.float32
 ) -> tuple[Array, dict[str, Array]]:
-  """Returns c_t, and by name the candidate and all gates that are not 1; `u` [B, KH] is x_t W + b."""
+  """Returns c_t, and by name the candidate and all gates that are not 1; `u` [B, KH] is x_t W +
+  b."""
   blocks = variant.blocks
-  z = dict(zip(blocks, jnp.split(u + matmul(state.h, params.w_h, dtype), len(blocks), -1), strict=True))
+  z = dict(
+    zip(blocks, jnp.split(u + matmul(state.h, params.w_h, dtype), len(blocks), -1), strict=True)
+  )
   if variant.gate_recurrence:
-    for name, q in zip('ifo', jnp.split(matmul(state.gates, params.w_h_gates, dtype), 3, -1), strict=True):
+    for name, q in zip(
+      'ifo', jnp.split(matmul(state.gates, params.w_h_gates, dtype), 3, -1), strict=True
+    ):
       z[name] += q
-  p = dict(zip(blocks.replace('g', ''), params.peepholes[:, None], strict=True)) if variant.peepholes else {}
+  p = (
+    dict(zip(blocks.replace('g', ''), params.peepholes[:, None], strict=True))
+    if variant.peepholes
+    else {}
+  )
   gate = lambda name, c: sigmoid(z[name] + p[name] * c if name in p else z[name])
 
   gates = {name: gate(name, state.c) for name in 'if' if name in blocks} | {'g': variant.g(z['g'])}

@@ -21,11 +21,11 @@ class MGUParams(NamedTuple):
 
 
 def mgu(
-    hidden_size: int,
-    *,
-    w_x_init: Callable = lecun_normal(),
-    w_h_init: Callable = orthogonal(),
-    dtype=jnp.float32,
+  hidden_size: int,
+  *,
+  w_x_init: Callable = lecun_normal(),
+  w_h_init: Callable = orthogonal(),
+  dtype=jnp.float32,
 ) -> Cell:
   """The minimal gated unit.
 
@@ -44,13 +44,15 @@ def mgu(
 
   Source: Zhou et al. 2016 (arXiv 1603.09420). Deviates from the paper: nothing.
   """
+
   def init(key, x, ctx=None):
     key_x, key_f, key_n = jax.random.split(key, 3)
     return MGUParams(
-        w_x=w_x_init(key_x, (x.shape[-1], 2 * hidden_size), jnp.float32),
-        w_h=w_h_init(key_f, (hidden_size, hidden_size), jnp.float32),
-        w_hn=w_h_init(key_n, (hidden_size, hidden_size), jnp.float32),
-        b=jnp.zeros(2 * hidden_size, jnp.float32))
+      w_x=w_x_init(key_x, (x.shape[-1], 2 * hidden_size), jnp.float32),
+      w_h=w_h_init(key_f, (hidden_size, hidden_size), jnp.float32),
+      w_hn=w_h_init(key_n, (hidden_size, hidden_size), jnp.float32),
+      b=jnp.zeros(2 * hidden_size, jnp.float32),
+    )
 
   def initial_state(params, batch_size):
     return GRUState(jnp.zeros((batch_size, hidden_size), params.b.dtype))

@@ -29,8 +29,9 @@ def min_gru(hidden_size: int, *, w_x_init: Callable = lecun_normal(), dtype=jnp.
     z_t = sigmoid(x_t W_z + b_z),    n_t = x_t W_n + b_n
     h_t = (1 - z_t) * h_{t-1} + z_t * n_t,    y_t = h_t
 
-  The scan multiplies factors in (0, 1) and adds: a long product that underflows is a state forgotten, so plain space
-  is exact enough. Log space is needed only by a scan of cumulative sums, which divides by such a product.
+  The scan multiplies factors in (0, 1) and adds: a long product that underflows is a state
+  forgotten, so plain space is exact enough. Log space is needed only by a scan of cumulative sums,
+  which divides by such a product.
 
   Args:
     hidden_size: H.
@@ -40,12 +41,15 @@ def min_gru(hidden_size: int, *, w_x_init: Callable = lecun_normal(), dtype=jnp.
   Returns:
     A cell over inputs [B, F] with outputs [B, H] of `dtype`.
 
-  Source: Feng et al. 2024 (arXiv 2410.01201), section 3.1. Deviates from the paper: the candidate is n_t itself, not
-  the positive g(n_t) that the paper's log-space training takes in its place.
+  Source: Feng et al. 2024 (arXiv 2410.01201), section 3.1. Deviates from the paper: the candidate
+  is n_t itself, not the positive g(n_t) that the paper's log-space training takes in its place.
   """
+
   def init(key, x, ctx=None):
     return MinGRUParams(
-        w_x=w_x_init(key, (x.shape[-1], 2 * hidden_size), jnp.float32), b=jnp.zeros(2 * hidden_size, jnp.float32))
+      w_x=w_x_init(key, (x.shape[-1], 2 * hidden_size), jnp.float32),
+      b=jnp.zeros(2 * hidden_size, jnp.float32),
+    )
 
   def project(params, xs):
     z, n = jnp.split(affine(xs, params.w_x, params.b, dtype), 2, -1)
@@ -55,7 +59,8 @@ def min_gru(hidden_size: int, *, w_x_init: Callable = lecun_normal(), dtype=jnp.
 
 
 def linear_cell(hidden_size: int, init: InitFn, coefficients: ProjectFn, dtype=jnp.float32) -> Cell:
-  """Makes the cell `h_t = a_t * h_{t-1} + b_t, y_t = h_t`, whose coefficients depend on the input alone.
+  """Makes the cell `h_t = a_t * h_{t-1} + b_t, y_t = h_t`, whose coefficients depend on the input
+  alone.
 
   Args:
     hidden_size: H.
@@ -63,6 +68,7 @@ def linear_cell(hidden_size: int, init: InitFn, coefficients: ProjectFn, dtype=j
     coefficients: `(params, xs [T, B, F]) -> (a, b)`, each [T, B, H].
     dtype: of the outputs.
   """
+
   def initial_state(params, batch_size):
     return LinearState(jnp.zeros((batch_size, hidden_size), params.b.dtype))
 
@@ -73,7 +79,9 @@ def linear_cell(hidden_size: int, init: InitFn, coefficients: ProjectFn, dtype=j
 
   def scan(params, state, xs, *, mask=None, reset=None, reset_state=None):
     start = None if reset is None else reset_state.h
-    h, hs = diagonal_scan(*coefficients(params, xs), state.h, mask=mask, reset=reset, reset_state=start)
+    h, hs = diagonal_scan(
+      *coefficients(params, xs), state.h, mask=mask, reset=reset, reset_state=start
+    )
     ys = hs if mask is None else select(mask, hs, jnp.zeros_like(hs))
     return LinearState(h), ys.astype(dtype)
 

@@ -34,16 +34,21 @@ def min_lstm(hidden_size: int, *, w_x_init: Callable = lecun_normal(), dtype=jnp
   Returns:
     A cell over inputs [B, F] with outputs [B, H] of `dtype`.
 
-  Source: Feng et al. 2024 (arXiv 2410.01201), section 3.2. Deviates from the paper: the candidate is g_t itself, not
-  the positive function of it that the paper's log-space training takes in its place.
+  Source: Feng et al. 2024 (arXiv 2410.01201), section 3.2. Deviates from the paper: the candidate
+  is g_t itself, not the positive function of it that the paper's log-space training takes in its
+  place.
   """
+
   def init(key, x, ctx=None):
     return MinLSTMParams(
-        w_x=w_x_init(key, (x.shape[-1], 3 * hidden_size), jnp.float32), b=jnp.zeros(3 * hidden_size, jnp.float32))
+      w_x=w_x_init(key, (x.shape[-1], 3 * hidden_size), jnp.float32),
+      b=jnp.zeros(3 * hidden_size, jnp.float32),
+    )
 
   def project(params, xs):
     f, i, g = jnp.split(affine(xs, params.w_x, params.b, dtype), 3, -1)
-    # f_t / (f_t + i_t) as a sigmoid of log f_t - log i_t: the quotient would be 0 / 0 where both gates close.
+    # f_t / (f_t + i_t) as a sigmoid of log f_t - log i_t: the quotient would be 0 / 0 where both
+    # gates close.
     odds = jax.nn.log_sigmoid(f) - jax.nn.log_sigmoid(i)
     return jax.nn.sigmoid(odds), jax.nn.sigmoid(-odds) * g
 

@@ -22,21 +22,23 @@ class MLSTMParams(NamedTuple):
 
 
 def mlstm(
-    hidden_size: int,
-    *,
-    forget_bias: float = 1.0,
-    chrono_steps: int = 0,
-    w_x_init: Callable = lecun_normal(),
-    w_h_init: Callable = orthogonal(),
-    dtype=jnp.float32,
+  hidden_size: int,
+  *,
+  forget_bias: float = 1.0,
+  chrono_steps: int = 0,
+  w_x_init: Callable = lecun_normal(),
+  w_h_init: Callable = orthogonal(),
+  dtype=jnp.float32,
 ) -> Cell:
-  """The multiplicative LSTM: gates see the state through a matrix U_m diag(x_t V_m) R of their input.
+  """The multiplicative LSTM: gates see the state through a matrix U_m diag(x_t V_m) R of their
+  input.
 
     m_t = (x_t V_m) * (h_{t-1} U_m)
     [i f g o] = [sigmoid sigmoid tanh sigmoid](x_t W + m_t R + b)
     c_t = f * c_{t-1} + i * g,    h_t = o * tanh(c_t),    y_t = h_t
 
-  To a combinator m_t is a state, so that one that changes recurrent weights or their inputs changes both U_m and R.
+  To a combinator m_t is a state, so that one that changes recurrent weights or their inputs changes
+  both U_m and R.
 
   Args:
     hidden_size: H.
@@ -49,21 +51,29 @@ def mlstm(
   Returns:
     A cell over inputs [B, F] with outputs [B, H] of `dtype`.
 
-  Source: Krause et al. 2016 (arXiv 1609.07959). Deviates from the paper: biases; the forget bias is 1; the
-  output gate multiplies tanh(c_t), as in `lstm`, not its argument.
+  Source: Krause et al. 2016 (arXiv 1609.07959). Deviates from the paper: biases; the forget bias is
+  1; the output gate multiplies tanh(c_t), as in `lstm`, not its argument.
   """
-  gated = lstm(hidden_size, forget_bias=forget_bias, chrono_steps=chrono_steps, w_x_init=w_x_init, w_h_init=w_h_init,
-               engine='scan', dtype=dtype)
+  gated = lstm(
+    hidden_size,
+    forget_bias=forget_bias,
+    chrono_steps=chrono_steps,
+    w_x_init=w_x_init,
+    w_h_init=w_h_init,
+    engine='scan',
+    dtype=dtype,
+  )
 
   def init(key, x, ctx=None):
     key, key_x, key_h = jax.random.split(key, 3)
     gates = gated.init(key, x)
     return MLSTMParams(
-        w_x=gates.w_x,
-        w_h=gates.w_h,
-        b=gates.b,
-        w_xm=w_x_init(key_x, (x.shape[-1], hidden_size), jnp.float32),
-        w_hm=w_h_init(key_h, (hidden_size, hidden_size), jnp.float32))
+      w_x=gates.w_x,
+      w_h=gates.w_h,
+      b=gates.b,
+      w_xm=w_x_init(key_x, (x.shape[-1], hidden_size), jnp.float32),
+      w_hm=w_h_init(key_h, (hidden_size, hidden_size), jnp.float32),
+    )
 
   def project(params, xs):
     return gated.project(params, xs), matmul(xs, params.w_xm, dtype)

@@ -29,16 +29,21 @@ class Form(NamedTuple):
 
 
 FORMS = {
-    'mut1': Form('zr', bare=jnp.tanh),
-    'mut2': Form('zn', bare=lambda x: x, seen=lambda h: h),
-    'mut3': Form('zrn', seen=jnp.tanh),
+  'mut1': Form('zr', bare=jnp.tanh),
+  'mut2': Form('zn', bare=lambda x: x, seen=lambda h: h),
+  'mut3': Form('zrn', seen=jnp.tanh),
 }
 # Shapes do not always tell whose parameters they are, types do.
 PARAMS = {name: type(f'{name.upper()}Params', (MUTParams,), {}) for name in FORMS}
 
 
-def mut1(hidden_size: int, *, w_x_init: Callable = lecun_normal(), w_h_init: Callable = orthogonal(),
-         dtype=jnp.float32) -> Cell:
+def mut1(
+  hidden_size: int,
+  *,
+  w_x_init: Callable = lecun_normal(),
+  w_h_init: Callable = orthogonal(),
+  dtype=jnp.float32,
+) -> Cell:
   """The first of three mutated gated units, whose update gate does not see the state.
 
     z = sigmoid(x_t W_z + b_z)                                  update gate, of the new value
@@ -57,14 +62,19 @@ def mut1(hidden_size: int, *, w_x_init: Callable = lecun_normal(), w_h_init: Cal
   Returns:
     A cell over inputs [B, F] with outputs [B, H] of `dtype`.
 
-  Source: Jozefowicz et al. 2015. Deviates from the paper: its bare x_t needs F = H; for any other F a
-  learned x_t W of H columns, without a bias, stands in its place, and costs F H more parameters.
+  Source: Jozefowicz et al. 2015. Deviates from the paper: its bare x_t needs F = H; for any other F
+  a learned x_t W of H columns, without a bias, stands in its place, and costs F H more parameters.
   """
   return _mut('mut1', hidden_size, w_x_init, w_h_init, dtype)
 
 
-def mut2(hidden_size: int, *, w_x_init: Callable = lecun_normal(), w_h_init: Callable = orthogonal(),
-         dtype=jnp.float32) -> Cell:
+def mut2(
+  hidden_size: int,
+  *,
+  w_x_init: Callable = lecun_normal(),
+  w_h_init: Callable = orthogonal(),
+  dtype=jnp.float32,
+) -> Cell:
   """The second of three mutated gated units, whose reset gate reads the input itself.
 
     z = sigmoid(x_t W_z + h_{t-1} U_z + b_z)                    update gate, of the new value
@@ -77,8 +87,13 @@ def mut2(hidden_size: int, *, w_x_init: Callable = lecun_normal(), w_h_init: Cal
   return _mut('mut2', hidden_size, w_x_init, w_h_init, dtype)
 
 
-def mut3(hidden_size: int, *, w_x_init: Callable = lecun_normal(), w_h_init: Callable = orthogonal(),
-         dtype=jnp.float32) -> Cell:
+def mut3(
+  hidden_size: int,
+  *,
+  w_x_init: Callable = lecun_normal(),
+  w_h_init: Callable = orthogonal(),
+  dtype=jnp.float32,
+) -> Cell:
   """The third of three mutated gated units, whose update gate sees the state through a tanh.
 
     z = sigmoid(x_t W_z + tanh(h_{t-1}) U_z + b_z)              update gate, of the new value
@@ -100,12 +115,13 @@ def _mut(name, hidden_size, w_x_init, w_h_init, dtype):
     square = lambda k: w_h_init(k, (hidden_size, hidden_size), jnp.float32)
     projected = form.bare and num_inputs != hidden_size
     return PARAMS[name](
-        w_x=w_x_init(key_x, (num_inputs, len(form.blocks) * hidden_size), jnp.float32),
-        w_h=square(keys[0]),
-        w_hn=square(keys[1]),
-        b=jnp.zeros(3 * hidden_size, jnp.float32),
-        w_hz=square(keys[2]) if form.seen else None,
-        w_x_bare=w_x_init(key_bare, (num_inputs, hidden_size), jnp.float32) if projected else None)
+      w_x=w_x_init(key_x, (num_inputs, len(form.blocks) * hidden_size), jnp.float32),
+      w_h=square(keys[0]),
+      w_hn=square(keys[1]),
+      b=jnp.zeros(3 * hidden_size, jnp.float32),
+      w_hz=square(keys[2]) if form.seen else None,
+      w_x_bare=w_x_init(key_bare, (num_inputs, hidden_size), jnp.float32) if projected else None,
+    )
 
   def initial_state(params, batch_size):
     return GRUState(jnp.zeros((batch_size, hidden_size), params.b.dtype))
@@ -118,7 +134,8 @@ def _mut(name, hidden_size, w_x_init, w_h_init, dtype):
 
 
 def project(form: Form, params: MUTParams, xs: Array, dtype=jnp.float32) -> Array:
-  """Returns the part of z r n that needs no state, biases included, [..., 3H] from inputs [..., F]."""
+  """Returns the part of z r n that needs no state, biases included, [..., 3H] from inputs [...,
+  F]."""
   blocks = jnp.split(matmul(xs, params.w_x, dtype), len(form.blocks), -1)
   parts = dict(zip(form.blocks, blocks, strict=True))
   if form.bare:
@@ -129,9 +146,10 @@ def project(form: Form, params: MUTParams, xs: Array, dtype=jnp.float32) -> Arra
 
 
 def output_and_gates(
-    form: Form, params: MUTParams, state: GRUState, u: Array, dtype=jnp.float32
+  form: Form, params: MUTParams, state: GRUState, u: Array, dtype=jnp.float32
 ) -> tuple[Array, dict[str, Array]]:
-  """Returns h_t, and by name z, r and n, [B, H] each; `u` [B, 3H] is one step of what `project` returns."""
+  """Returns h_t, and by name z, r and n, [B, H] each; `u` [B, 3H] is one step of what `project`
+  returns."""
   u_z, u_r, u_n = jnp.split(u, 3, -1)
   h = state.h
   z = sigmoid(u_z + matmul(form.seen(h), params.w_hz, dtype) if form.seen else u_z)

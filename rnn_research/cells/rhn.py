@@ -1,4 +1,5 @@
-"""The recurrent highway network: several layers per time step, each of which may carry its input on."""
+"""The recurrent highway network: several layers per time step, each of which may carry its input
+on."""
 
 import functools
 from collections.abc import Callable
@@ -22,13 +23,13 @@ class RHNState(NamedTuple):
 
 
 def recurrent_highway(
-    hidden_size: int,
-    *,
-    depth: int = 3,
-    transform_bias: float = -2.0,
-    w_x_init: Callable = lecun_normal(),
-    w_h_init: Callable = orthogonal(),
-    dtype=jnp.float32,
+  hidden_size: int,
+  *,
+  depth: int = 3,
+  transform_bias: float = -2.0,
+  w_x_init: Callable = lecun_normal(),
+  w_h_init: Callable = orthogonal(),
+  dtype=jnp.float32,
 ) -> Cell:
   """The recurrent highway network with L layers per time step and a carry gate of 1 - t.
 
@@ -36,7 +37,8 @@ def recurrent_highway(
     n_l = tanh(m_l[:H]),    t_l = sigmoid(m_l[H:])
     s_l = n_l * t_l + s_{l-1} * (1 - t_l),    h_t = y_t = s_L
 
-  Parameters are a NamedTuple of w_x [F, 2H], w_h1 .. w_hL [H, 2H] and b [L, 2H] float32, in the order n t.
+  Parameters are a NamedTuple of w_x [F, 2H], w_h1 .. w_hL [H, 2H] and b [L, 2H] float32, in the
+  order n t.
 
   Args:
     hidden_size: H.
@@ -52,8 +54,8 @@ def recurrent_highway(
   Raises:
     ValueError: `depth` is below 1.
 
-  Source: Zilly et al. 2017 (arXiv 1607.03474). Deviates from the paper: nothing; the carry gate is the
-  coupled one of its experiments.
+  Source: Zilly et al. 2017 (arXiv 1607.03474). Deviates from the paper: nothing; the carry gate is
+  the coupled one of its experiments.
   """
   if depth < 1:
     raise ValueError(f'depth is {depth}, expected at least 1')
@@ -61,11 +63,14 @@ def recurrent_highway(
 
   def init(key, x, ctx=None):
     key_x, key_h = jax.random.split(key)
-    gates = lambda key: [w_h_init(k, (hidden_size, hidden_size), jnp.float32) for k in jax.random.split(key)]
+    gates = lambda key: [
+      w_h_init(k, (hidden_size, hidden_size), jnp.float32) for k in jax.random.split(key)
+    ]
     w_h = [jnp.concatenate(gates(k), 1) for k in jax.random.split(key_h, depth)]
     bias = jnp.repeat(jnp.array([0.0, transform_bias], jnp.float32), hidden_size)
     return params_type(
-        w_x_init(key_x, (x.shape[-1], 2 * hidden_size), jnp.float32), *w_h, jnp.tile(bias, (depth, 1)))
+      w_x_init(key_x, (x.shape[-1], 2 * hidden_size), jnp.float32), *w_h, jnp.tile(bias, (depth, 1))
+    )
 
   def initial_state(params, batch_size):
     return RHNState(jnp.zeros((batch_size, hidden_size), params.b.dtype))
@@ -81,9 +86,10 @@ def recurrent_highway(
 
 
 def output_and_gates(
-    params: RHNParams, state: RHNState, u: Array, dtype=jnp.float32
+  params: RHNParams, state: RHNState, u: Array, dtype=jnp.float32
 ) -> tuple[Array, dict[str, Array]]:
-  """Returns s_L, and n_l and t_l by the names n1 t1 .. nL tL, [B, H] each; `u` [B, 2H] is x_t W + b_1."""
+  """Returns s_L, and n_l and t_l by the names n1 t1 .. nL tL, [B, H] each; `u` [B, 2H] is x_t W +
+  b_1."""
   s, gates = state.h, {}
   for layer in range(1, len(params.b) + 1):
     given = u if layer == 1 else jnp.broadcast_to(params.b[layer - 1], u.shape)

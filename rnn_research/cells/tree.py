@@ -19,8 +19,8 @@ class Tree(NamedTuple):
   """A complete binary tree of L leaves, the paper's base. See `tree_cell`.
 
   Attributes:
-    nodes: (combination, activation) of each of the 2L - 1 nodes, level by level: leaves 0..L-1, then node L + j whose
-      children are the nodes 2j and 2j + 1, up to the root 2L - 2.
+    nodes: (combination, activation) of each of the 2L - 1 nodes, level by level: leaves 0..L-1,
+      then node L + j whose children are the nodes 2j and 2j + 1, up to the root 2L - 2.
     inject: (combination, activation) by which c_{t-1} enters.
     inject_at: index of the node whose value it enters.
     read_at: index of the node that c_t is read from.
@@ -43,18 +43,18 @@ class TreeState(NamedTuple):
 
 
 def tree_cell(
-    hidden_size: int,
-    tree: Tree,
-    *,
-    w_x_init: Callable = lecun_normal(),
-    w_h_init: Callable = orthogonal(),
-    dtype=jnp.float32,
+  hidden_size: int,
+  tree: Tree,
+  *,
+  w_x_init: Callable = lecun_normal(),
+  w_h_init: Callable = orthogonal(),
+  dtype=jnp.float32,
 ) -> Cell:
   """Makes the cell that a tree describes.
 
-    s_i = x_t W_i <op_i> h_{t-1} U_i,    a_i = phi_i(s_i)                leaves, i < L, with matrices of their own
-    s_i = a_l <op_i> a_r,                a_i = phi_i(s_i)                nodes with children l and r, no parameters
-    a_i <- phi'(a_i <op'> c_{t-1})                                      at i = inject_at, before its parent reads it
+    s_i = x_t W_i <op_i> h_{t-1} U_i,    a_i = phi_i(s_i)     leaves, i < L, matrices of their own
+    s_i = a_l <op_i> a_r,                a_i = phi_i(s_i)     nodes with children l and r
+    a_i <- phi'(a_i <op'> c_{t-1})                       at i = inject_at, before its parent reads
     c_t = s_i at i = read_at,    h_t = a_{2L-2} (the root),    y_t = h_t
 
   c_t is the value before the activation, so it is bounded only where the tree bounds it. No biases.
@@ -70,7 +70,8 @@ def tree_cell(
     A cell over inputs [B, F] with outputs [B, H] of `dtype`, and L H (F + H) parameters.
 
   Raises:
-    ValueError: the number of nodes is not that of a complete tree, an index lies outside of it, or a combination or an
+    ValueError: the number of nodes is not that of a complete tree, an index lies outside of it, or
+    a combination or an
       activation is unknown.
 
   Source: Zoph and Le 2017 (arXiv 1611.01578). Deviates from the paper: nothing.
@@ -80,9 +81,14 @@ def tree_cell(
 
   def init(key, x, ctx=None):
     key_x, key_h = jax.random.split(key)
-    blocks = [w_h_init(k, (hidden_size, hidden_size), jnp.float32) for k in jax.random.split(key_h, num_leaves)]
+    blocks = [
+      w_h_init(k, (hidden_size, hidden_size), jnp.float32)
+      for k in jax.random.split(key_h, num_leaves)
+    ]
     return TreeParams(
-        w_x=w_x_init(key_x, (x.shape[-1], num_leaves * hidden_size), jnp.float32), w_h=jnp.concatenate(blocks, 1))
+      w_x=w_x_init(key_x, (x.shape[-1], num_leaves * hidden_size), jnp.float32),
+      w_h=jnp.concatenate(blocks, 1),
+    )
 
   def initial_state(params, batch_size):
     zeros = lambda: jnp.zeros((batch_size, hidden_size), jax.tree.leaves(params)[0].dtype)
@@ -123,9 +129,13 @@ def _check(tree):
   choices = {f'node {i}': node for i, node in enumerate(tree.nodes)} | {'inject': tree.inject}
   for where, (combination, activation) in choices.items():
     if combination not in COMBINATIONS:
-      raise ValueError(f'{where} combines by {combination!r}, expected one of {", ".join(COMBINATIONS)}')
+      raise ValueError(
+        f'{where} combines by {combination!r}, expected one of {", ".join(COMBINATIONS)}'
+      )
     if activation not in ACTIVATIONS:
-      raise ValueError(f'{where} has the activation {activation!r}, expected one of {", ".join(ACTIVATIONS)}')
+      raise ValueError(
+        f'{where} has the activation {activation!r}, expected one of {", ".join(ACTIVATIONS)}'
+      )
   for name, index in (('inject_at', tree.inject_at), ('read_at', tree.read_at)):
     if not 0 <= index < count:
       raise ValueError(f'{name} is {index}, expected the index of one of the {count} nodes, from 0')

@@ -19,12 +19,13 @@ def stack(*cells: Cell, dropout: float = 0.0) -> Cell:
 
     h^0_t = x_t,    h^l_t = cell_l(h^{l-1}_t, h^l_{t-1}),    y_t = h^L_t
 
-  Parameters and states are tuples, the same trees as `unroll_layers` uses: train layer by layer, sample step by step.
+  Parameters and states are tuples, the same trees as `unroll_layers` uses: train layer by layer,
+  sample step by step.
 
   Args:
     *cells: at least one, the first reads the input.
-    dropout: rate on the outputs of every layer but the last, drawn anew at every step where there is a key; with it
-      there is no whole-sequence form, `unroll_layers` has one.
+    dropout: rate on the outputs of every layer but the last, drawn anew at every step where there
+      is a key; with it there is no whole-sequence form, `unroll_layers` has one.
 
   Source: standard. Deviates from the paper: nothing.
   """
@@ -58,13 +59,17 @@ def stack(*cells: Cell, dropout: float = 0.0) -> Cell:
   def scan(params, state, xs, *, mask=None, reset=None, reset_state=None):
     bare = [cell._replace(prepare=None) for cell in cells]
     resets = (None,) * len(cells) if reset_state is None else reset_state
-    return run_layers(bare, params, state, Steps(xs, mask, reset, None), resets, keys=[None] * len(cells))
+    return run_layers(
+      bare, params, state, Steps(xs, mask, reset, None), resets, keys=[None] * len(cells)
+    )
 
   def prepare(params, ctx, batch_size, *, key=None):
     outcomes = []
     for i, cell in enumerate(cells):
       cell_key = None if key is None else jax.random.fold_in(key, i)
-      outcomes.append(cell.prepare(params[i], ctx, batch_size, key=cell_key) if cell.prepare else (params[i], ctx))
+      outcomes.append(
+        cell.prepare(params[i], ctx, batch_size, key=cell_key) if cell.prepare else (params[i], ctx)
+      )
     params, contexts = zip(*outcomes, strict=True)
     return params, None if all(c is None for c in contexts) else contexts
 
@@ -73,13 +78,15 @@ def stack(*cells: Cell, dropout: float = 0.0) -> Cell:
 
 
 def residual(cell: Cell) -> Cell:
-  """Adds the input to the output: `y_t = x_t + cell(x_t, h_{t-1})`. Input and output sizes must agree.
+  """Adds the input to the output: `y_t = x_t + cell(x_t, h_{t-1})`. Input and output sizes must
+  agree.
 
   Raises:
     ValueError: at `init`, when they do not.
 
   Source: Wu et al. 2016 (arXiv 1609.08144), equation 6. Deviates from the paper: nothing.
   """
+
   def init(key, x, ctx=None):
     params = cell.init(key, x, ctx)
     _check_same_shape('residual', cell, params, x, ctx)
@@ -121,9 +128,10 @@ def highway(cell: Cell, *, transform_bias: float = -1.0, dtype=jnp.float32) -> C
   Raises:
     ValueError: at `init`, when the sizes do not agree.
 
-  Source: Srivastava et al. 2015 (arXiv 1505.00387). Deviates from the paper: the transform is a recurrent
-  cell.
+  Source: Srivastava et al. 2015 (arXiv 1505.00387). Deviates from the paper: the transform is a
+  recurrent cell.
   """
+
   def init(key, x, ctx=None):
     key_cell, key_t = jax.random.split(key)
     params, size = cell.init(key_cell, x, ctx), x.shape[-1]
@@ -162,7 +170,8 @@ def _mix(y, x, t):
 
 
 def _masked(xs, mask):
-  """Returns the inputs with 0 at masked steps, where the cell's output is 0 and the sum of both must be."""
+  """Returns the inputs with 0 at masked steps, where the cell's output is 0 and the sum of both
+  must be."""
   return xs if mask is None else select(mask, xs, jnp.zeros_like(xs))
 
 
@@ -175,4 +184,6 @@ def _check_same_shape(name, cell, params, x, ctx):
 def _output(cell, params, x, ctx):
   """Returns the shapes of a cell's outputs for inputs of one step."""
   start = lambda params: cell.initial_state(params, jax.tree.leaves(x)[0].shape[0])
-  return jax.eval_shape(lambda params, x: take_step(cell, params, start(params), x, ctx)[1], params, x)
+  return jax.eval_shape(
+    lambda params, x: take_step(cell, params, start(params), x, ctx)[1], params, x
+  )

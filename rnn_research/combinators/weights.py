@@ -1,6 +1,8 @@
-"""Functions from a cell to a cell that change its weights, its noise or its start; `depth` has those that add layers.
+"""Functions from a cell to a cell that change its weights, its noise or its start; `depth` has
+those that add layers.
 
-Weights are found by name: fields that begin with `w_x` multiply the input, fields that begin with `w_h` the state.
+Weights are found by name: fields that begin with `w_x` multiply the input, fields that begin with
+`w_h` the state.
 """
 
 from typing import Any, NamedTuple
@@ -18,7 +20,8 @@ from rnn_research.typing import Params, PyTree
 def zoneout(cell: Cell, rates: PyTree) -> Cell:
   """Keeps each unit's old value with some probability instead of updating it.
 
-    s_t = d * s_{t-1} + (1 - d) * cell(s_{t-1}, x_t),   d ~ Bernoulli(z) anew at every step;  without a key d = z
+    s_t = d * s_{t-1} + (1 - d) * cell(s_{t-1}, x_t),   d ~ Bernoulli(z) anew at every step;
+    without a key d = z
 
   The output is the zoned-out h.
 
@@ -29,8 +32,8 @@ def zoneout(cell: Cell, rates: PyTree) -> Cell:
   Raises:
     ValueError: a rate is outside [0, 1], or the state has no field `h`.
 
-  Source: Krueger et al. 2017, section 3. Deviates from the paper: h_t is computed from the cell's new c_t, not from
-  the zoned-out one.
+  Source: Krueger et al. 2017, section 3. Deviates from the paper: h_t is computed from the cell's
+  new c_t, not from the zoned-out one.
   """
   for rate in jax.tree.leaves(rates):
     if not 0.0 <= rate <= 1.0:
@@ -42,7 +45,9 @@ def zoneout(cell: Cell, rates: PyTree) -> Cell:
     update_key, zone_key = (None, None) if key is None else jax.random.split(key)
     new_state, y = cell.step(params, state, u, key=update_key, ctx=ctx)
     z = jax.tree.map(lambda _: rates, state) if isinstance(rates, int | float) else rates
-    state = jax.tree.map(_zone, _keys_like(zone_key, state), z, state, new_state, is_leaf=lambda a: a is None)
+    state = jax.tree.map(
+      _zone, _keys_like(zone_key, state), z, state, new_state, is_leaf=lambda a: a is None
+    )
     return state, state.h.astype(y.dtype)
 
   return cell._replace(step=step, scan=None)
@@ -51,14 +56,16 @@ def zoneout(cell: Cell, rates: PyTree) -> Cell:
 def variational_dropout(cell: Cell, *, input_rate: float = 0.0, state_rate: float = 0.0) -> Cell:
   """Drops inputs and recurrent inputs with one mask per sequence, the same at every step.
 
-    m_t = (h_{t-1} * d_h) W_h,   u_t = (x_t * d_x) W_x,    d ~ Bernoulli(1 - rate) / (1 - rate), drawn once
+    m_t = (h_{t-1} * d_h) W_h,   u_t = (x_t * d_x) W_x,
+    d ~ Bernoulli(1 - rate) / (1 - rate), drawn once
 
   A mask on a layer's output is the input mask of the layer above. Without a key nothing is dropped.
 
   Args:
     cell: its products go through `layers.matmul`.
     input_rate: of d_x.
-    state_rate: of d_h, which touches the recurrent products only, not a state carried on elementwise.
+    state_rate: of d_h, which touches the recurrent products only, not a state carried on
+      elementwise.
 
   Raises:
     ValueError: a rate is outside [0, 1).
@@ -71,13 +78,17 @@ def variational_dropout(cell: Cell, *, input_rate: float = 0.0, state_rate: floa
 
   def prepare(params, ctx, batch_size, *, key=None):
     cell_key, key = (None, None) if key is None else jax.random.split(key)
-    params, ctx = (params, ctx) if cell.prepare is None else cell.prepare(params, ctx, batch_size, key=cell_key)
+    params, ctx = (
+      (params, ctx) if cell.prepare is None else cell.prepare(params, ctx, batch_size, key=cell_key)
+    )
     if key is None:
       return params, ctx
     masked = {}
     for i, (prefix, rate) in enumerate((('w_x', input_rate), ('w_h', state_rate))):
       for name, w in _weights(params, prefix).items() if rate else ():
-        keep = jax.random.bernoulli(jax.random.fold_in(key, i), 1.0 - rate, (batch_size, _num_inputs(w)))
+        keep = jax.random.bernoulli(
+          jax.random.fold_in(key, i), 1.0 - rate, (batch_size, _num_inputs(w))
+        )
         masked[name] = Masked(w, keep / (1.0 - rate))
     return params._replace(**masked), ctx
 
@@ -85,7 +96,8 @@ def variational_dropout(cell: Cell, *, input_rate: float = 0.0, state_rate: floa
 
 
 def weight_dropout(cell: Cell, rate: float) -> Cell:
-  """Drops recurrent weights, with one mask for all steps and sequences of an unroll; the cell keeps its fused form.
+  """Drops recurrent weights, with one mask for all steps and sequences of an unroll; the cell keeps
+  its fused form.
 
     m_t = h_{t-1} (W_h * d),    d ~ Bernoulli(1 - rate) / (1 - rate), drawn once
 
@@ -97,8 +109,8 @@ def weight_dropout(cell: Cell, rate: float) -> Cell:
     ValueError: `rate` is outside [0, 1).
     InputError: at `init`, the cell has no recurrent weights.
 
-  Source: Merity et al. 2018 (arXiv 1708.02182), section 2; DropConnect, Wan et al. 2013. Deviates from the paper:
-  nothing.
+  Source: Merity et al. 2018 (arXiv 1708.02182), section 2; DropConnect, Wan et al. 2013. Deviates
+  from the paper: nothing.
   """
   if not 0.0 <= rate < 1.0:
     raise ValueError(f'rate is {rate}, expected 0 <= rate < 1')
@@ -113,12 +125,16 @@ def weight_dropout(cell: Cell, rate: float) -> Cell:
 
   def prepare(params, ctx, batch_size, *, key=None):
     cell_key, key = (None, None) if key is None else jax.random.split(key)
-    params, ctx = (params, ctx) if cell.prepare is None else cell.prepare(params, ctx, batch_size, key=cell_key)
+    params, ctx = (
+      (params, ctx) if cell.prepare is None else cell.prepare(params, ctx, batch_size, key=cell_key)
+    )
     if key is None:
       return params, ctx
     weights = _weights(params, 'w_h')
     keys = jax.random.split(key, len(weights))
-    return params._replace(**{name: drop(k, w) for k, (name, w) in zip(keys, weights.items(), strict=True)}), ctx
+    return params._replace(
+      **{name: drop(k, w) for k, (name, w) in zip(keys, weights.items(), strict=True)}
+    ), ctx
 
   return cell._replace(init=init, prepare=prepare)
 
@@ -126,17 +142,21 @@ def weight_dropout(cell: Cell, rate: float) -> Cell:
 def layer_norm(cell: Cell) -> Cell:
   """Normalises the input product and the recurrent product of a cell separately.
 
-    x_t W_x -> LN(x_t W_x; a_x, b_x),    h_{t-1} W_h -> LN(h_{t-1} W_h; a_h, b_h),    statistics over all gates
+    x_t W_x -> LN(x_t W_x; a_x, b_x),    h_{t-1} W_h -> LN(h_{t-1} W_h; a_h, b_h),
+    statistics over all gates
 
   Args:
     cell: its products go through `layers.matmul`.
 
-  Source: Ba, Kiros and Hinton 2016, equations 20-22. Deviates from the paper: the cell state of an LSTM is not
-  normalised on its way to the output.
+  Source: Ba, Kiros and Hinton 2016, equations 20-22. Deviates from the paper: the cell state of an
+  LSTM is not normalised on its way to the output.
   """
+
   def init(key, x, ctx=None):
     params = cell.init(key, x, ctx)
-    wrap = lambda w: Normalized(w, jnp.ones(w.shape[-1], jnp.float32), jnp.zeros(w.shape[-1], jnp.float32))
+    wrap = lambda w: Normalized(
+      w, jnp.ones(w.shape[-1], jnp.float32), jnp.zeros(w.shape[-1], jnp.float32)
+    )
     weights = _weights(params, 'w_x') | _weights(params, 'w_h')
     return params._replace(**{name: wrap(w) for name, w in weights.items()})
 
@@ -151,10 +171,12 @@ class LearnedStart(NamedTuple):
 
 
 def learned_initial_state(cell: Cell) -> Cell:
-  """Makes the state before the first step a parameter, zero at initialisation; it is the state after a reset too.
+  """Makes the state before the first step a parameter, zero at initialisation; it is the state
+  after a reset too.
 
   Source: standard. Deviates from the paper: nothing.
   """
+
   def init(key, x, ctx=None):
     params = cell.init(key, x, ctx)
     return LearnedStart(params, cell.initial_state(params, 1))
@@ -182,8 +204,11 @@ def _weights(params, prefix):
   fields = params._asdict() if hasattr(params, '_asdict') else {}
   weights = {name: w for name, w in fields.items() if name.startswith(prefix) and w is not None}
   if not weights:
-    raise InputError(f'no weights {prefix}* in {type(params).__name__}: the cell has no such product, or a combinator '
-                     'hides it and must be the outer one')
+    raise InputError(
+      f'no weights {prefix}* in {type(params).__name__}: the cell has no such product, or a '
+      'combinator '
+      'hides it and must be the outer one'
+    )
   return weights
 
 

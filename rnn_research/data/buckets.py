@@ -25,8 +25,8 @@ _ROWS = 64  # of a batch in evaluation, up to the last of these lengths; fewer o
 
 class EncodedPairs(NamedTuple):
   """Attributes:
-    sources: N arrays [length] int32, ids without BOS and EOS.
-    targets: N arrays [length] int32, their translations.
+  sources: N arrays [length] int32, ids without BOS and EOS.
+  targets: N arrays [length] int32, their translations.
   """
 
   sources: Sequence[np.ndarray]
@@ -47,7 +47,9 @@ class Bucket(NamedTuple):
   rows: int
 
 
-def make_buckets(pairs: EncodedPairs, num_buckets: int, batch_tokens: int, row_multiple: int) -> tuple[Bucket, ...]:
+def make_buckets(
+  pairs: EncodedPairs, num_buckets: int, batch_tokens: int, row_multiple: int
+) -> tuple[Bucket, ...]:
   """Returns the buckets that leave the least padding in the rows of given pairs.
 
   A bucket holds the pairs whose longer side has a length in a range of its own.
@@ -59,7 +61,8 @@ def make_buckets(pairs: EncodedPairs, num_buckets: int, batch_tokens: int, row_m
     row_multiple: what `rows` is a multiple of, even where that exceeds `batch_tokens`.
 
   Returns:
-    The buckets by rising length. They have as few batches as `batch_tokens` allows, and no more rows than those need.
+    The buckets by rising length. They have as few batches as `batch_tokens` allows, and no more
+    rows than those need.
 
   Raises:
     InputError: there are no pairs.
@@ -67,7 +70,9 @@ def make_buckets(pairs: EncodedPairs, num_buckets: int, batch_tokens: int, row_m
   if not pairs.sources:
     raise InputError('there are no pairs of sentences, expected at least one')
   sources, targets = _lengths(pairs)
-  edges, groups, counts = np.unique(np.maximum(sources, targets), return_inverse=True, return_counts=True)
+  edges, groups, counts = np.unique(
+    np.maximum(sources, targets), return_inverse=True, return_counts=True
+  )
   longest = np.zeros((2, len(edges)), np.int64)
   for side, lengths in zip(longest, (sources, targets), strict=True):
     np.maximum.at(side, groups, lengths)
@@ -82,18 +87,22 @@ def make_buckets(pairs: EncodedPairs, num_buckets: int, batch_tokens: int, row_m
 
 
 def _even(count: int, most: int, multiple: int) -> int:
-  """Returns the fewest rows, a multiple, that cut `count` pairs in no more batches than `most` rows do."""
+  """Returns the fewest rows, a multiple, that cut `count` pairs in no more batches than `most` rows
+  do."""
   num_batches = -(-count // most)
   return -(-count // (num_batches * multiple)) * multiple
 
 
 def _lengths(pairs: EncodedPairs) -> tuple[np.ndarray, np.ndarray]:
   """Returns the lengths of sources, and of targets with EOS, each [N] int64."""
-  return np.array([len(ids) for ids in pairs.sources]), np.array([len(ids) + 1 for ids in pairs.targets])
+  return np.array([len(ids) for ids in pairs.sources]), np.array(
+    [len(ids) + 1 for ids in pairs.targets]
+  )
 
 
 def _cut(longest: np.ndarray, counts: np.ndarray, num_parts: int) -> list[int]:
-  """Cuts K groups in contiguous parts with the least sum of rows times length, by dynamic programming.
+  """Cuts K groups in contiguous parts with the least sum of rows times length, by dynamic
+  programming.
 
   Args:
     longest: [2, K] int64, the longest source and target of every group.
@@ -108,7 +117,7 @@ def _cut(longest: np.ndarray, counts: np.ndarray, num_parts: int) -> list[int]:
   costs = np.full((size, size + 1), np.inf)  # of a part from start to end
   for start in range(size):
     widths = np.maximum.accumulate(longest[:, start:], 1).sum(0)
-    costs[start, start + 1:] = widths * (total[start + 1:] - total[start])
+    costs[start, start + 1 :] = widths * (total[start + 1 :] - total[start])
   least, starts = costs[0], []
   for _ in range(num_parts - 1):
     candidates = least[:size, None] + costs
@@ -120,7 +129,9 @@ def _cut(longest: np.ndarray, counts: np.ndarray, num_parts: int) -> list[int]:
   return ends
 
 
-def pair_stream(pairs: EncodedPairs, buckets: Sequence[Bucket], seed: int, fingerprint: str) -> TrainData:
+def pair_stream(
+  pairs: EncodedPairs, buckets: Sequence[Bucket], seed: int, fingerprint: str
+) -> TrainData:
   """Returns an endless stream of batches that has every pair once in every epoch, in a new order.
 
   Args:
@@ -130,7 +141,8 @@ def pair_stream(pairs: EncodedPairs, buckets: Sequence[Bucket], seed: int, finge
     fingerprint: of the pairs.
 
   Returns:
-    TrainData that mixes the batches of all buckets. Rows that a bucket's last batch lacks are empty.
+    TrainData that mixes the batches of all buckets. Rows that a bucket's last batch lacks are
+    empty.
   """
   members = _members(pairs, buckets)
   steps = sum(-(-len(rows) // bucket.rows) for rows, bucket in zip(members, buckets, strict=True))
@@ -150,18 +162,23 @@ def pair_stream(pairs: EncodedPairs, buckets: Sequence[Bucket], seed: int, finge
 
 
 def evaluation_batches(pairs: EncodedPairs) -> list[tuple[list[int], dict]]:
-  """Returns batches that together have every pair once: the places of its first n rows among the pairs, and the batch.
+  """Returns batches that together have every pair once: the places of its first n rows among the
+  pairs, and the batch.
 
   Where n is less than B the rows that follow are empty; S = T.
   """
-  return [(rows, _batch(pairs, rows, Bucket(length, length, evaluation_rows(length))))
-          for rows, length in like_lengths(np.maximum(*_lengths(pairs)))]
+  return [
+    (rows, _batch(pairs, rows, Bucket(length, length, evaluation_rows(length))))
+    for rows, length in like_lengths(np.maximum(*_lengths(pairs)))
+  ]
 
 
 def like_lengths(lengths: Sequence[int]) -> Iterator[tuple[list[int], int]]:
-  """Yields the places of at most `evaluation_rows` sentences of like length, and a length to pad them to.
+  """Yields the places of at most `evaluation_rows` sentences of like length, and a length to pad
+  them to.
 
-  Those are few and the same for all data, so that programs are shared. Sentences of length 0 are left out.
+  Those are few and the same for all data, so that programs are shared. Sentences of length 0 are
+  left out.
   """
   groups = {}
   for place in sorted(np.flatnonzero(lengths).tolist(), key=lambda place: lengths[place]):
@@ -169,7 +186,7 @@ def like_lengths(lengths: Sequence[int]) -> Iterator[tuple[list[int], int]]:
   for padded, places in groups.items():
     rows = evaluation_rows(padded)
     for start in range(0, len(places), rows):
-      yield places[start:start + rows], padded
+      yield places[start : start + rows], padded
 
 
 def evaluation_rows(length: int) -> int:
@@ -178,7 +195,9 @@ def evaluation_rows(length: int) -> int:
 
 
 def _padded(length: int) -> int:
-  return next((known for known in _PADDED if known >= length), -(-length // _PADDED[-1]) * _PADDED[-1])
+  return next(
+    (known for known in _PADDED if known >= length), -(-length // _PADDED[-1]) * _PADDED[-1]
+  )
 
 
 def _members(pairs: EncodedPairs, buckets: Sequence[Bucket]) -> list[np.ndarray]:
@@ -188,10 +207,13 @@ def _members(pairs: EncodedPairs, buckets: Sequence[Bucket]) -> list[np.ndarray]
   return [np.flatnonzero(chosen == place) for place in range(len(buckets))]
 
 
-def _batches(members: Iterable[np.ndarray], buckets: Sequence[Bucket]) -> list[tuple[np.ndarray, Bucket]]:
-  """Returns the places of every bucket's pairs, in the order given, cut in batches of at most its rows."""
+def _batches(
+  members: Iterable[np.ndarray], buckets: Sequence[Bucket]
+) -> list[tuple[np.ndarray, Bucket]]:
+  """Returns the places of every bucket's pairs, in the order given, cut in batches of at most its
+  rows."""
   return [
-    (rows[start:start + bucket.rows], bucket)
+    (rows[start : start + bucket.rows], bucket)
     for rows, bucket in zip(members, buckets, strict=True)
     for start in range(0, len(rows), bucket.rows)
   ]
@@ -199,16 +221,23 @@ def _batches(members: Iterable[np.ndarray], buckets: Sequence[Bucket]) -> list[t
 
 def _batch(pairs: EncodedPairs, rows: Sequence[int], bucket: Bucket) -> dict[str, np.ndarray]:
   """Returns the pairs at n <= B places as a batch."""
-  sources, source_lengths = pad([pairs.sources[row] for row in rows], bucket.source_length, bucket.rows)
-  targets, target_lengths = pad([pairs.targets[row] for row in rows], bucket.target_length, bucket.rows)
+  sources, source_lengths = pad(
+    [pairs.sources[row] for row in rows], bucket.source_length, bucket.rows
+  )
+  targets, target_lengths = pad(
+    [pairs.targets[row] for row in rows], bucket.target_length, bucket.rows
+  )
   inputs = np.pad(targets[:, :-1], ((0, 0), (1, 0)), constant_values=PAD)
   real = np.arange(len(rows))
   inputs[real, 0] = BOS
   targets[real, target_lengths[real]] = EOS
   target_lengths[real] += 1
   return {
-    'sources': sources, 'source_lengths': source_lengths,
-    'inputs': inputs, 'targets': targets, 'target_lengths': target_lengths,
+    'sources': sources,
+    'source_lengths': source_lengths,
+    'inputs': inputs,
+    'targets': targets,
+    'target_lengths': target_lengths,
   }
 
 
@@ -226,6 +255,6 @@ def pad(sentences: Sequence[np.ndarray], length: int, rows: int) -> tuple[np.nda
   """
   ids, lengths = np.full((rows, length), PAD, np.int32), np.zeros(rows, np.int32)
   for row, sentence in enumerate(sentences):
-    ids[row, :len(sentence)] = sentence
+    ids[row, : len(sentence)] = sentence
     lengths[row] = len(sentence)
   return ids, lengths

@@ -1,4 +1,5 @@
-"""Texts of tensorflow-datasets, read and prepared without TensorFlow, and our own `tiny_shakespeare` builder."""
+"""Texts of tensorflow-datasets, read and prepared without TensorFlow, and our own
+`tiny_shakespeare` builder."""
 
 import hashlib
 import struct
@@ -19,7 +20,8 @@ def read_tfds(name: str, data_dir: str = '', download: bool = False, split: str 
 
 
 def prepared_builder(name: str, data_dir: str = '', download: bool = False):
-  """Returns a read-only builder of a data set that is prepared in a folder, by us or by stock tensorflow-datasets.
+  """Returns a read-only builder of a data set that is prepared in a folder, by us or by stock
+  tensorflow-datasets.
 
   Args:
     name: `name[/config][:version]`.
@@ -40,7 +42,9 @@ def prepared_builder(name: str, data_dir: str = '', download: bool = False):
   except ValueError as error:
     raise InputError(f'data.tfds: {str(error).splitlines()[0]}') from error
   if name != 'tiny_shakespeare':
-    raise FileNotFoundError(f'{missing}; prepare it with tensorflow-datasets, or name its folder with data.data_dir')
+    raise FileNotFoundError(
+      f'{missing}; prepare it with tensorflow-datasets, or name its folder with data.data_dir'
+    )
   if not download:
     raise FileNotFoundError(
       f'{missing}; pass --config.data.download=true, or prepare it from a file that you have with '
@@ -51,7 +55,8 @@ def prepared_builder(name: str, data_dir: str = '', download: bool = False):
 
 
 def prepare_tiny_shakespeare(raw_path: str, data_dir: str = '') -> Path:
-  """Prepares `tiny_shakespeare` from its raw text (a file or `.gz`), if it is not there yet; returns its folder."""
+  """Prepares `tiny_shakespeare` from its raw text (a file or `.gz`), if it is not there yet;
+  returns its folder."""
   return _prepare(read_bytes(raw_path, flag='raw_path'), data_dir)
 
 
@@ -78,7 +83,8 @@ def _prepare(raw: bytes, data_dir: str) -> Path:
 
 
 def _tiny_shakespeare(raw: bytes) -> type:
-  """Returns a builder with the features and splits (90/5/5 by position) of the stock one, which needs TensorFlow."""
+  """Returns a builder with the features and splits (90/5/5 by position) of the stock one, which
+  needs TensorFlow."""
   import tensorflow_datasets as tfds
   from tensorflow_datasets.core import registered
 
@@ -115,7 +121,9 @@ def read_text(builder, split: str) -> bytes:
   info = builder.info
   for kind, wanted, found in (('split', split, info.splits), ('feature', 'text', info.features)):
     if wanted not in found:
-      raise InputError(f'data.tfds: {info.name} has no {kind} {wanted!r}, it has {", ".join(found)}')
+      raise InputError(
+        f'data.tfds: {info.name} has no {kind} {wanted!r}, it has {", ".join(found)}'
+      )
   return b'\n'.join(example['text'] for example in examples(builder, split))
 
 
@@ -125,11 +133,14 @@ def examples(builder, split: str) -> Iterator[dict]:
     yield from builder.as_data_source(split)
     return
   for path in builder.info.splits[split].filepaths:
-    yield from map(builder.info.features.deserialize_example_np, _tfrecords(Path(path).read_bytes()))
+    yield from map(
+      builder.info.features.deserialize_example_np, _tfrecords(Path(path).read_bytes())
+    )
 
 
 def _tfrecords(data: bytes) -> Iterator[bytes]:
-  """Yields the records of a TFRecord file: length (uint64), its checksum (uint32), record, checksum (uint32)."""
+  """Yields the records of a TFRecord file: length (uint64), its checksum (uint32), record, checksum
+  (uint32)."""
   position = 0
   while position < len(data):
     (length,) = struct.unpack_from('<Q', data, position)

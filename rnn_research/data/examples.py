@@ -10,7 +10,9 @@ from rnn_research.errors import InputError
 from rnn_research.experiment import TrainData
 
 
-def drawn(draw: Callable[[np.random.Generator], dict], seed: int, steps_per_epoch: int, fingerprint: str) -> TrainData:
+def drawn(
+  draw: Callable[[np.random.Generator], dict], seed: int, steps_per_epoch: int, fingerprint: str
+) -> TrainData:
   """Returns an endless stream of batches, each drawn from the seed and its own number.
 
   Args:
@@ -19,11 +21,16 @@ def drawn(draw: Callable[[np.random.Generator], dict], seed: int, steps_per_epoc
     steps_per_epoch: batches that are called an epoch.
     fingerprint: of what is drawn.
   """
-  return stream(lambda item: draw(np.random.default_rng((seed, item))), steps_per_epoch, fingerprint)
+  return stream(
+    lambda item: draw(np.random.default_rng((seed, item))), steps_per_epoch, fingerprint
+  )
 
 
-def shuffled(arrays: dict[str, np.ndarray], batch_size: int, seed: int, fingerprint: str) -> TrainData:
-  """Returns an endless stream of batches of the rows of `arrays`, in a new order in every epoch; the rest is left out.
+def shuffled(
+  arrays: dict[str, np.ndarray], batch_size: int, seed: int, fingerprint: str
+) -> TrainData:
+  """Returns an endless stream of batches of the rows of `arrays`, in a new order in every epoch;
+  the rest is left out.
 
   Args:
     arrays: name -> [N, ...].
@@ -37,19 +44,24 @@ def shuffled(arrays: dict[str, np.ndarray], batch_size: int, seed: int, fingerpr
   count = len(next(iter(arrays.values())))
   steps = count // batch_size
   if steps == 0:
-    raise InputError(f'there are {count} training examples, expected a batch of {batch_size} at least')
-  order = functools.lru_cache(maxsize=2)(lambda epoch: np.random.default_rng((seed, epoch)).permutation(count))
+    raise InputError(
+      f'there are {count} training examples, expected a batch of {batch_size} at least'
+    )
+  order = functools.lru_cache(maxsize=2)(
+    lambda epoch: np.random.default_rng((seed, epoch)).permutation(count)
+  )
 
   def batch(item):
     epoch, step = divmod(item, steps)
-    rows = order(epoch)[step * batch_size:(step + 1) * batch_size]
+    rows = order(epoch)[step * batch_size : (step + 1) * batch_size]
     return {name: array[rows] for name, array in arrays.items()}
 
   return stream(batch, steps, fingerprint)
 
 
 def stream(batch: Callable[[int], dict], steps_per_epoch: int, fingerprint: str) -> TrainData:
-  """Returns an endless stream of `batch(0)`, `batch(1)`, ..., which must depend on nothing but their number.
+  """Returns an endless stream of `batch(0)`, `batch(1)`, ..., which must depend on nothing but
+  their number.
 
   Args:
     batch: `(number) -> batch`, arrays with leading axis B.

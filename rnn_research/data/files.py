@@ -1,4 +1,5 @@
-"""Reading text files, compressed files and folders, with one sentence for people where that fails."""
+"""Reading text files, compressed files and folders, with one sentence for people where that
+fails."""
 
 import gzip
 import zlib
@@ -13,11 +14,13 @@ BYTES_ADVICE = 'convert it, or model bytes with --config.data.unit=byte'
 
 
 def read_bytes(path: str, pattern: str = '**/*', flag: str = 'data.path') -> bytes:
-  """Returns the content of a file, of a `.gz` file decompressed, or of a folder's files joined by nothing.
+  """Returns the content of a file, of a `.gz` file decompressed, or of a folder's files joined by
+  nothing.
 
   Args:
     path: the file or folder; `~` is the home folder.
-    pattern: which files of a folder, in sorted POSIX order; `**` is any depth, hidden files must be named.
+    pattern: which files of a folder, in sorted POSIX order; `**` is any depth, hidden files must be
+      named.
     flag: the flag that holds `path`, for messages.
 
   Raises:
@@ -30,7 +33,8 @@ def read_bytes(path: str, pattern: str = '**/*', flag: str = 'data.path') -> byt
 def read_symbols(
   path: str, pattern: str, unit: str, flag: str = 'data.path', leave_out: Sequence[Path] = ()
 ) -> Sequence:
-  """Returns the text of a file or folder as symbols (`vocabulary.split_symbols`), files joined by nothing.
+  """Returns the text of a file or folder as symbols (`vocabulary.split_symbols`), files joined by
+  nothing.
 
   Args:
     path: as in `read_bytes`.
@@ -46,11 +50,15 @@ def read_symbols(
   taken = {file.resolve() for file in leave_out}
   files = [file for file in list_files(path, pattern, flag) if file.resolve() not in taken]
   if not files:
-    raise InputError(f'{flag}: every file of {path!r} is held out by data.valid_path or data.test_path')
+    raise InputError(
+      f'{flag}: every file of {path!r} is held out by data.valid_path or data.test_path'
+    )
   contents = _read_files(files, path, flag)
   if unit == 'byte':
     return b''.join(data for _, data in contents)
-  return split_symbols(''.join(decode_text(data, f'{flag}: {file}') for file, data in contents), unit)
+  return split_symbols(
+    ''.join(decode_text(data, f'{flag}: {file}') for file, data in contents), unit
+  )
 
 
 def list_files(path: str, pattern: str, flag: str) -> list[Path]:
@@ -63,7 +71,9 @@ def list_files(path: str, pattern: str, flag: str) -> list[Path]:
   files = (root / name for name in iglob(pattern, root_dir=root, recursive=True))
   found = sorted((file for file in files if file.is_file()), key=lambda file: file.as_posix())
   if not found:
-    raise FileNotFoundError(f'{flag}: the folder {str(root)!r} has no file that matches data.glob={pattern!r}')
+    raise FileNotFoundError(
+      f'{flag}: the folder {str(root)!r} has no file that matches data.glob={pattern!r}'
+    )
   return found
 
 
@@ -90,12 +100,15 @@ def decode_text(data: bytes, name: str, advice: str = BYTES_ADVICE) -> str:
   """Returns UTF-8 bytes as text, line ends and byte order mark kept.
 
   Raises:
-    InputError: the bytes are binary or no UTF-8; the sentence begins with `name`, names the offset and ends with
+    InputError: the bytes are binary or no UTF-8; the sentence begins with `name`, names the offset
+    and ends with
       `advice`.
   """
   zero = data.find(b'\0')
   if zero >= 0:
-    raise InputError(f'{name} is binary (a NUL byte at offset {zero}), expected UTF-8 text; {advice}')
+    raise InputError(
+      f'{name} is binary (a NUL byte at offset {zero}), expected UTF-8 text; {advice}'
+    )
   try:
     return data.decode('utf-8')
   except UnicodeDecodeError as error:

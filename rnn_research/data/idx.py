@@ -15,9 +15,9 @@ _BYTES = 8  # the idx type code of unsigned bytes
 
 class Images(NamedTuple):
   """Attributes:
-    images: [N, S, S] uint8.
-    labels: [N] int32.
-    fingerprint: hex digest of both.
+  images: [N, S, S] uint8.
+  labels: [N] int32.
+  fingerprint: hex digest of both.
   """
 
   images: np.ndarray
@@ -35,10 +35,14 @@ def read_images(folder: str, split: str) -> Images:
   Raises:
     InputError: a file is missing, cut off or no idx file, or images and labels are not as many.
   """
-  images, labels = (_read(folder, f'{split}-{kind}-ubyte', axes)
-                    for kind, axes in (('images-idx3', 3), ('labels-idx1', 1)))
+  images, labels = (
+    _read(folder, f'{split}-{kind}-ubyte', axes)
+    for kind, axes in (('images-idx3', 3), ('labels-idx1', 1))
+  )
   if len(images) != len(labels):
-    raise InputError(f'{folder} has {len(images)} {split} images and {len(labels)} labels, expected as many')
+    raise InputError(
+      f'{folder} has {len(images)} {split} images and {len(labels)} labels, expected as many'
+    )
   digest = hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()
   return Images(images, labels.astype(np.int32), digest)
 
@@ -57,8 +61,11 @@ def pixels(images: np.ndarray, length: int) -> np.ndarray:
   side = math.isqrt(length)
   if length < 1 or side * side != length or size % side:
     sides = [s for s in range(1, size + 1) if size % s == 0]
-    raise InputError(f'data.length is {length}, expected the pixels of a {size} x {size} image or of a smaller one: '
-                     f'{", ".join(str(s * s) for s in sides)}')
+    raise InputError(
+      f'data.length is {length}, expected the pixels of a {size} x {size} image or of a smaller '
+      'one: '
+      f'{", ".join(str(s * s) for s in sides)}'
+    )
   block = size // side
   means = images.reshape(count, side, block, side, block).mean((2, 4), dtype=np.float32)
   return means.reshape(count, length) / np.float32(255.0)
@@ -67,7 +74,9 @@ def pixels(images: np.ndarray, length: int) -> np.ndarray:
 def _read(folder: str, name: str, axes: int) -> np.ndarray:
   path = next((p for p in (Path(folder) / name, Path(folder) / f'{name}.gz') if p.is_file()), None)
   if path is None:
-    raise InputError(f'{Path(folder) / name} (or .gz) is not there, expected the idx files of MNIST in data.path')
+    raise InputError(
+      f'{Path(folder) / name} (or .gz) is not there, expected the idx files of MNIST in data.path'
+    )
   try:
     data = gzip.decompress(path.read_bytes()) if path.suffix == '.gz' else path.read_bytes()
   except (OSError, EOFError) as e:
@@ -77,5 +86,7 @@ def _read(folder: str, name: str, axes: int) -> np.ndarray:
     raise InputError(f'{path} is not an idx file of bytes with {axes} axes')
   shape = tuple(map(int, np.frombuffer(data, '>i4', axes, 4)))
   if len(data) - head != math.prod(shape):
-    raise InputError(f'{path} has {len(data) - head} bytes of data, expected {math.prod(shape)} for its shape')
+    raise InputError(
+      f'{path} has {len(data) - head} bytes of data, expected {math.prod(shape)} for its shape'
+    )
   return np.frombuffer(data, np.uint8, offset=head).reshape(shape)

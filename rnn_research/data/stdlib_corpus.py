@@ -1,4 +1,5 @@
-"""The corpus that is always there: the source of the Python standard library of the running interpreter."""
+"""The corpus that is always there: the source of the Python standard library of the running
+interpreter."""
 
 import os
 import sysconfig
@@ -6,16 +7,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 LEFT_OUT = {
-  'test', 'tests', 'idlelib', 'idle_test', 'lib2to3', 'site-packages', 'dist-packages', '__pycache__',
+  'test', 'tests', 'idlelib', 'idle_test', 'lib2to3', 'site-packages', 'dist-packages',
+  '__pycache__',
 }  # fmt: skip
 NUM_BYTES = 3_000_000
 
 
 def standard_library_source() -> bytes:
-  """Returns up to 3,000,000 bytes of Python source, which differ from one Python version to another.
+  """Returns up to 3,000,000 bytes of Python source, which differ from one Python version to
+  another.
 
-  The ASCII-only `.py` files of the standard library in sorted POSIX order of their relative paths, joined by nothing;
-  tests, idlelib, lib2to3 and installed packages are left out.
+  The ASCII-only `.py` files of the standard library in sorted POSIX order of their relative paths,
+  joined by nothing; tests, idlelib, lib2to3 and installed packages are left out.
 
   Raises:
     FileNotFoundError: the interpreter has no source of its standard library.
@@ -30,7 +33,9 @@ def standard_library_source() -> bytes:
     if size >= NUM_BYTES:
       break
   if not parts:
-    raise FileNotFoundError(f'no Python source of the standard library in {root}; name a text with --config.data.path')
+    raise FileNotFoundError(
+      f'no Python source of the standard library in {root}; name a text with --config.data.path'
+    )
   return b''.join(parts)[:NUM_BYTES]
 
 

@@ -1,4 +1,5 @@
-"""Streams of a text: parallel contiguous lanes for truncated BPTT, and exact lanes for evaluation."""
+"""Streams of a text: parallel contiguous lanes for truncated BPTT, and exact lanes for
+evaluation."""
 
 import functools
 
@@ -9,12 +10,15 @@ from rnn_research.errors import InputError
 from rnn_research.experiment import TrainData
 
 
-def text_stream(ids: np.ndarray, batch_size: int, unroll_length: int, fingerprint: str) -> TrainData:
+def text_stream(
+  ids: np.ndarray, batch_size: int, unroll_length: int, fingerprint: str
+) -> TrainData:
   """Returns an endless stream of training batches in which every lane reads on contiguously.
 
-  The text is cut in B segments of `steps_per_epoch * U` predictions. In epoch e lane b reads segment (b + e) mod B,
-  so a lane goes on at an epoch border where it stopped, except at the end of the text, where it goes on at the
-  beginning. Fewer than `B * U` symbols at the end of the text are never read.
+  The text is cut in B segments of `steps_per_epoch * U` predictions. In epoch e lane b reads
+  segment (b + e) mod B, so a lane goes on at an epoch border where it stopped, except at the end of
+  the text, where it goes on at the beginning. Fewer than `B * U` symbols at the end of the text are
+  never read.
 
   Args:
     ids: [N] int32, the training text.
@@ -23,7 +27,8 @@ def text_stream(ids: np.ndarray, batch_size: int, unroll_length: int, fingerprin
     fingerprint: hex digest of the text.
 
   Returns:
-    TrainData whose iterator yields {'inputs': [B, U] int32, 'targets': [B, U] int32}, targets one symbol later.
+    TrainData whose iterator yields {'inputs': [B, U] int32, 'targets': [B, U] int32}, targets one
+    symbol later.
 
   Raises:
     InputError: the text is too short for one batch.
@@ -32,7 +37,8 @@ def text_stream(ids: np.ndarray, batch_size: int, unroll_length: int, fingerprin
   steps = num_predictions // (batch_size * unroll_length)
   if steps == 0:
     raise InputError(
-      f'the training text has {len(ids)} symbols: the largest batch_size x unroll_length that fits is '
+      f'the training text has {len(ids)} symbols: the largest batch_size x unroll_length that fits '
+      'is '
       f'{num_predictions}, and {batch_size} x {unroll_length} is {batch_size * unroll_length}'
     )
   size = batch_size * steps * unroll_length
@@ -44,7 +50,9 @@ def text_stream(ids: np.ndarray, batch_size: int, unroll_length: int, fingerprin
   return TrainData(iter(dataset.to_iter_dataset(options)), steps, fingerprint)
 
 
-def _batch(inputs: np.ndarray, targets: np.ndarray, steps: int, unroll_length: int, item: int) -> dict:
+def _batch(
+  inputs: np.ndarray, targets: np.ndarray, steps: int, unroll_length: int, item: int
+) -> dict:
   """Returns batch `item` of segments [B, steps * U] int32."""
   epoch, step = divmod(item, steps)
   segments = (np.arange(len(inputs)) + epoch) % len(inputs)
@@ -53,12 +61,13 @@ def _batch(inputs: np.ndarray, targets: np.ndarray, steps: int, unroll_length: i
 
 
 def evaluation_lanes(ids: np.ndarray, num_lanes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """Returns a text as parallel contiguous lanes that together make each of its N - 1 predictions once.
+  """Returns a text as parallel contiguous lanes that together make each of its N - 1 predictions
+  once.
 
   Args:
     ids: [N] int32, the text.
-    num_lanes: L, capped at N - 1. With one lane this is the exact single stream; with more, each lane begins without
-      the context before its first symbol.
+    num_lanes: L, capped at N - 1. With one lane this is the exact single stream; with more, each
+      lane begins without the context before its first symbol.
 
   Returns:
     inputs: [T, L] int32, T = ceil((N - 1) / L); lane j makes the predictions from j * T on.
@@ -69,7 +78,10 @@ def evaluation_lanes(ids: np.ndarray, num_lanes: int) -> tuple[np.ndarray, np.nd
     InputError: the text has fewer than two symbols, so there is nothing to predict.
   """
   if len(ids) < 2:
-    raise InputError(f'the text has {len(ids)} symbols; evaluation needs at least 2, one to read and one to predict')
+    raise InputError(
+      f'the text has {len(ids)} symbols; evaluation needs at least 2, one to read and one to '
+      'predict'
+    )
   count = len(ids) - 1
   lanes = min(num_lanes, count)
   steps = -(-count // lanes)

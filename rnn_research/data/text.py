@@ -12,7 +12,14 @@ import numpy as np
 from rnn_research.data import builders
 from rnn_research.data.files import decode_text, list_files, read_symbols
 from rnn_research.data.stdlib_corpus import standard_library_source
-from rnn_research.data.vocabulary import Vocabulary, build_vocabulary, encode, split_symbols, to_json, unknown_id
+from rnn_research.data.vocabulary import (
+  Vocabulary,
+  build_vocabulary,
+  encode,
+  split_symbols,
+  to_json,
+  unknown_id,
+)
 from rnn_research.errors import InputError
 
 SPLITS = ('train', 'valid', 'test')
@@ -25,7 +32,8 @@ class Corpus(NamedTuple):
   Attributes:
     splits: 'train' and, where the source has them, 'valid' and 'test' -> [N] int32, symbol ids.
     vocabulary: the symbols of the training split and the unknown symbol.
-    unknown: split -> how many of its ids are the unknown symbol (words: `<unk>` of the text itself counts too).
+    unknown: split -> how many of its ids are the unknown symbol (words: `<unk>` of the text itself
+      counts too).
     fingerprint: sha256 hex digest of the vocabulary and the encoded splits.
   """
 
@@ -47,13 +55,14 @@ def load_corpus(
   unit: str = 'char',
   splits: Sequence[float] = (0.9, 0.05, 0.05),
 ) -> Corpus:
-  """Reads, cuts and encodes a corpus; without `path` and `tfds` the source of the Python standard library.
+  """Reads, cuts and encodes a corpus; without `path` and `tfds` the source of the Python standard
+  library.
 
   Args:
     path: a file, `.gz` file or folder.
     glob: which files of a folder.
-    valid_path: a file or folder of its own for validation; then all of `path` is training text, without the files
-      of `valid_path` and `test_path` where they lie in it.
+    valid_path: a file or folder of its own for validation; then all of `path` is training text,
+      without the files of `valid_path` and `test_path` where they lie in it.
     test_path: the same for testing.
     tfds: name of a tensorflow-datasets text data set; its own splits are used.
     data_dir: where tensorflow-datasets keeps prepared data; '' is its default.
@@ -70,14 +79,20 @@ def load_corpus(
     return encode_corpus(_read_tfds_splits(tfds, data_dir, download, unit), unit)
   if valid_path or test_path:
     return encode_corpus(_read_separate(path, glob, valid_path, test_path, unit), unit)
-  symbols = read_symbols(path, glob, unit) if path else split_symbols(standard_library_source(), unit)
+  symbols = (
+    read_symbols(path, glob, unit) if path else split_symbols(standard_library_source(), unit)
+  )
   return encode_corpus(cut(symbols, splits), unit)
 
 
 def _check_sources(path: str, valid_path: str, test_path: str, tfds: str) -> None:
-  """Raises InputError where flags name two sources, or a validation text without a training text."""
+  """Raises InputError where flags name two sources, or a validation text without a training
+  text."""
   if tfds and (path or valid_path or test_path):
-    raise InputError('data.tfds brings its own text and splits: do not give data.path, data.valid_path, data.test_path')
+    raise InputError(
+      'data.tfds brings its own text and splits: do not give data.path, data.valid_path, '
+      'data.test_path'
+    )
   if (valid_path or test_path) and not path:
     raise InputError('data.valid_path and data.test_path need a training text: give data.path too')
 
@@ -92,20 +107,28 @@ def _read_tfds_splits(name: str, data_dir: str, download: bool, unit: str) -> di
   }
   if unit == 'byte':
     return texts
-  return {split: split_symbols(decode_text(text, f'data.tfds: {name}'), unit) for split, text in texts.items()}
+  return {
+    split: split_symbols(decode_text(text, f'data.tfds: {name}'), unit)
+    for split, text in texts.items()
+  }
 
 
-def _read_separate(path: str, glob: str, valid_path: str, test_path: str, unit: str) -> dict[str, Sequence]:
+def _read_separate(
+  path: str, glob: str, valid_path: str, test_path: str, unit: str
+) -> dict[str, Sequence]:
   """Returns split -> symbols of separate files or folders."""
   held_out = {'valid': valid_path, 'test': test_path}
   held_out = {split: (where, f'data.{split}_path') for split, where in held_out.items() if where}
   leave_out = [file for where, flag in held_out.values() for file in list_files(where, glob, flag)]
   parts = {'train': read_symbols(path, glob, unit, leave_out=leave_out)}
-  return parts | {split: read_symbols(where, glob, unit, flag) for split, (where, flag) in held_out.items()}
+  return parts | {
+    split: read_symbols(where, glob, unit, flag) for split, (where, flag) in held_out.items()
+  }
 
 
 def cut(symbols: Sequence, fractions: Sequence[float]) -> dict[str, Sequence]:
-  """Cuts N symbols by position in train, valid and test, at floor(N * cumulative fraction); leaves out fraction 0.
+  """Cuts N symbols by position in train, valid and test, at floor(N * cumulative fraction); leaves
+  out fraction 0.
 
   Raises:
     InputError: see `check_splits`.
@@ -119,12 +142,17 @@ def cut(symbols: Sequence, fractions: Sequence[float]) -> dict[str, Sequence]:
 
 
 def check_splits(fractions: Sequence[float]) -> None:
-  """Raises InputError unless they are three numbers in [0, 1] with sum 1, the training split's above 0."""
+  """Raises InputError unless they are three numbers in [0, 1] with sum 1, the training split's
+  above 0."""
   valid = all(isinstance(part, int | float) and 0 <= part <= 1 for part in fractions)
   if len(fractions) != len(SPLITS) or not valid or not fractions[0]:
-    raise InputError(f'data.splits is {tuple(fractions)}, expected three fractions in [0, 1], the first above 0')
+    raise InputError(
+      f'data.splits is {tuple(fractions)}, expected three fractions in [0, 1], the first above 0'
+    )
   if abs(sum(fractions) - 1) > 1e-6:
-    raise InputError(f'data.splits is {tuple(fractions)}, whose sum is {sum(fractions):g}, expected 1')
+    raise InputError(
+      f'data.splits is {tuple(fractions)}, whose sum is {sum(fractions):g}, expected 1'
+    )
 
 
 def encode_corpus(parts: Mapping[str, Sequence], unit: str) -> Corpus:
@@ -135,10 +163,15 @@ def encode_corpus(parts: Mapping[str, Sequence], unit: str) -> Corpus:
   """
   for split, symbols in parts.items():
     if len(symbols) < 2:
-      raise InputError(f'the {split} split has {len(symbols)} symbols ({unit}), expected at least 2: use a longer text')
+      raise InputError(
+        f'the {split} split has {len(symbols)} symbols ({unit}), expected at least 2: use a longer '
+        'text'
+      )
   vocabulary = build_vocabulary(parts['train'], unit)
   ids = {split: encode(vocabulary, symbols) for split, symbols in parts.items()}
-  unknown = {split: int(np.count_nonzero(part == unknown_id(vocabulary))) for split, part in ids.items()}
+  unknown = {
+    split: int(np.count_nonzero(part == unknown_id(vocabulary))) for split, part in ids.items()
+  }
   digest = hashlib.sha256(json.dumps(to_json(vocabulary)).encode())
   for part in ids.values():
     digest.update(part.astype('<i4'))
@@ -146,5 +179,6 @@ def encode_corpus(parts: Mapping[str, Sequence], unit: str) -> Corpus:
 
 
 def encode_foreign(path: str, glob: str, vocabulary: Vocabulary) -> np.ndarray:
-  """Returns another text whole, as [N] int32 ids of a given vocabulary; raises as `load_corpus` does."""
+  """Returns another text whole, as [N] int32 ids of a given vocabulary; raises as `load_corpus`
+  does."""
   return encode(vocabulary, read_symbols(path, glob, vocabulary.unit))

@@ -1,7 +1,8 @@
 """Sentences as words, characters or subwords, and back; lexicons: symbols to ids and back.
 
-Words are made for languages that put spaces between them. `join` writes a sentence as English and German typography
-want it, so what `split` loses, a space before a comma, does not come back. Characters and subwords lose no space.
+Words are made for languages that put spaces between them. `join` writes a sentence as English and
+German typography want it, so what `split` loses, a space before a comma, does not come back.
+Characters and subwords lose no space.
 """
 
 import functools
@@ -21,15 +22,20 @@ KINDS = ('word', 'char', 'subword')
 PAD, BOS, EOS, UNK = range(4)
 SPECIALS = ('<pad>', '<bos>', '<eos>', '<unk>')
 
-# What belongs to the letter before it, a vowel sign or an accent: Unicode's category M, which \w leaves out.
-_MARKS = ''.join(chr(code) for code in range(0x300, 0x1F000) if unicodedata.category(chr(code))[0] == 'M')
+# What belongs to the letter before it, a vowel sign or an accent: Unicode's category M, which \w
+# leaves out.
+_MARKS = ''.join(
+  chr(code) for code in range(0x300, 0x1F000) if unicodedata.category(chr(code))[0] == 'M'
+)
 
-# In turn: the unknown word; abbreviations (z.B., U.S.); words with the apostrophes, hyphens and ampersands in them and
-# the hyphens around them (don't, T-Shirt, A&M, Vor- und), numbers with their points, commas, colons and per cent signs
-# (3.5, 10,000, 11:27, 50%); any other symbol that is no white space.
+# In turn: the unknown word; abbreviations (z.B., U.S.); words with the apostrophes, hyphens and
+# ampersands in them and the hyphens around them (don't, T-Shirt, A&M, Vor- und), numbers with their
+# points, commas, colons and per cent signs (3.5, 10,000, 11:27, 50%); any other symbol that is no
+# white space.
 WORDS = re.compile(
   r"<unk>|(?:[^\W\d_]\.){2,}|-?L+(?:['\u2018\u2019&-]L+|(?<=\d)[.,:]\dL*)*(?:(?<=\d)%)?-?|[^\w\s]".replace(
-    'L', rf'[\w{_MARKS}]')
+    'L', rf'[\w{_MARKS}]'
+  )
 )
 NO_SPACE_BEFORE, NO_SPACE_AFTER = frozenset('.,:;!?…)]}/'), frozenset('([{#$£¿¡/')
 # The double and the single ones. Languages differ in which of them open.
@@ -52,7 +58,7 @@ class Units(NamedTuple):
 
 class Lexicon(NamedTuple):
   """Attributes:
-    symbols: id -> symbol: the four `SPECIALS`, then by falling frequency.
+  symbols: id -> symbol: the four `SPECIALS`, then by falling frequency.
   """
 
   symbols: tuple[str, ...]
@@ -68,12 +74,17 @@ def train_units(kind: str, lower: bool, texts: Iterable[str], vocabulary_size: i
     vocabulary_size: how many subwords a lexicon of them has at most, with the four specials.
 
   Raises:
-    InputError: there is no such kind, the package tokenizers is missing, or the texts have more characters than that.
+    InputError: there is no such kind, the package tokenizers is missing, or the texts have more
+    characters than that.
   """
   if kind not in KINDS:
     raise InputError(f'data.unit is {kind!r}, expected one of {", ".join(KINDS)}')
   units = Units(kind, lower, '')
-  return units._replace(model=_learn(normal(units, texts), vocabulary_size)) if kind == 'subword' else units
+  return (
+    units._replace(model=_learn(normal(units, texts), vocabulary_size))
+    if kind == 'subword'
+    else units
+  )
 
 
 def _learn(texts: list[str], vocabulary_size: int) -> str:
@@ -81,16 +92,22 @@ def _learn(texts: list[str], vocabulary_size: int) -> str:
   package = _package()
   marker = package.pre_tokenizers.Metaspace(prepend_scheme='first')
   tokenizer = package.Tokenizer(package.models.BPE(unk_token=SPECIALS[UNK]))
-  tokenizer.pre_tokenizer = package.pre_tokenizers.Sequence([marker, package.pre_tokenizers.Punctuation()])
+  tokenizer.pre_tokenizer = package.pre_tokenizers.Sequence(
+    [marker, package.pre_tokenizers.Punctuation()]
+  )
   tokenizer.decoder = package.decoders.Metaspace(prepend_scheme='first')
   others = len(SPECIALS) - 1  # BPE has but the unknown one of them
   trainer = package.trainers.BpeTrainer(
-    vocab_size=max(vocabulary_size - others, 0), min_frequency=2, special_tokens=[SPECIALS[UNK]], show_progress=False
+    vocab_size=max(vocabulary_size - others, 0),
+    min_frequency=2,
+    special_tokens=[SPECIALS[UNK]],
+    show_progress=False,
   )
   tokenizer.train_from_iterator(texts, trainer)
   if tokenizer.get_vocab_size() + others > vocabulary_size:
     raise InputError(
-      f'data.vocabulary_size is {vocabulary_size}, expected {tokenizer.get_vocab_size() + others} subwords or more: '
+      f'data.vocabulary_size is {vocabulary_size}, expected {tokenizer.get_vocab_size() + others} '
+      'subwords or more: '
       'the special ones and the characters of the training texts'
     )
   return tokenizer.to_str()
@@ -132,11 +149,14 @@ def join(units: Units, symbols: Sequence[str]) -> str:
   if units.kind == 'word':
     return _join_words(symbols)
   symbols = [REPLACEMENT if symbol == SPECIALS[UNK] else symbol for symbol in symbols]
-  return _tokenizer(units.model).decoder.decode(symbols) if units.kind == 'subword' else ''.join(symbols)
+  return (
+    _tokenizer(units.model).decoder.decode(symbols) if units.kind == 'subword' else ''.join(symbols)
+  )
 
 
 def _join_words(words: Sequence[str]) -> str:
-  """Puts spaces between words, but none inside brackets and quotes and before what ends a clause."""
+  """Puts spaces between words, but none inside brackets and quotes and before what ends a
+  clause."""
   opening = _opening_quotes(words)
   text, space, closed = '', False, False
   for place, word in enumerate(words):
@@ -150,7 +170,8 @@ def _join_words(words: Sequence[str]) -> str:
 
 
 def _opening_quotes(words: Sequence[str]) -> set[int]:
-  """Returns the places of the quotes that open: of each kind every other one, but not the last (the boys' toys)."""
+  """Returns the places of the quotes that open: of each kind every other one, but not the last (the
+  boys' toys)."""
   places = ([place for place, word in enumerate(words) if word in quotes] for quotes in QUOTES)
   return {place for found in places for place in found[:-1:2]}
 
@@ -167,11 +188,15 @@ def build_lexicon(sentences: Iterable[list[str]], min_frequency: int, max_size: 
     InputError: `max_size` leaves no room for any symbol.
   """
   if max_size and max_size <= len(SPECIALS):
-    raise InputError(f'data.vocabulary_size is {max_size}, expected more than the {len(SPECIALS)} specials, or 0')
+    raise InputError(
+      f'data.vocabulary_size is {max_size}, expected more than the {len(SPECIALS)} specials, or 0'
+    )
   counts = Counter(itertools.chain.from_iterable(sentences))
-  kept = [symbol for symbol, count in counts.items() if count >= min_frequency and symbol not in SPECIALS]
+  kept = [
+    symbol for symbol, count in counts.items() if count >= min_frequency and symbol not in SPECIALS
+  ]
   kept.sort(key=lambda symbol: (-counts[symbol], symbol))
-  return Lexicon((*SPECIALS, *kept)[:max_size or None])
+  return Lexicon((*SPECIALS, *kept)[: max_size or None])
 
 
 def encode(lexicon: Lexicon, symbols: Sequence[str]) -> np.ndarray:
@@ -180,9 +205,12 @@ def encode(lexicon: Lexicon, symbols: Sequence[str]) -> np.ndarray:
 
 
 def encode_all(lexicon: Lexicon, sentences: Iterable[Sequence[str]]) -> list[np.ndarray]:
-  """Returns the ids of sentences, each [N] int32; UNK for what the lexicon lacks and for the names of the specials."""
+  """Returns the ids of sentences, each [N] int32; UNK for what the lexicon lacks and for the names
+  of the specials."""
   index = {symbol: i for i, symbol in enumerate(lexicon.symbols) if symbol not in SPECIALS}
-  return [np.array([index.get(symbol, UNK) for symbol in symbols], np.int32) for symbols in sentences]
+  return [
+    np.array([index.get(symbol, UNK) for symbol in symbols], np.int32) for symbols in sentences
+  ]
 
 
 def decode(lexicon: Lexicon, ids: Iterable[int]) -> list[str]:
@@ -192,7 +220,8 @@ def decode(lexicon: Lexicon, ids: Iterable[int]) -> list[str]:
 
 
 def unknown_rate(lexicon: Lexicon, sentences: Iterable[Sequence[str]]) -> float:
-  """Returns the share of the symbols of sentences that the lexicon lacks; 0 where there are none."""
+  """Returns the share of the symbols of sentences that the lexicon lacks; 0 where there are
+  none."""
   ids = np.concatenate([np.zeros(0, np.int32), *encode_all(lexicon, sentences)])
   return float(np.count_nonzero(ids == UNK) / max(len(ids), 1))
 

@@ -1,8 +1,9 @@
 """Vocabularies: text to symbol ids and back, by character, byte or word.
 
-Policy: a vocabulary holds the symbols of the training split, sorted, and one more, the unknown symbol, which is always
-the last id. Whatever the training split did not show becomes the unknown symbol. A word text that already has `<unk>`
-(Penn Treebank) uses it as the unknown symbol, so no id is added.
+Policy: a vocabulary holds the symbols of the training split, sorted, and one more, the unknown
+symbol, which is always the last id. Whatever the training split did not show becomes the unknown
+symbol. A word text that already has `<unk>` (Penn Treebank) uses it as the unknown symbol, so no id
+is added.
 """
 
 import re
@@ -24,7 +25,8 @@ class Vocabulary(NamedTuple):
 
   Attributes:
     unit: 'char', 'byte' or 'word'.
-    symbols: id -> symbol: str (char, word) or int byte value; the last is the unknown symbol ('<unk>', -1 for bytes).
+    symbols: id -> symbol: str (char, word) or int byte value; the last is the unknown symbol
+      ('<unk>', -1 for bytes).
   """
 
   unit: str
@@ -34,8 +36,8 @@ class Vocabulary(NamedTuple):
 def split_symbols(data: str | bytes | list, unit: str) -> Sequence:
   """Returns a text as a sequence of its symbols: a str (char), bytes (byte) or a list of words.
 
-  Characters are code points as they are in the text: line ends and a byte order mark are kept. Words are what white
-  space separates, and every newline is the word `<eos>`.
+  Characters are code points as they are in the text: line ends and a byte order mark are kept.
+  Words are what white space separates, and every newline is the word `<eos>`.
 
   Args:
     data: a text, its UTF-8 bytes, or the result of this function.
@@ -49,7 +51,11 @@ def split_symbols(data: str | bytes | list, unit: str) -> Sequence:
   if unit == 'byte':
     return data.encode('utf-8', 'surrogateescape') if isinstance(data, str) else data
   text = data.decode('utf-8') if isinstance(data, bytes) else data
-  return text.replace('\n', f' {END_OF_LINE} ').split() if unit == 'word' and isinstance(text, str) else text
+  return (
+    text.replace('\n', f' {END_OF_LINE} ').split()
+    if unit == 'word' and isinstance(text, str)
+    else text
+  )
 
 
 def build_vocabulary(data: str | bytes | list, unit: str) -> Vocabulary:
@@ -76,9 +82,13 @@ def encode(vocab: Vocabulary, data: str | bytes | list) -> np.ndarray:
   symbols = split_symbols(data, vocab.unit)
   if vocab.unit == 'word':
     index = {symbol: i for i, symbol in enumerate(vocab.symbols)}
-    return np.fromiter((index.get(word, unknown_id(vocab)) for word in symbols), np.int32, len(symbols))
+    return np.fromiter(
+      (index.get(word, unknown_id(vocab)) for word in symbols), np.int32, len(symbols)
+    )
   codes = _codes(symbols, vocab.unit)
-  known = vocab.symbols[:-1] if vocab.unit == 'byte' else [ord(symbol) for symbol in vocab.symbols[:-1]]
+  known = (
+    vocab.symbols[:-1] if vocab.unit == 'byte' else [ord(symbol) for symbol in vocab.symbols[:-1]]
+  )
   table = np.full(1 + max(int(codes.max(initial=0)), *known, 0), unknown_id(vocab), np.int32)
   table[np.asarray(known, np.int64)] = np.arange(len(known))
   return table[codes]
@@ -92,7 +102,8 @@ def _codes(symbols: str | bytes, unit: str) -> np.ndarray:
 
 
 def decode(vocab: Vocabulary, ids: Sequence[int]) -> str:
-  """Returns ids as text: bytes that are no UTF-8 and unknown characters as U+FFFD, `<eos>` as a newline."""
+  """Returns ids as text: bytes that are no UTF-8 and unknown characters as U+FFFD, `<eos>` as a
+  newline."""
   if vocab.unit == 'byte':
     written = [bytes([symbol]) for symbol in vocab.symbols[:-1]] + [REPLACEMENT.encode()]
     return b''.join(written[i] for i in ids).decode('utf-8', 'replace')
@@ -105,7 +116,9 @@ def decode(vocab: Vocabulary, ids: Sequence[int]) -> str:
 def unseen(vocab: Vocabulary, data: str | bytes) -> list:
   """Returns the distinct symbols of a text that the vocabulary lacks, in order of appearance."""
   known = set(vocab.symbols)
-  return [symbol for symbol in dict.fromkeys(split_symbols(data, vocab.unit)) if symbol not in known]
+  return [
+    symbol for symbol in dict.fromkeys(split_symbols(data, vocab.unit)) if symbol not in known
+  ]
 
 
 def to_json(vocab: Vocabulary) -> dict[str, Any]:

@@ -25,7 +25,8 @@ class Sampling(NamedTuple):
   Attributes:
     temperature: divides the logits; 0 takes the most probable symbol.
     top_k: keeps the k most probable symbols; 0 keeps all.
-    top_p: keeps the smallest set of symbols whose probabilities reach p (Holtzman et al. 2020); 1 keeps all.
+    top_p: keeps the smallest set of symbols whose probabilities reach p (Holtzman et al. 2020); 1
+      keeps all.
   """
 
   temperature: float = 1.0
@@ -47,8 +48,9 @@ def sample(noise: Array, logits: Array, sampling: Sampling) -> Array:
   """Draws one symbol per row, by the Gumbel-max trick.
 
   Args:
-    noise: [B, V] float32, independent standard Gumbel numbers, as of `jax.random.gumbel`. Numbers for many steps are
-      drawn at once, since a generator in a loop costs a quarter of a step on a CPU.
+    noise: [B, V] float32, independent standard Gumbel numbers, as of `jax.random.gumbel`. Numbers
+      for many steps are drawn at once, since a generator in a loop costs a quarter of a step on a
+      CPU.
     logits: [B, V] float32.
     sampling: see `Sampling`.
 
@@ -61,15 +63,18 @@ def sample(noise: Array, logits: Array, sampling: Sampling) -> Array:
   if not sampling.top_k and sampling.top_p == 1.0:
     return jnp.argmax(logits + noise, -1).astype(jnp.int32)
   size = logits.shape[-1]
-  # Sorted, and of equal logits the first in front: so exactly k are kept, as `argmax` would choose them.
+  # Sorted, and of equal logits the first in front: so exactly k are kept, as `argmax` would choose
+  # them.
   logits, symbols = lax.top_k(logits, min(sampling.top_k or size, size))
   chances = jax.nn.softmax(logits, -1)
   logits = jnp.where(jnp.cumsum(chances, -1) - chances < sampling.top_p, logits, -jnp.inf)
-  drawn = jnp.argmax(logits + noise[:, :logits.shape[-1]], -1)
+  drawn = jnp.argmax(logits + noise[:, : logits.shape[-1]], -1)
   return jnp.take_along_axis(symbols, drawn[:, None], -1)[:, 0].astype(jnp.int32)
 
 
-def sampler(model: LanguageModel, sampling: Sampling, forbidden: tuple[int, ...] = ()) -> Callable[..., Iterator]:
+def sampler(
+  model: LanguageModel, sampling: Sampling, forbidden: tuple[int, ...] = ()
+) -> Callable[..., Iterator]:
   """Compiles sampling from a language model.
 
   Args:
@@ -78,8 +83,9 @@ def sampler(model: LanguageModel, sampling: Sampling, forbidden: tuple[int, ...]
     forbidden: symbols that are never drawn.
 
   Returns:
-    `generate(params, prompt, length, key)`, an iterator over arrays [<= 64, B] int32 that number `length` steps in
-    all. `prompt` is [P, B] int32, P >= 1; it warms the state up and is not repeated in the output.
+    `generate(params, prompt, length, key)`, an iterator over arrays [<= 64, B] int32 that number
+    `length` steps in all. `prompt` is [P, B] int32, P >= 1; it warms the state up and is not
+    repeated in the output.
   """
   cell = stack(*model.cells)
 
@@ -106,7 +112,9 @@ def sampler(model: LanguageModel, sampling: Sampling, forbidden: tuple[int, ...]
       return drawn, drawn
 
     noise = jax.random.gumbel(key, (_CHUNK, len(ids), model.vocabulary_size))
-    return free_run(cell._replace(project=project), params['cells'], states, ids, feed, _CHUNK, feed_inputs=noise)
+    return free_run(
+      cell._replace(project=project), params['cells'], states, ids, feed, _CHUNK, feed_inputs=noise
+    )
 
   def generate(params: Params, prompt: np.ndarray, length: int, key: Key) -> Iterator[np.ndarray]:
     states, ids, symbols = start(params, prompt, jax.random.fold_in(key, 0))
@@ -114,13 +122,14 @@ def sampler(model: LanguageModel, sampling: Sampling, forbidden: tuple[int, ...]
     for chunk, done in enumerate(range(1, length, _CHUNK), 1):
       states, drawn = run(params, symbols, states, ids, jax.random.fold_in(key, chunk))
       ids = drawn[-1]
-      yield np.asarray(drawn)[:length - done]
+      yield np.asarray(drawn)[: length - done]
 
   return generate
 
 
 def _projected_symbols(model, cell, params):
-  """Returns the projected symbols of the first layer, leaves [V, ...], or None where that is a large table.
+  """Returns the projected symbols of the first layer, leaves [V, ...], or None where that is a
+  large table.
 
   Looking a symbol up reads one row, projecting it reads all of W_x.
   """

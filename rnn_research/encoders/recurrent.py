@@ -17,8 +17,10 @@ class Encoder(NamedTuple):
 
   Attributes:
     forward: L cells, first to last.
-    backward: L cells that read from the last symbol on; every layer joins the outputs of both. () is one direction.
-    from_the_end: whether `forward` reads the last symbol first (the reversed source of Sutskever et al. 2014).
+    backward: L cells that read from the last symbol on; every layer joins the outputs of both. ()
+      is one direction.
+    from_the_end: whether `forward` reads the last symbol first (the reversed source of Sutskever et
+      al. 2014).
   """
 
   forward: tuple[Cell, ...]
@@ -38,8 +40,14 @@ def init_encoder(key: Key, encoder: Encoder, input_size: int) -> Params:
   return tuple(params)
 
 
-def run_encoder(encoder: Encoder, params: Params, xs: Array, mask: Array, dropout: float = 0.0,
-                key: Key | None = None) -> tuple[tuple[tuple[State, ...], ...], Array, Array]:
+def run_encoder(
+  encoder: Encoder,
+  params: Params,
+  xs: Array,
+  mask: Array,
+  dropout: float = 0.0,
+  key: Key | None = None,
+) -> tuple[tuple[tuple[State, ...], ...], Array, Array]:
   """Reads a source.
 
   Args:
@@ -51,12 +59,14 @@ def run_encoder(encoder: Encoder, params: Params, xs: Array, mask: Array, dropou
     key: folded with the layer's index.
 
   Returns:
-    The last states of every layer, one per direction; outputs [S, B, M] of the last layer, 0 at padding; and the
-    summary [B, Z], h of the last states of the last layer.
+    The last states of every layer, one per direction; outputs [S, B, M] of the last layer, 0 at
+    padding; and the summary [B, Z], h of the last states of the last layer.
   """
   ends = []
   for i, cells in enumerate(_layers(encoder)):
-    cell_key, drop_key = (None, None) if key is None else jax.random.split(jax.random.fold_in(key, i))
+    cell_key, drop_key = (
+      (None, None) if key is None else jax.random.split(jax.random.fold_in(key, i))
+    )
     xs = layers.dropout(drop_key, xs, dropout) if i else xs
     end, xs = _run_layer(encoder, cells, params[i], xs, mask, cell_key)
     ends.append(end)
@@ -64,8 +74,11 @@ def run_encoder(encoder: Encoder, params: Params, xs: Array, mask: Array, dropou
 
 
 def _layers(encoder):
-  return list(zip(encoder.forward, encoder.backward, strict=True)) if encoder.backward else [
-      (cell,) for cell in encoder.forward]
+  return (
+    list(zip(encoder.forward, encoder.backward, strict=True))
+    if encoder.backward
+    else [(cell,) for cell in encoder.forward]
+  )
 
 
 def _run_layer(encoder, cells, params, xs, mask, key):

@@ -10,27 +10,27 @@ from rnn_research.engines.parallel.newton import parallel
 from rnn_research.engines.parallel.shooting import shooting
 from rnn_research.errors import InputError
 
-# (platform, cell) -> the engines that `experiments/speed.py` measured to be the fastest there; the first that can run
-# does.
+# (platform, cell) -> the engines that `experiments/speed.py` measured to be the fastest there; the
+# first that can run does.
 FASTEST = {
-    ('cpu', 'elman'): ('fused',),
-    ('cpu', 'gru'): ('fused',),
-    ('cpu', 'gru_reset_before'): ('fused',),
-    ('cpu', 'irnn'): ('fused',),
-    ('cpu', 'lstm'): ('fused',),
-    ('cpu', 'rin'): ('fused',),
-    ('gpu', 'gru'): ('pallas', 'fused'),
-    ('gpu', 'lstm'): ('pallas', 'fused'),
+  ('cpu', 'elman'): ('fused',),
+  ('cpu', 'gru'): ('fused',),
+  ('cpu', 'gru_reset_before'): ('fused',),
+  ('cpu', 'irnn'): ('fused',),
+  ('cpu', 'lstm'): ('fused',),
+  ('cpu', 'rin'): ('fused',),
+  ('gpu', 'gru'): ('pallas', 'fused'),
+  ('gpu', 'lstm'): ('pallas', 'fused'),
 }
 _UNMEASURED = 'fused'
 
 DESCRIPTIONS = {
-    'scan': 'step by step under lax.scan',
-    'fused': 'fused scan with a hand-written backward pass',
-    'cudnn': "cuDNN's LSTM",
-    'pallas': 'a Pallas kernel for Hopper GPUs, and the fused scan under masks and resets',
-    'newton': "Newton's iteration, parallel over time",
-    'shooting': 'multiple shooting, chunks of time in parallel',
+  'scan': 'step by step under lax.scan',
+  'fused': 'fused scan with a hand-written backward pass',
+  'cudnn': "cuDNN's LSTM",
+  'pallas': 'a Pallas kernel for Hopper GPUs, and the fused scan under masks and resets',
+  'newton': "Newton's iteration, parallel over time",
+  'shooting': 'multiple shooting, chunks of time in parallel',
 }
 
 
@@ -61,7 +61,9 @@ class Fastest(NamedTuple):
   offered: tuple[tuple[str, ScanFn], ...]
 
   def __call__(self, params, state, xs, *, mask=None, reset=None, reset_state=None):
-    return dict(self.offered)[self.name()](params, state, xs, mask=mask, reset=reset, reset_state=reset_state)
+    return dict(self.offered)[self.name()](
+      params, state, xs, mask=mask, reset=reset, reset_state=reset_state
+    )
 
   def name(self) -> str:
     """Returns the engine that runs on this platform; the question starts JAX's backend."""
@@ -77,18 +79,24 @@ def with_engine(cell: Cell, name: str, engine: str, forms: Mapping[str, ScanFn])
   Args:
     cell: steps.
     name: that of the cell, in `FASTEST`.
-    engine: 'auto', 'scan' (steps), 'newton', 'shooting' or a key of `forms`. Shooting runs its chunks in the form of
-      'auto'.
-    forms: engine -> `scan` of the cell, an `Engine` where it does not run everywhere. 'auto' decides when the function
-      is traced, since a cell may be built before JAX's backend may start.
+    engine: 'auto', 'scan' (steps), 'newton', 'shooting' or a key of `forms`. Shooting runs its
+      chunks in the form of 'auto'.
+    forms: engine -> `scan` of the cell, an `Engine` where it does not run everywhere. 'auto'
+      decides when the function is traced, since a cell may be built before JAX's backend may start.
 
   Raises:
     InputError: the cell has no such engine.
   """
   auto = Fastest(name, tuple(forms.items())) if _UNMEASURED in forms else None
-  offered = {**forms, 'newton': parallel(cell).scan, 'shooting': shooting(cell._replace(scan=auto)).scan}
+  offered = {
+    **forms,
+    'newton': parallel(cell).scan,
+    'shooting': shooting(cell._replace(scan=auto)).scan,
+  }
   if engine not in ('auto', 'scan', *offered):
-    raise InputError(f'engine is {engine!r}, expected one of {", ".join(["auto", "scan", *offered])} for {name}')
+    raise InputError(
+      f'engine is {engine!r}, expected one of {", ".join(["auto", "scan", *offered])} for {name}'
+    )
   return cell._replace(scan={'auto': auto, 'scan': None, **offered}[engine])
 
 
@@ -102,6 +110,11 @@ def explain(cell: str, engine: str, scan: ScanFn | None) -> str:
     return "the cell's own form for whole sequences (it has no other)"
   platform, name = jax.default_backend(), scan.name()
   first, *others = FASTEST.get((platform, cell), ('',))
-  why = ('the fastest measured' if name == first else
-         'the fastest measured that runs here' if name in others else 'the default, nothing was measured')
+  why = (
+    'the fastest measured'
+    if name == first
+    else 'the fastest measured that runs here'
+    if name in others
+    else 'the default, nothing was measured'
+  )
   return f'{DESCRIPTIONS[name]} ({why} for {cell} on {platform})'

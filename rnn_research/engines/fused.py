@@ -1,17 +1,21 @@
-"""A fused time loop for cells made of products and elementwise work, with a hand-written backward pass.
+"""A fused time loop for cells made of products and elementwise work, with a hand-written backward
+pass.
 
     u^i_t = x_t W_x^i + b^i,    m^i_t = a^i_t W_h^i + b_h^i,    s_t = pointwise(u_t, m_t, s_{t-1})
 
-for one or more blocks i of gates; a^i_t is h_{t-1}, or something made of it. Backpropagation through a plain
-`lax.scan` stores every intermediate value, recomputes derivatives inside the reverse loop and adds to the weight
-gradients at every step. Here the forward pass stores the linearised step, so the reverse loop is elementwise products
-and one matrix product per block, and a weight gradient is one product over many steps:
+for one or more blocks i of gates; a^i_t is h_{t-1}, or something made of it. Backpropagation
+through a plain `lax.scan` stores every intermediate value, recomputes derivatives inside the
+reverse loop and adds to the weight gradients at every step. Here the forward pass stores the
+linearised step, so the reverse loop is elementwise products and one matrix product per block, and a
+weight gradient is one product over many steps:
 
-    dW_h^i = sum_t a_t^T dm_t = [a_1 .. a_T]^T [dm_1 .. dm_T],    dW_x^i = [x_1 .. x_T]^T [du_1 .. du_T]
+    dW_h^i = sum_t a_t^T dm_t = [a_1 .. a_T]^T [dm_1 .. dm_T],
+    dW_x^i = [x_1 .. x_T]^T [du_1 .. du_T]
 
-On a CPU time is cut into chunks whose gates stay in cache. Every chunk adds to the gradient of the recurrent matrix,
-so where that fills the cache by itself, chunks are large beside it. Derivatives of derivatives come from `jax.grad` of
-`jax.grad`; forward mode (`jax.jvp`, `jax.hessian`) needs a cell with `engine='scan'`.
+On a CPU time is cut into chunks whose gates stay in cache. Every chunk adds to the gradient of the
+recurrent matrix, so where that fills the cache by itself, chunks are large beside it. Derivatives
+of derivatives come from `jax.grad` of `jax.grad`; forward mode (`jax.jvp`, `jax.hessian`) needs a
+cell with `engine='scan'`.
 """
 
 import functools
@@ -32,13 +36,15 @@ _STEPS_PER_ITERATION = 8
 
 
 class Pointwise(NamedTuple):
-  """A step and its transpose, without the parameters. States are NamedTuples with a field `h [B, H]`.
+  """A step and its transpose, without the parameters. States are NamedTuples with a field `h [B,
+  H]`.
 
   Attributes:
-    forward: `(us, product, state) -> (state, residuals)`, us one [B, G] per block, `product(i, a)` is
-      `a W_h^i + b_h^i` and is called once for every block.
-    backward: `(residuals, dstate, product_t) -> (dus, dstate_previous)`, where `product_t(i, dm)` is `dm W_h^i^T` and
-      is called once for every block. Where du^i is dm^i return the same array: it is then stored once.
+    forward: `(us, product, state) -> (state, residuals)`, us one [B, G] per block, `product(i, a)`
+      is `a W_h^i + b_h^i` and is called once for every block.
+    backward: `(residuals, dstate, product_t) -> (dus, dstate_previous)`, where `product_t(i, dm)`
+      is `dm W_h^i^T` and is called once for every block. Where du^i is dm^i return the same array:
+      it is then stored once.
   """
 
   forward: Callable
@@ -55,11 +61,13 @@ class Weights(NamedTuple):
 
 
 def joined(pointwise: Pointwise, blocks: tuple[tuple[int, ...], ...]) -> Pointwise:
-  """Returns the same step with gates of one size joined to blocks: fewer and larger products, which a GPU wants.
+  """Returns the same step with gates of one size joined to blocks: fewer and larger products, which
+  a GPU wants.
 
   Args:
     pointwise: with every gate a block of its own.
-    blocks: indices of the gates of each block, in order; the gates of a block multiply the same factor.
+    blocks: indices of the gates of each block, in order; the gates of a block multiply the same
+      factor.
   """
   block_of = {i: b for b, block in enumerate(blocks) for i in block}
 
@@ -72,7 +80,9 @@ def joined(pointwise: Pointwise, blocks: tuple[tuple[int, ...], ...]) -> Pointwi
         ms.update(zip(block, jnp.split(product(block_of[i], a), len(block), -1), strict=True))
       return ms[i]
 
-    us = [u for block, joint in zip(blocks, us, strict=True) for u in jnp.split(joint, len(block), -1)]
+    us = [
+      u for block, joint in zip(blocks, us, strict=True) for u in jnp.split(joint, len(block), -1)
+    ]
     return pointwise.forward(us, gate_product, state)
 
   def backward(residuals, dstate, product_t):
@@ -87,8 +97,10 @@ def joined(pointwise: Pointwise, blocks: tuple[tuple[int, ...], ...]) -> Pointwi
 
     dus, dprevious = pointwise.backward(residuals, dstate, gate_product_t)
     same = lambda block: all(dus[i] is dms[i] for i in block)
-    return tuple(joint[b] if same(block) else jnp.concatenate([dus[i] for i in block], -1)
-                 for b, block in enumerate(blocks)), dprevious
+    return tuple(
+      joint[b] if same(block) else jnp.concatenate([dus[i] for i in block], -1)
+      for b, block in enumerate(blocks)
+    ), dprevious
 
   return Pointwise(forward, backward)
 
@@ -99,15 +111,15 @@ class _Start(NamedTuple):
 
 
 def fused_scan(
-    pointwise: Pointwise,
-    weights: Weights,
-    xs: Array,
-    state: State,
-    *,
-    mask: Array | None = None,
-    reset: Array | None = None,
-    reset_state: State | None = None,
-    dtype=jnp.float32,
+  pointwise: Pointwise,
+  weights: Weights,
+  xs: Array,
+  state: State,
+  *,
+  mask: Array | None = None,
+  reset: Array | None = None,
+  reset_state: State | None = None,
+  dtype=jnp.float32,
 ) -> tuple[State, Array]:
   """Runs the recurrence over all steps.
 
@@ -133,7 +145,9 @@ def fused_scan(
     start = _Start(state, None if reset is None else reset_state)
     return _fused(pointwise, dtype, weights, start, steps.xs, steps.mask, steps.reset)
 
-  return in_blocks(chunk, state, Steps(xs, mask, reset, None), _chunk_length(*xs.shape[:2], weights.h))
+  return in_blocks(
+    chunk, state, Steps(xs, mask, reset, None), _chunk_length(*xs.shape[:2], weights.h)
+  )
 
 
 def _chunk_length(num_steps, batch_size, w_h):
@@ -152,11 +166,14 @@ def _unrolled():
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _fused(pointwise, dtype, weights, start, xs, mask, reset):
-  return _forward(pointwise, dtype, weights, start, xs, mask, reset, lambda previous, others, residuals: None)[:2]
+  return _forward(
+    pointwise, dtype, weights, start, xs, mask, reset, lambda previous, others, residuals: None
+  )[:2]
 
 
 def _forward(pointwise, dtype, weights, start, xs, mask, reset, keep):
-  """Returns the last state, the outputs, and of every step `keep(h_{t-1}, other inputs of products, residuals)`."""
+  """Returns the last state, the outputs, and of every step `keep(h_{t-1}, other inputs of products,
+  residuals)`."""
   us = tuple(matmul(xs, w, dtype) for w in weights.x)
   w_h = tuple(w.astype(dtype) for w in weights.h)
 
@@ -186,7 +203,9 @@ def _forward(pointwise, dtype, weights, start, xs, mask, reset, keep):
 def _forward_rule(pointwise, dtype, weights, start, xs, mask, reset):
   plain = mask is None and reset is None
   keep = lambda previous, others, residuals: (None if plain else previous, others, residuals)
-  end, ys, (previous, others, residuals) = _forward(pointwise, dtype, weights, start, xs, mask, reset, keep)
+  end, ys, (previous, others, residuals) = _forward(
+    pointwise, dtype, weights, start, xs, mask, reset, keep
+  )
   if plain:  # then h_{t-1} is the output of the step before, and need not be stored twice
     previous = jnp.concatenate([start.state.h[None], ys])[:-1]
   factors = tuple(previous if other is None else other for other in others)
@@ -214,14 +233,24 @@ def _backward_rule(pointwise, dtype, saved, cotangents):
     if reset_t is not None:
       dprevious, from_reset = _split_by_mask(dprevious, dprevious, ~reset_t)
       dreset = jax.tree.map(jnp.add, dreset, from_reset)
-    return (dprevious, dreset), (dms, [None if du is dm else du for du, dm in zip(dus, dms, strict=True)])
+    return (dprevious, dreset), (
+      dms,
+      [None if du is dm else du for du, dm in zip(dus, dms, strict=True)],
+    )
 
   zeros = None if reset is None else jax.tree.map(jnp.zeros_like, dend)
   (dstate, dreset), (dms, dus) = lax.scan(
-      body, (dend, zeros), (dys, residuals, mask, reset), reverse=True, unroll=_unrolled())
+    body, (dend, zeros), (dys, residuals, mask, reset), reverse=True, unroll=_unrolled()
+  )
   dus = [dm if du is None else du for du, dm in zip(dus, dms, strict=True)]
   dxs = sum(matmul(du, w.T, dtype) for du, w in zip(dus, weights.x, strict=True)).astype(xs.dtype)
-  return _weight_gradients(weights, xs, factors, dus, dms, dtype), _Start(dstate, dreset), dxs, None, None
+  return (
+    _weight_gradients(weights, xs, factors, dus, dms, dtype),
+    _Start(dstate, dreset),
+    dxs,
+    None,
+    None,
+  )
 
 
 def _split_by_mask(taken, held, mask):
@@ -236,14 +265,18 @@ def _weight_gradients(weights, xs, factors, dus, dms, dtype):
   rows = lambda a: a.reshape(-1, a.shape[-1])
   product = lambda a, d, w: matmul(_transposed(rows(a)), rows(d), dtype).astype(w.dtype)
   return Weights(
-      x=tuple(product(xs, du, w) for du, w in zip(dus, weights.x, strict=True)),
-      h=tuple(product(a, dm, w) for a, dm, w in zip(factors, dms, weights.h, strict=True)),
-      b=tuple(rows(du).sum(0) for du in dus),
-      b_h=tuple(None if b is None else rows(dm).sum(0) for b, dm in zip(weights.b_h, dms, strict=True)))
+    x=tuple(product(xs, du, w) for du, w in zip(dus, weights.x, strict=True)),
+    h=tuple(product(a, dm, w) for a, dm, w in zip(factors, dms, weights.h, strict=True)),
+    b=tuple(rows(du).sum(0) for du in dus),
+    b_h=tuple(
+      None if b is None else rows(dm).sum(0) for b, dm in zip(weights.b_h, dms, strict=True)
+    ),
+  )
 
 
 def _transposed(a):
-  """Returns a^T. On a CPU it is written out: XLA gives products whose left factor is transposed to a slower library."""
+  """Returns a^T. On a CPU it is written out: XLA gives products whose left factor is transposed to
+  a slower library."""
   return lax.optimization_barrier(a.T) if jax.default_backend() == 'cpu' else a.T
 
 

@@ -1,10 +1,10 @@
 """A run in its workdir: train, evaluate, report.
 
-  config.json            experiment, resolved config, seed, device count, engine, versions, git hash
-  checkpoints/ best/     see `checkpoint`
-  metrics.jsonl          numbers and samples by step
-  result.json            of a finished run; result-evaluate.json of an evaluation
-  report/                figures and samples for people
+config.json            experiment, resolved config, seed, device count, engine, versions, git hash
+checkpoints/ best/     see `checkpoint`
+metrics.jsonl          numbers and samples by step
+result.json            of a finished run; result-evaluate.json of an evaluation
+report/                figures and samples for people
 """
 
 import json
@@ -24,8 +24,11 @@ from rnn_research.training.metrics_log import read_log
 from rnn_research.typing import Params
 
 
-def train(experiment: Experiment, name: str, config: ConfigDict, workdir: str, num_devices: int) -> None:
-  """Trains to the end, evaluates the best parameters on whole splits, writes result.json and the report.
+def train(
+  experiment: Experiment, name: str, config: ConfigDict, workdir: str, num_devices: int
+) -> None:
+  """Trains to the end, evaluates the best parameters on whole splits, writes result.json and the
+  report.
 
   Args:
     experiment: of `build(config)`.
@@ -47,15 +50,30 @@ def train(experiment: Experiment, name: str, config: ConfigDict, workdir: str, n
     params = restore(experiment, workdir)[1]
     metrics = _final_metrics(experiment, config, params)
     if first:
-      result.write_json(path, {**about, 'steps': stopped.step, 'seconds': stopped.seconds,
-                               'best_step': stopped.best[0], 'metrics': metrics,
-                               **_of_grid(experiment.headline, members, workdir, stopped.best[0])})
+      result.write_json(
+        path,
+        {
+          **about,
+          'steps': stopped.step,
+          'seconds': stopped.seconds,
+          'best_step': stopped.best[0],
+          'metrics': metrics,
+          **_of_grid(experiment.headline, members, workdir, stopped.best[0]),
+        },
+      )
       _write_report(experiment, params, workdir)
   if first:
     print_result(path)
 
 
-def study(experiment: Experiment, name: str, saved: ConfigDict, config: ConfigDict, workdir: str, redraw: bool) -> None:
+def study(
+  experiment: Experiment,
+  name: str,
+  saved: ConfigDict,
+  config: ConfigDict,
+  workdir: str,
+  redraw: bool,
+) -> None:
   """Runs an experiment without training: its report, then result.json.
 
   A finished one prints its result again, or with `redraw` does everything again.
@@ -76,12 +94,20 @@ def study(experiment: Experiment, name: str, saved: ConfigDict, config: ConfigDi
 
 
 def evaluate(experiment: Experiment, name: str, config: ConfigDict, workdir: str) -> None:
-  """Evaluates the best parameters of a workdir on whole splits; writes and prints result-evaluate.json."""
+  """Evaluates the best parameters of a workdir on whole splits; writes and prints
+  result-evaluate.json."""
   step, params = restore(experiment, workdir)
   path = Path(workdir) / 'result-evaluate.json'
-  result.write_json(path, {**_about(name, config), **_about_model(experiment), 'steps': step,
-                           'seconds': checkpoint.read_meta(workdir)[1]['seconds'],
-                           'metrics': _final_metrics(experiment, config, params)})
+  result.write_json(
+    path,
+    {
+      **_about(name, config),
+      **_about_model(experiment),
+      'steps': step,
+      'seconds': checkpoint.read_meta(workdir)[1]['seconds'],
+      'metrics': _final_metrics(experiment, config, params),
+    },
+  )
   print_result(path)
 
 
@@ -96,13 +122,15 @@ def restore(experiment: Experiment, workdir: str) -> tuple[int, Params]:
 
 
 def assets(workdir: str) -> dict[str, Any]:
-  """Returns what `build` needs of a trained workdir: the experiment's assets and the data's fingerprint."""
+  """Returns what `build` needs of a trained workdir: the experiment's assets and the data's
+  fingerprint."""
   meta = checkpoint.read_meta(workdir)[1]
   return meta['assets'] | {'fingerprint': meta['fingerprint']}
 
 
 def saved_devices(workdir: str) -> int:
-  """Returns how many devices the run in `workdir` is split over; 0 where there is none to go on from."""
+  """Returns how many devices the run in `workdir` is split over; 0 where there is none to go on
+  from."""
   path = Path(workdir) / 'config.json'
   if not path.exists() or not checkpoint.has_checkpoint(workdir):
     return 0
@@ -115,7 +143,9 @@ def print_result(path: Path) -> None:
   for split, metrics in (values['metrics'] | values.get('grid', {})).items():
     print(f'{split}: {result.figures(metrics)}')
   if 'best_member' in values:
-    print(f'the best member, chosen on {values["headline"][0]}: {result.figures(values["best_member"])}')
+    print(
+      f'the best member, chosen on {values["headline"][0]}: {result.figures(values["best_member"])}'
+    )
   after = f'after {values["steps"]} steps; ' if 'steps' in values else ''
   print(f'{after}all of it is in {path}', flush=True)
 
@@ -129,13 +159,17 @@ def _write_report(experiment, params, workdir):
 
 
 def _of_grid(headline, members, workdir, best_step):
-  """Returns what result.json says of a grid: whose parameters are the best, all members, and their spread."""
+  """Returns what result.json says of a grid: whose parameters are the best, all members, and their
+  spread."""
   if not members:
     return {}
   log = read_log(workdir)
   rows = grid.results(log, members, headline)
-  return {'best_member': grid.best_at(log, members, headline, best_step), 'members': rows,
-          'grid': grid.summary(rows, headline)}
+  return {
+    'best_member': grid.best_at(log, members, headline, best_step),
+    'members': rows,
+    'grid': grid.summary(rows, headline),
+  }
 
 
 def _final_metrics(experiment, config, params):
@@ -144,12 +178,21 @@ def _final_metrics(experiment, config, params):
 
 
 def _about(name, config):
-  return {'experiment': name, 'config': config.to_dict(), 'seed': config.seed, 'versions': result.versions(),
-          'git_hash': result.git_hash()}
+  return {
+    'experiment': name,
+    'config': config.to_dict(),
+    'seed': config.seed,
+    'versions': result.versions(),
+    'git_hash': result.git_hash(),
+  }
 
 
 def _about_model(experiment):
-  return {'params': num_parameters(_template(experiment)), 'engine': experiment.engine, 'headline': experiment.headline}
+  return {
+    'params': num_parameters(_template(experiment)),
+    'engine': experiment.engine,
+    'headline': experiment.headline,
+  }
 
 
 def _template(experiment):
@@ -161,9 +204,12 @@ def _is_of(path, step):
 
 
 def _mesh(config, workdir, num_devices):
-  """Returns a mesh of the devices of the flag, else of the workdir if there are so many, else of as many as fit."""
+  """Returns a mesh of the devices of the flag, else of the workdir if there are so many, else of as
+  many as fit."""
   saved = saved_devices(workdir)
-  mesh = backend.data_mesh(rows_per_step(config), num_devices or (saved if saved <= jax.device_count() else 0))
+  mesh = backend.data_mesh(
+    rows_per_step(config), num_devices or (saved if saved <= jax.device_count() else 0)
+  )
   if saved not in (0, mesh.size):
     warn(f'the run began on {saved} devices and goes on with {mesh.size}: not bit for bit')
   return mesh

@@ -1,4 +1,5 @@
-"""Attention: a query chooses among the positions of a memory, and reads their mean under what it chose."""
+"""Attention: a query chooses among the positions of a memory, and reads their mean under what it
+chose."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -17,7 +18,8 @@ class Memory(NamedTuple):
   Attributes:
     values: [B, S, M] float32, one vector per position.
     mask: [B, S] bool, False is padding, which is never read and may hold anything but not-a-number.
-    keys: [B, S, A] float32, what scores compare a query with; None until `Attention.keys` has computed them.
+    keys: [B, S, A] float32, what scores compare a query with; None until `Attention.keys` has
+      computed them.
   """
 
   values: Array
@@ -37,7 +39,8 @@ class Attention(NamedTuple):
 
   Attributes:
     init: `(key, query_size, value_size) -> params`.
-    keys: `(params, values) -> keys`, [B, S, M] to [B, S, A] float32: what does not depend on the query.
+    keys: `(params, values) -> keys`, [B, S, M] to [B, S, A] float32: what does not depend on the
+      query.
     scores: `(params, query, keys) -> [B, S] float32`, query [B, Q].
   """
 
@@ -55,17 +58,20 @@ def additive(size: int, *, dtype=jnp.float32) -> Attention:
     size: A, units of the layer.
     dtype: precision of the products.
 
-  Source: Bahdanau et al. 2015 (arXiv 1409.0473), appendix A.1.2, with the query s_{i-1}; 'concat' of Luong et al. 2015
-  (arXiv 1508.04025), equation 8, with the query h_t and the one matrix W_a written as [W_q; W_k]. Deviates from the
+  Source: Bahdanau et al. 2015 (arXiv 1409.0473), appendix A.1.2, with the query s_{i-1}; 'concat'
+  of Luong et al. 2015 (arXiv 1508.04025), equation 8, with the query h_t and the one matrix W_a
+  written as [W_q; W_k]. Deviates from the
   papers: a bias; initial weights are those of every other layer.
   """
+
   def init(key, query_size, value_size):
     key_q, key_k, key_v = jax.random.split(key, 3)
     return AdditiveParams(
-        w_q=lecun_normal()(key_q, (query_size, size), jnp.float32),
-        w_k=lecun_normal()(key_k, (value_size, size), jnp.float32),
-        b=jnp.zeros(size, jnp.float32),
-        v=lecun_normal()(key_v, (size, 1), jnp.float32)[:, 0])
+      w_q=lecun_normal()(key_q, (query_size, size), jnp.float32),
+      w_k=lecun_normal()(key_k, (value_size, size), jnp.float32),
+      b=jnp.zeros(size, jnp.float32),
+      v=lecun_normal()(key_v, (size, 1), jnp.float32)[:, 0],
+    )
 
   def keys(params, values):
     return affine(values, params.w_k, params.b, dtype)
@@ -81,6 +87,7 @@ def general(*, dtype=jnp.float32) -> Attention:
 
   Source: Luong et al. 2015 (arXiv 1508.04025), equation 8. Deviates from the paper: nothing.
   """
+
   def init(key, query_size, value_size):
     return lecun_normal()(key, (value_size, query_size), jnp.float32)
 
@@ -95,9 +102,12 @@ def dot() -> Attention:
 
   Source: Luong et al. 2015 (arXiv 1508.04025), equation 8. Deviates from the paper: nothing.
   """
+
   def init(key, query_size, value_size):
     if query_size != value_size:
-      raise ValueError(f'dot attention needs values of the query\'s size {query_size}, found {value_size}')
+      raise ValueError(
+        f"dot attention needs values of the query's size {query_size}, found {value_size}"
+      )
     return ()
 
   return Attention(init, lambda params, values: values, _products)
@@ -120,7 +130,9 @@ def read(attention: Attention, params: Params, query: Array, memory: Memory) -> 
   """
   scores = attention.scores(params, query, memory.keys)
   # A finite floor: rows without any real position would otherwise turn into not-a-number.
-  weights = jax.nn.softmax(jnp.where(memory.mask, scores, jnp.finfo(scores.dtype).min), -1) * memory.mask
+  weights = (
+    jax.nn.softmax(jnp.where(memory.mask, scores, jnp.finfo(scores.dtype).min), -1) * memory.mask
+  )
   return jnp.einsum('bs,bsm->bm', weights, memory.values), weights
 
 

@@ -10,7 +10,8 @@ class Bleu(NamedTuple):
 
   Attributes:
     score: 0 to 100.
-    signature: references, case, tokenizer, smoothing and version of sacrebleu; scores compare where it is the same.
+    signature: references, case, tokenizer, smoothing and version of sacrebleu; scores compare where
+      it is the same.
   """
 
   score: float
@@ -31,8 +32,9 @@ def corpus_bleu(hypotheses: Sequence[str], references: Sequence[str]) -> Bleu:
 
     BLEU = 100 min(1, exp(1 - r / h)) (p_1 p_2 p_3 p_4)^(1/4)
 
-  where p_n is the share of the hypotheses' n-grams that their references hold, each counted as often as the reference
-  has it at most, and h and r are the numbers of tokens of all hypotheses and references.
+  where p_n is the share of the hypotheses' n-grams that their references hold, each counted as
+  often as the reference has it at most, and h and r are the numbers of tokens of all hypotheses and
+  references.
 
   Args:
     hypotheses: N detokenized sentences.
@@ -41,24 +43,32 @@ def corpus_bleu(hypotheses: Sequence[str], references: Sequence[str]) -> Bleu:
   Raises:
     ValueError: the counts differ, or there are no sentences.
 
-  Source: Papineni et al. 2002; Post 2018 (arXiv 1804.08771). Deviates from the paper: the k-th p_n that would be zero
-  counts as 1 / 2^k of a match (sacrebleu's smoothing 'exp').
+  Source: Papineni et al. 2002; Post 2018 (arXiv 1804.08771). Deviates from the paper: the k-th p_n
+  that would be zero counts as 1 / 2^k of a match (sacrebleu's smoothing 'exp').
   """
   if len(hypotheses) != len(references):
-    raise ValueError(f'there are {len(hypotheses)} hypotheses, expected one per reference, {len(references)}')
+    raise ValueError(
+      f'there are {len(hypotheses)} hypotheses, expected one per reference, {len(references)}'
+    )
   if not hypotheses:
     raise ValueError('there are no hypotheses, expected at least one')
   from sacrebleu.metrics import BLEU  # slow to load, and every listing of experiments comes by here
-  # Without force a warning is logged where many sentences end in ' .', as those of a poor model may.
+
+  # Without force a warning is logged where many sentences end in ' .', as those of a poor model
+  # may.
   metric = BLEU(force=True)
   score = metric.corpus_score(hypotheses, [references]).score
   return Bleu(score, str(metric.get_signature()))
 
 
 def bleu_by_length(
-    hypotheses: Sequence[str], references: Sequence[str], lengths: Sequence[int], edges: Sequence[int],
+  hypotheses: Sequence[str],
+  references: Sequence[str],
+  lengths: Sequence[int],
+  edges: Sequence[int],
 ) -> list[LengthGroup]:
-  """Returns BLEU of groups of sentences of similar source length, shortest first, without the empty groups.
+  """Returns BLEU of groups of sentences of similar source length, shortest first, without the empty
+  groups.
 
   Args:
     hypotheses: N detokenized sentences.
@@ -71,9 +81,15 @@ def bleu_by_length(
   """
   groups = []
   for low, high in itertools.pairwise(edges):
-    rows = [pair for *pair, length in zip(hypotheses, references, lengths, strict=True) if low <= length < high]
+    rows = [
+      pair
+      for *pair, length in zip(hypotheses, references, lengths, strict=True)
+      if low <= length < high
+    ]
     if rows:
       groups.append(LengthGroup(low, high, len(rows), corpus_bleu(*zip(*rows, strict=True)).score))
   if sum(group.count for group in groups) != len(lengths):
-    raise ValueError(f'lengths are {min(lengths)} to {max(lengths)}, expected {edges[0]} to {edges[-1] - 1}')
+    raise ValueError(
+      f'lengths are {min(lengths)} to {max(lengths)}, expected {edges[0]} to {edges[-1] - 1}'
+    )
   return groups

@@ -1,4 +1,5 @@
-"""What a translator is trained on: cross-entropy per real target symbol, label smoothing, scheduled sampling."""
+"""What a translator is trained on: cross-entropy per real target symbol, label smoothing, scheduled
+sampling."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -17,7 +18,8 @@ class LossOptions(NamedTuple):
 
   Attributes:
     label_smoothing: weight of the uniform distribution in the targets (Szegedy et al. 2016).
-    sampling_rate: chance that the decoder reads a symbol it drew itself (Bengio et al. 2015), 0 is teacher forcing ..
+    sampling_rate: chance that the decoder reads a symbol it drew itself (Bengio et al. 2015), 0 is
+      teacher forcing ..
     sampling_steps: .. reached after so many steps, linearly from 0.
   """
 
@@ -27,17 +29,25 @@ class LossOptions(NamedTuple):
 
 
 def nats(model: EncoderDecoder, params: Params, batch: Mapping[str, Array]) -> Array:
-  """Returns -log p(target | source) of every row of a batch (see `data.buckets`), [B] float32, ends included."""
+  """Returns -log p(target | source) of every row of a batch (see `data.buckets`), [B] float32, ends
+  included."""
   encoded = model.encode(params, batch['sources'], batch['source_lengths'])
   logits, _ = model.teach(params, encoded, batch['inputs'].T)
   return jnp.where(_real(batch), cross_entropy(logits, batch['targets'].T), 0.0).sum(0)
 
 
-def training_loss(model: EncoderDecoder, options: LossOptions, params: Params, carry: PyTree,
-                  batch: Mapping[str, Array], key: Key, step: Array) -> tuple:
+def training_loss(
+  model: EncoderDecoder,
+  options: LossOptions,
+  params: Params,
+  carry: PyTree,
+  batch: Mapping[str, Array],
+  key: Key,
+  step: Array,
+) -> tuple:
   """The loss of `Experiment`: the sum over real target symbols, and their number.
 
-    loss_i = (1 - e) * -log p(y_i) + e * mean_v -log p(v)
+  loss_i = (1 - e) * -log p(y_i) + e * mean_v -log p(v)
   """
   encode_key, decode_key = jax.random.split(key)
   encoded = model.encode(params, batch['sources'], batch['source_lengths'], encode_key)

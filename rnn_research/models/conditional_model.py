@@ -1,4 +1,5 @@
-"""Sequence to sequence: an encoder reads the source, a decoder writes the target symbol by symbol."""
+"""Sequence to sequence: an encoder reads the source, a decoder writes the target symbol by
+symbol."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -39,11 +40,13 @@ class EncoderDecoder(NamedTuple):
   Attributes:
     init: `(key) -> params`.
     encode: `(params, sources [B, S] int32, lengths [B] int32, key=None) -> Encoded`.
-    teach: `(params, encoded, inputs [T, B] int32, key=None) -> (logits [T, B, V], weights [T, B, S])`: teacher forcing.
-    student: `(params, encoded, inputs [T, B] int32, rate, key) -> logits [T, B, V]`: with probability `rate` an input
-      is not the given symbol but one drawn from the model's prediction of it.
-    stepper: `(params, encoded, copies) -> step` for `search`, `step(states, ids [N] int32) -> (states, log p [N, V],
-      weights [N, S])` with N = B * copies, the copies of a row side by side.
+    teach: `(params, encoded, inputs [T, B] int32, key=None) -> (logits [T, B, V], weights [T, B,
+      S])`: teacher forcing.
+    student: `(params, encoded, inputs [T, B] int32, rate, key) -> logits [T, B, V]`: with
+      probability `rate` an input is not the given symbol but one drawn from the model's prediction
+      of it.
+    stepper: `(params, encoded, copies) -> step` for `search`, `step(states, ids [N] int32) ->
+      (states, log p [N, V], weights [N, S])` with N = B * copies, the copies of a row side by side.
   """
 
   init: Callable[[Key], Params]
@@ -54,23 +57,25 @@ class EncoderDecoder(NamedTuple):
 
 
 def encoder_decoder(
-    encoder: Encoder,
-    decoder: Decoder,
-    vocabulary_sizes: tuple[int, int],
-    embedding_size: int,
-    *,
-    readout_size: int = 0,
-    tied: bool = False,
-    dropout: float = 0.0,
-    dtype=jnp.float32,
+  encoder: Encoder,
+  decoder: Decoder,
+  vocabulary_sizes: tuple[int, int],
+  embedding_size: int,
+  *,
+  readout_size: int = 0,
+  tied: bool = False,
+  dropout: float = 0.0,
+  dtype=jnp.float32,
 ) -> EncoderDecoder:
   """Makes the model.
 
-    h_j, summary = encoder(E_s w_j),    s_0 = bridge(summary),    y_i, s_i = decoder(E_t w_{i-1}, s_{i-1})
-    t_i = features(y_i), with a readout tanh(features(y_i) W_r + b_r);    logits_i = t_i W + b,  W = E_t^T if tied
+    h_j, summary = encoder(E_s w_j),    s_0 = bridge(summary),
+    y_i, s_i = decoder(E_t w_{i-1}, s_{i-1})
+    t_i = features(y_i), with a readout tanh(features(y_i) W_r + b_r);    logits_i = t_i W + b,
+    W = E_t^T if tied
 
-  Where the encoder has one direction and the decoder's states are like its own, s_0 is its last state; elsewhere every
-  leaf of s_0 is tanh(summary W_s + b_s).
+  Where the encoder has one direction and the decoder's states are like its own, s_0 is its last
+  state; elsewhere every leaf of s_0 is tanh(summary W_s + b_s).
 
   Args:
     encoder: reads the source.
@@ -85,18 +90,23 @@ def encoder_decoder(
   Raises:
     ValueError: `tied` where R is not E.
 
-  Source: Sutskever et al. 2014; bridge Bahdanau et al. 2015, appendix A.2.2; tied embeddings Press and Wolf 2017;
-  scheduled sampling Bengio et al. 2015 (arXiv 1506.03099). Deviates from the papers: the bridge sees both directions.
+  Source: Sutskever et al. 2014; bridge Bahdanau et al. 2015, appendix A.2.2; tied embeddings Press
+  and Wolf 2017; scheduled sampling Bengio et al. 2015 (arXiv 1506.03099). Deviates from the papers:
+  the bridge sees both directions.
   """
   if tied and readout_size != embedding_size:
-    raise ValueError(f'tied embeddings of size {embedding_size} need a readout of that size, found {readout_size}')
+    raise ValueError(
+      f'tied embeddings of size {embedding_size} need a readout of that size, found {readout_size}'
+    )
 
   def init(key):
     keys = jax.random.split(key, 7)
-    embedding = normal(embedding_size ** -0.5)
-    params = {'source': embedding(keys[0], (vocabulary_sizes[0], embedding_size), jnp.float32),
-              'target': embedding(keys[1], (vocabulary_sizes[1], embedding_size), jnp.float32),
-              'encoder': init_encoder(keys[2], encoder, embedding_size)}
+    embedding = normal(embedding_size**-0.5)
+    params = {
+      'source': embedding(keys[0], (vocabulary_sizes[0], embedding_size), jnp.float32),
+      'target': embedding(keys[1], (vocabulary_sizes[1], embedding_size), jnp.float32),
+      'encoder': init_encoder(keys[2], encoder, embedding_size),
+    }
     ids, lengths = jnp.zeros((1, 1), jnp.int32), jnp.ones(1, jnp.int32)
     ends, _, summary = jax.eval_shape(lambda params: _read(params, ids, lengths, None), params)
     params |= _init_bridge(keys[3], decoder.layers, ends, summary.shape[-1])
@@ -114,12 +124,18 @@ def encoder_decoder(
   def _read(params, sources, lengths, key):
     key_e, key_r = (None, None) if key is None else jax.random.split(key)
     xs = layers.dropout(key_e, layers.embed(params['source'], sources.T), dropout)
-    return run_encoder(encoder, params['encoder'], xs, length_mask(lengths, sources.shape[1]), dropout, key_r)
+    return run_encoder(
+      encoder, params['encoder'], xs, length_mask(lengths, sources.shape[1]), dropout, key_r
+    )
 
   def encode(params, sources, lengths, key=None):
     key_r, key_m = (None, None) if key is None else jax.random.split(key)
     ends, hs, summary = _read(params, sources, lengths, key_r)
-    states = _bridge(params['bridge'], summary, dtype) if 'bridge' in params else tuple(end for (end,) in ends)
+    states = (
+      _bridge(params['bridge'], summary, dtype)
+      if 'bridge' in params
+      else tuple(end for (end,) in ends)
+    )
     values = layers.dropout(key_m, jnp.moveaxis(hs, 0, 1), dropout)
     memory = Memory(values, length_mask(lengths, sources.shape[1]).T)
     return Encoded(decoder.begin(states), memory, summary)
@@ -128,14 +144,23 @@ def encoder_decoder(
     """Returns features [T, B, R] and weights [T, B, S]."""
     key_e, key_d = (None, None) if key is None else jax.random.split(key)
     xs = layers.dropout(key_e, layers.embed(params['target'], inputs), dropout)
-    _, ys = unroll_layers(decoder.cells, params['decoder'], decoder.inputs(xs, encoded.summary), encoded.states,
-                          dropout=dropout, key=key_d, ctx=decoder.context(encoded.memory))
+    _, ys = unroll_layers(
+      decoder.cells,
+      params['decoder'],
+      decoder.inputs(xs, encoded.summary),
+      encoded.states,
+      dropout=dropout,
+      key=key_d,
+      ctx=decoder.context(encoded.memory),
+    )
     return decoder.features(xs, ys, encoded.summary), decoder.weights(ys)
 
   def logits(params, features, key=None):
     key_f, key_t = (None, None) if key is None else jax.random.split(key)
     if readout_size:
-      features = jnp.tanh(layers.dense(params['readout'], layers.dropout(key_f, features, dropout), dtype))
+      features = jnp.tanh(
+        layers.dense(params['readout'], layers.dropout(key_f, features, dropout), dtype)
+      )
     w = params['target'].T if tied else params['head']['w']
     return layers.affine(layers.dropout(key_t, features, dropout), w, params['head']['b'], dtype)
 
@@ -153,8 +178,17 @@ def encoder_decoder(
       return jnp.where(own, jax.random.categorical(key, y.logits), given), y.logits
 
     following = jnp.roll(inputs, -1, 0), own, jax.random.split(key_d, len(inputs))
-    return free_run(writer, params, encoded.states, inputs[0], feed, len(inputs), key=key_c, feed_inputs=following,
-                    ctx=encoded)[1]
+    return free_run(
+      writer,
+      params,
+      encoded.states,
+      inputs[0],
+      feed,
+      len(inputs),
+      key=key_c,
+      feed_inputs=following,
+      ctx=encoded,
+    )[1]
 
   def stepper(params, encoded, copies):
     encoded = repeat_rows(encoded, copies)
@@ -176,7 +210,8 @@ class Written(NamedTuple):
 
 
 def _writer(decoder, logits, dropout):
-  """Returns the decoder, its embedding and its output as one cell from symbols [B] int32 to `Written`."""
+  """Returns the decoder, its embedding and its output as one cell from symbols [B] int32 to
+  `Written`."""
   cell = stack(*decoder.cells, dropout=dropout)
 
   def step(params, state, u, *, key=None, ctx=None):
@@ -185,10 +220,14 @@ def _writer(decoder, logits, dropout):
     x = layers.dropout(keys[0], layers.embed(params['target'], u), dropout)
     inputs = project_one(cell, params['decoder'], decoder.inputs(x, summary))
     state, y = cell.step(params['decoder'], state, inputs, key=keys[1], ctx=constants)
-    return state, Written(logits(params, decoder.features(x, y, summary), keys[2]), decoder.weights(y))
+    return state, Written(
+      logits(params, decoder.features(x, y, summary), keys[2]), decoder.weights(y)
+    )
 
   def prepare(params, ctx, batch_size, *, key=None):
-    prepared, constants = prepare_cell(cell, params['decoder'], decoder.context(ctx.memory), batch_size, key)
+    prepared, constants = prepare_cell(
+      cell, params['decoder'], decoder.context(ctx.memory), batch_size, key
+    )
     return params | {'decoder': prepared}, (constants, ctx.summary)
 
   return Cell(None, None, lambda params, xs: xs, step, None, prepare)
@@ -197,13 +236,19 @@ def _writer(decoder, logits, dropout):
 def _init_bridge(key, decoder_layers, ends, summary_size):
   """Returns no parameters where the encoder's last states can be the decoder's first."""
   x = jax.ShapeDtypeStruct((1, 1), jnp.float32)
-  first = tuple(jax.eval_shape(lambda k, c=c: c.initial_state(c.init(k, x), 1), key) for c in decoder_layers)
+  first = tuple(
+    jax.eval_shape(lambda k, c=c: c.initial_state(c.init(k, x), 1), key) for c in decoder_layers
+  )
   if first == tuple(end[0] for end in ends if len(end) == 1):
     return {}
   leaves, structure = jax.tree.flatten(first)
   keys = jax.random.split(key, len(leaves))
-  return {'bridge': jax.tree.unflatten(
-      structure, [_init_dense(k, summary_size, leaf.shape[-1]) for k, leaf in zip(keys, leaves, strict=True)])}
+  return {
+    'bridge': jax.tree.unflatten(
+      structure,
+      [_init_dense(k, summary_size, leaf.shape[-1]) for k, leaf in zip(keys, leaves, strict=True)],
+    )
+  }
 
 
 def _bridge(params, summary, dtype):

@@ -1,4 +1,5 @@
-"""The decoders of the sequence-to-sequence papers: what they read of the source, and what their outputs are made of."""
+"""The decoders of the sequence-to-sequence papers: what they read of the source, and what their
+outputs are made of."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -13,7 +14,8 @@ from rnn_research.typing import Array, PyTree, State
 
 
 class Decoder(NamedTuple):
-  """How a decoder runs over embedded symbols x_i = E y_{i-1}; s is the summary of the source, [B, Z].
+  """How a decoder runs over embedded symbols x_i = E y_{i-1}; s is the summary of the source, [B,
+  Z].
 
   Attributes:
     layers: the recurrences, first to last, which start from what is known of the source.
@@ -43,25 +45,41 @@ def sutskever(layers: tuple[Cell, ...]) -> Decoder:
 
 
 def cho(layers: tuple[Cell, ...]) -> Decoder:
-  """The summary enters every step and the output: `h_i = cell([x_i; s], h_{i-1})`, `t_i = [h_i; s; x_i]`.
+  """The summary enters every step and the output: `h_i = cell([x_i; s], h_{i-1})`, `t_i = [h_i; s;
+  x_i]`.
 
-  Source: Cho et al. 2014 (arXiv 1406.1078), section 2.2 and appendix A. Deviates from the paper: any cell; the summary
-  is the encoder's last h as it is; no maxout.
+  Source: Cho et al. 2014 (arXiv 1406.1078), section 2.2 and appendix A. Deviates from the paper:
+  any cell; the summary is the encoder's last h as it is; no maxout.
   """
-  return _without_memory(layers, inputs=lambda xs, s: _joined(xs, s), features=lambda xs, ys, s: _joined(ys, s, xs))
+  return _without_memory(
+    layers, inputs=lambda xs, s: _joined(xs, s), features=lambda xs, ys, s: _joined(ys, s, xs)
+  )
 
 
-def attends_before(layers: tuple[Cell, ...], attention: Attention, *, dropout: float = 0.0) -> Decoder:
-  """`cells.attention.bahdanau`, which reads before its step: `t_i = [h_i; c_i; x_i]`; `dropout` is between layers.
+def attends_before(
+  layers: tuple[Cell, ...], attention: Attention, *, dropout: float = 0.0
+) -> Decoder:
+  """`cells.attention.bahdanau`, which reads before its step: `t_i = [h_i; c_i; x_i]`; `dropout` is
+  between layers.
 
-  Source: Bahdanau et al. 2015 (arXiv 1409.0473). Deviates from the paper: the output sees h_i, not h_{i-1}; no maxout.
+  Source: Bahdanau et al. 2015 (arXiv 1409.0473). Deviates from the paper: the output sees h_i, not
+  h_{i-1}; no maxout.
   """
-  return _with_memory(layers, (bahdanau(_one(layers, dropout), attention),), begin=lambda states: (_inner(states),),
-                      features=lambda xs, ys, s: _joined(ys.h, ys.context, xs))
+  return _with_memory(
+    layers,
+    (bahdanau(_one(layers, dropout), attention),),
+    begin=lambda states: (_inner(states),),
+    features=lambda xs, ys, s: _joined(ys.h, ys.context, xs),
+  )
 
 
 def attends_after(
-    layers: tuple[Cell, ...], attention: Attention, size: int, *, dropout: float = 0.0, dtype=jnp.float32
+  layers: tuple[Cell, ...],
+  attention: Attention,
+  size: int,
+  *,
+  dropout: float = 0.0,
+  dtype=jnp.float32,
 ) -> Decoder:
   """`cells.attention.luong` with input feeding, of `size` units; reads after its step: `t_i = y_i`.
 
@@ -69,6 +87,7 @@ def attends_after(
 
   Source: Luong et al. 2015 (arXiv 1508.04025). Deviates from the paper: nothing.
   """
+
   def begin(states):
     return (FedState(_inner(states), jnp.zeros((len(last_h(states)), size), jnp.float32)),)
 
@@ -82,12 +101,16 @@ def _without_memory(layers, inputs, features):
 
 
 def _with_memory(layers, cells, begin, features):
-  return Decoder(layers, cells, begin, lambda xs, s: xs, lambda memory: memory, features, lambda ys: ys.weights)
+  return Decoder(
+    layers, cells, begin, lambda xs, s: xs, lambda memory: memory, features, lambda ys: ys.weights
+  )
 
 
 def _joined(xs, *others):
   """Joins vectors along the last axis; a summary without the axis of time is repeated along it."""
-  return jnp.concatenate([xs, *(jnp.broadcast_to(a, (*xs.shape[:-1], a.shape[-1])) for a in others)], -1)
+  return jnp.concatenate(
+    [xs, *(jnp.broadcast_to(a, (*xs.shape[:-1], a.shape[-1])) for a in others)], -1
+  )
 
 
 def _one(layers, dropout):

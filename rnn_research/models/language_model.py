@@ -20,7 +20,8 @@ _LOGITS_LIMIT = 2**22
 
 
 class LanguageModel(NamedTuple):
-  """p(x_{t+1} | x_1..x_t) = softmax(h_t W + b), h from a stack of cells over embedded or one-hot symbols.
+  """p(x_{t+1} | x_1..x_t) = softmax(h_t W + b), h from a stack of cells over embedded or one-hot
+  symbols.
 
   Attributes:
     cells: L recurrences.
@@ -29,7 +30,8 @@ class LanguageModel(NamedTuple):
     initial_state: `(params, batch_size) -> states`, a tuple of L states.
     embed: `(params, ids) -> xs`, [...] int32 to [..., E] float32.
     logits: `(params, hs) -> logits`, [..., H] to [..., V] float32.
-    unroll: `(params, states, ids, *, key=None, mask=None) -> (states, hs)`, ids [T, B] int32, hs [T, B, H].
+    unroll: `(params, states, ids, *, key=None, mask=None) -> (states, hs)`, ids [T, B] int32, hs
+      [T, B, H].
   """
 
   cells: tuple[Cell, ...]
@@ -42,39 +44,49 @@ class LanguageModel(NamedTuple):
 
 
 def language_model(
-    cells: tuple[Cell, ...],
-    vocabulary_size: int,
-    *,
-    embedding_size: int = 0,
-    dropout: float = 0.0,
-    w_init: Callable = lecun_normal(),
-    dtype=jnp.float32,
+  cells: tuple[Cell, ...],
+  vocabulary_size: int,
+  *,
+  embedding_size: int = 0,
+  dropout: float = 0.0,
+  w_init: Callable = lecun_normal(),
+  dtype=jnp.float32,
 ) -> LanguageModel:
   """Makes a language model.
 
   Args:
     cells: the layers, first to last.
     vocabulary_size: V.
-    embedding_size: E; 0 gives the cells one-hot symbols, which equals an embedding folded into the first W_x.
-    dropout: rate on the vertical connections: the embedding, between layers, and before the softmax; not on one-hot
-      inputs and never on a state.
+    embedding_size: E; 0 gives the cells one-hot symbols, which equals an embedding folded into the
+      first W_x.
+    dropout: rate on the vertical connections: the embedding, between layers, and before the
+      softmax; not on one-hot inputs and never on a state.
     w_init: initialiser of the embedding [V, E] and of W [H, V].
     dtype: precision of the output product.
 
-  Source: Zaremba et al. 2014 for the places of dropout. Deviates from the paper: biases start at zero.
+  Source: Zaremba et al. 2014 for the places of dropout. Deviates from the paper: biases start at
+  zero.
   """
+
   def init(key):
     key_e, key_c, key_h = jax.random.split(key, 3)
     size = embedding_size or vocabulary_size
     cell_params = stack(*cells).init(key_c, jax.ShapeDtypeStruct((1, size), jnp.float32))
     xs = jax.ShapeDtypeStruct((1, 1, size), jnp.float32)
     hs = jax.eval_shape(lambda params, xs: unroll_layers(cells, params, xs)[1], cell_params, xs)
-    head = {'w': w_init(key_h, (hs.shape[-1], vocabulary_size), jnp.float32), 'b': jnp.zeros(vocabulary_size)}
-    embedding = {'embedding': w_init(key_e, (vocabulary_size, size), jnp.float32)} if embedding_size else {}
+    head = {
+      'w': w_init(key_h, (hs.shape[-1], vocabulary_size), jnp.float32),
+      'b': jnp.zeros(vocabulary_size),
+    }
+    embedding = (
+      {'embedding': w_init(key_e, (vocabulary_size, size), jnp.float32)} if embedding_size else {}
+    )
     return {'cells': cell_params, 'head': head, **embedding}
 
   def initial_state(params, batch_size):
-    return tuple(cell.initial_state(p, batch_size) for cell, p in zip(cells, params['cells'], strict=True))
+    return tuple(
+      cell.initial_state(p, batch_size) for cell, p in zip(cells, params['cells'], strict=True)
+    )
 
   def embed(params, ids):
     if embedding_size:
@@ -88,14 +100,22 @@ def language_model(
     keys = [None] * 3 if key is None else jax.random.split(key, 3)
     xs = embed(params, ids)
     xs = layers.dropout(keys[0], xs, dropout) if embedding_size else xs
-    states, hs = unroll_layers(cells, params['cells'], xs, states, dropout=dropout, key=keys[1], mask=mask)
+    states, hs = unroll_layers(
+      cells, params['cells'], xs, states, dropout=dropout, key=keys[1], mask=mask
+    )
     return states, layers.dropout(keys[2], hs, dropout)
 
   return LanguageModel(cells, vocabulary_size, init, initial_state, embed, logits, unroll)
 
 
-def sequence_loss(model: LanguageModel, params: Params, states: State, ids: Array, targets: Array,
-                  key: Key | None = None) -> tuple[Array, State]:
+def sequence_loss(
+  model: LanguageModel,
+  params: Params,
+  states: State,
+  ids: Array,
+  targets: Array,
+  key: Key | None = None,
+) -> tuple[Array, State]:
   """Returns the summed cross-entropy of a chunk in nats, and the states after it.
 
   Args:
@@ -110,8 +130,11 @@ def sequence_loss(model: LanguageModel, params: Params, states: State, ids: Arra
   return cross_entropy(model.logits(params, hs), targets).sum(), states
 
 
-def log_probabilities(model: LanguageModel, params: Params, ids: Array, targets: Array, mask: Array) -> Array:
-  """Returns log p(target) of every prediction, state carried from the first step to the last, 0 where masked.
+def log_probabilities(
+  model: LanguageModel, params: Params, ids: Array, targets: Array, mask: Array
+) -> Array:
+  """Returns log p(target) of every prediction, state carried from the first step to the last, 0
+  where masked.
 
   Args:
     model: the language model.
@@ -126,12 +149,16 @@ def log_probabilities(model: LanguageModel, params: Params, ids: Array, targets:
   num_steps, lanes = ids.shape
   chunk = max(1, min(1024, num_steps, _LOGITS_LIMIT // (lanes * params['head']['b'].shape[0])))
   blocks = -(-num_steps // chunk)
-  cut = lambda a: jnp.pad(a, ((0, blocks * chunk - num_steps), (0, 0))).reshape(blocks, chunk, lanes)
+  cut = lambda a: jnp.pad(a, ((0, blocks * chunk - num_steps), (0, 0))).reshape(
+    blocks, chunk, lanes
+  )
 
   def body(states, inputs):
     x, y, m = inputs
     states, hs = model.unroll(params, states, x, mask=m)
     return states, jnp.where(m, -cross_entropy(model.logits(params, hs), y), 0.0)
 
-  _, scores = lax.scan(body, model.initial_state(params, lanes), (cut(ids), cut(targets), cut(mask)))
+  _, scores = lax.scan(
+    body, model.initial_state(params, lanes), (cut(ids), cut(targets), cut(mask))
+  )
   return scores.reshape(blocks * chunk, lanes)[:num_steps]

@@ -30,13 +30,13 @@ class SequenceModel(NamedTuple):
 
 
 def sequence_model(
-    cells: tuple[Cell, ...],
-    input_size: int,
-    output_size: int,
-    *,
-    every_step: bool = False,
-    dropout: float = 0.0,
-    dtype=jnp.float32,
+  cells: tuple[Cell, ...],
+  input_size: int,
+  output_size: int,
+  *,
+  every_step: bool = False,
+  dropout: float = 0.0,
+  dtype=jnp.float32,
 ) -> SequenceModel:
   """Makes the model.
 
@@ -50,6 +50,7 @@ def sequence_model(
 
   Source: standard. Deviates from the paper: nothing.
   """
+
   def init(key):
     key_c, key_h = jax.random.split(key)
     cell_params = stack(*cells).init(key_c, jax.ShapeDtypeStruct((1, input_size), jnp.float32))
@@ -63,7 +64,9 @@ def sequence_model(
 
   def outputs(params, xs, key=None):
     key_c, key_h = (None, None) if key is None else jax.random.split(key)
-    _, hs = unroll_layers(cells, params['cells'], jnp.moveaxis(xs, 1, 0), dropout=dropout, key=key_c)
+    _, hs = unroll_layers(
+      cells, params['cells'], jnp.moveaxis(xs, 1, 0), dropout=dropout, key=key_c
+    )
     hs = jnp.moveaxis(hs, 0, 1) if every_step else hs[-1]
     return head(params, layers.dropout(key_h, hs, dropout))
 

@@ -1,11 +1,11 @@
 """The ways a recurrent network relates inputs to outputs, over any cell.
 
-    one-to-one    one-to-many       many-to-one       aligned           encoder-decoder
-       y          y   y   y                  y        y   y   y                  y   y
-       |          |   |   |                  |        |   |   |                  |   |
-       h          h - h - h          h - h - h        h - h - h          h - h - h - h
-       |          |                  |   |   |        |   |   |          |   |   |   |
-       x          x                  x   x   x        x   x   x          x   x  <s>  y
+one-to-one    one-to-many       many-to-one       aligned           encoder-decoder
+   y          y   y   y                  y        y   y   y                  y   y
+   |          |   |   |                  |        |   |   |                  |   |
+   h          h - h - h          h - h - h        h - h - h          h - h - h - h
+   |          |                  |   |   |        |   |   |          |   |   |   |
+   x          x                  x   x   x        x   x   x          x   x  <s>  y
 """
 
 from collections.abc import Callable
@@ -19,7 +19,9 @@ from rnn_research.typing import Array, Key, Params, PyTree, State
 from rnn_research.unroll import unroll
 
 
-def one_to_one(cell: Cell, params: Params, x: PyTree, state: State | None = None) -> tuple[State, PyTree]:
+def one_to_one(
+  cell: Cell, params: Params, x: PyTree, state: State | None = None
+) -> tuple[State, PyTree]:
   """One input, one output: a single step.
 
   Args:
@@ -35,26 +37,31 @@ def one_to_one(cell: Cell, params: Params, x: PyTree, state: State | None = None
   return state, _last(ys)
 
 
-def one_to_many_zeros(cell: Cell, params: Params, x: PyTree, num_steps: int) -> tuple[State, PyTree]:
+def one_to_many_zeros(
+  cell: Cell, params: Params, x: PyTree, num_steps: int
+) -> tuple[State, PyTree]:
   """One input, T outputs; every later input is zero. Returns the state and outputs [T, B, H]."""
   later = jax.tree.map(lambda a: jnp.zeros((num_steps - 1, *a.shape), a.dtype), x)
   return unroll(cell, params, jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), x, later))
 
 
-def one_to_many_repeat(cell: Cell, params: Params, x: PyTree, num_steps: int) -> tuple[State, PyTree]:
-  """One input, T outputs; the same input enters at every step. Returns the state and outputs [T, B, H]."""
+def one_to_many_repeat(
+  cell: Cell, params: Params, x: PyTree, num_steps: int
+) -> tuple[State, PyTree]:
+  """One input, T outputs; the same input enters at every step. Returns the state and outputs [T, B,
+  H]."""
   return unroll(cell, params, jax.tree.map(lambda a: jnp.broadcast_to(a, (num_steps, *a.shape)), x))
 
 
 def one_to_many_feedback(
-    cell: Cell,
-    params: Params,
-    x: PyTree,
-    num_steps: int,
-    feed: Callable[[PyTree, Key | None], tuple[PyTree, PyTree]] = lambda y, key: (y, y),
-    *,
-    key: Key | None = None,
-    feed_key: Key | None = None,
+  cell: Cell,
+  params: Params,
+  x: PyTree,
+  num_steps: int,
+  feed: Callable[[PyTree, Key | None], tuple[PyTree, PyTree]] = lambda y, key: (y, y),
+  *,
+  key: Key | None = None,
+  feed_key: Key | None = None,
 ) -> tuple[State, PyTree]:
   """One input, T outputs; the model's own output is the next input.
 
@@ -63,8 +70,8 @@ def one_to_many_feedback(
     params: its parameters.
     x: [B, F] the first input.
     num_steps: T.
-    feed: maps an output to the next input and to what is recorded; see `free_run`. By default the output itself,
-      whose size must then be that of the input.
+    feed: maps an output to the next input and to what is recorded; see `free_run`. By default the
+      output itself, whose size must then be that of the input.
     key: of the cell's noise, see `free_run`.
     feed_key: split per step and handed to `feed`, which gets None without it.
 
@@ -76,7 +83,9 @@ def one_to_many_feedback(
   return free_run(cell, params, state, x, feed, num_steps, key=key, feed_inputs=feed_keys)
 
 
-def many_to_one(cell: Cell, params: Params, xs: PyTree, *, mask: Array | None = None) -> tuple[State, PyTree]:
+def many_to_one(
+  cell: Cell, params: Params, xs: PyTree, *, mask: Array | None = None
+) -> tuple[State, PyTree]:
   """T inputs, one output: that of the last real step of each row, 0 where there is none.
 
   Args:
@@ -95,22 +104,26 @@ def many_to_one(cell: Cell, params: Params, xs: PyTree, *, mask: Array | None = 
   return state, jax.tree.map(lambda a: a[last, jnp.arange(a.shape[1])], ys)
 
 
-def many_to_many(cell: Cell, params: Params, xs: PyTree, *, mask: Array | None = None) -> tuple[State, PyTree]:
-  """T inputs, T outputs, aligned: an output at every step. Returns the state and outputs [T, B, H]."""
+def many_to_many(
+  cell: Cell, params: Params, xs: PyTree, *, mask: Array | None = None
+) -> tuple[State, PyTree]:
+  """T inputs, T outputs, aligned: an output at every step. Returns the state and outputs [T, B,
+  H]."""
   return unroll(cell, params, xs, mask=mask)
 
 
 def encoder_decoder(
-    encoder: Cell,
-    decoder: Cell,
-    params: tuple[Params, Params],
-    xs: PyTree,
-    targets: PyTree,
-    *,
-    mask: Array | None = None,
-    target_mask: Array | None = None,
+  encoder: Cell,
+  decoder: Cell,
+  params: tuple[Params, Params],
+  xs: PyTree,
+  targets: PyTree,
+  *,
+  mask: Array | None = None,
+  target_mask: Array | None = None,
 ) -> tuple[State, PyTree]:
-  """T inputs, then S outputs: the decoder starts in the encoder's last state and reads its targets (teacher forcing).
+  """T inputs, then S outputs: the decoder starts in the encoder's last state and reads its targets
+  (teacher forcing).
 
   Args:
     encoder: reads `xs`.
@@ -124,8 +137,8 @@ def encoder_decoder(
   Returns:
     The decoder's state, and its outputs [S, B, H].
 
-  Source: Sutskever et al. 2014, equation 1. Deviates from the paper: any cell, one layer unless stacked, and the
-  source is not reversed.
+  Source: Sutskever et al. 2014, equation 1. Deviates from the paper: any cell, one layer unless
+  stacked, and the source is not reversed.
   """
   state, _ = unroll(encoder, params[0], xs, mask=mask)
   return unroll(decoder, params[1], targets, state, mask=target_mask)

@@ -19,12 +19,14 @@ _HEAP_BYTES = 2**26  # the largest heap of glibc's arenas but the main one
 def configure(batch_size: int, num_devices: int = 0, kept_bytes: int = 0) -> None:
   """Sets up the CPU backend, before any other use of JAX: one device per core.
 
-  Tiny per-step operations lose more by forking and joining threads than they win, so the batch is spread over
-  devices instead. Memory is kept by the allocator rather than given back to the system and faulted in again.
+  Tiny per-step operations lose more by forking and joining threads than they win, so the batch is
+  spread over devices instead. Memory is kept by the allocator rather than given back to the system
+  and faulted in again.
 
   Args:
     batch_size: rows per step over all processes.
-    num_devices: devices over all processes; 0 is the largest divisor of the batch not above this machine's cores.
+    num_devices: devices over all processes; 0 is the largest divisor of the batch not above this
+      machine's cores.
     kept_bytes: roughly what a step keeps for its backward pass, over all devices.
 
   Raises:
@@ -35,9 +37,12 @@ def configure(batch_size: int, num_devices: int = 0, kept_bytes: int = 0) -> Non
   total = num_devices or processes * largest_divisor(max(batch_size // processes, 1), num_cores())
   _check_divides(batch_size, total, processes)
   _set_cpu_devices(total // processes)
-  # Saves up to 3 % of a training step where a CPU has vectors of 512 bits; others ignore it. The last of equal flags
-  # wins, so a user's own is kept. A flag that XLA does not know ends the process: add none lightly.
-  os.environ['XLA_FLAGS'] = f'--xla_cpu_prefer_vector_width=512 {os.environ.get("XLA_FLAGS", "")}'.strip()
+  # Saves up to 3 % of a training step where a CPU has vectors of 512 bits; others ignore it. The
+  # last of equal flags wins, so a user's own is kept. A flag that XLA does not know ends the
+  # process: add none lightly.
+  os.environ['XLA_FLAGS'] = (
+    f'--xla_cpu_prefer_vector_width=512 {os.environ.get("XLA_FLAGS", "")}'.strip()
+  )
   _keep_memory(kept_bytes // total > _HEAP_BYTES // 2)
 
 
@@ -49,18 +54,23 @@ def is_distributed() -> bool:
   """
   values = {name: os.environ[name] for name in _DISTRIBUTED if os.environ.get(name)}
   if values and len(values) < len(_DISTRIBUTED):
-    raise InputError(f'only {", ".join(values)} is set, expected all of {", ".join(_DISTRIBUTED)} or none')
+    raise InputError(
+      f'only {", ".join(values)} is set, expected all of {", ".join(_DISTRIBUTED)} or none'
+    )
   for name in _DISTRIBUTED[1:] if values else ():
     if not values[name].isdigit():
       raise InputError(f'{name} is {values[name]!r}, expected an integer')
   if values and not int(values['JAX_PROCESS_ID']) < int(values['JAX_NUM_PROCESSES']):
-    raise InputError(f'JAX_PROCESS_ID is {values["JAX_PROCESS_ID"]}, expected less than JAX_NUM_PROCESSES, '
-                     f'{values["JAX_NUM_PROCESSES"]}')
+    raise InputError(
+      f'JAX_PROCESS_ID is {values["JAX_PROCESS_ID"]}, expected less than JAX_NUM_PROCESSES, '
+      f'{values["JAX_NUM_PROCESSES"]}'
+    )
   return bool(values)
 
 
 def initialize_distributed() -> None:
-  """Joins the run's other processes if JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID are set.
+  """Joins the run's other processes if JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and
+  JAX_PROCESS_ID are set.
 
   Before the backend starts.
   """
@@ -74,17 +84,25 @@ def data_mesh(batch_size: int, num_devices: int = 0) -> Mesh:
 
   Args:
     batch_size: rows per step over all processes.
-    num_devices: devices over all processes; 0 is the largest divisor of the batch not above the devices present.
+    num_devices: devices over all processes; 0 is the largest divisor of the batch not above the
+      devices present.
 
   Raises:
     InputError: `num_devices` does not divide the batch, or there are fewer.
   """
   processes = jax.process_count()
-  total = num_devices or processes * largest_divisor(max(batch_size // processes, 1), jax.local_device_count())
+  total = num_devices or processes * largest_divisor(
+    max(batch_size // processes, 1), jax.local_device_count()
+  )
   _check_divides(batch_size, total, processes)
   if total > jax.device_count():
-    raise InputError(f'num_devices is {total}, but there are {jax.device_count()} {jax.default_backend()} devices')
-  of_each = [[d for d in jax.devices() if d.process_index == p][:total // processes] for p in range(processes)]
+    raise InputError(
+      f'num_devices is {total}, but there are {jax.device_count()} {jax.default_backend()} devices'
+    )
+  of_each = [
+    [d for d in jax.devices() if d.process_index == p][: total // processes]
+    for p in range(processes)
+  ]
   return Mesh(np.concatenate(of_each), ('data',), axis_types=(AxisType.Auto,))
 
 
@@ -125,9 +143,13 @@ def _put(sharding: NamedSharding, tree: PyTree) -> PyTree:
 
 def _check_divides(batch_size: int, num_devices: int, processes: int) -> None:
   if num_devices < 1 or batch_size % num_devices:
-    raise InputError(f'num_devices is {num_devices}, which does not divide the batch of {batch_size}')
+    raise InputError(
+      f'num_devices is {num_devices}, which does not divide the batch of {batch_size}'
+    )
   if num_devices % processes:
-    raise InputError(f'num_devices is {num_devices}, which the {processes} processes cannot share evenly')
+    raise InputError(
+      f'num_devices is {num_devices}, which the {processes} processes cannot share evenly'
+    )
 
 
 def _set_cpu_devices(count: int) -> None:
@@ -136,15 +158,20 @@ def _set_cpu_devices(count: int) -> None:
     jax.config.update('jax_num_cpu_devices', jax.config.jax_num_cpu_devices + 1)
     jax.config.update('jax_num_cpu_devices', count)
   except RuntimeError as e:
-    raise RuntimeError('the JAX backend has already started, call configure before any other use of JAX') from e
+    raise RuntimeError(
+      'the JAX backend has already started, call configure before any other use of JAX'
+    ) from e
 
 
 def _keep_memory(large: bool) -> None:
-  """Lets glibc reuse freed blocks instead of returning them: page faults cost 20-50 % of a training step.
+  """Lets glibc reuse freed blocks instead of returning them: page faults cost 20-50 % of a training
+  step.
 
-  Heaps of threads are returned whatever is set, and what does not fit into one is mapped anew every time, so large
-  blocks must come from the one heap without a limit. Small steps lose by that, since their threads then wait for each
-  other: LSTM 2 x 512, batch 50, unroll 50 took 150 instead of 190 ms per step, 2 x 128 took 14.9 instead of 13.5.
+  Heaps of threads are returned whatever is set, and what does not fit into one is mapped anew every
+  time, so large blocks must come from the one heap without a limit. Small steps lose by that, since
+  their threads then wait for each
+  other: LSTM 2 x 512, batch 50, unroll 50 took 150 instead of 190 ms per step, 2 x 128 took 14.9
+    instead of 13.5.
   """
   if platform.libc_ver()[0] == 'glibc':
     libc = ctypes.CDLL(None)

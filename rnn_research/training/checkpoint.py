@@ -3,8 +3,8 @@
   workdir/checkpoints/<step>   train state, data position, meta: the newest few, to resume from
   workdir/best/<step>          parameters alone, of the best evaluation
 
-A step becomes visible under its name only when it is complete; what a killed save leaves behind is removed by the next
-`open_manager`.
+A step becomes visible under its name only when it is complete; what a killed save leaves behind is
+removed by the next `open_manager`.
 """
 
 import contextlib
@@ -41,7 +41,9 @@ def hold(workdir: str | os.PathLike) -> Iterator[None]:
     InputError: another run holds it.
     OSError: it cannot be made.
   """
-  if is_distributed() and jax.process_index() > 0:  # asking starts the backend, which a study must not
+  if (
+    is_distributed() and jax.process_index() > 0
+  ):  # asking starts the backend, which a study must not
     yield
     return
   io.make_folder(Path(workdir))
@@ -62,7 +64,9 @@ def open_manager(workdir: str | os.PathLike, max_to_keep: int = 2) -> ocp.Checkp
   return io.open_folder(Path(workdir) / 'checkpoints', max_to_keep)
 
 
-def save(manager: ocp.CheckpointManager, step: int, state: PyTree, data_state: Any, meta: dict) -> None:
+def save(
+  manager: ocp.CheckpointManager, step: int, state: PyTree, data_state: Any, meta: dict
+) -> None:
   """Writes everything a run needs to go on after `step` updates; returns when it is on disk.
 
   Every process calls it. Does nothing if this step is already there.
@@ -77,22 +81,28 @@ def save(manager: ocp.CheckpointManager, step: int, state: PyTree, data_state: A
   Raises:
     OSError: it could not be written; earlier checkpoints are intact.
   """
-  items = {'state': ocp.args.PyTreeSave(state), 'data': ocp.args.JsonSave({'state': data_state}),
-           'meta': ocp.args.JsonSave(jsonable(meta))}
+  items = {
+    'state': ocp.args.PyTreeSave(state),
+    'data': ocp.args.JsonSave({'state': data_state}),
+    'meta': ocp.args.JsonSave(jsonable(meta)),
+  }
   io.write(manager, step, items)
 
 
 def restore_latest(manager: ocp.CheckpointManager, template: PyTree) -> Restored | None:
   """Returns the newest readable checkpoint, or None where there is none at all.
 
-  An unreadable step is set aside as `unreadable-<step>` with a printed warning, and the one before is used.
+  An unreadable step is set aside as `unreadable-<step>` with a printed warning, and the one before
+  is used.
 
   Args:
     manager: of `open_manager`.
-    template: the state to fill, of arrays or `jax.ShapeDtypeStruct`s; gives structure, dtypes, shapes, shardings.
+    template: the state to fill, of arrays or `jax.ShapeDtypeStruct`s; gives structure, dtypes,
+      shapes, shardings.
 
   Raises:
-    InputError: no checkpoint is readable, or the checkpoint holds another state than the template (names the leaf).
+    InputError: no checkpoint is readable, or the checkpoint holds another state than the template
+    (names the leaf).
   """
   steps = sorted(manager.all_steps(), reverse=True)
   for step, before in zip(steps, [*steps[1:], None], strict=False):
@@ -121,17 +131,23 @@ def save_best(workdir: str | os.PathLike, step: int, params: Params, metric: flo
       manager.delete(step)
     # As numpy arrays, since orbax refuses arrays of one device where there are several processes.
     arrays = jax.tree.map(np.asarray, params)
-    io.write(manager, step, {'params': ocp.args.PyTreeSave(arrays), 'meta': ocp.args.JsonSave({'metric': metric})})
+    io.write(
+      manager,
+      step,
+      {'params': ocp.args.PyTreeSave(arrays), 'meta': ocp.args.JsonSave({'metric': metric})},
+    )
     for other in set(manager.all_steps()) - {step}:
       manager.delete(other)
 
 
 def restore_params(workdir: str | os.PathLike, template: Params) -> tuple[int, Params]:
-  """Returns `(step, params)` of the best evaluation, or of the newest checkpoint if there was no evaluation yet.
+  """Returns `(step, params)` of the best evaluation, or of the newest checkpoint if there was no
+  evaluation yet.
 
   Args:
     workdir: of a training run; nothing in it is changed.
-    template: the parameters to fill, of arrays or `jax.ShapeDtypeStruct`s (placed on this process's first device).
+    template: the parameters to fill, of arrays or `jax.ShapeDtypeStruct`s (placed on this process's
+      first device).
 
   Raises:
     InputError: no readable checkpoint, or other parameters than the template's (names the leaf).
@@ -139,7 +155,9 @@ def restore_params(workdir: str | os.PathLike, template: Params) -> tuple[int, P
   placed = jax.tree.map(_placed, template)
   for step, items in io.readable(Path(workdir) / 'best', (), 'params', placed):
     return step, items['params']
-  for step, items in io.readable(Path(workdir) / 'checkpoints', (), 'state', {'params': placed}, 'params/'):
+  for step, items in io.readable(
+    Path(workdir) / 'checkpoints', (), 'state', {'params': placed}, 'params/'
+  ):
     return step, items['state']['params']
   raise InputError(f'{workdir} holds no readable checkpoint')
 
@@ -174,8 +192,10 @@ def _lock(folder: int, workdir: str | os.PathLike) -> None:
 
 def _set_aside(manager: ocp.CheckpointManager, step: int, before: int) -> None:
   """Moves an unreadable step out of the way, so that the run can save that step again."""
-  io.warn(f'checkpoint {step} in {manager.directory} cannot be read, going back to {before}; '
-        f'it is kept as unreadable-{step}')
+  io.warn(
+    f'checkpoint {step} in {manager.directory} cannot be read, going back to {before}; '
+    f'it is kept as unreadable-{step}'
+  )
   if jax.process_index() == 0:
     aside = Path(manager.directory) / f'unreadable-{step}'
     shutil.rmtree(aside, ignore_errors=True)
@@ -185,5 +205,7 @@ def _set_aside(manager: ocp.CheckpointManager, step: int, before: int) -> None:
 
 
 def _placed(leaf: Any) -> jax.ShapeDtypeStruct:
-  sharding = getattr(leaf, 'sharding', None) or jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+  sharding = getattr(leaf, 'sharding', None) or jax.sharding.SingleDeviceSharding(
+    jax.local_devices()[0]
+  )
   return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)

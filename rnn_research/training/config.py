@@ -16,52 +16,73 @@ DTYPES = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
 # What computes, not what is computed: a model may be trained on one machine and used on another.
 ENGINE = 'model.engine'
 CHANGEABLE = (
-    'train.steps', 'train.epochs', 'train.eval_every', 'train.checkpoint_every', 'train.log_every', 'train.show_steps',
-    'train.stop_after', 'train.tensorboard', ENGINE)
+  'train.steps',
+  'train.epochs',
+  'train.eval_every',
+  'train.checkpoint_every',
+  'train.log_every',
+  'train.show_steps',
+  'train.stop_after',
+  'train.tensorboard',
+  ENGINE,
+)
 # What may differ while a trained model is used: where the text is, and what computes.
 _PLACES = (
-    ENGINE, 'data.path', 'data.glob', 'data.data_dir', 'data.download', 'data.source', 'data.target',
-    'data.valid_source', 'data.valid_target', 'data.test_source', 'data.test_target')
+  ENGINE,
+  'data.path',
+  'data.glob',
+  'data.data_dir',
+  'data.download',
+  'data.source',
+  'data.target',
+  'data.valid_source',
+  'data.valid_target',
+  'data.test_source',
+  'data.test_target',
+)
 
 _VOCABULARY = {'word': 8192, 'char': 128, 'subword': 8192}  # usual sizes, before the data are read
 
 
 _MODEL_RANGES = {
-    'num_params': (lambda v: v >= 0, 'an integer >= 0 (0 takes hidden_size)'),
-    'num_layers': (lambda v: v >= 1, 'an integer >= 1'),
-    'embedding_size': (lambda v: v >= 0, 'an integer >= 0 (0 is one-hot)'),
-    'dropout': (lambda v: 0.0 <= v < 1.0, 'a number in [0, 1)'),
-    'weight_dropout': (lambda v: 0.0 <= v < 1.0, 'a number in [0, 1)'),
-    'init_scale': (lambda v: 0.0 <= v < math.inf, "a number >= 0 (0 is the cell's own)"),
-    'dtype': (lambda v: v in DTYPES, f'one of {", ".join(DTYPES)}'),
+  'num_params': (lambda v: v >= 0, 'an integer >= 0 (0 takes hidden_size)'),
+  'num_layers': (lambda v: v >= 1, 'an integer >= 1'),
+  'embedding_size': (lambda v: v >= 0, 'an integer >= 0 (0 is one-hot)'),
+  'dropout': (lambda v: 0.0 <= v < 1.0, 'a number in [0, 1)'),
+  'weight_dropout': (lambda v: 0.0 <= v < 1.0, 'a number in [0, 1)'),
+  'init_scale': (lambda v: 0.0 <= v < math.inf, "a number >= 0 (0 is the cell's own)"),
+  'dtype': (lambda v: v in DTYPES, f'one of {", ".join(DTYPES)}'),
 }
 
 
 def base_config() -> ConfigDict:
-  """Returns the config with the blocks `seed`, `optimizer` and `train`; an experiment adds `data` and `model`."""
-  return ConfigDict({
+  """Returns the config with the blocks `seed`, `optimizer` and `train`; an experiment adds `data`
+  and `model`."""
+  return ConfigDict(
+    {
       'seed': 0,
       'optimizer': optimizer.default_config(),
       'grid': {
-          'seeds': 1,  # several runs in one, which share data and steps and differ in initialisation
-          'learning_rates': (),  # and in optimizer.learning_rate, each with all seeds
+        'seeds': 1,  # several runs in one, which share data and steps and differ in initialisation
+        'learning_rates': (),  # and in optimizer.learning_rate, each with all seeds
       },
       'train': {
-          'steps': 0,  # either steps
-          'epochs': 0,  # or epochs
-          'batch_size': 50,
-          'unroll_length': 50,
-          'micro_batches': 1,  # slices of a device's rows, for less memory
-          'ema_decay': 0.0,  # of the parameter average, which starts at the first parameters; 0 is off
-          'eval_every': 0,  # steps; 0 is once per epoch
-          'stop_after': 0,  # evaluations in a row without a better headline figure end the run; 0 is off
-          'eval_lanes': 50,  # parallel streams of an evaluation while training
-          'checkpoint_every': 0,  # steps; 0 is at every evaluation
-          'log_every': 50,
-          'show_steps': (),  # steps after which a sample is shown
-          'tensorboard': False,
+        'steps': 0,  # either steps
+        'epochs': 0,  # or epochs
+        'batch_size': 50,
+        'unroll_length': 50,
+        'micro_batches': 1,  # slices of a device's rows, for less memory
+        'ema_decay': 0.0,  # of the average of parameters, at first the first ones; 0 is off
+        'eval_every': 0,  # steps; 0 is once per epoch
+        'stop_after': 0,  # evaluations in a row without a better headline end the run; 0 is off
+        'eval_lanes': 50,  # parallel streams of an evaluation while training
+        'checkpoint_every': 0,  # steps; 0 is at every evaluation
+        'log_every': 50,
+        'show_steps': (),  # steps after which a sample is shown
+        'tensorboard': False,
       },
-  })
+    }
+  )
 
 
 def check_ranges(config: ConfigDict) -> None:
@@ -80,10 +101,19 @@ def check_ranges(config: ConfigDict) -> None:
       require(f'train.{field}', train[field], train[field] >= 1, 'an integer >= 1')
   for field in ('steps', 'epochs', 'eval_every', 'checkpoint_every', 'stop_after'):
     require(f'train.{field}', train[field], train[field] >= 0, 'an integer >= 0')
-  require('train.micro_batches', train.micro_batches, train.batch_size % train.micro_batches == 0,
-          f'a divisor of train.batch_size, {train.batch_size}')
+  require(
+    'train.micro_batches',
+    train.micro_batches,
+    train.batch_size % train.micro_batches == 0,
+    f'a divisor of train.batch_size, {train.batch_size}',
+  )
   shown = train.get('show_steps', ())
-  require('train.show_steps', shown, all(isinstance(step, int) and step >= 0 for step in shown), 'integers >= 0')
+  require(
+    'train.show_steps',
+    shown,
+    all(isinstance(step, int) and step >= 0 for step in shown),
+    'integers >= 0',
+  )
   for field, (holds, expected) in _MODEL_RANGES.items():
     if field in config.get('model', {}):
       require(f'model.{field}', config.model[field], holds(config.model[field]), expected)
@@ -91,40 +121,60 @@ def check_ranges(config: ConfigDict) -> None:
   _check_grid(config)
   require('train.ema_decay', train.ema_decay, 0.0 <= train.ema_decay < 1.0, 'a number in [0, 1)')
   if bool(train.steps) == bool(train.epochs):
-    raise InputError(f'train.steps is {train.steps} and train.epochs is {train.epochs}, expected one of them to be '
-                     'positive and the other 0')
+    raise InputError(
+      f'train.steps is {train.steps} and train.epochs is {train.epochs}, expected one of them to '
+      'be '
+      'positive and the other 0'
+    )
 
 
 def _check_size(model):
   size, budget = model.get('hidden_size', 1), model.get('num_params', 0)
-  require('model.hidden_size', size, size == 0 if budget else size >= 1,
-          '0 where model.num_params is positive' if budget else 'an integer >= 1')
+  require(
+    'model.hidden_size',
+    size,
+    size == 0 if budget else size >= 1,
+    '0 where model.num_params is positive' if budget else 'an integer >= 1',
+  )
 
 
 def _check_grid(config):
   seeds, rates = config.grid.seeds, config.grid.learning_rates
   require('grid.seeds', seeds, seeds >= 1, 'an integer >= 1')
-  require('grid.learning_rates', rates, all(isinstance(r, int | float) and 0.0 < r < math.inf for r in rates)
-          and len(set(rates)) == len(rates), 'different numbers > 0, with commas')
+  require(
+    'grid.learning_rates',
+    rates,
+    all(isinstance(r, int | float) and 0.0 < r < math.inf for r in rates)
+    and len(set(rates)) == len(rates),
+    'different numbers > 0, with commas',
+  )
   if (seeds > 1 or rates) and config.optimizer.schedule == 'plateau':
-    raise InputError('optimizer.schedule is plateau, expected another with a grid: its members would share one plateau')
+    raise InputError(
+      'optimizer.schedule is plateau, expected another with a grid: its members would share one '
+      'plateau'
+    )
 
 
 def check_unchanged(saved: ConfigDict, config: ConfigDict, workdir: str, training: bool) -> None:
   """Checks that a config may be used with what `workdir` holds.
 
-  A run that goes on may change `CHANGEABLE` alone; every other mode may name another text or engine.
+  A run that goes on may change `CHANGEABLE` alone; every other mode may name another text or
+  engine.
 
   Raises:
     InputError: other fields differ; it names them.
   """
   before, now = flat(saved), flat(config)
-  changed = [f'{field} ({before.get(field)!r} in the workdir, now {now.get(field)!r})' for field in {**before, **now}
-             if before.get(field) != now.get(field)
-             and field not in (CHANGEABLE if training else _PLACES)]
+  changed = [
+    f'{field} ({before.get(field)!r} in the workdir, now {now.get(field)!r})'
+    for field in {**before, **now}
+    if before.get(field) != now.get(field) and field not in (CHANGEABLE if training else _PLACES)
+  ]
   if changed:
-    raise InputError(f'{workdir} holds a run with another {", another ".join(changed)}'
-                     + ('; use a new workdir' if training else ''))
+    raise InputError(
+      f'{workdir} holds a run with another {", another ".join(changed)}'
+      + ('; use a new workdir' if training else '')
+    )
 
 
 def trains(config: ConfigDict) -> bool:
@@ -145,8 +195,8 @@ def copy(config: ConfigDict) -> ConfigDict:
 def kept_bytes(config: ConfigDict) -> int:
   """Returns roughly what a step keeps for its backward pass.
 
-  Seven float32 numbers per unit, as a fused LSTM does; of a translator the logits, their softmax and their gradient,
-  since its vocabulary may be large.
+  Seven float32 numbers per unit, as a fused LSTM does; of a translator the logits, their softmax
+  and their gradient, since its vocabulary may be large.
   """
   if 'batch_tokens' in config.train:
     symbols = config.train.batch_tokens // config.train.micro_batches
@@ -173,7 +223,9 @@ def flat(config: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
   items = {}
   for name, value in config.items():
     field = f'{prefix}{name}'
-    items.update(flat(value, f'{field}.') if isinstance(value, Mapping | ConfigDict) else {field: value})
+    items.update(
+      flat(value, f'{field}.') if isinstance(value, Mapping | ConfigDict) else {field: value}
+    )
   return items
 
 

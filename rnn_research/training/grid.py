@@ -1,7 +1,9 @@
-"""A grid of runs as one run: its members differ in seed and learning rate, and share data, steps and one program.
+"""A grid of runs as one run: its members differ in seed and learning rate, and share data, steps
+and one program.
 
-Parameters and optimiser state get a leading axis of members, `[G, ...]`; the carry is `[B, G, ...]`. A member whose
-loss or gradient is not finite, over all devices and slices of the batch, skips the update and leaves the others alone.
+Parameters and optimiser state get a leading axis of members, `[G, ...]`; the carry is `[B, G,
+...]`. A member whose loss or gradient is not finite, over all devices and slices of the batch,
+skips the update and leaves the others alone.
 """
 
 import functools
@@ -22,8 +24,8 @@ from rnn_research.typing import Array, Params, PyTree
 
 class Member(NamedTuple):
   """Attributes:
-    seed: 0 draws what a run without a grid draws; others fold the seed into its keys.
-    learning_rate: in place of `optimizer.learning_rate`.
+  seed: 0 draws what a run without a grid draws; others fold the seed into its keys.
+  learning_rate: in place of `optimizer.learning_rate`.
   """
 
   seed: int
@@ -31,7 +33,8 @@ class Member(NamedTuple):
 
 
 def members(config: ConfigDict) -> tuple[Member, ...]:
-  """Returns the members that the blocks `grid` and `optimizer` of a config ask for; () where there is no grid."""
+  """Returns the members that the blocks `grid` and `optimizer` of a config ask for; () where there
+  is no grid."""
   if config.grid.seeds == 1 and not config.grid.learning_rates:
     return ()
   rates = config.grid.learning_rates or (config.optimizer.learning_rate,)
@@ -41,11 +44,12 @@ def members(config: ConfigDict) -> tuple[Member, ...]:
 def over_grid(experiment: Experiment, grid: Sequence[Member]) -> Experiment:
   """Returns the experiment that trains all members at once.
 
-  The gradient of each member is its own; `describe` makes one loss of theirs. Evaluations are those of the best
-  member, and 'name/0', 'name/1', ... those of every member. No samples are shown.
+  The gradient of each member is its own; `describe` makes one loss of theirs. Evaluations are those
+  of the best member, and 'name/0', 'name/1', ... those of every member. No samples are shown.
 
   Args:
-    experiment: the weight of its loss depends on the batch alone, so it is the same for all members.
+    experiment: the weight of its loss depends on the batch alone, so it is the same for all
+      members.
     grid: the members.
   """
   _, metric, sense = experiment.headline
@@ -57,25 +61,35 @@ def over_grid(experiment: Experiment, grid: Sequence[Member]) -> Experiment:
     return jax.vmap(lambda p: experiment.initial_carry(p, batch_size), out_axes=1)(params)
 
   def loss(params, carry, batch, key, step):
-    one = functools.partial(_gradients, lambda params, carry, key: experiment.loss(params, carry, batch, key, step))
+    one = functools.partial(
+      _gradients, lambda params, carry, key: experiment.loss(params, carry, batch, key, step)
+    )
     across = jax.tree.map(lambda a: jnp.moveaxis(a, 1, 0), carry)
     totals, (weights, across, sums) = _own_gradients(
-        lambda params: _each(one, params, across, _keys(key, grid)), params)
-    own = {f'{name}/{i}': a[i] for name, a in ({'loss': totals} | sums).items() for i in range(len(grid))}
+      lambda params: _each(one, params, across, _keys(key, grid)), params
+    )
+    own = {
+      f'{name}/{i}': a[i] for name, a in ({'loss': totals} | sums).items() for i in range(len(grid))
+    }
     return totals.sum(), (weights[0], jax.tree.map(lambda a: jnp.moveaxis(a, 0, 1), across), own)
 
   def measure(evaluate, params, key):
     measured = [evaluate(member(params, i), key) for i in range(len(grid))]
     best = best_member([values[metric] for values in measured], sense)
-    own = {f'{name}/{i}': value for i, values in enumerate(measured) for name, value in values.items()}
+    own = {
+      f'{name}/{i}': value for i, values in enumerate(measured) for name, value in values.items()
+    }
     return measured[best] | {'best_member': best} | own
 
   return experiment._replace(
-      init=init, initial_carry=initial_carry, loss=loss,
-      evaluate={name: functools.partial(measure, f) for name, f in experiment.evaluate.items()},
-      show=None,
-      select=lambda params, metrics: member(params, metrics['best_member']),
-      learning_rates=tuple(one.learning_rate for one in grid))
+    init=init,
+    initial_carry=initial_carry,
+    loss=loss,
+    evaluate={name: functools.partial(measure, f) for name, f in experiment.evaluate.items()},
+    show=None,
+    select=lambda params, metrics: member(params, metrics['best_member']),
+    learning_rates=tuple(one.learning_rate for one in grid),
+  )
 
 
 def member(params: Params, index: int) -> Params:
@@ -90,11 +104,16 @@ def best_member(values: Sequence[float], sense: str) -> int:
   return figures.index((min if sense == 'min' else max)(figures))
 
 
-def over_members(tx: optax.GradientTransformationExtraArgs, scales: Array) -> optax.GradientTransformationExtraArgs:
-  """Returns the transformation that treats every member alone and multiplies its updates by `scales`, [G] float32.
+def over_members(
+  tx: optax.GradientTransformationExtraArgs, scales: Array
+) -> optax.GradientTransformationExtraArgs:
+  """Returns the transformation that treats every member alone and multiplies its updates by
+  `scales`, [G] float32.
 
-  A member whose gradient, its norm or its new parameters are not finite keeps its parameters and its optimiser state.
+  A member whose gradient, its norm or its new parameters are not finite keeps its parameters and
+  its optimiser state.
   """
+
   def init(params):
     return jax.vmap(tx.init)(params)
 
@@ -105,12 +124,15 @@ def over_members(tx: optax.GradientTransformationExtraArgs, scales: Array) -> op
       moves = jnp.isfinite(optax.tree.norm(grads)) & _finite(optax.apply_updates(params, updates))
       updates = jax.tree.map(lambda u: jnp.where(moves, u, 0.0), updates)
       return updates, jax.tree.map(lambda a, b: jnp.where(moves, a, b), new, state)
+
     return jax.vmap(one)(scales, grads, state, params)
 
   return optax.GradientTransformationExtraArgs(init, update)
 
 
-def describe(describe_one: Callable[..., dict[str, Array]], grads: Params, means: dict[str, Array]) -> dict[str, Array]:
+def describe(
+  describe_one: Callable[..., dict[str, Array]], grads: Params, means: dict[str, Array]
+) -> dict[str, Array]:
   """Returns what a grid logs of a step in place of what a single run logs, each [] float32.
 
     loss, and what else the loss measures    median over the members whose gradient is finite
@@ -130,12 +152,18 @@ def describe(describe_one: Callable[..., dict[str, Array]], grads: Params, means
     of_members.setdefault(name.rsplit('/', 1)[0], []).append(mean)
   stacked = described | {name: jnp.stack(values) for name, values in of_members.items()}
   medians = {name: jnp.nanmedian(jnp.where(finite, a, jnp.nan)) for name, a in stacked.items()}
-  return medians | {'finite': finite.mean()} | {f'finite/{i}': a for i, a in enumerate(finite.astype(jnp.float32))}
+  return (
+    medians
+    | {'finite': finite.mean()}
+    | {f'finite/{i}': a for i, a in enumerate(finite.astype(jnp.float32))}
+  )
 
 
-def results(log: Sequence[Mapping[str, Any]], grid: Sequence[Member],
-            headline: tuple[str, str, str]) -> list[dict[str, Any]]:
-  """Returns a row per member: seed, learning rate, its headline figure at the last evaluation, and its finite steps.
+def results(
+  log: Sequence[Mapping[str, Any]], grid: Sequence[Member], headline: tuple[str, str, str]
+) -> list[dict[str, Any]]:
+  """Returns a row per member: seed, learning rate, its headline figure at the last evaluation, and
+  its finite steps.
 
   Args:
     log: the lines of metrics.jsonl.
@@ -144,35 +172,59 @@ def results(log: Sequence[Mapping[str, Any]], grid: Sequence[Member],
   """
   split, metric, _ = headline
   last = [row for row in log if f'{split}/{metric}' in row][-1]
-  share = lambda i: float(np.mean([row[f'train/finite/{i}'] for row in log if f'train/finite/{i}' in row] or [1.0]))
-  return [{**one._asdict(), metric: last[f'{split}/{metric}/{i}'], 'share_of_finite_steps': share(i)}
-          for i, one in enumerate(grid)]
+  share = lambda i: float(
+    np.mean([row[f'train/finite/{i}'] for row in log if f'train/finite/{i}' in row] or [1.0])
+  )
+  return [
+    {**one._asdict(), metric: last[f'{split}/{metric}/{i}'], 'share_of_finite_steps': share(i)}
+    for i, one in enumerate(grid)
+  ]
 
 
-def best_at(log: Sequence[Mapping[str, Any]], grid: Sequence[Member], headline: tuple[str, str, str],
-            step: int) -> dict[str, Any]:
+def best_at(
+  log: Sequence[Mapping[str, Any]],
+  grid: Sequence[Member],
+  headline: tuple[str, str, str],
+  step: int,
+) -> dict[str, Any]:
   """Returns seed and learning rate of the member that was best at the evaluation after `step`."""
-  row = next(row for row in reversed(log) if row['step'] == step and f'{headline[0]}/best_member' in row)
+  row = next(
+    row for row in reversed(log) if row['step'] == step and f'{headline[0]}/best_member' in row
+  )
   return grid[row[f'{headline[0]}/best_member']]._asdict()
 
 
-def summary(rows: Sequence[Mapping[str, Any]], headline: tuple[str, str, str]) -> dict[str, dict[str, float]]:
-  """Returns `spread` of the seeds of each learning rate of `results`, under a name that says what it is."""
+def summary(
+  rows: Sequence[Mapping[str, Any]], headline: tuple[str, str, str]
+) -> dict[str, dict[str, float]]:
+  """Returns `spread` of the seeds of each learning rate of `results`, under a name that says what
+  it is."""
   split, metric, _ = headline
-  return {f'{split} at the last step, learning rate {rate:g}': {
-      f'{metric}_{name}': value for name, value in spread(
-          [row[metric] for row in rows if row['learning_rate'] == rate]).items()}
-      for rate in dict.fromkeys(row['learning_rate'] for row in rows)}
+  return {
+    f'{split} at the last step, learning rate {rate:g}': {
+      f'{metric}_{name}': value
+      for name, value in spread(
+        [row[metric] for row in rows if row['learning_rate'] == rate]
+      ).items()
+    }
+    for rate in dict.fromkeys(row['learning_rate'] for row in rows)
+  }
 
 
 def spread(values: Sequence[float | None]) -> dict[str, float]:
-  """Returns mean, standard deviation (of two values or more), lowest and highest of what is finite, and of how many."""
+  """Returns mean, standard deviation (of two values or more), lowest and highest of what is finite,
+  and of how many."""
   finite = np.array([value for value in values if value is not None and math.isfinite(value)])
   if not len(finite):
     return {'seeds': 0}
   std = {'std': float(finite.std(ddof=1))} if len(finite) > 1 else {}
-  return {'mean': float(finite.mean()), **std, 'lowest': float(finite.min()), 'highest': float(finite.max()),
-          'seeds': len(finite)}
+  return {
+    'mean': float(finite.mean()),
+    **std,
+    'lowest': float(finite.min()),
+    'highest': float(finite.max()),
+    'seeds': len(finite),
+  }
 
 
 def _keys(key, grid):
@@ -180,14 +232,16 @@ def _keys(key, grid):
 
 
 def _each(f, *stacked: PyTree) -> PyTree:
-  """Maps over members. On a CPU one after the other: batched products of a time loop take 1.5 to 2 times as long."""
+  """Maps over members. On a CPU one after the other: batched products of a time loop take 1.5 to 2
+  times as long."""
   if jax.default_backend() == 'cpu':
     return lax.map(lambda one: f(*one), stacked)
   return jax.vmap(f)(*stacked)
 
 
 def _gradients(loss, params, carry, key):
-  """Returns ((total, aux), gradients), not-a-number where the total is: sums over devices and slices carry it on."""
+  """Returns ((total, aux), gradients), not-a-number where the total is: sums over devices and
+  slices carry it on."""
   (total, aux), grads = jax.value_and_grad(loss, has_aux=True)(params, carry, key)
   return (total, aux), jax.tree.map(lambda g: jnp.where(jnp.isfinite(total), g, jnp.nan), grads)
 
@@ -197,7 +251,8 @@ def _finite(tree):
 
 
 def _own_gradients(forward, params):
-  """Returns the first of `forward(params)`'s two results; differentiated, it gives the second, whatever follows.
+  """Returns the first of `forward(params)`'s two results; differentiated, it gives the second,
+  whatever follows.
 
   So a number that is not finite stays with its member: a sum over members would hand it on.
   """

@@ -43,9 +43,16 @@ class Stopped(NamedTuple):
   best: tuple[int, float]
 
 
-def train(experiment: Experiment, data: TrainData, config: ConfigDict, workdir: str,
-          mesh: jax.sharding.Mesh, about: Mapping[str, Any]) -> Stopped:
-  """Trains until `train.steps` or `train.epochs`, from the newest checkpoint of `workdir` if there is one.
+def train(
+  experiment: Experiment,
+  data: TrainData,
+  config: ConfigDict,
+  workdir: str,
+  mesh: jax.sharding.Mesh,
+  about: Mapping[str, Any],
+) -> Stopped:
+  """Trains until `train.steps` or `train.epochs`, from the newest checkpoint of `workdir` if there
+  is one.
 
   Args:
     experiment: the model.
@@ -59,7 +66,8 @@ def train(experiment: Experiment, data: TrainData, config: ConfigDict, workdir: 
     How it ended.
 
   Raises:
-    InputError: the checkpoint was trained on other data; FloatingPointError: the loss or a gradient is not a number.
+    InputError: the checkpoint was trained on other data; FloatingPointError: the loss or a gradient
+    is not a number.
   """
   started = time.monotonic()
   total = config.train.steps or config.train.epochs * data.steps_per_epoch
@@ -68,11 +76,15 @@ def train(experiment: Experiment, data: TrainData, config: ConfigDict, workdir: 
   of_gradients = functools.partial(optimizer.describe_gradients, config.optimizer)
   describe = lambda grads, means: of_gradients(grads)
   if experiment.learning_rates:
-    tx = grid.over_members(tx, np.float32(experiment.learning_rates) / np.float32(config.optimizer.learning_rate))
+    tx = grid.over_members(
+      tx, np.float32(experiment.learning_rates) / np.float32(config.optimizer.learning_rate)
+    )
     describe = functools.partial(grid.describe, of_gradients)
   key = jax.random.key(config.seed)
   init_key, step_key, eval_key = jax.random.split(key, 3)
-  state = create_state(experiment, tx, init_key, config.train.batch_size, config.train.ema_decay > 0, mesh)
+  state = create_state(
+    experiment, tx, init_key, config.train.batch_size, config.train.ema_decay > 0, mesh
+  )
   with contextlib.ExitStack() as stack:
     terminated = stack.enter_context(_sigterm())
     stack.enter_context(checkpoint.hold(workdir))
@@ -80,12 +92,26 @@ def train(experiment: Experiment, data: TrainData, config: ConfigDict, workdir: 
     state, step, seconds, best, window = _resume(manager, state, data)
     if jax.process_index() == 0:
       write_json(Path(workdir) / 'config.json', about)
-    log = open_log(workdir, step or -1, config.train.tensorboard)  # the sample before step 1 is written anew
+    log = open_log(
+      workdir, step or -1, config.train.tensorboard
+    )  # the sample before step 1 is written anew
     display = open_display(total, experiment.unit)
     stack.callback(log.close)
     stack.callback(display.close)
-    run = Run(experiment, config, workdir, data, total, eval_every, config.train.checkpoint_every or eval_every,
-               schedule, manager, log, display, eval_key)
+    run = Run(
+      experiment,
+      config,
+      workdir,
+      data,
+      total,
+      eval_every,
+      config.train.checkpoint_every or eval_every,
+      schedule,
+      manager,
+      log,
+      display,
+      eval_key,
+    )
     if _exhausted(run, step, best):
       _say_exhausted(run, step, best)
     elif step < total:
@@ -95,16 +121,22 @@ def train(experiment: Experiment, data: TrainData, config: ConfigDict, workdir: 
 
 
 def _resume(manager, state, data):
-  """Returns the newest checkpoint's state, step, seconds, best evaluation and window, with the data wound on to it."""
+  """Returns the newest checkpoint's state, step, seconds, best evaluation and window, with the data
+  wound on to it."""
   restored = checkpoint.restore_latest(manager, state)
   if restored is None:
     return state, 0, 0.0, (0, math.nan), {}
   meta = restored.meta
   if meta['fingerprint'] != data.fingerprint:
-    raise InputError(f'the training data differ from those of the checkpoint (digest {data.fingerprint[:12]}, the '
-                     f'checkpoint has {meta["fingerprint"][:12]}); use a new workdir')
-  changed = [f'{name} {meta["versions"].get(name)} -> {now}' for name, now in versions().items()
-             if meta['versions'].get(name) != now]
+    raise InputError(
+      f'the training data differ from those of the checkpoint (digest {data.fingerprint[:12]}, the '
+      f'checkpoint has {meta["fingerprint"][:12]}); use a new workdir'
+    )
+  changed = [
+    f'{name} {meta["versions"].get(name)} -> {now}'
+    for name, now in versions().items()
+    if meta['versions'].get(name) != now
+  ]
   if changed:
     warn(f'resumed with {", ".join(changed)}: the run goes on, but not bit for bit')
   data.iterator.set_state(restored.data_state)
@@ -113,20 +145,31 @@ def _resume(manager, state, data):
 
 
 def _exhausted(run, step, best):
-  """Returns whether the newest `train.stop_after` evaluations brought no better one; 0 never stops."""
+  """Returns whether the newest `train.stop_after` evaluations brought no better one; 0 never
+  stops."""
   patience = run.config.train.stop_after * run.eval_every
   return 0 < patience <= step - best[0] and step % run.eval_every == 0
 
 
 def _say_exhausted(run, step, best):
-  run.display.show(f'stopped after step {step}: {run.config.train.stop_after} evaluations in a row were not better than'
-                   f' that of step {best[0]} (train.stop_after)')
+  run.display.show(
+    f'stopped after step {step}: {run.config.train.stop_after} evaluations in a row were not '
+    'better than'
+    f' that of step {best[0]} (train.stop_after)'
+  )
 
 
 def _compile(run, state, mesh, key, describe):
-  """Returns the step `(state, batch) -> (state, metrics)`, for every shape that a batch can have."""
-  make = make_step(run.experiment, mesh, key, micro_batches=run.config.train.micro_batches,
-                   ema_decay=run.config.train.ema_decay, describe=describe)
+  """Returns the step `(state, batch) -> (state, metrics)`, for every shape that a batch can
+  have."""
+  make = make_step(
+    run.experiment,
+    mesh,
+    key,
+    micro_batches=run.config.train.micro_batches,
+    ema_decay=run.config.train.ema_decay,
+    describe=describe,
+  )
   batches = run.data.shapes or (_first(run.data.iterator),)
   run.display.show(f'the run is in {run.workdir}')
   if len(batches) > 1:
@@ -134,9 +177,11 @@ def _compile(run, state, mesh, key, describe):
   take_step, peak = compile_shapes(make, state, [shard_batch(mesh, batch) for batch in batches])
   params, members = num_parameters(state.params), len(run.experiment.learning_rates)
   of_each = f'{members} x {params // members:,}' if members else f'{params:,}'
-  run.display.show(f'{of_each} parameters, peak memory {peak / 2**20:,.0f} MiB per device, '
-                   f'{mesh.size} device(s) of kind {mesh.devices.flat[0].device_kind}, recurrence: '
-                   f'{run.experiment.engine}')
+  run.display.show(
+    f'{of_each} parameters, peak memory {peak / 2**20:,.0f} MiB per device, '
+    f'{mesh.size} device(s) of kind {mesh.devices.flat[0].device_kind}, recurrence: '
+    f'{run.experiment.engine}'
+  )
   return take_step
 
 
@@ -157,18 +202,24 @@ def _loop(run, take_step, state, step, best, window, mesh, started, terminated):
     state, metrics = take_step(state, shard_batch(mesh, next(run.data.iterator)))
     step += 1
     if mesh.devices.flat[0].platform == 'cpu':
-      # Two steps in flight can deadlock: threads that wait in one step's psum starve the other step of threads.
+      # Two steps in flight can deadlock: threads that wait in one step's psum starve the other step
+      # of threads.
       jax.block_until_ready(metrics)
     # One step late, so that the host prepares the next step while an accelerator runs this one.
     window = window if pending is None else records.settle(run, window, *pending)
     pending = step, metrics
-    evaluate, save, log = (step % n == 0 or step == run.total
-                           for n in (run.eval_every, run.checkpoint_every, train.log_every))
+    evaluate, save, log = (
+      step % n == 0 or step == run.total
+      for n in (run.eval_every, run.checkpoint_every, train.log_every)
+    )
     stop = _agreed(terminated) if log or jax.process_count() == 1 else False
     if evaluate or save or log or stop or step in show_steps:
       window, pending = records.settle(run, window, *pending), None
     if log:
-      window, since = records.write_window(run, state, window, step, since), (time.monotonic(), step)
+      window, since = (
+        records.write_window(run, state, window, step, since),
+        (time.monotonic(), step),
+      )
     pause = time.monotonic()
     if evaluate:
       last_valid, best = records.evaluate(run, state, step, best)
@@ -183,14 +234,17 @@ def _loop(run, take_step, state, step, best, window, mesh, started, terminated):
       _say_exhausted(run, step, best)
       break
     if stop and step < run.total:
-      run.display.show(f'stopped by SIGTERM after step {step}: saved, --workdir={run.workdir} goes on from here')
+      run.display.show(
+        f'stopped by SIGTERM after step {step}: saved, --workdir={run.workdir} goes on from here'
+      )
       return Stopped(step, time.monotonic() - started, False, best)
   return Stopped(step, time.monotonic() - started, True, best)
 
 
 @contextlib.contextmanager
 def _sigterm():
-  """Yields a function that tells whether SIGTERM has come; elsewhere than in the main thread it never does."""
+  """Yields a function that tells whether SIGTERM has come; elsewhere than in the main thread it
+  never does."""
   came = []
   try:
     before = signal.signal(signal.SIGTERM, lambda *_: came.append(True))

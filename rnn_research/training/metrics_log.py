@@ -14,8 +14,8 @@ from rnn_research.training.result import jsonable, write_text
 
 class Log(NamedTuple):
   """Attributes:
-    write: `(step, {name: number or text}) -> None`: one line, on disk when it returns.
-    close: `() -> None`.
+  write: `(step, {name: number or text}) -> None`: one line, on disk when it returns.
+  close: `() -> None`.
   """
 
   write: Callable[[int, Mapping[str, Any]], None]
@@ -23,10 +23,12 @@ class Log(NamedTuple):
 
 
 def open_log(workdir: str | os.PathLike, step: int, tensorboard: bool = False) -> Log:
-  """Opens `workdir/metrics.jsonl` for a run that stands after `step` updates; silent elsewhere than in process 0.
+  """Opens `workdir/metrics.jsonl` for a run that stands after `step` updates; silent elsewhere than
+  in process 0.
 
-  Lines of later steps, and a last line that was cut off, are dropped, so an interrupted and resumed run has the
-  lines of an uninterrupted one. What is measured at a step must therefore be written before its checkpoint.
+  Lines of later steps, and a last line that was cut off, are dropped, so an interrupted and resumed
+  run has the lines of an uninterrupted one. What is measured at a step must therefore be written
+  before its checkpoint.
 
   Raises:
     InputError: `tensorboard` without tensorboardX installed.
@@ -37,7 +39,9 @@ def open_log(workdir: str | os.PathLike, step: int, tensorboard: bool = False) -
   events = _open_events(workdir, step) if tensorboard else None
   path = Path(workdir) / 'metrics.jsonl'
   if path.exists():
-    write_text(path, ''.join(line for line in _whole_lines(path) if json.loads(line)['step'] <= step))
+    write_text(
+      path, ''.join(line for line in _whole_lines(path) if json.loads(line)['step'] <= step)
+    )
 
   def write(step, values):
     try:
@@ -53,7 +57,8 @@ def open_log(workdir: str | os.PathLike, step: int, tensorboard: bool = False) -
 
 
 def read_log(workdir: str | os.PathLike) -> list[dict[str, Any]]:
-  """Returns the lines of `workdir/metrics.jsonl`, [] without the file; a last line that was cut off is left out."""
+  """Returns the lines of `workdir/metrics.jsonl`, [] without the file; a last line that was cut off
+  is left out."""
   path = Path(workdir) / 'metrics.jsonl'
   return [json.loads(line) for line in _whole_lines(path)] if path.exists() else []
 
@@ -66,5 +71,5 @@ def _open_events(workdir: str | os.PathLike, step: int):
   try:
     from tensorboardX import SummaryWriter
   except ImportError as e:
-    raise InputError("TensorBoard files need tensorboardX: pip install tensorboardX") from e
+    raise InputError('TensorBoard files need tensorboardX: pip install tensorboardX') from e
   return SummaryWriter(str(Path(workdir) / 'tensorboard'), purge_step=step + 1)

@@ -1,4 +1,5 @@
-"""The optimiser of a run: clip -> update rule with its learning-rate schedule -> plateau, from optax's parts."""
+"""The optimiser of a run: clip -> update rule with its learning-rate schedule -> plateau, from
+optax's parts."""
 
 import math
 
@@ -33,44 +34,53 @@ _RANGES = {
 
 def default_config() -> ConfigDict:
   """Returns the `optimizer` block of a config: Adam at a constant rate."""
-  return ConfigDict({
-    'name': 'adam',  # sgd, rmsprop, adagrad, adam, adamw
-    'learning_rate': 2e-3,
-    'clip_norm': 0.0,  # global norm; 0 is off
-    'clip_value': 0.0,  # each element; 0 is off; comes before clip_norm
-    'weight_decay': 0.0,  # adamw
-    'beta1': 0.9,  # adam, adamw
-    'beta2': 0.999,  # adam, adamw
-    'decay': 0.95,  # rmsprop
-    'epsilon': 1e-8,
-    'schedule': 'constant',  # constant, exponential, cosine, plateau
-    'decay_factor': 0.95,  # exponential: per epoch; plateau: per reduction
-    'decay_after': 10,  # exponential: epochs at the full rate
-    'warmup_steps': 0,
-    'final_fraction': 0.1,  # cosine: last rate / learning_rate
-    'patience': 1,  # plateau: evaluations without improvement before a reduction
-  })
+  return ConfigDict(
+    {
+      'name': 'adam',  # sgd, rmsprop, adagrad, adam, adamw
+      'learning_rate': 2e-3,
+      'clip_norm': 0.0,  # global norm; 0 is off
+      'clip_value': 0.0,  # each element; 0 is off; comes before clip_norm
+      'weight_decay': 0.0,  # adamw
+      'beta1': 0.9,  # adam, adamw
+      'beta2': 0.999,  # adam, adamw
+      'decay': 0.95,  # rmsprop
+      'epsilon': 1e-8,
+      'schedule': 'constant',  # constant, exponential, cosine, plateau
+      'decay_factor': 0.95,  # exponential: per epoch; plateau: per reduction
+      'decay_after': 10,  # exponential: epochs at the full rate
+      'warmup_steps': 0,
+      'final_fraction': 0.1,  # cosine: last rate / learning_rate
+      'patience': 1,  # plateau: evaluations without improvement before a reduction
+    }
+  )
 
 
 def check_config(config: ConfigDict) -> None:
   """Raises InputError with one sentence for an unknown name or a number out of range."""
   for field, names in (('name', NAMES), ('schedule', SCHEDULES)):
     if config[field] not in names:
-      raise InputError(f'optimizer.{field} is {config[field]!r}, expected one of {", ".join(names)}')
+      raise InputError(
+        f'optimizer.{field} is {config[field]!r}, expected one of {", ".join(names)}'
+      )
   for field, (expected, holds) in _RANGES.items():
     if not holds(config[field]):
       raise InputError(f'optimizer.{field} is {config[field]}, expected {expected}')
   if config.weight_decay and config.name != 'adamw':
-    raise InputError(f'optimizer.weight_decay is {config.weight_decay}, but only adamw decays weights, '
-                     f'not {config.name}')
+    raise InputError(
+      f'optimizer.weight_decay is {config.weight_decay}, but only adamw decays weights, '
+      f'not {config.name}'
+    )
 
 
-def make_optimizer(config: ConfigDict, steps_per_epoch: int, total_steps: int,
-                   eval_every: int) -> tuple[optax.GradientTransformationExtraArgs, optax.Schedule]:
+def make_optimizer(
+  config: ConfigDict, steps_per_epoch: int, total_steps: int, eval_every: int
+) -> tuple[optax.GradientTransformationExtraArgs, optax.Schedule]:
   """Returns the gradient transformation and the schedule it follows.
 
-  Call `tx.update(grads, opt_state, params, value=last_valid)`, whatever the schedule is. `value` matters to `plateau`
-  alone: it is the newest validation figure, lower is better, measured after every `eval_every` updates.
+  Call `tx.update(grads, opt_state, params, value=last_valid)`, whatever the schedule is. `value`
+  matters to `plateau`
+  alone: it is the newest validation figure, lower is better, measured after every `eval_every`
+    updates.
 
   Args:
     config: the `optimizer` block.
@@ -79,8 +89,8 @@ def make_optimizer(config: ConfigDict, steps_per_epoch: int, total_steps: int,
     eval_every: updates between two evaluations.
 
   Returns:
-    `(tx, schedule)`; `schedule(step)` is the learning rate of update `step`, counted from 0, before any plateau
-    reduction.
+    `(tx, schedule)`; `schedule(step)` is the learning rate of update `step`, counted from 0, before
+    any plateau reduction.
 
   Raises:
     InputError: an unknown name or a number out of range.
@@ -103,19 +113,22 @@ def clipping(config: ConfigDict) -> list[optax.GradientTransformation]:
 def update_rule(config: ConfigDict, schedule: optax.Schedule) -> optax.GradientTransformation:
   """Returns the rule `config.name`.
 
-    sgd      p -= r g
-    rmsprop  m = d m + (1 - d) g^2;  p -= r g / (sqrt(m) + eps)      (eps outside the root, as published)
-    adagrad  m += g^2;  p -= r g / sqrt(m + eps)                     (m starts at 0, as in min-char-rnn)
-    adam     Kingma and Ba 2015, algorithm 1
-    adamw    Loshchilov and Hutter 2019: adam, and p -= r weight_decay p
+  sgd      p -= r g
+  rmsprop  m = d m + (1 - d) g^2;  p -= r g / (sqrt(m) + eps)   (eps outside the root, as published)
+  adagrad  m += g^2;  p -= r g / sqrt(m + eps)                  (m starts at 0, as in min-char-rnn)
+  adam     Kingma and Ba 2015, algorithm 1
+  adamw    Loshchilov and Hutter 2019: adam, and p -= r weight_decay p
   """
   rules = {
     'sgd': lambda: optax.sgd(schedule),
-    'rmsprop': lambda: optax.rmsprop(schedule, decay=config.decay, eps=config.epsilon, eps_in_sqrt=False),
+    'rmsprop': lambda: optax.rmsprop(
+      schedule, decay=config.decay, eps=config.epsilon, eps_in_sqrt=False
+    ),
     'adagrad': lambda: optax.adagrad(schedule, initial_accumulator_value=0.0, eps=config.epsilon),
     'adam': lambda: optax.adam(schedule, config.beta1, config.beta2, config.epsilon),
-    'adamw': lambda: optax.adamw(schedule, config.beta1, config.beta2, config.epsilon,
-                                 weight_decay=config.weight_decay),
+    'adamw': lambda: optax.adamw(
+      schedule, config.beta1, config.beta2, config.epsilon, weight_decay=config.weight_decay
+    ),
   }
   return rules[config.name]()
 
@@ -123,8 +136,8 @@ def update_rule(config: ConfigDict, schedule: optax.Schedule) -> optax.GradientT
 def describe_gradients(config: ConfigDict, grads: Params) -> dict[str, Array]:
   """Returns what is logged of gradients before clipping, each [] float32.
 
-    gradient_norm    their global norm
-    clipped          share of elements that `clip_value` cuts; without it 1 or 0: whether `clip_norm` acts
+  gradient_norm    their global norm
+  clipped          share of elements that `clip_value` cuts; without it 1 where `clip_norm` acts
   """
   norm = optax.tree.norm(grads)
   if config.clip_value:

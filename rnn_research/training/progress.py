@@ -14,9 +14,9 @@ PLAIN_LINE_SECONDS = 5.0
 
 class Display(NamedTuple):
   """Attributes:
-    update: `(step, loss, units_per_second) -> None`: progress after `step` updates.
-    show: `(text) -> None`: prints a block, an evaluation or a sample, above the bar.
-    close: `() -> None`.
+  update: `(step, loss, units_per_second) -> None`: progress after `step` updates.
+  show: `(text) -> None`: prints a block, an evaluation or a sample, above the bar.
+  close: `() -> None`.
   """
 
   update: Callable[[int, float, float], None]
@@ -25,8 +25,8 @@ class Display(NamedTuple):
 
 
 def open_display(total_steps: int, units: str) -> Display:
-  """Returns the display of a run of `total_steps` updates that consumes `units` ('characters'); silent elsewhere
-  than in process 0."""
+  """Returns the display of a run of `total_steps` updates that consumes `units` ('characters');
+  silent elsewhere than in process 0."""
   if jax.process_index() > 0:
     return Display(lambda step, loss, rate: None, lambda text: None, lambda: None)
   describe = _describer(total_steps, units)
@@ -34,7 +34,8 @@ def open_display(total_steps: int, units: str) -> Display:
 
 
 def _describer(total_steps: int, units: str) -> Callable[[int, float, float], str]:
-  """Returns `(step, loss, units_per_second) -> text`; time left goes by the pace since the first call."""
+  """Returns `(step, loss, units_per_second) -> text`; time left goes by the pace since the first
+  call."""
   first = []
 
   def describe(step, loss, rate):
@@ -57,7 +58,9 @@ def clock(seconds: float) -> str:
 
 
 def _bar(total_steps: int, describe: Callable) -> Display:
-  progress = Progress(BarColumn(), MofNCompleteColumn(), TextColumn('{task.description}', markup=False))
+  progress = Progress(
+    BarColumn(), MofNCompleteColumn(), TextColumn('{task.description}', markup=False)
+  )
   task = progress.add_task('', total=total_steps)
   progress.start()
 

@@ -15,7 +15,9 @@ PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 
 def versions() -> dict[str, str]:
   """Returns the versions that decide whether a run can be repeated bit for bit: name -> version."""
-  return {'python': platform.python_version()} | {name: importlib.metadata.version(name) for name in PACKAGES}
+  return {'python': platform.python_version()} | {
+    name: importlib.metadata.version(name) for name in PACKAGES
+  }
 
 
 def git_hash() -> str | None:
@@ -27,14 +29,19 @@ def git_hash() -> str | None:
   git = ['git', '-C', str(here.parent)]
   describe = ['describe', '--always', '--dirty', '--abbrev=40', '--exclude=*']
   try:
-    subprocess.run([*git, 'ls-files', '--error-unmatch', here.name], check=True, capture_output=True)
-    return subprocess.run([*git, *describe], check=True, capture_output=True, text=True).stdout.strip()
+    subprocess.run(
+      [*git, 'ls-files', '--error-unmatch', here.name], check=True, capture_output=True
+    )
+    return subprocess.run(
+      [*git, *describe], check=True, capture_output=True, text=True
+    ).stdout.strip()
   except (OSError, subprocess.CalledProcessError):
     return None
 
 
 def jsonable(value: Any) -> Any:
-  """Returns `value` in what JSON knows: arrays as lists or numbers, numbers that are not finite as None."""
+  """Returns `value` in what JSON knows: arrays as lists or numbers, numbers that are not finite as
+  None."""
   if hasattr(value, 'tolist'):
     value = value.tolist()
   if isinstance(value, float):
@@ -48,13 +55,20 @@ def jsonable(value: Any) -> Any:
 
 def figures(metrics: Mapping[str, Any]) -> str:
   """Returns metrics as one line for people."""
-  number = lambda value: f'{value:.4f}' if value == 0.0 or 1e-3 <= abs(value) < 1e6 else f'{value:.4g}'
-  return '  '.join(f'{name} {number(value) if isinstance(value, float) else value}' for name, value in metrics.items())
+  number = lambda value: (
+    f'{value:.4f}' if value == 0.0 or 1e-3 <= abs(value) < 1e6 else f'{value:.4g}'
+  )
+  return '  '.join(
+    f'{name} {number(value) if isinstance(value, float) else value}'
+    for name, value in metrics.items()
+  )
 
 
 def write_json(path: str | os.PathLike, value: Mapping[str, Any]) -> None:
   """Writes `value` as indented JSON; a reader sees the old file or the new one, never a part."""
-  write_text(path, json.dumps(jsonable(value), indent=2, ensure_ascii=False, allow_nan=False) + '\n')
+  write_text(
+    path, json.dumps(jsonable(value), indent=2, ensure_ascii=False, allow_nan=False) + '\n'
+  )
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

@@ -23,16 +23,25 @@ def make_schedule(config: ConfigDict, steps_per_epoch: int, total_steps: int) ->
   With epoch = step // steps_per_epoch, warm-up factor w = min(1, (step + 1) / warmup_steps):
 
     constant, plateau   w r
-    exponential         w r decay_factor^max(epoch - decay_after + 1, 0)    (Zaremba et al. 2014; char-rnn)
-    cosine              w r (f + (1 - f) (1 + cos(pi u)) / 2), u = progress after warm-up, f = final_fraction
+    exponential         w r decay_factor^max(epoch - decay_after + 1, 0), as Zaremba et al. 2014
+    cosine              w r (f + (1 - f) (1 + cos(pi u)) / 2)
+
+  with u the progress after warm-up and f = final_fraction.
   """
   rate, warmup = config.learning_rate, config.warmup_steps
   if config.schedule == 'exponential':
-    main = optax.exponential_decay(rate, steps_per_epoch, config.decay_factor,
-                                   transition_begin=(config.decay_after - 1) * steps_per_epoch, staircase=True)
+    main = optax.exponential_decay(
+      rate,
+      steps_per_epoch,
+      config.decay_factor,
+      transition_begin=(config.decay_after - 1) * steps_per_epoch,
+      staircase=True,
+    )
   elif config.schedule == 'cosine':
     if total_steps <= warmup:
-      raise InputError(f'optimizer.warmup_steps is {warmup}, expected less than the {total_steps} training steps')
+      raise InputError(
+        f'optimizer.warmup_steps is {warmup}, expected less than the {total_steps} training steps'
+      )
     cosine = optax.cosine_decay_schedule(rate, total_steps - warmup, config.final_fraction)
     main = lambda step: cosine(jnp.maximum(step - warmup, 0))
   else:
@@ -40,13 +49,17 @@ def make_schedule(config: ConfigDict, steps_per_epoch: int, total_steps: int) ->
   return (lambda step: main(step) * jnp.minimum(1.0, (step + 1) / warmup)) if warmup else main
 
 
-def reduce_on_plateau(factor: float, patience: int, eval_every: int) -> optax.GradientTransformationExtraArgs:
+def reduce_on_plateau(
+  factor: float, patience: int, eval_every: int
+) -> optax.GradientTransformationExtraArgs:
   """Scales updates by `factor` for every `patience` evaluations that did not beat the best one.
 
-  optax's rule compares at every update, or at the end of a window; here it compares in the first update after an
-  evaluation, so neither a value that stays for `eval_every` updates nor the one before the first evaluation counts.
+  optax's rule compares at every update, or at the end of a window; here it compares in the first
+  update after an evaluation, so neither a value that stays for `eval_every` updates nor the one
+  before the first evaluation counts.
   """
-  # rtol=0 keeps the comparison right for figures that are negative (accuracies with their sign turned).
+  # rtol=0 keeps the comparison right for figures that are negative (accuracies with their sign
+  # turned).
   rule = optax.contrib.reduce_on_plateau(factor, patience, rtol=0.0, atol=1e-6)
 
   def init(params):
@@ -57,13 +70,16 @@ def reduce_on_plateau(factor: float, patience: int, eval_every: int) -> optax.Gr
     _, compared = rule.update(updates, state.rule, params, value=value)
     due = (state.count > 0) & (state.count % eval_every == 0)
     after = jax.tree.map(lambda new, old: jnp.where(due, new, old), compared, state.rule)
-    return jax.tree.map(lambda u: after.scale * u, updates), PlateauState(optax.safe_increment(state.count), after)
+    return jax.tree.map(lambda u: after.scale * u, updates), PlateauState(
+      optax.safe_increment(state.count), after
+    )
 
   return optax.GradientTransformationExtraArgs(init, update)
 
 
 def learning_rate(schedule: optax.Schedule, opt_state: PyTree, step: Array | int) -> Array:
-  """Returns [] float32, the rate of update `step` after the plateau reductions kept in `opt_state`."""
+  """Returns [] float32, the rate of update `step` after the plateau reductions kept in
+  `opt_state`."""
   is_plateau = lambda node: isinstance(node, PlateauState)
   states = filter(is_plateau, jax.tree.leaves(opt_state, is_leaf=is_plateau))
   return math.prod((state.rule.scale for state in states), start=jnp.float32(schedule(step)))

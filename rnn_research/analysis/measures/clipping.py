@@ -1,4 +1,5 @@
-"""Training with and without clipping on a task that explodes: a demonstration, small enough to run in seconds."""
+"""Training with and without clipping on a task that explodes: a demonstration, small enough to run
+in seconds."""
 
 import functools
 from typing import NamedTuple
@@ -29,7 +30,8 @@ class Curves(NamedTuple):
 
 
 def diverged_at(loss: np.ndarray) -> int | None:
-  """Returns the first update of one seed, [N], whose loss is not finite or above 10; None where there is none."""
+  """Returns the first update of one seed, [N], whose loss is not finite or above 10; None where
+  there is none."""
   gone = np.flatnonzero(~(loss <= 10.0))
   return int(gone[0]) if len(gone) else None
 
@@ -41,9 +43,17 @@ def adding_batches(seed: int, updates: int, batch_size: int, num_steps: int) -> 
 
 
 @functools.partial(jax.jit, static_argnames='hidden_size')
-def train(keys: Key, batches: Examples, *, clip_norm: float, largest: float, learning_rate: float,
-          hidden_size: int) -> Curves:
-  """Trains a tanh network by plain gradient descent, once per key, which gives the network at first.
+def train(
+  keys: Key,
+  batches: Examples,
+  *,
+  clip_norm: float,
+  largest: float,
+  learning_rate: float,
+  hidden_size: int,
+) -> Curves:
+  """Trains a tanh network by plain gradient descent, once per key, which gives the network at
+  first.
 
   Args:
     keys: [S] keys.
@@ -53,7 +63,8 @@ def train(keys: Key, batches: Examples, *, clip_norm: float, largest: float, lea
     learning_rate: of gradient descent without momentum.
     hidden_size: H.
 
-  Source: Pascanu, Mikolov and Bengio 2013 (arXiv 1211.5063), algorithm 1. Deviates from the paper: nothing.
+  Source: Pascanu, Mikolov and Bengio 2013 (arXiv 1211.5063), algorithm 1. Deviates from the paper:
+  nothing.
   """
   cell = elman(hidden_size, w_h_init=orthogonal(largest), engine='scan')
   optimizer = optax.sgd(learning_rate)
@@ -71,8 +82,11 @@ def train(keys: Key, batches: Examples, *, clip_norm: float, largest: float, lea
     return (optax.apply_updates(params, changes), opt_state), Curves(value, norm)
 
   def one(key):
-    params = {'cell': cell.init(key, jax.ShapeDtypeStruct((1, batches.inputs.shape[-1]), jnp.float32)),
-              'w': jnp.zeros(hidden_size), 'b': jnp.zeros(())}
+    params = {
+      'cell': cell.init(key, jax.ShapeDtypeStruct((1, batches.inputs.shape[-1]), jnp.float32)),
+      'w': jnp.zeros(hidden_size),
+      'b': jnp.zeros(()),
+    }
     return lax.scan(update, (params, optimizer.init(params)), batches)[1]
 
   return jax.vmap(one)(keys)

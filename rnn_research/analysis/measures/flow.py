@@ -5,7 +5,13 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from rnn_research.analysis.measures.gradients import direct_share, lstm_paths, norms, random_readout, state_gradients
+from rnn_research.analysis.measures.gradients import (
+  direct_share,
+  lstm_paths,
+  norms,
+  random_readout,
+  state_gradients,
+)
 from rnn_research.analysis.measures.jacobians import product_singular_values, step_jacobians
 from rnn_research.analysis.measures.linear_case import linear, normal_matrix
 from rnn_research.analysis.measures.traces import saturation, trace_layers
@@ -20,11 +26,16 @@ from rnn_research.typing import Key
 NUM_INPUTS = 8
 
 
-def untrained(cell: Cell, hidden_size: int, num_steps: int, batch_size: int, key: Key) -> Recurrence:
-  """Returns a freshly initialised cell that reads N(0, 1) inputs, with a random readout of its last output as loss."""
+def untrained(
+  cell: Cell, hidden_size: int, num_steps: int, batch_size: int, key: Key
+) -> Recurrence:
+  """Returns a freshly initialised cell that reads N(0, 1) inputs, with a random readout of its last
+  output as loss."""
   params_key, inputs_key, loss_key = jax.random.split(key, 3)
   xs = jax.random.normal(inputs_key, (num_steps, batch_size, NUM_INPUTS))
-  return Recurrence((cell,), (cell.init(params_key, xs[0]),), xs, random_readout(loss_key, batch_size, hidden_size))
+  return Recurrence(
+    (cell,), (cell.init(params_key, xs[0]),), xs, random_readout(loss_key, batch_size, hidden_size)
+  )
 
 
 def lag_norms(name: str, networks: Sequence[Recurrence], num_lags: int) -> dict[str, np.ndarray]:
@@ -35,7 +46,10 @@ def lag_norms(name: str, networks: Sequence[Recurrence], num_lags: int) -> dict[
     networks: draws of one network; S counts their rows.
     num_lags: K.
   """
-  found, whole = {}, stack(*networks[0].cells)  # one cell for all draws: what is compiled belongs to it
+  found, whole = (
+    {},
+    stack(*networks[0].cells),
+  )  # one cell for all draws: what is compiled belongs to it
   for network in networks:
     gradient = state_gradients(whole, network.params, network.xs, network.loss)
     for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
@@ -46,16 +60,19 @@ def lag_norms(name: str, networks: Sequence[Recurrence], num_lags: int) -> dict[
 
 
 def last_layer(network: Recurrence) -> Recurrence:
-  """Returns the last layer alone, with what it reads: the one whose state reaches the loss through itself only."""
+  """Returns the last layer alone, with what it reads: the one whose state reaches the loss through
+  itself only."""
   below = trace_layers(network.cells[:-1], network.params[:-1], network.xs)
   xs = below[-1].ys if below else network.xs
   return network._replace(cells=network.cells[-1:], params=network.params[-1:], xs=xs)
 
 
 def spectra(network: Recurrence, lags: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-  """Returns log singular values of the last layer: of ten steps [10, N], and of the product over `lags` [K, N].
+  """Returns log singular values of the last layer: of ten steps [10, N], and of the product over
+  `lags` [K, N].
 
-  The first row of the batch is taken. The steps are spread evenly: each SVD of a thousand numbers takes a second.
+  The first row of the batch is taken. The steps are spread evenly: each SVD of a thousand numbers
+  takes a second.
   """
   (cell,), (params,), xs, _ = last_layer(network)
   jacobians = np.asarray(step_jacobians(cell, params, xs), np.float64)
@@ -66,28 +83,46 @@ def spectra(network: Recurrence, lags: Sequence[int]) -> tuple[np.ndarray, np.nd
 
 
 def path_norms(networks: Sequence[Recurrence], num_lags: int) -> tuple[np.ndarray, ...] | None:
-  """Returns norms of total, direct and rest, and the direct share, [K, S] each, of the last layer; None if no LSTM."""
+  """Returns norms of total, direct and rest, and the direct share, [K, S] each, of the last layer;
+  None if no LSTM."""
   layers = [last_layer(network) for network in networks]
   if not isinstance(layers[0].params[0], LSTMParams):
     return None
   paths = [lstm_paths(layer.cells[0], layer.params[0], layer.xs, layer.loss) for layer in layers]
-  columns = [(*(norms(part[:num_lags]) for part in path), direct_share(path)[:num_lags]) for path in paths]
+  columns = [
+    (*(norms(part[:num_lags]) for part in path), direct_share(path)[:num_lags]) for path in paths
+  ]
   return tuple(np.concatenate(parts, 1) for parts in zip(*columns, strict=True))
 
 
-def saturated(name: str, network: Recurrence) -> dict[str, dict[str, tuple[np.ndarray, np.ndarray]]]:
-  """Returns label -> gate -> left- and right-saturated fractions, [H] each, for every layer that has gates."""
+def saturated(
+  name: str, network: Recurrence
+) -> dict[str, dict[str, tuple[np.ndarray, np.ndarray]]]:
+  """Returns label -> gate -> left- and right-saturated fractions, [H] each, for every layer that
+  has gates."""
   found = {}
-  for layer, (params, trace) in enumerate(zip(network.params, trace_layers(*network[:3]), strict=True)):
+  for layer, (params, trace) in enumerate(
+    zip(network.params, trace_layers(*network[:3]), strict=True)
+  ):
     label = f'{name} layer {layer + 1}' if len(network.cells) > 1 else name
     if gates_of(params):
-      found[label] = {gate: tuple(map(np.asarray, saturation(trace.gates[gate]))) for gate in gates_of(params).sigmoids}
+      found[label] = {
+        gate: tuple(map(np.asarray, saturation(trace.gates[gate])))
+        for gate in gates_of(params).sigmoids
+      }
   return found
 
 
-def linear_norms(sizes: Sequence[float], hidden_size: int, num_lags: int, batch_size: int, input_scale: float,
-                 key: Key) -> dict[tuple[float, str], np.ndarray]:
-  """Returns (s, 'linear' or 'tanh') -> median norm of dL_T/dh_{T-k} over rows, [K], for a normal W_h."""
+def linear_norms(
+  sizes: Sequence[float],
+  hidden_size: int,
+  num_lags: int,
+  batch_size: int,
+  input_scale: float,
+  key: Key,
+) -> dict[tuple[float, str], np.ndarray]:
+  """Returns (s, 'linear' or 'tanh') -> median norm of dL_T/dh_{T-k} over rows, [K], for a normal
+  W_h."""
   found = {}
   for kind, cell in (('linear', linear(hidden_size)), ('tanh', elman(hidden_size))):
     network = untrained(cell, hidden_size, num_lags, batch_size, key)

@@ -1,4 +1,5 @@
-"""Where a gradient goes: dL_T / ds_{T-k} over the lag k, and the part of it that an LSTM carries through c alone."""
+"""Where a gradient goes: dL_T / ds_{T-k} over the lag k, and the part of it that an LSTM carries
+through c alone."""
 
 import functools
 from collections.abc import Callable
@@ -19,12 +20,14 @@ from rnn_research.typing import Array, Key, Params, PyTree, State
 
 
 class Paths(NamedTuple):
-  """dL_T / dc_{T-k} of an LSTM and its two parts, `total = direct + gates`; entry k - 1 belongs to lag k.
+  """dL_T / dc_{T-k} of an LSTM and its two parts, `total = direct + gates`; entry k - 1 belongs to
+  lag k.
 
   Attributes:
     total: [K, B, H] float32.
     direct: [K, B, H] float32, through c_{T-k+1}, .., c_T alone: only forget gates multiply it.
-    gates: [K, B, H] float32, the rest: through some h_t, the recurrent weights and the gates that read them.
+    gates: [K, B, H] float32, the rest: through some h_t, the recurrent weights and the gates that
+      read them.
   """
 
   total: Array
@@ -32,8 +35,11 @@ class Paths(NamedTuple):
   gates: Array
 
 
-def state_gradients(cell: Cell, params: Params, xs: PyTree, loss: Callable[[Array], Array]) -> State:
-  """Returns the total derivative of a loss at the last step with respect to the state after every earlier step.
+def state_gradients(
+  cell: Cell, params: Params, xs: PyTree, loss: Callable[[Array], Array]
+) -> State:
+  """Returns the total derivative of a loss at the last step with respect to the state after every
+  earlier step.
 
     s_t = step(s_{t-1} + d_{t-1}, x_t),    dL_T / ds_{T-k} = dL_T / dd_{T-k} at d = 0,    k = 1..T
 
@@ -43,7 +49,8 @@ def state_gradients(cell: Cell, params: Params, xs: PyTree, loss: Callable[[Arra
     cell: any recurrence; `stack(*cells)` for several layers.
     params: its parameters.
     xs: [T, B, F] inputs; the state before the first step is the initial one.
-    loss: `(y_T [B, H]) -> [B]`. Give numbers that change to a `jax.tree_util.Partial`, else each is compiled anew.
+    loss: `(y_T [B, H]) -> [B]`. Give numbers that change to a `jax.tree_util.Partial`, else each is
+      compiled anew.
 
   Returns:
     A state with leaves [T, B, ...]; entry k - 1 belongs to lag k.
@@ -64,6 +71,7 @@ def _state_gradients(cell, params, xs, loss):
       x, change = inputs
       state, y = take_step(cell, params, jax.tree.map(jnp.add, state, change), x)
       return state, y
+
     return jnp.sum(loss(lax.scan(body, start, (xs, changes))[1][-1]))
 
   zeros = jax.tree.map(lambda a: jnp.zeros((num_steps, *a.shape), a.dtype), start)
@@ -71,7 +79,8 @@ def _state_gradients(cell, params, xs, loss):
 
 
 def random_readout(key: Key, batch_size: int, size: int) -> Partial:
-  """Returns the loss `L = v . y_T` with one v per row, drawn uniformly from directions: a network without a task."""
+  """Returns the loss `L = v . y_T` with one v per row, drawn uniformly from directions: a network
+  without a task."""
   v = jax.random.normal(key, (batch_size, size), jnp.float32)
   v /= jnp.linalg.norm(v, axis=-1, keepdims=True)
   return Partial(_readout, v)
@@ -86,7 +95,8 @@ def lstm_paths(cell: Cell, params: LSTMParams, xs: Array, loss: Callable[[Array]
 
     direct_{T-k} = dL_T / dh_T * o_T * (1 - tanh^2 c_T) * prod_{t = T-k+1..T} f_t
 
-  Everything else passes a gate or the candidate at least once, and with it the weights. The sum is exact.
+  Everything else passes a gate or the candidate at least once, and with it the weights. The sum is
+  exact.
 
   Args:
     cell: an LSTM.
@@ -100,11 +110,15 @@ def lstm_paths(cell: Cell, params: LSTMParams, xs: Array, loss: Callable[[Array]
   Raises:
     InputError: the cell is no LSTM.
 
-  Source: Hochreiter and Schmidhuber 1997; forget gate Gers et al. 2000, whose product replaces the constant error
-  carousel. Deviates from the papers: their gradients are truncated at the gates, which leaves `direct` alone.
+  Source: Hochreiter and Schmidhuber 1997; forget gate Gers et al. 2000, whose product replaces the
+  constant error carousel. Deviates from the papers: their gradients are truncated at the gates,
+  which leaves `direct` alone.
   """
   if not isinstance(params, LSTMParams):
-    raise InputError(f'the gradient of {type(params).__name__} cannot be split, expected an LSTM, which has a cell c')
+    raise InputError(
+      f'the gradient of {type(params).__name__} cannot be split, expected an LSTM, which has a '
+      'cell c'
+    )
   total = state_gradients(cell, params, xs, loss).c
   found = trace(cell, params, xs)
   dh = jax.grad(lambda y: jnp.sum(loss(y)))(found.ys[-1]).astype(jnp.float32)
@@ -115,14 +129,17 @@ def lstm_paths(cell: Cell, params: LSTMParams, xs: Array, loss: Callable[[Array]
 
 
 def direct_share(paths: Paths) -> np.ndarray:
-  """Returns what part of the gradient the direct path makes up, [K, B] float64: `<direct, total> / <total, total>`.
+  """Returns what part of the gradient the direct path makes up, [K, B] float64: `<direct, total> /
+  <total, total>`.
 
-  The same ratio of the other part adds up to 1 with it. Either may leave [0, 1] where the parts cancel.
+  The same ratio of the other part adds up to 1 with it. Either may leave [0, 1] where the parts
+  cancel.
   """
   direct, total = np.asarray(paths.direct, np.float64), np.asarray(paths.total, np.float64)
   return np.sum(direct * total, -1) / np.sum(total * total, -1)
 
 
 def norms(gradient: Array) -> np.ndarray:
-  """Returns the norm per lag and row, [K, B] float64, of [K, B, H]: the square of 1e-20 is no number of float32."""
+  """Returns the norm per lag and row, [K, B] float64, of [K, B, H]: the square of 1e-20 is no
+  number of float32."""
   return np.linalg.norm(np.asarray(gradient, np.float64), axis=-1)

@@ -1,4 +1,5 @@
-"""Singular values of the step Jacobian J_t = ds_t / ds_{t-1}, and of its product over many steps."""
+"""Singular values of the step Jacobian J_t = ds_t / ds_{t-1}, and of its product over many
+steps."""
 
 import functools
 
@@ -14,7 +15,8 @@ from rnn_research.typing import Array, Params, PyTree
 
 @functools.partial(jax.jit, static_argnums=0)
 def step_jacobians(cell: Cell, params: Params, xs: PyTree, row: int = 0) -> Array:
-  """Returns the Jacobians of all steps of one row, [T, N, N] float32: entry [t, i, j] is ds_t[i] / ds_{t-1}[j].
+  """Returns the Jacobians of all steps of one row, [T, N, N] float32: entry [t, i, j] is ds_t[i] /
+  ds_{t-1}[j].
 
   N counts all numbers of the state, c and h of an LSTM, in the order of `ravel_pytree`.
 
@@ -32,15 +34,18 @@ def step_jacobians(cell: Cell, params: Params, xs: PyTree, row: int = 0) -> Arra
     return ravel_pytree(take_step(cell, params, unflatten(flat), x)[0])[0]
 
   # One step at a time: a layer of 512 LSTM units has a million entries per step already.
-  return jax.lax.map(lambda inputs: jax.jacfwd(step)(ravel_pytree(inputs[0])[0], inputs[1]), (before, xs))
+  return jax.lax.map(
+    lambda inputs: jax.jacfwd(step)(ravel_pytree(inputs[0])[0], inputs[1]), (before, xs)
+  )
 
 
 def product_singular_values(jacobians: np.ndarray, lags: tuple[int, ...]) -> np.ndarray:
   """Returns log singular values of `ds_T / ds_{T-k} = J_T J_{T-1} .. J_{T-k+1}` for every lag k.
 
-  The product is multiplied out in float64 and divided by its norm after each factor, whose logarithm is kept apart, so
-  that it neither overflows nor vanishes however many factors there are. That leaves one limit, that of the SVD: a
-  value below 1e-13 of the largest is rounding and comes back as not-a-number.
+  The product is multiplied out in float64 and divided by its norm after each factor, whose
+  logarithm is kept apart, so that it neither overflows nor vanishes however many factors there are.
+  That leaves one limit, that of the SVD: a value below 1e-13 of the largest is rounding and comes
+  back as not-a-number.
 
   Args:
     jacobians: [T, N, N].
@@ -49,7 +54,8 @@ def product_singular_values(jacobians: np.ndarray, lags: tuple[int, ...]) -> np.
   Returns:
     [K, N] float64, in nats, falling.
 
-  Source: Pascanu, Mikolov and Bengio 2013 (arXiv 1211.5063), equations 5-7. Deviates from the paper: nothing.
+  Source: Pascanu, Mikolov and Bengio 2013 (arXiv 1211.5063), equations 5-7. Deviates from the
+  paper: nothing.
   """
   product, log_scale, found = np.eye(jacobians.shape[-1]), 0.0, {}
   for k in range(1, max(lags) + 1):

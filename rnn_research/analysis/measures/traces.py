@@ -1,4 +1,5 @@
-"""What a cell does over time: its state, its gates, its outputs; and how often its gates are open or shut."""
+"""What a cell does over time: its state, its gates, its outputs; and how often its gates are open
+or shut."""
 
 import functools
 from typing import NamedTuple
@@ -12,7 +13,10 @@ from rnn_research.cells.gates import gates_of
 from rnn_research.stepping import take_step
 from rnn_research.typing import Array, Params, PyTree, State
 
-LEFT, RIGHT = 0.1, 0.9  # Karpathy et al. 2015: a gate below is left-saturated, above right-saturated
+LEFT, RIGHT = (
+  0.1,
+  0.9,
+)  # Karpathy et al. 2015: a gate below is left-saturated, above right-saturated
 
 
 class Trace(NamedTuple):
@@ -42,12 +46,16 @@ def trace(cell: Cell, params: Params, xs: PyTree, state: State | None = None) ->
   before, after, ys = step_through(cell, params, xs, state)
   gates = gates_of(params)
   found = jax.vmap(gates.compute, (None, 0, 0))(params, before, xs) if gates else {}
-  named = {jax.tree_util.keystr(path, simple=True, separator='.'): leaf
-           for path, leaf in jax.tree_util.tree_leaves_with_path(after)}
+  named = {
+    jax.tree_util.keystr(path, simple=True, separator='.'): leaf
+    for path, leaf in jax.tree_util.tree_leaves_with_path(after)
+  }
   return Trace(named, found, ys)
 
 
-def trace_layers(cells: tuple[Cell, ...], params: tuple[Params, ...], xs: PyTree) -> tuple[Trace, ...]:
+def trace_layers(
+  cells: tuple[Cell, ...], params: tuple[Params, ...], xs: PyTree
+) -> tuple[Trace, ...]:
   """Records every layer of a stack; see `trace`."""
   traces = []
   for cell, p in zip(cells, params, strict=True):
@@ -56,8 +64,11 @@ def trace_layers(cells: tuple[Cell, ...], params: tuple[Params, ...], xs: PyTree
   return tuple(traces)
 
 
-def step_through(cell: Cell, params: Params, xs: PyTree, state: State | None = None) -> tuple[State, State, PyTree]:
-  """Returns the states before and after every step, leaves [T, B, ...], and the outputs [T, B, ...]."""
+def step_through(
+  cell: Cell, params: Params, xs: PyTree, state: State | None = None
+) -> tuple[State, State, PyTree]:
+  """Returns the states before and after every step, leaves [T, B, ...], and the outputs [T, B,
+  ...]."""
   if state is None:
     state = cell.initial_state(params, jax.tree.leaves(xs)[0].shape[1])
 
@@ -69,7 +80,8 @@ def step_through(cell: Cell, params: Params, xs: PyTree, state: State | None = N
 
 
 def saturation(gate: Array) -> tuple[Array, Array]:
-  """Returns in what share of steps and rows each unit of a gate is shut and in what share it is open.
+  """Returns in what share of steps and rows each unit of a gate is shut and in what share it is
+  open.
 
   Args:
     gate: [T, B, H] values in (0, 1).
@@ -77,6 +89,7 @@ def saturation(gate: Array) -> tuple[Array, Array]:
   Returns:
     Left-saturated (below 0.1) and right-saturated (above 0.9) fractions, [H] float32 each.
 
-  Source: Karpathy, Johnson and Fei-Fei 2015 (arXiv 1506.02078), section 4.3. Deviates from the paper: nothing.
+  Source: Karpathy, Johnson and Fei-Fei 2015 (arXiv 1506.02078), section 4.3. Deviates from the
+  paper: nothing.
   """
   return jnp.mean(gate < LEFT, (0, 1)), jnp.mean(gate > RIGHT, (0, 1))

@@ -10,7 +10,9 @@ from rnn_research.analysis.measures.clipping import diverged_at
 from rnn_research.analysis.reports.plots import GREY, LABEL, TICK, Plot, caption, finish, styles
 
 
-def clipping_figure(runs: Mapping[str, tuple[np.ndarray, np.ndarray]], clip_norm: float, text: str) -> Plot:
+def clipping_figure(
+  runs: Mapping[str, tuple[np.ndarray, np.ndarray]], clip_norm: float, text: str
+) -> Plot:
   """Draws training with and without clipping: loss curves, and a histogram of gradient norms.
 
   Args:
@@ -29,11 +31,22 @@ def clipping_figure(runs: Mapping[str, tuple[np.ndarray, np.ndarray]], clip_norm
       left.plot(row, color=colour, linestyle=line, linewidth=1.8, label=label if i == 0 else None)
       gone = diverged_at(loss[i])
       if gone is not None:
-        left.plot(gone, 1.15, color=colour, marker='x', markersize=11, markeredgewidth=2.5, clip_on=False)
-      table |= {f'{label}, seed {i}: loss': np.where(np.isfinite(loss[i]), loss[i], np.nan),
-                f'{label}, seed {i}: gradient norm': np.where(np.isfinite(norm[i]), norm[i], np.nan)}
-    right.hist(np.clip(norm[np.isfinite(norm)], bins[0], bins[-1]), bins, color=colour, histtype='step', linestyle=line,
-               linewidth=2.5, label=label)
+        left.plot(
+          gone, 1.15, color=colour, marker='x', markersize=11, markeredgewidth=2.5, clip_on=False
+        )
+      table |= {
+        f'{label}, seed {i}: loss': np.where(np.isfinite(loss[i]), loss[i], np.nan),
+        f'{label}, seed {i}: gradient norm': np.where(np.isfinite(norm[i]), norm[i], np.nan),
+      }
+    right.hist(
+      np.clip(norm[np.isfinite(norm)], bins[0], bins[-1]),
+      bins,
+      color=colour,
+      histtype='step',
+      linestyle=line,
+      linewidth=2.5,
+      label=label,
+    )
   _clipping_axes(left, right, clip_norm)
   caption(figure, text, 122)
   return Plot(figure, {'update': np.arange(loss.shape[1]), **table})

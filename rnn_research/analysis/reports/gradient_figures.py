@@ -8,23 +8,24 @@ from matplotlib.ticker import LogFormatterSciNotation, PercentFormatter
 
 from rnn_research.analysis.measures.linear_case import slope
 from rnn_research.analysis.reports.plots import (
-    GREY,
-    LABEL,
-    TICK,
-    VERMILLION,
-    Plot,
-    caption,
-    finish,
-    legend_beside,
-    logarithmic,
-    styles,
+  GREY,
+  LABEL,
+  TICK,
+  VERMILLION,
+  Plot,
+  caption,
+  finish,
+  legend_beside,
+  logarithmic,
+  styles,
 )
 
 _FLOOR = 1e-12  # what is smaller is not drawn; the CSV has it
 
 
 def lag_figure(curves: Mapping[str, np.ndarray], text: str) -> Plot:
-  """Draws the norm of a gradient over the lag, log scale: median, and a band from the 10th to the 90th percentile.
+  """Draws the norm of a gradient over the lag, log scale: median, and a band from the 10th to the
+  90th percentile.
 
   Args:
     curves: label -> [K, S], norms at lags 1..K in S samples.
@@ -36,7 +37,14 @@ def lag_figure(curves: Mapping[str, np.ndarray], text: str) -> Plot:
   for (label, norms), style in zip(curves.items(), styles(len(curves)), strict=True):
     low, middle, high = np.quantile(norms, (0.1, 0.5, 0.9), axis=1)
     _line(axes, lags, middle, style, label)
-    axes.fill_between(lags, np.maximum(low, _FLOOR), np.maximum(high, _FLOOR), color=style[0], alpha=0.13, linewidth=0)
+    axes.fill_between(
+      lags,
+      np.maximum(low, _FLOOR),
+      np.maximum(high, _FLOOR),
+      color=style[0],
+      alpha=0.13,
+      linewidth=0,
+    )
     table |= {f'{label}: median': middle, f'{label}: 10 %': low, f'{label}: 90 %': high}
     drawn += [low, high]
   _log_from_floor(axes, np.concatenate(drawn))
@@ -46,10 +54,12 @@ def lag_figure(curves: Mapping[str, np.ndarray], text: str) -> Plot:
 
 
 def linear_figure(curves: Mapping[tuple[float, str], np.ndarray], text: str) -> Plot:
-  """Draws what a normal W_h of a given largest singular value does to a gradient, with and without tanh.
+  """Draws what a normal W_h of a given largest singular value does to a gradient, with and without
+  tanh.
 
   Args:
-    curves: (s, 'linear' or 'tanh') -> [K] median norms at lags 1..K; the exact line s^k is drawn beside them.
+    curves: (s, 'linear' or 'tanh') -> [K] median norms at lags 1..K; the exact line s^k is drawn
+      beside them.
     text: the caption's first sentences.
   """
   figure, axes = _lag_axes(r'$\|\,\partial L_T / \partial h_{T-k}\|$')
@@ -68,15 +78,29 @@ def linear_figure(curves: Mapping[tuple[float, str], np.ndarray], text: str) -> 
   _log_from_floor(axes, np.concatenate(list(curves.values())))
   axes.get_legend().remove()
   handles, labels = axes.get_legend_handles_labels()
-  figure.legend(handles[::2] + handles[1::2], labels[::2] + labels[1::2], loc='outside upper center', ncols=2,
-                fontsize=TICK, frameon=False)
-  caption(figure, f'{text} Wide grey lines: a slope of exactly log s. Slopes: least squares over the second half of '
-          'the lags, nats per step.')
+  figure.legend(
+    handles[::2] + handles[1::2],
+    labels[::2] + labels[1::2],
+    loc='outside upper center',
+    ncols=2,
+    fontsize=TICK,
+    frameon=False,
+  )
+  caption(
+    figure,
+    f'{text} Wide grey lines: a slope of exactly log s. Slopes: least squares over the second half '
+    'of '
+    'the lags, nats per step.',
+  )
   return Plot(figure, table)
 
 
-def jacobian_figure(steps: Mapping[str, np.ndarray], products: Mapping[str, np.ndarray], lags: Sequence[int],
-                    text: str) -> Plot:
+def jacobian_figure(
+  steps: Mapping[str, np.ndarray],
+  products: Mapping[str, np.ndarray],
+  lags: Sequence[int],
+  text: str,
+) -> Plot:
   """Draws singular values of step Jacobians, and the largest of their product over the lag.
 
   Args:
@@ -93,27 +117,45 @@ def jacobian_figure(steps: Mapping[str, np.ndarray], products: Mapping[str, np.n
     places = (np.arange(len(middle)) + 0.5) / len(middle)
     _line(left, places, np.exp(middle), style, label)
     _line(right, lags, np.exp(products[label][:, 0]), style, label)
-    for what, where, numbers in (('step, median over ten, by rank', places, middle),
-                                 ('largest of the product, by lag', lags, products[label][:, 0])):
+    for what, where, numbers in (
+      ('step, median over ten, by rank', places, middle),
+      ('largest of the product, by lag', lags, products[label][:, 0]),
+    ):
       rows['cell'] += [label] * len(numbers)
       rows['what'] += [what] * len(numbers)
       rows['place'] += list(where)
       rows['log singular value'] += list(numbers)
   for axes, drawn, words in (
-      (left, [np.median(v, axis=0) for v in steps.values()], ('rank / size of the state', 'singular values of a step')),
-      (right, [v[:, 0] for v in products.values()], ('lag k, steps', 'largest singular value of k steps'))):
+    (
+      left,
+      [np.median(v, axis=0) for v in steps.values()],
+      ('rank / size of the state', 'singular values of a step'),
+    ),
+    (
+      right,
+      [v[:, 0] for v in products.values()],
+      ('lag k, steps', 'largest singular value of k steps'),
+    ),
+  ):
     axes.axhline(1.0, color='black', linewidth=1.2, zorder=1)
     axes.set_xlabel(words[0], fontsize=LABEL)
     axes.set_ylabel(words[1], fontsize=LABEL)
     _log_from_floor(axes, np.exp(np.concatenate(drawn)), 1e-8)
   right.get_legend().remove()
   left.legend(fontsize=TICK, frameon=False, loc='lower left')
-  caption(figure, f'{text} Left: all singular values of ds_t/ds_(t-1), median over ten steps. Right: the largest of '
-          'ds_T/ds_(T-k); above 1 a gradient can grow over k steps, below 1 it must shrink.', 122)
+  caption(
+    figure,
+    f'{text} Left: all singular values of ds_t/ds_(t-1), median over ten steps. Right: the largest '
+    'of '
+    'ds_T/ds_(T-k); above 1 a gradient can grow over k steps, below 1 it must shrink.',
+    122,
+  )
   return Plot(figure, rows)
 
 
-def paths_figure(total: np.ndarray, direct: np.ndarray, gates: np.ndarray, share: np.ndarray, text: str) -> Plot:
+def paths_figure(
+  total: np.ndarray, direct: np.ndarray, gates: np.ndarray, share: np.ndarray, text: str
+) -> Plot:
   """Draws the two paths of the gradient of an LSTM's cell, and the share of the direct one.
 
   Args:
@@ -127,10 +169,19 @@ def paths_figure(total: np.ndarray, direct: np.ndarray, gates: np.ndarray, share
   gate_style, direct_style = styles(2)
   table['total'] = np.median(total, axis=1)
   upper.plot(lags, table['total'], color=GREY, linewidth=7, alpha=0.45, label='total')
-  for label, norms, style in (('through c alone', direct, direct_style), ('through gates and W', gates, gate_style)):
+  for label, norms, style in (
+    ('through c alone', direct, direct_style),
+    ('through gates and W', gates, gate_style),
+  ):
     table[label] = np.median(norms, axis=1)
     # At lag 1 there is no gate on the way: what is left of the difference is rounding.
-    _line(upper, lags, np.where(table[label] > 1e-6 * table['total'], table[label], np.nan), style, label)
+    _line(
+      upper,
+      lags,
+      np.where(table[label] > 1e-6 * table['total'], table[label], np.nan),
+      style,
+      label,
+    )
   _log_from_floor(upper, np.concatenate([table['total'], table['through c alone']]))
   upper.set_ylabel(r'$\|\,\partial L_T / \partial c_{T-k}\|$', fontsize=LABEL)
   low, middle, high = np.quantile(share, (0.1, 0.5, 0.9), axis=1)
@@ -144,14 +195,24 @@ def paths_figure(total: np.ndarray, direct: np.ndarray, gates: np.ndarray, share
   for axes in (upper, lower):
     finish(axes)
   upper.legend(fontsize=TICK, frameon=False, loc='lower left')
-  caption(figure, f'{text} Through c alone: dL_T/dc_T times the product of the last k forget gates. The rest passes a '
-          'gate or the candidate, and with it W. Medians; share: <direct, total> / <total, total>, band 10th to 90th '
-          'percentile.')
-  return Plot(figure, {'lag': lags, **table, 'share': middle, 'share: 10 %': low, 'share: 90 %': high})
+  caption(
+    figure,
+    f'{text} Through c alone: dL_T/dc_T times the product of the last k forget gates. The rest '
+    'passes a '
+    'gate or the candidate, and with it W. Medians; share: <direct, total> / <total, total>, band '
+    '10th to 90th '
+    'percentile.',
+  )
+  return Plot(
+    figure, {'lag': lags, **table, 'share': middle, 'share: 10 %': low, 'share: 90 %': high}
+  )
 
 
-def gate_figure(fractions: Mapping[str, Mapping[str, tuple[np.ndarray, np.ndarray]]], text: str) -> Plot:
-  """Draws how often each unit's gates are shut and open: one panel per layer, one point per unit and gate.
+def gate_figure(
+  fractions: Mapping[str, Mapping[str, tuple[np.ndarray, np.ndarray]]], text: str
+) -> Plot:
+  """Draws how often each unit's gates are shut and open: one panel per layer, one point per unit
+  and gate.
 
   Args:
     fractions: label -> gate -> left- and right-saturated fractions, [H] each.
@@ -159,10 +220,23 @@ def gate_figure(fractions: Mapping[str, Mapping[str, tuple[np.ndarray, np.ndarra
   """
   figure = Figure(figsize=(max(8.0, 5.4 * len(fractions)), 6.6), layout='constrained')
   table = {'cell': [], 'gate': [], 'unit': [], 'left-saturated': [], 'right-saturated': []}
-  for axes, (label, gates) in zip(figure.subplots(1, len(fractions), squeeze=False)[0], fractions.items(), strict=True):
-    for (gate, (left, right)), (colour, _, marker) in zip(gates.items(), styles(len(gates)), strict=True):
-      axes.plot(left, right, color=colour, linestyle='', marker=marker, markersize=6, alpha=0.55, label=f'gate {gate}',
-                clip_on=False)
+  for axes, (label, gates) in zip(
+    figure.subplots(1, len(fractions), squeeze=False)[0], fractions.items(), strict=True
+  ):
+    for (gate, (left, right)), (colour, _, marker) in zip(
+      gates.items(), styles(len(gates)), strict=True
+    ):
+      axes.plot(
+        left,
+        right,
+        color=colour,
+        linestyle='',
+        marker=marker,
+        markersize=6,
+        alpha=0.55,
+        label=f'gate {gate}',
+        clip_on=False,
+      )
       table['cell'] += [label] * len(left)
       table['gate'] += [gate] * len(left)
       table['unit'] += list(range(len(left)))
@@ -174,9 +248,13 @@ def gate_figure(fractions: Mapping[str, Mapping[str, tuple[np.ndarray, np.ndarra
     axes.set_xlabel('share of time below 0.1', fontsize=LABEL)
     axes.set_ylabel('share of time above 0.9', fontsize=LABEL)
     finish(axes)
-  caption(figure, f'{text} One point per unit: the share of steps and rows in which its gate is below 0.1 '
-          '(left-saturated: shut) and above 0.9 (right-saturated: open). On the grey line it is always one of them.',
-          max(80, 54 * len(fractions)))
+  caption(
+    figure,
+    f'{text} One point per unit: the share of steps and rows in which its gate is below 0.1 '
+    '(left-saturated: shut) and above 0.9 (right-saturated: open). On the grey line it is always '
+    'one of them.',
+    max(80, 54 * len(fractions)),
+  )
   return Plot(figure, table)
 
 
@@ -190,8 +268,18 @@ def _lag_axes(ylabel):
 
 def _line(axes, xs, ys, style, label, filled=True):
   colour, line, marker = style
-  axes.plot(xs, ys, color=colour, linestyle=line, linewidth=2.5, marker=marker,
-            markersize=8, markevery=max(1, len(xs) // 10), markerfacecolor=colour if filled else 'white', label=label)
+  axes.plot(
+    xs,
+    ys,
+    color=colour,
+    linestyle=line,
+    linewidth=2.5,
+    marker=marker,
+    markersize=8,
+    markevery=max(1, len(xs) // 10),
+    markerfacecolor=colour if filled else 'white',
+    label=label,
+  )
 
 
 def _log_from_floor(axes, values, floor=_FLOOR):

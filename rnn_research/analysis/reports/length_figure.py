@@ -19,8 +19,8 @@ _LEAST = 20  # sentences of a group
 def length_edges(lengths: Sequence[int]) -> list[int]:
   """Returns edges, as `metrics.bleu.bleu_by_length` takes them, between groups of lengths.
 
-  Groups are of one width, four to ten between the shortest and the longest twentieth of the sentences; those with fewer
-  than twenty sentences are merged with their neighbours.
+  Groups are of one width, four to ten between the shortest and the longest twentieth of the
+  sentences; those with fewer than twenty sentences are merged with their neighbours.
   """
   low, high = np.quantile(lengths, (0.05, 0.95))
   step = next((step for step in _STEPS if high - low < 10 * step), _STEPS[-1])
@@ -29,7 +29,7 @@ def length_edges(lengths: Sequence[int]) -> list[int]:
   for right in (*range((first // step + 1) * step, last, step), last):
     if sum(edges[-1] <= length < right for length in lengths) >= _LEAST:
       edges.append(right)
-  return [*edges[:max(len(edges) - 1, 1)], last]
+  return [*edges[: max(len(edges) - 1, 1)], last]
 
 
 def length_figure(curves: Mapping[str, Sequence[LengthGroup]], text: str, unit: str) -> Plot:
@@ -42,9 +42,18 @@ def length_figure(curves: Mapping[str, Sequence[LengthGroup]], text: str, unit: 
   """
   figure = Figure(figsize=(11, 7.4), layout='constrained')
   scores, counts = figure.subplots(2, sharex=True, height_ratios=(3, 1))
-  for (label, groups), (colour, line, marker) in zip(curves.items(), plots.styles(len(curves)), strict=True):
-    scores.plot([group.bleu for group in groups], color=colour, linestyle=line, linewidth=2.5, marker=marker,
-                markersize=10, label=label if len(curves) > 1 else None)
+  for (label, groups), (colour, line, marker) in zip(
+    curves.items(), plots.styles(len(curves)), strict=True
+  ):
+    scores.plot(
+      [group.bleu for group in groups],
+      color=colour,
+      linestyle=line,
+      linewidth=2.5,
+      marker=marker,
+      markersize=10,
+      label=label if len(curves) > 1 else None,
+    )
   scores.set_ylim(0, max(1.0, 1.08 * scores.dataLim.y1))
   scores.set_ylabel('BLEU', fontsize=LABEL)
   groups = next(iter(curves.values()))
@@ -60,8 +69,11 @@ def length_figure(curves: Mapping[str, Sequence[LengthGroup]], text: str, unit: 
   counts.grid(False)
   if len(curves) > 1:
     plots.legend_beside(scores)
-  plots.caption(figure, f'{text} Each point: corpus BLEU of the sentences whose source has so many {unit}. Below: how '
-                'many sentences these are.')
+  plots.caption(
+    figure,
+    f'{text} Each point: corpus BLEU of the sentences whose source has so many {unit}. Below: how '
+    'many sentences these are.',
+  )
   return Plot(figure, _table(curves, unit))
 
 
@@ -70,9 +82,18 @@ def _range(group):
 
 
 def _table(curves, unit):
-  rows = [(label, unit, group.low, group.high - 1, group.count, group.bleu)
-          for label, groups in curves.items() for group in groups]
-  return dict(zip(('label', 'unit', 'shortest', 'longest', 'sentences', 'bleu'), zip(*rows, strict=True), strict=True))
+  rows = [
+    (label, unit, group.low, group.high - 1, group.count, group.bleu)
+    for label, groups in curves.items()
+    for group in groups
+  ]
+  return dict(
+    zip(
+      ('label', 'unit', 'shortest', 'longest', 'sentences', 'bleu'),
+      zip(*rows, strict=True),
+      strict=True,
+    )
+  )
 
 
 def read_groups(workdir: str | os.PathLike) -> tuple[str, list[LengthGroup]] | None:
@@ -82,15 +103,26 @@ def read_groups(workdir: str | os.PathLike) -> tuple[str, list[LengthGroup]] | N
     return None
   with open(path, newline='', encoding='utf-8') as f:
     rows = list(csv.DictReader(f))
-  return rows[0]['unit'], [LengthGroup(int(row['shortest']), int(row['longest']) + 1, int(row['sentences']),
-                                       float(row['bleu'])) for row in rows]
+  return rows[0]['unit'], [
+    LengthGroup(
+      int(row['shortest']), int(row['longest']) + 1, int(row['sentences']), float(row['bleu'])
+    )
+    for row in rows
+  ]
 
 
 def compare_lengths(workdirs: Mapping[str, str | os.PathLike]) -> Plot | None:
-  """Draws the groups of several runs, label -> workdir; None unless all reports have them, with as many sentences."""
+  """Draws the groups of several runs, label -> workdir; None unless all reports have them, with as
+  many sentences."""
   found = {label: read_groups(workdir) for label, workdir in workdirs.items()}
-  if None in found.values() or len({(unit, *(g[:3] for g in groups)) for unit, groups in found.values()}) > 1:
+  if (
+    None in found.values()
+    or len({(unit, *(g[:3] for g in groups)) for unit, groups in found.values()}) > 1
+  ):
     return None
   unit = next(iter(found.values()))[0]
-  return length_figure({label: groups for label, (_, groups) in found.items()},
-                       'Greedy translations of the last held-out split, each run with its best parameters.', unit)
+  return length_figure(
+    {label: groups for label, (_, groups) in found.items()},
+    'Greedy translations of the last held-out split, each run with its best parameters.',
+    unit,
+  )

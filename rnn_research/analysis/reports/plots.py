@@ -1,4 +1,5 @@
-"""Figures of a training run, sized for a slide; colours, line styles and markers each tell the curves apart."""
+"""Figures of a training run, sized for a slide; colours, line styles and markers each tell the
+curves apart."""
 
 import math
 import os
@@ -27,15 +28,20 @@ class Plot(NamedTuple):
   table: Table
 
 
-def loss_curves(rows: Rows, validation: str = 'the whole validation text in parallel streams') -> Plot:
+def loss_curves(
+  rows: Rows, validation: str = 'the whole validation text in parallel streams'
+) -> Plot:
   """Draws training loss and validation loss over steps and epochs, in nats and bits per symbol.
 
   Args:
-    rows: lines of a log with `train/epoch`, `train/loss` and, where there was an evaluation, `valid/nats_per_symbol`.
-      `train/nats_per_symbol` takes the place of a `train/loss` that has more in it.
+    rows: lines of a log with `train/epoch`, `train/loss` and, where there was an evaluation,
+      `valid/nats_per_symbol`. `train/nats_per_symbol` takes the place of a `train/loss` that has
+      more in it.
     validation: what the validation loss is of, for the caption.
   """
-  name = 'train/nats_per_symbol' if any('train/nats_per_symbol' in row for row in rows) else 'train/loss'
+  name = (
+    'train/nats_per_symbol' if any('train/nats_per_symbol' in row for row in rows) else 'train/loss'
+  )
   table = columns(rows, ['train/epoch', name, 'valid/nats_per_symbol'])
   logged = ~np.isnan(table[name])
   steps, losses = table['step'][logged], table[name][logged]
@@ -47,23 +53,39 @@ def loss_curves(rows: Rows, validation: str = 'the whole validation text in para
   if width > 1:
     axes.plot(steps, losses, color=BLUE, alpha=0.45, linewidth=1)
   if len(steps):
-    axes.plot(steps, smooth[logged], color=BLUE, linewidth=2.5, marker=_marker(steps), markersize=10, label='training')
-  _validation_points(axes, table['step'], table['valid/nats_per_symbol'], losses[-1] if len(losses) else -np.inf)
+    axes.plot(
+      steps,
+      smooth[logged],
+      color=BLUE,
+      linewidth=2.5,
+      marker=_marker(steps),
+      markersize=10,
+      label='training',
+    )
+  _validation_points(
+    axes, table['step'], table['valid/nats_per_symbol'], losses[-1] if len(losses) else -np.inf
+  )
   _second_axes(axes, _steps_per_epoch(table))
   axes.set_xlabel('training step', fontsize=LABEL)
   axes.set_ylabel('nats per symbol', fontsize=LABEL)
   finish(axes)
   loss = 'loss' if name == 'train/loss' else 'nats per symbol, without label smoothing,'
-  caption(figure, f'Training: mean {loss} {_window(steps)}, before each update, dropout on if there is any'
-           f'{_smoothing(width)}.{_validation(table, validation)}{of_grid(rows, "validation: its best member")}')
+  caption(
+    figure,
+    f'Training: mean {loss} {_window(steps)}, before each update, dropout on if there is any'
+    f'{_smoothing(width)}.{_validation(table, validation)}'
+    f'{of_grid(rows, "validation: its best member")}',
+  )
   return Plot(figure, {**table, f'{name}_smoothed': smooth})
 
 
 def gradient_figure(rows: Rows) -> Plot:
-  """Draws the gradient norm before clipping (mean and largest per window), the share clipped, and the learning rate.
+  """Draws the gradient norm before clipping (mean and largest per window), the share clipped, and
+  the learning rate.
 
   Args:
-    rows: lines of a log with `train/gradient_norm`, `train/largest_gradient_norm`, `train/clipped`, `learning_rate`.
+    rows: lines of a log with `train/gradient_norm`, `train/largest_gradient_norm`, `train/clipped`,
+      `learning_rate`.
   """
   names = ['train/gradient_norm', 'train/largest_gradient_norm', 'train/clipped', 'learning_rate']
   table = columns(rows, names)
@@ -82,9 +104,14 @@ def gradient_figure(rows: Rows) -> Plot:
   rates.set_xlabel('training step', fontsize=LABEL)
   for axes in (norms, shares, rates):
     finish(axes)
-  caption(figure, f'Global norm of the gradient before clipping, {_window(steps)}: mean and largest. '
-           'Clipped: share of steps whose norm was cut, or of gradient elements where each element is cut. '
-           f'Learning rate: that of the last step of a window.{of_grid(rows, "rate: optimizer.learning_rate")}')
+  caption(
+    figure,
+    f'Global norm of the gradient before clipping, {_window(steps)}: mean and largest. '
+    'Clipped: share of steps whose norm was cut, or of gradient elements where each element is '
+    'cut. '
+    'Learning rate: that of the last step of a '
+    f'window.{of_grid(rows, "rate: optimizer.learning_rate")}',
+  )
   return Plot(figure, table)
 
 
@@ -95,14 +122,19 @@ def save(plot: Plot, path: str | os.PathLike) -> None:
 
 
 def _norm_panel(axes: Axes, steps: np.ndarray, mean: np.ndarray, largest: np.ndarray) -> None:
-  axes.plot(steps, largest, color=VERMILLION, linestyle='', marker='D', markersize=4, label='largest')
-  axes.plot(steps, mean, color=BLUE, linewidth=2.5, marker=_marker(steps), markersize=10, label='mean')
+  axes.plot(
+    steps, largest, color=VERMILLION, linestyle='', marker='D', markersize=4, label='largest'
+  )
+  axes.plot(
+    steps, mean, color=BLUE, linewidth=2.5, marker=_marker(steps), markersize=10, label='mean'
+  )
   axes.set_ylabel('gradient norm', fontsize=LABEL)
   logarithmic(axes, np.concatenate([mean, largest]))
 
 
 def logarithmic(axes: Axes, values: np.ndarray) -> None:
-  """Makes the y axis logarithmic, from the 1, 2 or 5 below all positive `values` to the one above them."""
+  """Makes the y axis logarithmic, from the 1, 2 or 5 below all positive `values` to the one above
+  them."""
   axes.set_yscale('log')
   shown = values[values > 0]
   if not len(shown):
@@ -116,24 +148,45 @@ def logarithmic(axes: Axes, values: np.ndarray) -> None:
 
 
 def _validation_points(axes: Axes, steps: np.ndarray, values: np.ndarray, training: float) -> None:
-  """Draws validation over steps, with the last number away from `training`, the last training loss."""
+  """Draws validation over steps, with the last number away from `training`, the last training
+  loss."""
   measured = ~np.isnan(values)
   if not measured.any():
     return
-  axes.plot(steps[measured], values[measured], color=VERMILLION, linestyle=':', linewidth=2, marker='o', markersize=10,
-            markeredgecolor='white', label='validation')
+  axes.plot(
+    steps[measured],
+    values[measured],
+    color=VERMILLION,
+    linestyle=':',
+    linewidth=2,
+    marker='o',
+    markersize=10,
+    markeredgecolor='white',
+    label='validation',
+  )
   last = steps[measured][-1], values[measured][-1]
   axes.margins(y=0.1)
-  axes.annotate(f'{last[1]:.3f}', last, (0, -24 if training > last[1] else 12), textcoords='offset points', ha='right',
-                fontsize=TICK, color=VERMILLION)
+  axes.annotate(
+    f'{last[1]:.3f}',
+    last,
+    (0, -24 if training > last[1] else 12),
+    textcoords='offset points',
+    ha='right',
+    fontsize=TICK,
+    color=VERMILLION,
+  )
 
 
 def _second_axes(axes: Axes, steps_per_epoch: float | None) -> None:
-  bits = axes.secondary_yaxis('right', functions=(lambda y: y / math.log(2), lambda y: y * math.log(2)))
+  bits = axes.secondary_yaxis(
+    'right', functions=(lambda y: y / math.log(2), lambda y: y * math.log(2))
+  )
   bits.set_ylabel('bits per symbol', fontsize=LABEL)
   bits.tick_params(labelsize=TICK)
   if steps_per_epoch:
-    epochs = axes.secondary_xaxis('top', functions=(lambda x: x / steps_per_epoch, lambda x: x * steps_per_epoch))
+    epochs = axes.secondary_xaxis(
+      'top', functions=(lambda x: x / steps_per_epoch, lambda x: x * steps_per_epoch)
+    )
     epochs.set_xlabel('epochs', fontsize=LABEL)
     epochs.tick_params(labelsize=TICK)
 
@@ -173,24 +226,37 @@ def finish(axes: Axes) -> None:
 
 
 def styles(count: int) -> list[tuple[str, Any, str]]:
-  """Returns colour, line style and marker of so many curves, any two of which differ in two of these at least."""
+  """Returns colour, line style and marker of so many curves, any two of which differ in two of
+  these at least."""
   cycle = lambda values, i: values[i % len(values)]
   return [(cycle(_COLOURS, i), cycle(_LINES, i), cycle(_MARKERS, i)) for i in range(count)]
 
 
 def of_grid(rows: Rows, rest: str) -> str:
-  """Returns the caption's last sentence where the run is a grid; `rest` says what else is drawn of it."""
+  """Returns the caption's last sentence where the run is a grid; `rest` says what else is drawn of
+  it."""
   grid = any('train/finite/0' in row for row in rows)
-  return f' The run is a grid; training figures: the median over its members; {rest}.' if grid else ''
+  return (
+    f' The run is a grid; training figures: the median over its members; {rest}.' if grid else ''
+  )
 
 
 def legend_beside(axes: Axes) -> None:
   """Moves the legend to the right of the axes, where no curve runs."""
   handles, labels = axes.get_legend_handles_labels()
-  axes.legend(handles, [textwrap.fill(label, 30) for label in labels], fontsize=TICK, frameon=False, loc='upper left',
-              bbox_to_anchor=(1.0, 1.0))
+  axes.legend(
+    handles,
+    [textwrap.fill(label, 30) for label in labels],
+    fontsize=TICK,
+    frameon=False,
+    loc='upper left',
+    bbox_to_anchor=(1.0, 1.0),
+  )
 
 
 def caption(figure: Figure, text: str, width: int = 106) -> None:
-  """Writes the explanation of a figure under it, `width` letters in a line: 106 fit a figure 11 inches wide."""
-  figure.supxlabel('\n'.join(textwrap.wrap(text, width)), x=0.02, ha='left', fontsize=_CAPTION, color='#404040')
+  """Writes the explanation of a figure under it, `width` letters in a line: 106 fit a figure 11
+  inches wide."""
+  figure.supxlabel(
+    '\n'.join(textwrap.wrap(text, width)), x=0.02, ha='left', fontsize=_CAPTION, color='#404040'
+  )

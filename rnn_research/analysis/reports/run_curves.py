@@ -81,8 +81,14 @@ def by_learning_rate(run: Run) -> dict[float, Curves]:
     names.setdefault(one.learning_rate, []).append(f'{name}/{i}')
   rows = [row for row in run.rows if name in row]
   steps = np.array([row['step'] for row in rows], np.float64)
-  return {rate: Curves(f'learning rate {rate:g}', steps, np.array([[row[n] for row in rows] for n in own], np.float64))
-          for rate, own in (names or {config.optimizer.learning_rate: [name]}).items()}
+  return {
+    rate: Curves(
+      f'learning rate {rate:g}',
+      steps,
+      np.array([[row[n] for row in rows] for n in own], np.float64),
+    )
+    for rate, own in (names or {config.optimizer.learning_rate: [name]}).items()
+  }
 
 
 def best_curves(run: Run) -> tuple[float, Curves]:
@@ -96,9 +102,12 @@ def best_curves(run: Run) -> tuple[float, Curves]:
 
 
 def badness(curves: Curves, sense: str) -> tuple[int, float]:
-  """Returns what sorts curves from best to worst: seeds that are not finite at the end, then the mean of the others."""
+  """Returns what sorts curves from best to worst: seeds that are not finite at the end, then the
+  mean of the others."""
   last = spread(curves.values[:, -1])
-  return len(curves.values) - last['seeds'], (1.0 if sense == 'min' else -1.0) * last.get('mean', math.inf)
+  return len(curves.values) - last['seeds'], (1.0 if sense == 'min' else -1.0) * last.get(
+    'mean', math.inf
+  )
 
 
 def without_memory(run: Run) -> float | None:
@@ -108,7 +117,8 @@ def without_memory(run: Run) -> float | None:
 
 
 def labels(runs: Sequence[Run]) -> list[str]:
-  """Returns a label for each run: its variant, or the fields of its config in which the runs differ, or its folder."""
+  """Returns a label for each run: its variant, or the fields of its config in which the runs
+  differ, or its folder."""
   variants = [run.about['experiment'].split(':')[-1] for run in runs]
   if len(set(variants)) == len(runs) > 1:
     return variants
@@ -117,8 +127,10 @@ def labels(runs: Sequence[Run]) -> list[str]:
   differing = [name for name in names if len({str(config.get(name)) for config in configs}) > 1]
   shown = [name for name in differing if name.split('.')[0] in ('model', 'data')] or differing
   texts = [', '.join(_shown(name, config.get(name)) for name in shown) for config in configs]
-  return [text if text and texts.count(text) == 1 else run.workdir
-          for text, run in zip(texts, runs, strict=True)]
+  return [
+    text if text and texts.count(text) == 1 else run.workdir
+    for text, run in zip(texts, runs, strict=True)
+  ]
 
 
 def _shown(name, value):

@@ -18,7 +18,8 @@ Table = Mapping[str, Sequence[float | str]]  # name -> column
 
 
 def columns(rows: Rows, names: Iterable[str]) -> dict[str, np.ndarray]:
-  """Returns the logged numbers by name, one entry for every step at which one of `names` was logged.
+  """Returns the logged numbers by name, one entry for every step at which one of `names` was
+  logged.
 
   Args:
     rows: lines of a log, each with a `step`; several lines may belong to one step.
@@ -32,19 +33,21 @@ def columns(rows: Rows, names: Iterable[str]) -> dict[str, np.ndarray]:
     if any(name in row for name in names):
       by_step.setdefault(row['step'], {}).update(row)
   steps = sorted(by_step)
-  found = {name: np.array([by_step[step].get(name) for step in steps], np.float64) for name in names}
+  found = {
+    name: np.array([by_step[step].get(name) for step in steps], np.float64) for name in names
+  }
   return {'step': np.array(steps, np.float64), **found}
 
 
 def running_mean(values: np.ndarray, width: int) -> np.ndarray:
   """Returns the mean of each number and its neighbours on both sides, [N] float64.
 
-  The centred window is `width` numbers wide; it grows from 1 at the start, where a loss falls fast, and shrinks
-  towards the end.
+  The centred window is `width` numbers wide; it grows from 1 at the start, where a loss falls fast,
+  and shrinks towards the end.
   """
   index = np.arange(len(values))
   reach = np.minimum(width // 2, np.minimum(index // 8, index[::-1]))
-  return np.array([values[i - r:i + r + 1].mean() for i, r in enumerate(reach)])
+  return np.array([values[i - r : i + r + 1].mean() for i, r in enumerate(reach)])
 
 
 def write_csv(path: str | os.PathLike, table: Table) -> None:
@@ -63,7 +66,8 @@ def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def picture(text: str, name: str) -> str:
-  """Returns the Markdown of a figure, `text` in its place where it cannot be shown, and of a link to its numbers."""
+  """Returns the Markdown of a figure, `text` in its place where it cannot be shown, and of a link
+  to its numbers."""
   return f'![{text}]({name}.png)\n\nNumbers: [{name}.csv]({name}.csv)\n'
 
 
@@ -75,8 +79,11 @@ def fenced(text: str) -> str:
 
 
 def samples_markdown(rows: Rows) -> str:
-  """Returns the samples of a log in the order of their steps, each under the training loss that was known then."""
-  samples = sorted(((row['step'], row['sample']) for row in rows if 'sample' in row), key=lambda sample: sample[0])
+  """Returns the samples of a log in the order of their steps, each under the training loss that was
+  known then."""
+  samples = sorted(
+    ((row['step'], row['sample']) for row in rows if 'sample' in row), key=lambda sample: sample[0]
+  )
   if not samples:
     return 'No samples were written while this model trained.\n'
   losses = columns(rows, ['train/loss'])
@@ -95,16 +102,25 @@ def read_result(workdir: str | os.PathLike) -> dict[str, Any] | None:
 
 
 def result_markdown(result: Mapping[str, Any] | None) -> str:
-  """Returns what a run took and a table of its numbers, a row per split, or the sentence that there are none yet."""
+  """Returns what a run took and a table of its numbers, a row per split, or the sentence that there
+  are none yet."""
   if result is None:
     return 'There is no result.json yet.\n'
-  figures = {split: {name: value for name, value in values.items() if not isinstance(value, str)}
-             for split, values in result['metrics'].items()}
+  figures = {
+    split: {name: value for name, value in values.items() if not isinstance(value, str)}
+    for split, values in result['metrics'].items()
+  }
   names = list(dict.fromkeys(name for values in figures.values() for name in values))
-  table = markdown(['split', *(name.replace('_', ' ') for name in names)],
-                   [[split, *(_format(values.get(name)) for name in names)] for split, values in figures.items()])
-  return (f'{result["params"]:,} parameters, {result["steps"]:,} steps in {result["seconds"]:.0f} seconds of training, '
-          f'seed {result["seed"]}; evaluated with the parameters of step {result["best_step"]:,}.\n\n{table}')
+  table = markdown(
+    ['split', *(name.replace('_', ' ') for name in names)],
+    [[split, *(_format(values.get(name)) for name in names)] for split, values in figures.items()],
+  )
+  return (
+    f'{result["params"]:,} parameters, {result["steps"]:,} steps in {result["seconds"]:.0f} '
+    'seconds of training, '
+    f'seed {result["seed"]}; evaluated with the parameters of step '
+    f'{result["best_step"]:,}.\n\n{table}'
+  )
 
 
 def _format(value: float | int | None) -> str:

@@ -1,7 +1,8 @@
-"""cuDNN's LSTM, through `jax.experimental.rnn`: the whole sequence and its gradient in one library call each.
+"""cuDNN's LSTM, through `jax.experimental.rnn`: the whole sequence and its gradient in one library
+call each.
 
-cuDNN holds the weights of a layer in one vector: W_x^T, W_h^T (gates i f g o, each [H, F] or [H, H]), then two biases
-[4H], whose sum is ours. The second is zero here.
+cuDNN holds the weights of a layer in one vector: W_x^T, W_h^T (gates i f g o, each [H, F] or [H,
+H]), then two biases [4H], whose sum is ours. The second is zero here.
 """
 
 import jax.numpy as jnp
@@ -25,13 +26,17 @@ def unavailable(dtype=jnp.float32) -> str | None:
   return None
 
 
-def cudnn_lstm(xs: Array, w_x: Array, w_h: Array, b: Array, c: Array, h: Array) -> tuple[tuple[Array, Array], Array]:
-  """Runs an LSTM layer without peepholes or projection over all steps, with respect to every argument differentiable.
+def cudnn_lstm(
+  xs: Array, w_x: Array, w_h: Array, b: Array, c: Array, h: Array
+) -> tuple[tuple[Array, Array], Array]:
+  """Runs an LSTM layer without peepholes or projection over all steps, with respect to every
+  argument differentiable.
 
     i f g o = sigmoid sigmoid tanh sigmoid (x_t w_x + h_{t-1} w_h + b)
     c_t = f * c_{t-1} + i * g,    h_t = o * tanh(c_t)
 
-  Products round their factors to TF32 unless `jax.default_matmul_precision` is 'highest', as JAX's own do on a GPU.
+  Products round their factors to TF32 unless `jax.default_matmul_precision` is 'highest', as JAX's
+  own do on a GPU.
 
   Args:
     xs: [T, B, F] float32, inputs.
@@ -54,13 +59,15 @@ def cudnn_lstm(xs: Array, w_x: Array, w_h: Array, b: Array, c: Array, h: Array) 
   lengths = jnp.full(batch_size, num_steps, jnp.int32)
   x, h_0, c_0 = map(_row_major, (jnp.swapaxes(xs, 0, 1), h[None], c[None]))
   ends = rnn.lstm(  # no layers, dropout or second direction of its own: `unroll_layers` has them
-      x, h_0, c_0, pack(w_x, w_h, b), lengths, num_inputs, hidden_size, 1, 0.0, False)
+    x, h_0, c_0, pack(w_x, w_h, b), lengths, num_inputs, hidden_size, 1, 0.0, False
+  )
   ys, h_end, c_end = map(_row_major, ends)
   return (c_end[0], h_end[0]), jnp.swapaxes(ys, 0, 1)
 
 
 def _row_major(a):
-  """Keeps XLA from a transposed layout: the call takes any, reads all as row-major, and so returned wrong numbers."""
+  """Keeps XLA from a transposed layout: the call takes any, reads all as row-major, and so returned
+  wrong numbers."""
   return with_layout_constraint(a, Layout(tuple(range(a.ndim))))
 
 

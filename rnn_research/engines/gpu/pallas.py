@@ -1,10 +1,12 @@
-"""A recurrence over a whole sequence in one kernel, in Pallas with the Mosaic GPU backend; see `pallas_kernels.py`.
+"""A recurrence over a whole sequence in one kernel, in Pallas with the Mosaic GPU backend; see
+`pallas_kernels.py`.
 
     m_t = h_{t-1} W_h + b_h,    s_t = gates(u_t, m_t, s_{t-1})
 
-As in `engines/fused.py` the forward pass stores the linearised step, the backward pass is the same loop in reverse with
-W_h^T, and dW_h is one product over all steps; here each loop is one kernel that keeps the weights on the chip. Under
-`jax.vmap` the kernels run one after the other. Second derivatives need another engine.
+As in `engines/fused.py` the forward pass stores the linearised step, the backward pass is the same
+loop in reverse with W_h^T, and dW_h is one product over all steps; here each loop is one kernel
+that keeps the weights on the chip. Under `jax.vmap` the kernels run one after the other. Second
+derivatives need another engine.
 """
 
 import functools
@@ -38,14 +40,26 @@ def unavailable(gates: Gates, hidden_size: int, dtype=jnp.float32) -> str | None
     dtype: precision of the products that the caller wants.
   """
   if compute_capability() != (9, 0):
-    return 'the Pallas kernels need an NVIDIA Hopper GPU (compute capability 9.0) and the CUDA build of JAX'
+    return (
+      'the Pallas kernels need an NVIDIA Hopper GPU (compute capability 9.0) and the CUDA build '
+      'of JAX'
+    )
   if jnp.dtype(dtype) not in (jnp.float32, jnp.bfloat16, jnp.float16):
-    return f'the Pallas kernels multiply in float32, bfloat16 or float16, not in {jnp.dtype(dtype).name}'
+    return (
+      f'the Pallas kernels multiply in float32, bfloat16 or float16, not in {jnp.dtype(dtype).name}'
+    )
   return misfit(gates, hidden_size, dtype)
 
 
 def pallas_scan(
-    gates: Gates, us: Array, w_h: Array, state: State, *, b_h: Array | None = None, dtype=jnp.bfloat16, interpret=None
+  gates: Gates,
+  us: Array,
+  w_h: Array,
+  state: State,
+  *,
+  b_h: Array | None = None,
+  dtype=jnp.bfloat16,
+  interpret=None,
 ) -> tuple[State, Array]:
   """Runs the recurrence over all steps, differentiable with respect to every array.
 
@@ -55,8 +69,10 @@ def pallas_scan(
     w_h: [H, G] float32.
     state: [B, H] float32 leaves of a NamedTuple with a field `h`.
     b_h: [G] float32, added to the recurrent product; or None.
-    dtype: precision of the factors of the recurrent product, 16 bits wide or float32; sums are float32.
-    interpret: parameters of Pallas's GPU interpreter, which runs the kernels slowly on any machine; or None.
+    dtype: precision of the factors of the recurrent product, 16 bits wide or float32; sums are
+      float32.
+    interpret: parameters of Pallas's GPU interpreter, which runs the kernels slowly on any machine;
+      or None.
 
   Returns:
     The state after the last step, and `h` of every step, [T, B, H] float32.
@@ -76,7 +92,8 @@ def _scan(gates, dtype, interpret, operands):
 
 
 def _forward(gates, dtype, interpret, operands, keep):
-  """Returns (last state, outputs), and what the backward pass needs in the layout of the kernels."""
+  """Returns (last state, outputs), and what the backward pass needs in the layout of the
+  kernels."""
   us, w_h, b_h, state = operands
   batch_size = us.shape[1]
   start = jax.tree.map(_inward, state)
@@ -97,8 +114,12 @@ def _backward_rule(gates, dtype, interpret, saved, cotangents):
   dend, dhs = cotangents
   weights = _parts(w_h, dtype)
   run = functools.partial(run_backward, gates, interpret=interpret)
-  dstart, dms, apart = sequential_vmap(run)(weights, _inward(dhs), residuals, jax.tree.map(_inward, dend))
-  dw_h = jnp.einsum('tnhr,tngr->hg', previous.astype(dtype), dms.astype(dtype), preferred_element_type=jnp.float32)
+  dstart, dms, apart = sequential_vmap(run)(
+    weights, _inward(dhs), residuals, jax.tree.map(_inward, dend)
+  )
+  dw_h = jnp.einsum(
+    'tnhr,tngr->hg', previous.astype(dtype), dms.astype(dtype), preferred_element_type=jnp.float32
+  )
   db_h = None if b_h is None else dms.sum((0, 1, 3))
   outward = functools.partial(_outward, dhs.shape[1])
   return (_Operands(outward(_join(gates, dms, apart)), dw_h, db_h, jax.tree.map(outward, dstart)),)
@@ -111,12 +132,15 @@ def _parts(a, dtype):
   """Returns the 16-bit numbers that `a` is the sum of, first the largest: [parts, ...]."""
   if num_parts(dtype) == 1:
     return a.astype(dtype)[None]
-  first = lax.reduce_precision(a, exponent_bits=8, mantissa_bits=7)  # XLA might remove a cast to bfloat16 and back
+  first = lax.reduce_precision(
+    a, exponent_bits=8, mantissa_bits=7
+  )  # XLA might remove a cast to bfloat16 and back
   return jnp.stack([first, a - first]).astype(jnp.bfloat16)
 
 
 def _join(gates, dms, apart):
-  """Returns the gradient of `us`, [T, N, G, R]: that of the products but for the gates that are apart."""
+  """Returns the gradient of `us`, [T, N, G, R]: that of the products but for the gates that are
+  apart."""
   if not gates.apart:
     return dms
   parts = jnp.split(dms, gates.num_gates, 2)
@@ -126,7 +150,8 @@ def _join(gates, dms, apart):
 
 
 def _inward(a):
-  """Returns `[..., B, X]` as the kernels want it: [..., N, X, R], with zeros up to N whole clusters."""
+  """Returns `[..., B, X]` as the kernels want it: [..., N, X, R], with zeros up to N whole
+  clusters."""
   *leading, batch_size, size = a.shape
   num_clusters = -(-batch_size // ROWS)
   a = jnp.pad(a, [(0, 0)] * len(leading) + [(0, num_clusters * ROWS - batch_size), (0, 0)])

@@ -1,8 +1,9 @@
-"""What the kernels of `engines/pallas_kernels.py` are made of: the steps of one block of threads on a Hopper GPU.
+"""What the kernels of `engines/pallas_kernels.py` are made of: the steps of one block of threads on
+a Hopper GPU.
 
-A block is one warpgroup. It keeps the recurrent weights of 64 hidden units in shared memory, and its part of the
-factor of the next product goes straight into the shared memory of all blocks of its cluster, which wait for each other
-once per time step.
+A block is one warpgroup. It keeps the recurrent weights of 64 hidden units in shared memory, and
+its part of the factor of the next product goes straight into the shared memory of all blocks of its
+cluster, which wait for each other once per time step.
 """
 
 from typing import Any, NamedTuple
@@ -22,7 +23,8 @@ ROWS = 16  # of a cluster: 16-bit rows of 32 bytes are the narrowest layout the 
 class Scratch(NamedTuple):
   weights: Any  # [parts, tiles * 64, K], K = H forwards and G backwards
   pieces: Any  # [pieces, 64, 16] float32
-  factor: Any  # [2, parts, K, 16], right operand of the product; two, so that one is read while the next is written
+  # [2, parts, K, 16], right operand of the product; two: one is read while the next is written
+  factor: Any
   weights_here: Any
   constants_here: Any
   pieces_here: Any
@@ -76,7 +78,8 @@ def fetch(scratch, sources, here):
 
 
 def hand_over(place, scratch, slot, values):
-  """Gives the block's part of the next factor to the whole cluster; `accept` waits for the parts of the others."""
+  """Gives the block's part of the next factor to the whole cluster; `accept` waits for the parts of
+  the others."""
   num_parts = scratch.factor.shape[1]
   for k, value in enumerate(values):
     for p in range(num_parts):
@@ -94,16 +97,21 @@ def accept(place):
 
 
 def _cluster_barrier(instructions):
-  """Emits half of a barrier of all threads of the cluster, which Pallas lacks: what was written before it is there."""
+  """Emits half of a barrier of all threads of the cluster, which Pallas lacks: what was written
+  before it is there."""
+
   @plgpu.inline_mgpu()
   def emit(_):
-    llvm.inline_asm(ir.Type.parse('!llvm.void'), [], instructions, '~{memory}', has_side_effects=True)
+    llvm.inline_asm(
+      ir.Type.parse('!llvm.void'), [], instructions, '~{memory}', has_side_effects=True
+    )
 
   emit()
 
 
 def _give(place, target, value):
-  """Writes to the shared memory of every block of the cluster. Pallas itself has no plain store to another's."""
+  """Writes to the shared memory of every block of the cluster. Pallas itself has no plain store to
+  another's."""
   if place.num_blocks == 1:
     target[...] = value
     return
@@ -114,7 +122,9 @@ def _give(place, target, value):
     swizzle = transforms[1].swizzle
     for block in range(place.num_blocks):
       there = mgpu.get_cluster_ref(target, gpu.Dimension.x, mgpu.c(block, ir.IndexType.get()))
-      for register, _, _, pointer in value.transfer_tiled(there, swizzle, value.layout, value.shape, optimized=False):
+      for register, _, _, pointer in value.transfer_tiled(
+        there, swizzle, value.layout, value.shape, optimized=False
+      ):
         llvm.store(register(value.registers), pointer)
 
   store(value, target)
@@ -128,7 +138,9 @@ def products(scratch, slot):
   def multiply(*sums):
     for k, total in enumerate(sums):
       for p, q in pairs:
-        plgpu.wgmma(total, scratch.weights.at[p, pl.ds(k * UNITS, UNITS)], scratch.factor.at[slot, q])
+        plgpu.wgmma(
+          total, scratch.weights.at[p, pl.ds(k * UNITS, UNITS)], scratch.factor.at[slot, q]
+        )
     return [total[...] for total in sums]
 
   return pl.run_scoped(multiply, *[plgpu.ACC((UNITS, ROWS), jnp.float32)] * (num_rows // UNITS))

@@ -1,6 +1,8 @@
-"""The elementwise part of a step as the Pallas kernels want it: one array per gate, since a kernel cannot join arrays.
+"""The elementwise part of a step as the Pallas kernels want it: one array per gate, since a kernel
+cannot join arrays.
 
-The same mathematics as the `Pointwise` of `cells/lstm.py` and `cells/gru.py`, which work on all gates as one array.
+The same mathematics as the `Pointwise` of `cells/lstm.py` and `cells/gru.py`, which work on all
+gates as one array.
 """
 
 from collections.abc import Callable
@@ -12,12 +14,13 @@ from rnn_research.layers import sigmoid
 
 
 class Gates(NamedTuple):
-  """The elementwise part of a step and its transpose. States are NamedTuples with a field `h`; any shapes that agree.
+  """The elementwise part of a step and its transpose. States are NamedTuples with a field `h`; any
+  shapes that agree.
 
   Attributes:
     forward: `(us, ms, state) -> (state, residuals)`, with u and m = h W_h + b_h of every gate.
-    backward: `(residuals, dstate) -> (dms, dus, dstate_previous)`, the last without the path through m. `dus` are
-      those of `apart`; for the other gates du = dm.
+    backward: `(residuals, dstate) -> (dms, dus, dstate_previous)`, the last without the path
+      through m. `dus` are those of `apart`; for the other gates du = dm.
     num_gates: length of `us`, `ms` and `dms`.
     num_residuals: length of `residuals`.
     apart: indices of gates where u and m do not just add up.

@@ -1,16 +1,18 @@
-"""The two kernels of `engines/pallas.py`: a time loop forwards and one backwards, for NVIDIA Hopper GPUs.
+"""The two kernels of `engines/pallas.py`: a time loop forwards and one backwards, for NVIDIA Hopper
+GPUs.
 
-A block of threads keeps the recurrent weights of 64 hidden units in shared memory for all steps, takes 16 rows of the
-batch, and keeps the state of its units in registers. The blocks of a cluster share the hidden units: each stores its
-part of the next product's factor straight into the shared memory of the others. The batch is the last axis,
-m^T = W_h^T h^T: the tensor core takes its left operand 64 rows at a time, which are units here, but as few as 8
-columns of the right one, so that a small batch still spreads over many processors.
+A block of threads keeps the recurrent weights of 64 hidden units in shared memory for all steps,
+takes 16 rows of the batch, and keeps the state of its units in registers. The blocks of a cluster
+share the hidden units: each stores its part of the next product's factor straight into the shared
+memory of the others. The batch is the last axis, m^T = W_h^T h^T: the tensor core takes its left
+operand 64 rows at a time, which are units here, but as few as 8 columns of the right one, so that a
+small batch still spreads over many processors.
 
-Arrays are [.., N, X, R] with R = 16 rows of the batch in each of N clusters, so that a piece, [64 units, 16 rows]
-float32, is contiguous. The pieces of a step are copied while the step before runs.
+Arrays are [.., N, X, R] with R = 16 rows of the batch in each of N clusters, so that a piece, [64
+units, 16 rows] float32, is contiguous. The pieces of a step are copied while the step before runs.
 
-float32 factors are multiplied as sums of two bfloat16 numbers, a = a_0 + a_1: a b = a_0 b_0 + a_0 b_1 + a_1 b_0, which
-leaves a relative error of 2^-16 (that of TF32 is 2^-11).
+float32 factors are multiplied as sums of two bfloat16 numbers, a = a_0 + a_1: a b = a_0 b_0 + a_0
+b_1 + a_1 b_0, which leaves a relative error of 2^-16 (that of TF32 is 2^-11).
 """
 
 import jax
@@ -20,18 +22,18 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 
 from rnn_research.engines.gpu.pallas_block import (
-    ROWS,
-    UNITS,
-    Scratch,
-    accept,
-    enter,
-    fetch,
-    hand_over,
-    products,
-    receive,
-    request,
-    tiled,
-    write,
+  ROWS,
+  UNITS,
+  Scratch,
+  accept,
+  enter,
+  fetch,
+  hand_over,
+  products,
+  receive,
+  request,
+  tiled,
+  write,
 )
 from rnn_research.engines.gpu.pallas_gates import Gates
 
@@ -40,14 +42,20 @@ _PIECE_BYTES = 4 * UNITS * ROWS
 
 
 def misfit(gates: Gates, hidden_size: int, dtype) -> str | None:
-  """Returns the reason in one sentence why the hidden size does not suit the kernels, or None where it does."""
+  """Returns the reason in one sentence why the hidden size does not suit the kernels, or None where
+  it does."""
   if hidden_size % UNITS:
     return f'hidden_size is {hidden_size}, the Pallas kernels need a multiple of {UNITS}'
   size = gates.num_gates * hidden_size  # the backward pass needs more than the forward pass
-  needed = 2 * num_parts(dtype) * size * (UNITS + 2 * ROWS) + (1 + gates.num_residuals) * _PIECE_BYTES
+  needed = (
+    2 * num_parts(dtype) * size * (UNITS + 2 * ROWS) + (1 + gates.num_residuals) * _PIECE_BYTES
+  )
   if needed > _SHARED_BYTES:
-    return (f'hidden_size is {hidden_size}, whose weights and buffers take {needed} bytes of shared memory in '
-            f'{jnp.dtype(dtype).name}, more than the {_SHARED_BYTES} of a Hopper processor')
+    return (
+      f'hidden_size is {hidden_size}, whose weights and buffers take {needed} bytes of shared '
+      'memory in '
+      f'{jnp.dtype(dtype).name}, more than the {_SHARED_BYTES} of a Hopper processor'
+    )
   return None
 
 
@@ -69,7 +77,8 @@ def run_forward(gates: Gates, w_h, us, start, biases, *, keep: bool, interpret):
     interpret: parameters of the interpreter, or None.
 
   Returns:
-    The last state, outputs [T, N, H, R] float32, and residuals [T, N, num_residuals * H, R] float32 or None.
+    The last state, outputs [T, N, H, R] float32, and residuals [T, N, num_residuals * H, R] float32
+    or None.
   """
   hidden_size = w_h.shape[1]
   num_steps, num_clusters = us.shape[:2]
@@ -80,16 +89,18 @@ def run_forward(gates: Gates, w_h, us, start, biases, *, keep: bool, interpret):
     sources = [piece for leaf in start for piece in place.cut(leaf, 1)]
     sources += [] if biases is None else place.cut(biases, gates.num_gates)
     constants = fetch(scratch, sources, scratch.constants_here)
-    state, added = type(start)(*constants[:len(start)]), constants[len(start):]
+    state, added = type(start)(*constants[: len(start)]), constants[len(start) :]
     request(scratch, place.cut(us.at[0], gates.num_gates), scratch.pieces_here)
     hand_over(place, scratch, 0, [state.h])
     accept(place)
 
     def step(t, state):
       u = receive(scratch, gates.num_gates, scratch.pieces_here)
+
       @pl.when(t + 1 < num_steps)
       def _prefetch():
         request(scratch, place.cut(us.at[t + 1], gates.num_gates), scratch.pieces_here)
+
       m = products(scratch, lax.rem(t, 2))
       m = [product + b for product, b in zip(m, added, strict=True)] if added else m
       state, kept = gates.forward(u, m, state)
@@ -100,19 +111,29 @@ def run_forward(gates: Gates, w_h, us, start, biases, *, keep: bool, interpret):
       accept(place)
       return state
 
-    write([piece for leaf in end for piece in place.cut(leaf, 1)], lax.fori_loop(0, num_steps, step, state))
+    write(
+      [piece for leaf in end for piece in place.cut(leaf, 1)],
+      lax.fori_loop(0, num_steps, step, state),
+    )
 
   out_type = start, like(hidden_size), like(gates.num_residuals * hidden_size) if keep else None
-  return _launch(kernel, (jnp.swapaxes(w_h, 1, 2), us, start, biases), out_type, tiles=gates.num_gates,
-                 num_pieces=gates.num_gates, num_constants=len(start) + (0 if biases is None else gates.num_gates),
-                 interpret=interpret)
+  return _launch(
+    kernel,
+    (jnp.swapaxes(w_h, 1, 2), us, start, biases),
+    out_type,
+    tiles=gates.num_gates,
+    num_pieces=gates.num_gates,
+    num_constants=len(start) + (0 if biases is None else gates.num_gates),
+    interpret=interpret,
+  )
 
 
 def run_backward(gates: Gates, w_h, dhs, residuals, dend, *, interpret):
   """Runs the backward kernel; arguments as in `run_forward`, gradients of its results.
 
   Returns:
-    Gradients of `start`, of the products [T, N, G, R] float32, and of the gates apart [T, N, apart * H, R] or None.
+    Gradients of `start`, of the products [T, N, G, R] float32, and of the gates apart [T, N, apart
+    * H, R] or None.
   """
   hidden_size, size = w_h.shape[1:]
   num_steps, num_clusters = dhs.shape[:2]
@@ -129,42 +150,63 @@ def run_backward(gates: Gates, w_h, dhs, residuals, dend, *, interpret):
     def step(i, dstate):
       t = num_steps - 1 - i
       dh, *kept = receive(scratch, num_pieces, scratch.pieces_here)
+
       @pl.when(t > 0)
       def _prefetch():
         request(scratch, pieces_of(t - 1), scratch.pieces_here)
+
       dm, du, dprevious = gates.backward(kept, dstate._replace(h=dstate.h + dh))
       hand_over(place, scratch, lax.rem(i, 2), dm)
       write(place.cut(dms.at[t], gates.num_gates), dm)
       if gates.apart:
         write(place.cut(dus.at[t], len(gates.apart)), du)
       accept(place)
-      product, = products(scratch, lax.rem(i, 2))
+      (product,) = products(scratch, lax.rem(i, 2))
       return dprevious._replace(h=dprevious.h + product)
 
-    write([piece for leaf in dstart for piece in place.cut(leaf, 1)], lax.fori_loop(0, num_steps, step, dstate))
+    write(
+      [piece for leaf in dstart for piece in place.cut(leaf, 1)],
+      lax.fori_loop(0, num_steps, step, dstate),
+    )
 
   out_type = dend, like(size), like(len(gates.apart) * hidden_size) if gates.apart else None
-  return _launch(kernel, (w_h, dhs, residuals, dend), out_type, tiles=1, num_pieces=num_pieces,
-                 num_constants=len(dend), interpret=interpret)
+  return _launch(
+    kernel,
+    (w_h, dhs, residuals, dend),
+    out_type,
+    tiles=1,
+    num_pieces=num_pieces,
+    num_constants=len(dend),
+    interpret=interpret,
+  )
 
 
 def _launch(kernel, operands, out_type, *, tiles, num_pieces, num_constants, interpret):
-  """Runs `kernel(*operands, *outputs, scratch)`; the first operand is weights, the first output [N, H, R] leaves."""
+  """Runs `kernel(*operands, *outputs, scratch)`; the first operand is weights, the first output [N,
+  H, R] leaves."""
   weights = operands[0]
   num_parts, _, factor_size = weights.shape
   num_clusters, hidden_size, _ = out_type[0].h.shape
-  blocks = hidden_size // UNITS  # shared memory is full before they are 8, as many as a cluster may have
+  blocks = (
+    hidden_size // UNITS
+  )  # shared memory is full before they are 8, as many as a cluster may have
   scratch = Scratch(
-      weights=tiled((num_parts, tiles * UNITS, factor_size), weights.dtype),
-      pieces=tiled((max(num_pieces, num_constants), UNITS, ROWS), jnp.float32),
-      factor=tiled((2, num_parts, factor_size, ROWS), weights.dtype),
-      weights_here=plgpu.Barrier(num_arrivals=num_parts * tiles),
-      constants_here=plgpu.Barrier(num_arrivals=num_constants),
-      pieces_here=plgpu.Barrier(num_arrivals=num_pieces))
+    weights=tiled((num_parts, tiles * UNITS, factor_size), weights.dtype),
+    pieces=tiled((max(num_pieces, num_constants), UNITS, ROWS), jnp.float32),
+    factor=tiled((2, num_parts, factor_size, ROWS), weights.dtype),
+    weights_here=plgpu.Barrier(num_arrivals=num_parts * tiles),
+    constants_here=plgpu.Barrier(num_arrivals=num_constants),
+    pieces_here=plgpu.Barrier(num_arrivals=num_pieces),
+  )
   count = len(operands) + len(out_type)
   cluster = {'cluster': (blocks,), 'cluster_names': ('block',)} if blocks > 1 else {}
   return plgpu.kernel(
-      lambda *refs: kernel(*refs[:count], Scratch(*refs[count:])),
-      out_type=out_type, scratch_types=tuple(scratch), grid=(num_clusters,), grid_names=('cluster',),
-      interpret=interpret, **cluster,
-      compiler_params=plgpu.CompilerParams(lowering_semantics=plgpu.LoweringSemantics.Warpgroup))(*operands)
+    lambda *refs: kernel(*refs[:count], Scratch(*refs[count:])),
+    out_type=out_type,
+    scratch_types=tuple(scratch),
+    grid=(num_clusters,),
+    grid_names=('cluster',),
+    interpret=interpret,
+    **cluster,
+    compiler_params=plgpu.CompilerParams(lowering_semantics=plgpu.LoweringSemantics.Warpgroup),
+  )(*operands)

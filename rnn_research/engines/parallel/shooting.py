@@ -1,13 +1,14 @@
 """Nonlinear recurrences in parallel over time: multiple shooting, for cells that forget.
 
-T steps are cut into C chunks of K. With E_c(s) the state that chunk c ends in when it starts from s,
+T steps are cut into C chunks of K. With E_c(s) the state that chunk c ends in when it starts from
+s,
 
     s_0 = h_0,    s_{c+1} = E_c(s_c),    c = 0..C-1
 
-is solved for all starts at once by `s_{c+1} <- E_c(s_c)`: all chunks run side by side, as rows of one batch of C B
-rows, from guessed starts, hand their ends on, and run again until the starts no longer change. A pass makes at least
-one more start exact, and multiplies the errors of the others by dE_c/ds, which is small where a cell forgets within K
-steps.
+is solved for all starts at once by `s_{c+1} <- E_c(s_c)`: all chunks run side by side, as rows of
+one batch of C B rows, from guessed starts, hand their ends on, and run again until the starts no
+longer change. A pass makes at least one more start exact, and multiplies the errors of the others
+by dE_c/ds, which is small where a cell forgets within K steps.
 """
 
 import functools
@@ -29,7 +30,8 @@ class ShootingInfo(NamedTuple):
 
   Attributes:
     passes: [] int32, runs of all chunks, at most C.
-    residual: [] float, `max |change| / (1 + |s|)` of the starts in the last pass, to compare with the tolerance.
+    residual: [] float, `max |change| / (1 + |s|)` of the starts in the last pass, to compare with
+      the tolerance.
   """
 
   passes: Array
@@ -46,32 +48,36 @@ class _Problem(NamedTuple):
 
 
 def shooting_scan(
-    cell: Cell,
-    params: Params,
-    state: State,
-    xs: PyTree,
-    *,
-    mask: Array | None = None,
-    reset: Array | None = None,
-    reset_state: State | None = None,
-    chunk_length: int | None = None,
-    tolerance: float | None = None,
+  cell: Cell,
+  params: Params,
+  state: State,
+  xs: PyTree,
+  *,
+  mask: Array | None = None,
+  reset: Array | None = None,
+  reset_state: State | None = None,
+  chunk_length: int | None = None,
+  tolerance: float | None = None,
 ) -> tuple[State, PyTree, ShootingInfo]:
-  """Runs any deterministic cell over chunks of the sequence in parallel; equals stepping in values and gradients.
+  """Runs any deterministic cell over chunks of the sequence in parallel; equals stepping in values
+  and gradients.
 
-  p passes take p K dependent steps, each over C B rows, where stepping takes T steps over B rows; `cell` runs them in
-  the form it has for whole sequences. A cell that forgets within K steps needs p = 2, the second of which finds that
-  nothing changes; one that never forgets needs p = C, and then takes as many steps as stepping. So it pays for long
-  sequences in small batches, on machines where more rows take no more time: a GPU, or a CPU for a few dozen units. It
-  does not pay where arithmetic is the limit, nor for a long memory (forget gates near 1, identity or orthogonal
+  p passes take p K dependent steps, each over C B rows, where stepping takes T steps over B rows;
+  `cell` runs them in the form it has for whole sequences. A cell that forgets within K steps needs
+  p = 2, the second of which finds that nothing changes; one that never forgets needs p = C, and
+  then takes as many steps as stepping. So it pays for long sequences in small batches, on machines
+  where more rows take no more time: a GPU, or a CPU for a few dozen units. It does not pay where
+  arithmetic is the limit, nor for a long memory (forget gates near 1, identity or orthogonal
   matrices), where `newton_scan` needs fewer passes, each of which costs more.
 
-  Gradients are those of the trajectory. With e_c the cotangent of the end of chunk c and d_c of its start,
+  Gradients are those of the trajectory. With e_c the cotangent of the end of chunk c and d_c of its
+  start,
 
     e_c = dL/dE_c + d_{c+1},    (d_c, dparams_c, dxs_c) = J_c^T (e_c, dL/dys_c)
 
-  is solved in the same way from the last chunk to the first, on chunks that are linearised once, J_c. Every pass there
-  takes K dependent steps, and one after the last gives all gradients, to within the tolerance times the largest e.
+  is solved in the same way from the last chunk to the first, on chunks that are linearised once,
+  J_c. Every pass there takes K dependent steps, and one after the last gives all gradients, to
+  within the tolerance times the largest e.
 
   Args:
     cell: its `step` ignores `key` and `ctx`, and computes every row from that row alone.
@@ -81,20 +87,22 @@ def shooting_scan(
     mask: [T, B] bool, see `unroll`; or None. Chunks without a real step cost no passes.
     reset: [T, B] bool, see `unroll`; or None.
     reset_state: [B, ...], needed with `reset`.
-    chunk_length: K; default about sqrt(T). Where K does not divide T, the last chunk is filled with masked
-      steps, which some engines leave to the fused scan.
-    tolerance: on the residual of `ShootingInfo`, and on the change of e relative to its largest magnitude; default 100
-      times the distance from 1 to the next float.
+    chunk_length: K; default about sqrt(T). Where K does not divide T, the last chunk is filled with
+      masked steps, which some engines leave to the fused scan.
+    tolerance: on the residual of `ShootingInfo`, and on the change of e relative to its largest
+      magnitude; default 100 times the distance from 1 to the next float.
 
   Returns:
     The state after the last step, outputs [T, B, ...], and how the passes ended.
 
   Raises:
-    ValueError: `chunk_length` is below 1, or `reset` comes without `reset_state`; by JAX, for derivatives of
+    ValueError: `chunk_length` is below 1, or `reset` comes without `reset_state`; by JAX, for
+    derivatives of
       derivatives, which a loop of unknown length does not have.
 
-  Source: parareal, Lions, Maday and Turinici 2001; its view as multiple shooting with approximate Jacobians: Gander and
-  Vandewalle 2007. Deviates from the papers: the coarse propagator, and so the Jacobian, is zero, since cells forget.
+  Source: parareal, Lions, Maday and Turinici 2001; its view as multiple shooting with approximate
+  Jacobians: Gander and Vandewalle 2007. Deviates from the papers: the coarse propagator, and so the
+  Jacobian, is zero, since cells forget.
   """
   if chunk_length is not None and chunk_length < 1:
     raise ValueError(f'chunk_length is {chunk_length}, expected at least 1')
@@ -113,7 +121,8 @@ def shooting_scan(
 
 
 def shooting(cell: Cell, **options) -> Cell:
-  """Evaluates a cell over whole sequences by multiple shooting; its chunks run in the form that `cell` has itself.
+  """Evaluates a cell over whole sequences by multiple shooting; its chunks run in the form that
+  `cell` has itself.
 
   Args:
     cell: as `shooting_scan` needs it.
@@ -124,14 +133,18 @@ def shooting(cell: Cell, **options) -> Cell:
 
   Source: see `shooting_scan`.
   """
+
   def scan(params, state, xs, *, mask=None, reset=None, reset_state=None):
-    return shooting_scan(cell, params, state, xs, mask=mask, reset=reset, reset_state=reset_state, **options)[:2]
+    return shooting_scan(
+      cell, params, state, xs, mask=mask, reset=reset, reset_state=reset_state, **options
+    )[:2]
 
   return cell._replace(scan=scan)
 
 
 def _default_length(num_steps):
-  """Returns the first divisor of T from sqrt(T) on: masked steps are slower. Without one below 2 sqrt(T), sqrt(T)."""
+  """Returns the first divisor of T from sqrt(T) on: masked steps are slower. Without one below 2
+  sqrt(T), sqrt(T)."""
   root = math.isqrt(max(0, num_steps - 1)) + 1
   return next((k for k in range(root, 2 * root) if num_steps % k == 0), root)
 
@@ -150,7 +163,8 @@ def _shoot(cell, tolerance, problem):
 
 
 def _solve(cell, tolerance, problem):
-  """Returns the starts of all chunks, [C, B, ...], and what `_run` and `ShootingInfo` say of the last pass."""
+  """Returns the starts of all chunks, [C, B, ...], and what `_run` and `ShootingInfo` say of the
+  last pass."""
   num_chunks = jax.tree.leaves(problem.chunks)[0].shape[1]
   guess = jax.tree.map(lambda a: jnp.broadcast_to(a, (num_chunks, *a.shape)), problem.start)
 
@@ -165,20 +179,29 @@ def _solve(cell, tolerance, problem):
     changes = jax.tree.map(lambda a, b: jnp.abs(b - a) / (1.0 + jnp.abs(b)), starts, new)
     return new, ran, ShootingInfo(info.passes + 1, _largest(changes))
 
-  zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(lambda: _run(cell, problem, guess)))
+  zeros = jax.tree.map(
+    lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(lambda: _run(cell, problem, guess))
+  )
   info = ShootingInfo(jnp.int32(0), jnp.full_like(_largest(guess), jnp.inf))
   return lax.while_loop(unfinished, iterate, (guess, zeros, info))
 
 
 def _run(cell, problem, starts):
-  """Runs every chunk from its start, as rows of one batch: ends [C, B, ...] and outputs [K, C, B, ...]."""
+  """Runs every chunk from its start, as rows of one batch: ends [C, B, ...] and outputs [K, C, B,
+  ...]."""
   num_chunks, batch_size = jax.tree.leaves(problem.chunks)[0].shape[1:3]
   merge = lambda tree, at: jax.tree.map(lambda a: lax.collapse(a, at, at + 2), tree)
   split = lambda tree, at: jax.tree.map(
-      lambda a: a.reshape(*a.shape[:at], num_chunks, batch_size, *a.shape[at + 1:]), tree)
+    lambda a: a.reshape(*a.shape[:at], num_chunks, batch_size, *a.shape[at + 1 :]), tree
+  )
   (ends,), ys = run_layers(
-      (cell._replace(prepare=None),), (_repeat_masks(problem.params, num_chunks),), (merge(starts, 0),),
-      merge(problem.chunks, 1), (_repeat(problem.reset_state, num_chunks),), keys=(None,))
+    (cell._replace(prepare=None),),
+    (_repeat_masks(problem.params, num_chunks),),
+    (merge(starts, 0),),
+    merge(problem.chunks, 1),
+    (_repeat(problem.reset_state, num_chunks),),
+    keys=(None,),
+  )
   return split(ends, 0), split(ys, 1)
 
 
@@ -187,16 +210,20 @@ def _repeat(tree, num_chunks):
 
 
 def _repeat_masks(params, num_chunks):
-  """Repeats the one thing in prepared parameters that belongs to a row: the masks of `layers.Masked`."""
+  """Repeats the one thing in prepared parameters that belongs to a row: the masks of
+  `layers.Masked`."""
   masked = lambda a: isinstance(a, Masked)
-  repeat = lambda a: Masked(_repeat_masks(a.w, num_chunks), _repeat(a.mask, num_chunks)) if masked(a) else a
+  repeat = lambda a: (
+    Masked(_repeat_masks(a.w, num_chunks), _repeat(a.mask, num_chunks)) if masked(a) else a
+  )
   return jax.tree.map(repeat, params, is_leaf=masked)
 
 
 def _hand_on(problem, ends):
   """Returns the starts that these ends make: of each chunk the end of the one before it.
 
-  Chunks that hold a row's state are passed over, or the end of a short row would need a pass for each.
+  Chunks that hold a row's state are passed over, or the end of a short row would need a pass for
+  each.
   """
   states = jax.tree.map(lambda s, e: jnp.concatenate([s[None], e]), problem.start, ends)
   mask, reset = problem.chunks.mask, problem.chunks.reset
@@ -209,7 +236,9 @@ def _hand_on(problem, ends):
 
 
 def _largest(tree):
-  return functools.reduce(jnp.maximum, [jnp.max(jnp.abs(a), initial=0.0) for a in jax.tree.leaves(tree)])
+  return functools.reduce(
+    jnp.maximum, [jnp.max(jnp.abs(a), initial=0.0) for a in jax.tree.leaves(tree)]
+  )
 
 
 def _forward_rule(cell, tolerance, problem):
@@ -221,14 +250,17 @@ def _backward_rule(cell, tolerance, saved, cotangents):
   problem, starts = saved
   given, dys, _ = cotangents
   _, pull = jax.vjp(functools.partial(_run, cell), problem, starts)
-  _, pull_starts = jax.vjp(lambda start, ends: _hand_on(problem._replace(start=start), ends), problem.start, given)
+  _, pull_starts = jax.vjp(
+    lambda start, ends: _hand_on(problem._replace(start=start), ends), problem.start, given
+  )
 
   def unfinished(carry):
     _, settled, passes = carry
     return (passes < jax.tree.leaves(starts)[0].shape[0] - 1) & ~settled
 
   def iterate(carry):
-    # Of the pull-back only the starts are read, so XLA drops the gradients of weights and inputs from the loop.
+    # Of the pull-back only the starts are read, so XLA drops the gradients of weights and inputs
+    # from the loop.
     dends, _, passes = carry
     new = jax.tree.map(jnp.add, given, pull_starts(pull((dends, dys))[1])[1])
     change = jax.tree.map(jnp.subtract, new, dends)

@@ -1,6 +1,7 @@
 """Synthetic tasks of long memory and of state tracking.
 
-Each task is a function `(rng, batch_size, length) -> Examples`, arrays with leading axis B as a loader gives them.
+Each task is a function `(rng, batch_size, length) -> Examples`, arrays with leading axis B as a
+loader gives them.
 """
 
 from typing import NamedTuple
@@ -13,8 +14,8 @@ BLANK, DELIMITER = 0, NUM_DIGITS + 1
 
 class Examples(NamedTuple):
   """Attributes:
-    inputs: [B, T, F] float32.
-    targets: [B] float32; or [B] or [B, T] int32 classes.
+  inputs: [B, T, F] float32.
+  targets: [B] float32; or [B] or [B, T] int32 classes.
   """
 
   inputs: np.ndarray
@@ -22,10 +23,11 @@ class Examples(NamedTuple):
 
 
 def adding(rng: np.random.Generator, batch_size: int, length: int) -> Examples:
-  """Two of T numbers from U[0, 1] are marked, one in each half; the target is their sum. F = 2: number, mark.
+  """Two of T numbers from U[0, 1] are marked, one in each half; the target is their sum. F = 2:
+  number, mark.
 
-  Source: Hochreiter and Schmidhuber 1997, experiment 4, in the form of Le et al. 2015. Always answering 1 has a mean
-  squared error of 1/6.
+  Source: Hochreiter and Schmidhuber 1997, experiment 4, in the form of Le et al. 2015. Always
+  answering 1 has a mean squared error of 1/6.
   """
   numbers = rng.random((batch_size, length), np.float32)
   half, rows = length // 2, np.arange(batch_size)
@@ -37,10 +39,11 @@ def adding(rng: np.random.Generator, batch_size: int, length: int) -> Examples:
 
 
 def copy(rng: np.random.Generator, batch_size: int, length: int) -> Examples:
-  """Ten symbols from 1..8, then blanks; ten steps before the end a delimiter (9) asks for the symbols. T = length + 20.
+  """Ten symbols from 1..8, then blanks; ten steps before the end a delimiter (9) asks for the
+  symbols. T = length + 20.
 
-  Targets [B, T] are blank but for the last ten steps. Inputs are one-hot, F = 10. Answering blanks, and then each
-  symbol with probability 1/8, costs 10 ln 8 / (length + 20) nats per step.
+  Targets [B, T] are blank but for the last ten steps. Inputs are one-hot, F = 10. Answering blanks,
+  and then each symbol with probability 1/8, costs 10 ln 8 / (length + 20) nats per step.
 
   Source: Arjovsky, Shah and Bengio 2016, section 4.1; the sizes of Bai, Kolter and Koltun 2018.
   """
@@ -53,7 +56,8 @@ def copy(rng: np.random.Generator, batch_size: int, length: int) -> Examples:
 
 
 def modular_sum(rng: np.random.Generator, batch_size: int, length: int, modulus: int) -> Examples:
-  """Digits from 0..m-1; the target of every step is the sum so far modulo m. Inputs are one-hot, F = m.
+  """Digits from 0..m-1; the target of every step is the sum so far modulo m. Inputs are one-hot, F
+  = m.
 
   Parity is m = 2.
   """

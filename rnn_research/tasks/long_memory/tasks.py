@@ -1,4 +1,5 @@
-"""What the tasks of long memory and of state tracking ask of a model: examples, loss, measures, and what is trivial."""
+"""What the tasks of long memory and of state tracking ask of a model: examples, loss, measures, and
+what is trivial."""
 
 import functools
 import hashlib
@@ -22,12 +23,12 @@ _STEPS_PER_EPOCH = 1_000  # of a task whose examples are drawn
 
 class Data(NamedTuple):
   """Attributes:
-    length: steps of an example; of the copy task the blanks, of images their pixels.
-    batch_size: B.
-    seed: of the examples.
-    path: folder of the idx files of images.
-    permuted: whether pixels come in one random order, drawn from the seed.
-    modulus: of modular sums.
+  length: steps of an example; of the copy task the blanks, of images their pixels.
+  batch_size: B.
+  seed: of the examples.
+  path: folder of the idx files of images.
+  permuted: whether pixels come in one random order, drawn from the seed.
+  modulus: of modular sums.
   """
 
   length: int
@@ -68,10 +69,15 @@ def adding(data: Data) -> Task:
   """The sum of two marked numbers; the error is squared."""
   squared = lambda answers, targets: jnp.square(answers[:, 0] - targets)
   return Task(
-      input_size=2, output_size=1, every_step=False, loss=squared,
-      measures=lambda answers, targets: {'mse': squared(answers, targets)},
-      trivial=lambda targets: {'mse': np.square(targets - 1.0).mean()}, headline=('mse', 'min'),
-      **_drawn(data, synthetic.adding, {'valid': data.length, 'test': data.length}))
+    input_size=2,
+    output_size=1,
+    every_step=False,
+    loss=squared,
+    measures=lambda answers, targets: {'mse': squared(answers, targets)},
+    trivial=lambda targets: {'mse': np.square(targets - 1.0).mean()},
+    headline=('mse', 'min'),
+    **_drawn(data, synthetic.adding, {'valid': data.length, 'test': data.length}),
+  )
 
 
 def copy(data: Data) -> Task:
@@ -79,35 +85,58 @@ def copy(data: Data) -> Task:
   copied, symbols = synthetic.COPIED, synthetic.NUM_DIGITS + 2
   nats = lambda answers, targets: cross_entropy(answers, targets).mean(-1)
   return Task(
-      input_size=symbols, output_size=symbols, every_step=True, loss=nats,
-      measures=lambda answers, targets: {'nats': nats(answers, targets),
-                                         'recalled': _right(answers, targets)[:, -copied:].mean(-1)},
-      trivial=lambda targets: {'nats': copied * math.log(synthetic.NUM_DIGITS) / (data.length + 2 * copied),
-                               'recalled': 1.0 / synthetic.NUM_DIGITS}, headline=('nats', 'min'),
-      **_drawn(data, synthetic.copy, {'valid': data.length, 'test': data.length}))
+    input_size=symbols,
+    output_size=symbols,
+    every_step=True,
+    loss=nats,
+    measures=lambda answers, targets: {
+      'nats': nats(answers, targets),
+      'recalled': _right(answers, targets)[:, -copied:].mean(-1),
+    },
+    trivial=lambda targets: {
+      'nats': copied * math.log(synthetic.NUM_DIGITS) / (data.length + 2 * copied),
+      'recalled': 1.0 / synthetic.NUM_DIGITS,
+    },
+    headline=('nats', 'min'),
+    **_drawn(data, synthetic.copy, {'valid': data.length, 'test': data.length}),
+  )
 
 
 def modular(data: Data) -> Task:
   """The sum of all digits so far, at every step; also over sequences longer than in training."""
   nats = lambda answers, targets: cross_entropy(answers, targets).mean(-1)
   return Task(
-      input_size=data.modulus, output_size=data.modulus, every_step=True, loss=nats,
-      measures=lambda answers, targets: {'accuracy': _right(answers, targets).mean(-1),
-                                         'last_accuracy': _right(answers, targets)[:, -1],
-                                         'nats': nats(answers, targets)},
-      trivial=lambda targets: {'accuracy': 1.0 / data.modulus}, headline=('accuracy', 'max'),
-      **_drawn(data, functools.partial(synthetic.modular_sum, modulus=data.modulus),
-               {'valid': data.length, 'test': data.length, 'longer': LONGER * data.length}))
+    input_size=data.modulus,
+    output_size=data.modulus,
+    every_step=True,
+    loss=nats,
+    measures=lambda answers, targets: {
+      'accuracy': _right(answers, targets).mean(-1),
+      'last_accuracy': _right(answers, targets)[:, -1],
+      'nats': nats(answers, targets),
+    },
+    trivial=lambda targets: {'accuracy': 1.0 / data.modulus},
+    headline=('accuracy', 'max'),
+    **_drawn(
+      data,
+      functools.partial(synthetic.modular_sum, modulus=data.modulus),
+      {'valid': data.length, 'test': data.length, 'longer': LONGER * data.length},
+    ),
+  )
 
 
 def mnist(data: Data) -> Task:
   """Digits read pixel by pixel; the last images of the training file are for validation."""
-  order = np.random.default_rng(data.seed).permutation(data.length) if data.permuted else slice(None)
+  order = (
+    np.random.default_rng(data.seed).permutation(data.length) if data.permuted else slice(None)
+  )
 
   @functools.cache
   def load(split):
     images = idx.read_images(data.path, split)
-    return Examples(idx.pixels(images.images, data.length)[:, order, None], images.labels), images.fingerprint
+    return Examples(
+      idx.pixels(images.images, data.length)[:, order, None], images.labels
+    ), images.fingerprint
 
   def part(rows):
     inputs, targets = load('train')[0]
@@ -118,26 +147,44 @@ def mnist(data: Data) -> Task:
     return examples.shuffled(train._asdict(), data.batch_size, data.seed, fingerprint)
 
   return Task(
-      input_size=1, output_size=10, every_step=False, train_data=train_data,
-      held_out={'valid': lambda: part(slice(-_VALID_IMAGES, None)), 'test': lambda: load('t10k')[0]},
-      loss=cross_entropy,
-      measures=lambda answers, targets: {'accuracy': _right(answers, targets), 'nats': cross_entropy(answers, targets)},
-      trivial=lambda targets: {'accuracy': np.bincount(targets).max() / len(targets)}, headline=('accuracy', 'max'))
+    input_size=1,
+    output_size=10,
+    every_step=False,
+    train_data=train_data,
+    held_out={'valid': lambda: part(slice(-_VALID_IMAGES, None)), 'test': lambda: load('t10k')[0]},
+    loss=cross_entropy,
+    measures=lambda answers, targets: {
+      'accuracy': _right(answers, targets),
+      'nats': cross_entropy(answers, targets),
+    },
+    trivial=lambda targets: {'accuracy': np.bincount(targets).max() / len(targets)},
+    headline=('accuracy', 'max'),
+  )
 
 
 TASKS = {'adding': adding, 'copy': copy, 'mnist': mnist, 'modular': modular}
 
 
 def _drawn(data, draw, splits):
-  """Returns training and held-out data of `draw(rng, batch_size, length)`; `splits` is split -> length."""
+  """Returns training and held-out data of `draw(rng, batch_size, length)`; `splits` is split ->
+  length."""
   fingerprint = hashlib.sha256(repr(data).encode()).hexdigest()
-  # Numbers that never meet: training draws from (seed, batch), held-out splits from (seed, 0, split).
+  # Numbers that never meet: training draws from (seed, batch), held-out splits from (seed, 0,
+  # split).
   held_out = lambda i, split, length: functools.cache(
-      lambda: draw(np.random.default_rng((data.seed, 0, i)), _HELD_OUT[split], length))
+    lambda: draw(np.random.default_rng((data.seed, 0, i)), _HELD_OUT[split], length)
+  )
   return {
-      'train_data': lambda: examples.drawn(lambda rng: draw(rng, data.batch_size, data.length)._asdict(), data.seed,
-                                           _STEPS_PER_EPOCH, fingerprint),
-      'held_out': {split: held_out(i, split, length) for i, (split, length) in enumerate(splits.items(), 1)}}
+    'train_data': lambda: examples.drawn(
+      lambda rng: draw(rng, data.batch_size, data.length)._asdict(),
+      data.seed,
+      _STEPS_PER_EPOCH,
+      fingerprint,
+    ),
+    'held_out': {
+      split: held_out(i, split, length) for i, (split, length) in enumerate(splits.items(), 1)
+    },
+  }
 
 
 def _right(answers, targets):

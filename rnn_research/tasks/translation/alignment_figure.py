@@ -1,4 +1,5 @@
-"""Where a translator looks: heat maps of attention with the symbols of both sentences on their axes."""
+"""Where a translator looks: heat maps of attention with the symbols of both sentences on their
+axes."""
 
 import functools
 from collections.abc import Sequence
@@ -15,16 +16,30 @@ from rnn_research.analysis.reports.plots import LABEL, TICK, Plot, caption
 from rnn_research.data import tokens
 from rnn_research.tasks.translation.translator import Translation
 
-_ABREAST, _ALONE = 20, 40  # the most symbols of a side whose labels can be read where two panels share the width or not
+_ABREAST, _ALONE = (
+  20,
+  40,
+)  # the most symbols of a side whose labels can be read where two panels share the width or not
 _LABEL_LETTERS = 14
 _BOX = '\u25a1'
-# Matplotlib's own font lacks Chinese, Japanese and Korean; of these families those that are installed help out.
-_FAMILIES = ('Noto Sans CJK JP', 'Noto Sans CJK SC', 'Hiragino Sans', 'PingFang SC', 'Yu Gothic', 'Microsoft YaHei',
-             'Malgun Gothic', 'WenQuanYi Zen Hei', 'Arial Unicode MS')
+# Matplotlib's own font lacks Chinese, Japanese and Korean; of these families those that are
+# installed help out.
+_FAMILIES = (
+  'Noto Sans CJK JP',
+  'Noto Sans CJK SC',
+  'Hiragino Sans',
+  'PingFang SC',
+  'Yu Gothic',
+  'Microsoft YaHei',
+  'Malgun Gothic',
+  'WenQuanYi Zen Hei',
+  'Arial Unicode MS',
+)
 
 
 def choose(translations: Sequence[Translation], similar: Sequence[float]) -> list[tuple[str, int]]:
-  """Returns which of N translations to draw, and why: four, two where sentences are long, fewer where there are fewer.
+  """Returns which of N translations to draw, and why: four, two where sentences are long, fewer
+  where there are fewer.
 
   Args:
     translations: N of them; those without attention are left out.
@@ -34,17 +49,29 @@ def choose(translations: Sequence[Translation], similar: Sequence[float]) -> lis
   looking = [row for row, found in enumerate(translations) if found.weights.size]
   if not looking:
     return []
-  limit, count = (_ABREAST, 4) if np.median([size(row) for row in looking]) <= _ABREAST else (_ALONE, 2)
+  limit, count = (
+    (_ABREAST, 4) if np.median([size(row) for row in looking]) <= _ABREAST else (_ALONE, 2)
+  )
   fitting = [row for row in looking if size(row) <= limit] or [min(looking, key=size)]
   enough = np.quantile([similar[row] for row in fitting], 0.9)
-  good, worse = ([row for row in fitting if similar[row] >= enough], [row for row in fitting if similar[row] < enough])
-  length, crossed = (lambda row: len(translations[row].source)), (lambda row: _crossings(translations[row].weights))
+  good, worse = (
+    [row for row in fitting if similar[row] >= enough],
+    [row for row in fitting if similar[row] < enough],
+  )
+  length, crossed = (
+    (lambda row: len(translations[row].source)),
+    (lambda row: _crossings(translations[row].weights)),
+  )
   longest = f'the longest, up to {max(map(size, fitting))} symbols, of the best tenth by chrF'
   other = ('another long one of them', good, length)
   chosen = {}
-  for why, rows, key in ((longest, good, length),
-                         ('of this tenth the one most out of order', good, crossed),
-                         ('the one with the lowest chrF', worse, lambda row: -similar[row]), other, other):
+  for why, rows, key in (
+    (longest, good, length),
+    ('of this tenth the one most out of order', good, crossed),
+    ('the one with the lowest chrF', worse, lambda row: -similar[row]),
+    other,
+    other,
+  ):
     left = [row for row in rows if row not in chosen]
     if left:
       chosen[max(left, key=key)] = why
@@ -52,13 +79,15 @@ def choose(translations: Sequence[Translation], similar: Sequence[float]) -> lis
 
 
 def _crossings(weights):
-  """Returns how many pairs of symbols, the last one left out, looked most at source symbols of the opposite order."""
+  """Returns how many pairs of symbols, the last one left out, looked most at source symbols of the
+  opposite order."""
   looks = weights[:-1].argmax(1)
   return int(np.triu(looks[:, None] > looks, 1).sum())
 
 
 def alignment_figure(translations: Sequence[Translation], text: str) -> Plot:
-  """Draws the weights of attention, a panel (a), (b), .. per translation: source along x, what was written along y.
+  """Draws the weights of attention, a panel (a), (b), .. per translation: source along x, what was
+  written along y.
 
   Args:
     translations: at least one; of sides with more than 40 symbols the first 40 are drawn.
@@ -73,7 +102,7 @@ def alignment_figure(translations: Sequence[Translation], text: str) -> Plot:
   panels = figure.subplots(rows, abreast, squeeze=False).ravel()
   for axes, letter, found in zip(panels, ascii_lowercase, translations, strict=False):
     _panel(axes, letter, found, min(TICK, 260 / min(shapes.max(), _ABREAST)))
-  for axes in panels[len(translations):]:
+  for axes in panels[len(translations) :]:
     axes.set_visible(False)
   bar = figure.colorbar(ScalarMappable(Normalize(0, 1), 'Greys'), ax=panels, shrink=0.6, aspect=30)
   bar.set_label('$a_{ij}$', fontsize=LABEL)
@@ -84,13 +113,25 @@ def alignment_figure(translations: Sequence[Translation], text: str) -> Plot:
 
 def _notes(translations):
   unknown = tokens.SPECIALS[tokens.UNK]
-  return ''.join(note for note, holds in (
-      (f' {unknown} is a word the model does not know: the text has the source word it looked at most.',
-       lambda found: unknown in found.symbols),
-      (f' {_BOX} is a character that no font has.',
-       lambda found: any(_BOX in _label(symbol) for symbol in (*found.source, *found.symbols))),
-      (f' Of each side the first {_ALONE} symbols are drawn.', lambda found: max(found.weights.shape) > _ALONE),
-  ) if any(map(holds, translations)))
+  return ''.join(
+    note
+    for note, holds in (
+      (
+        f' {unknown} is a word the model does not know: the text has the source word it looked at '
+        'most.',
+        lambda found: unknown in found.symbols,
+      ),
+      (
+        f' {_BOX} is a character that no font has.',
+        lambda found: any(_BOX in _label(symbol) for symbol in (*found.source, *found.symbols)),
+      ),
+      (
+        f' Of each side the first {_ALONE} symbols are drawn.',
+        lambda found: max(found.weights.shape) > _ALONE,
+      ),
+    )
+    if any(map(holds, translations))
+  )
 
 
 def _panel(axes: Axes, letter: str, found: Translation, size: float) -> None:
@@ -98,19 +139,34 @@ def _panel(axes: Axes, letter: str, found: Translation, size: float) -> None:
   axes.pcolormesh(weights, cmap='Greys', vmin=0, vmax=1, edgecolors='#dddddd', linewidth=0.5)
   axes.invert_yaxis()
   style = {'fontsize': size, 'fontfamily': _fonts()[0], 'parse_math': False}
-  axes.set_xticks(np.arange(weights.shape[1]) + 0.5, [_label(symbol) for symbol in found.source[:_ALONE]], **style)
-  axes.set_yticks(np.arange(weights.shape[0]) + 0.5, [_label(symbol) for symbol in found.symbols[:_ALONE]], **style)
+  axes.set_xticks(
+    np.arange(weights.shape[1]) + 0.5, [_label(symbol) for symbol in found.source[:_ALONE]], **style
+  )
+  axes.set_yticks(
+    np.arange(weights.shape[0]) + 0.5,
+    [_label(symbol) for symbol in found.symbols[:_ALONE]],
+    **style,
+  )
   axes.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
   if max(len(symbol) for symbol in found.source) > 1:
     axes.tick_params(axis='x', labelrotation=90)
-  axes.annotate(f'({letter})', (0, 1), (-8, 8), xycoords='axes fraction', textcoords='offset points', ha='right',
-                va='bottom', fontsize=LABEL)
+  axes.annotate(
+    f'({letter})',
+    (0, 1),
+    (-8, 8),
+    xycoords='axes fraction',
+    textcoords='offset points',
+    ha='right',
+    va='bottom',
+    fontsize=LABEL,
+  )
 
 
 def _label(symbol: str) -> str:
-  """Returns a symbol such that every font shows it: a space as its sign, what has no glyph as a box."""
+  """Returns a symbol such that every font shows it: a space as its sign, what has no glyph as a
+  box."""
   shown = ''.join('\u2423' if c == ' ' else c if ord(c) in _fonts()[1] else _BOX for c in symbol)
-  return shown if len(shown) <= _LABEL_LETTERS else f'{shown[:_LABEL_LETTERS - 1]}\u2026'
+  return shown if len(shown) <= _LABEL_LETTERS else f'{shown[: _LABEL_LETTERS - 1]}\u2026'
 
 
 @functools.cache
@@ -123,8 +179,11 @@ def _fonts() -> tuple[list[str], frozenset[int]]:
 
 
 def _table(translations):
-  rows = [(letter, i, target, j, source, weight) for letter, found in zip(ascii_lowercase, translations, strict=False)
-          for i, (target, looked) in enumerate(zip(found.symbols, found.weights, strict=True))
-          for j, (source, weight) in enumerate(zip(found.source, looked, strict=True))]
+  rows = [
+    (letter, i, target, j, source, weight)
+    for letter, found in zip(ascii_lowercase, translations, strict=False)
+    for i, (target, looked) in enumerate(zip(found.symbols, found.weights, strict=True))
+    for j, (source, weight) in enumerate(zip(found.source, looked, strict=True))
+  ]
   names = 'panel', 'i', 'written symbol', 'j', 'source symbol', 'a_ij'
   return dict(zip(names, zip(*rows, strict=True), strict=True))

@@ -1,4 +1,5 @@
-"""Modes of a trained translator: translate lines, score given pairs; and what is said of the data before training."""
+"""Modes of a trained translator: translate lines, score given pairs; and what is said of the data
+before training."""
 
 import contextlib
 import sys
@@ -22,20 +23,39 @@ from rnn_research.typing import Params
 _CHUNK = 256
 
 
-def translate(model: EncoderDecoder, codec: Codec, max_length: int, params: Params, input: str, output: str,
-              beam_size: int, n_best: int, length_penalty: float, coverage_penalty: float, temperature: float,
-              seed: int) -> None:
+def translate(
+  model: EncoderDecoder,
+  codec: Codec,
+  max_length: int,
+  params: Params,
+  input: str,
+  output: str,
+  beam_size: int,
+  n_best: int,
+  length_penalty: float,
+  coverage_penalty: float,
+  temperature: float,
+  seed: int,
+) -> None:
   """Translates the lines of a file as they come; what is written stays if it is interrupted.
 
-  An empty line gives an empty line. With `n_best` above 1 a line is: number of the input line, score, translation,
-  separated by tabs.
+  An empty line gives an empty line. With `n_best` above 1 a line is: number of the input line,
+  score, translation, separated by tabs.
 
   Raises:
-    InputError: a number out of range, an input that cannot be read or that is in the target language.
+    InputError: a number out of range, an input that cannot be read or that is in the target
+    language.
   """
   check_beam(beam_size, length_penalty, coverage_penalty)
-  require('n_best', n_best, 1 <= n_best <= beam_size, f'an integer in [1, {beam_size}], the beam_size')
-  require('n_best', n_best, n_best == 1 or not temperature, '1 where translations are drawn (temperature above 0)')
+  require(
+    'n_best', n_best, 1 <= n_best <= beam_size, f'an integer in [1, {beam_size}], the beam_size'
+  )
+  require(
+    'n_best',
+    n_best,
+    n_best == 1 or not temperature,
+    '1 where translations are drawn (temperature above 0)',
+  )
   require_seed('seed', seed)
   check_sampling(Sampling(temperature))
   _check_language(codec, input, 'input')
@@ -46,7 +66,7 @@ def translate(model: EncoderDecoder, codec: Codec, max_length: int, params: Para
     raise InputError(f'output is {output}, expected another file than that of input')
   with _open(output, 'output') if output != '-' else contextlib.nullcontext(sys.stdout) as out:
     for start in range(0, len(lines), _CHUNK):
-      chunk = lines[start:start + _CHUNK]
+      chunk = lines[start : start + _CHUNK]
       results = run(params, chunk, jax.random.fold_in(key, start))
       out.writelines(_written(results, start, n_best))
       out.flush()
@@ -59,8 +79,11 @@ def translate(model: EncoderDecoder, codec: Codec, max_length: int, params: Para
 def _check_language(codec, path, flag):
   here, there = codec.source.language, codec.target.language
   if there and here != there and language_of(path) == there:
-    raise InputError(f'{flag} is {path}, which is named after {there}, expected {here or "the source language"}: the '
-                     f'model translates from {here or "it"} to {there}')
+    raise InputError(
+      f'{flag} is {path}, which is named after {there}, expected {here or "the source language"}: '
+      'the '
+      f'model translates from {here or "it"} to {there}'
+    )
 
 
 def _lines(path: str) -> list[str]:
@@ -83,24 +106,38 @@ def _open(path: str, flag: str):
 def _written(results: Sequence[list[Translation]], start: int, n_best: int) -> Iterator[str]:
   for number, found in enumerate(results, start + 1):
     for hypothesis in found[:n_best]:
-      yield f'{hypothesis.text}\n' if n_best == 1 else f'{number}\t{hypothesis.score:.4f}\t{hypothesis.text}\n'
+      yield (
+        f'{hypothesis.text}\n'
+        if n_best == 1
+        else f'{number}\t{hypothesis.score:.4f}\t{hypothesis.text}\n'
+      )
 
 
 def _warn(counts, max_length):
   if counts['empty']:
-    print(f'warning: empty lines, {counts["empty"]} of them, have empty translations', file=sys.stderr)
+    print(
+      f'warning: empty lines, {counts["empty"]} of them, have empty translations', file=sys.stderr
+    )
   if counts['cut']:
-    print(f'warning: lines of more than {max_length} symbols (data.max_length), {counts["cut"]} of them, were cut',
-          file=sys.stderr)
+    print(
+      f'warning: lines of more than {max_length} symbols (data.max_length), {counts["cut"]} of '
+      'them, were cut',
+      file=sys.stderr,
+    )
 
 
-def score(scores: Callable, codec: Codec, params: Params, source: str, target: str, out: str) -> None:
-  """Writes a table of given pairs: log p(target | source), target symbols with the end, source, target.
+def score(
+  scores: Callable, codec: Codec, params: Params, source: str, target: str, out: str
+) -> None:
+  """Writes a table of given pairs: log p(target | source), target symbols with the end, source,
+  target.
 
   Raises:
     InputError: the pairs cannot be read.
   """
-  require('source', source, bool(source), 'a file of sentences, and --target that of their translations')
+  require(
+    'source', source, bool(source), 'a file of sentences, and --target that of their translations'
+  )
   _check_language(codec, source, 'source')
   pairs = read_pairs(source, target, flag='source')
   with _open(out, 'out') if out else contextlib.nullcontext(sys.stdout) as f:
@@ -111,19 +148,31 @@ def _write_scores(scores, codec, params, pairs, f):
   values = np.zeros(len(pairs.sources))
   encoded = encode_pairs(codec, pairs)
   for places, batch in evaluation_batches(encoded):
-    values[places] = -np.asarray(scores(params, batch), np.float64)[:len(places)]
+    values[places] = -np.asarray(scores(params, batch), np.float64)[: len(places)]
   lengths = [len(ids) + 1 for ids in encoded.targets]
   blank = lambda text: text.replace('\t', ' ')
   f.write('log_probability\tsymbols\tsource\ttarget\n')
-  f.writelines(f'{value:.6f}\t{length}\t{blank(a)}\t{blank(b)}\n' for value, length, a, b in zip(
-      values, lengths, pairs.sources, pairs.targets, strict=True))
+  f.writelines(
+    f'{value:.6f}\t{length}\t{blank(a)}\t{blank(b)}\n'
+    for value, length, a, b in zip(values, lengths, pairs.sources, pairs.targets, strict=True)
+  )
   per_symbol = -values.sum() / sum(lengths)
-  print(f'{len(values)} pairs, {pairs.empty} empty ones left out, {per_symbol:.4f} nats per target symbol, '
-        f'perplexity {np.exp(per_symbol):.2f}', file=sys.stderr)
+  print(
+    f'{len(values)} pairs, {pairs.empty} empty ones left out, {per_symbol:.4f} nats per target '
+    'symbol, '
+    f'perplexity {np.exp(per_symbol):.2f}',
+    file=sys.stderr,
+  )
 
 
-def describe(codec: Codec, empty: Mapping[str, int], encoded: Mapping[str, EncodedPairs], num_trained: int,
-             max_length: int, buckets: Sequence[Bucket]) -> str:
+def describe(
+  codec: Codec,
+  empty: Mapping[str, int],
+  encoded: Mapping[str, EncodedPairs],
+  num_trained: int,
+  max_length: int,
+  buckets: Sequence[Bucket],
+) -> str:
   """Returns what is worth knowing of the data before training.
 
   Args:
@@ -139,11 +188,23 @@ def describe(codec: Codec, empty: Mapping[str, int], encoded: Mapping[str, Encod
     source, target = unknown_rates(pairs)
     too_long = len(pairs.sources) - num_trained if split == 'train' else 0
     left_out = f', {empty[split]} left out with an empty side' if empty[split] else ''
-    left_out += f', {too_long} of them left out with more than {max_length} symbols' if too_long else ''
-    lines.append(f'{split}: {len(pairs.sources):,} pairs{left_out}; unknown symbols {source:.2%} in sources, '
-                 f'{target:.2%} in targets')
-  sizes = (f'{len(side.lexicon.symbols):,} {side.units.kind}s{f" ({side.language})" if side.language else ""}'
-           for side in codec)
+    left_out += (
+      f', {too_long} of them left out with more than {max_length} symbols' if too_long else ''
+    )
+    lines.append(
+      f'{split}: {len(pairs.sources):,} pairs{left_out}; unknown symbols {source:.2%} in sources, '
+      f'{target:.2%} in targets'
+    )
+  sizes = (
+    f'{len(side.lexicon.symbols):,} '
+    f'{side.units.kind}s{f" ({side.language})" if side.language else ""}'
+    for side in codec
+  )
   shapes = ', '.join(f'{b.rows} x {b.source_length} to {b.target_length}' for b in buckets)
-  return '\n'.join([*lines, f'vocabularies: {" to ".join(sizes)}',
-                    f'batches, pairs x longest source to longest target: {shapes}'])
+  return '\n'.join(
+    [
+      *lines,
+      f'vocabularies: {" to ".join(sizes)}',
+      f'batches, pairs x longest source to longest target: {shapes}',
+    ]
+  )

@@ -20,9 +20,9 @@ _TFDS_SPLITS = {'train': 'train', 'valid': 'validation', 'test': 'test'}
 
 class Corpus(NamedTuple):
   """Attributes:
-    splits: 'train', 'valid' and perhaps 'test'.
-    languages: of source and target, after the names of the files; '' where they tell none.
-    fingerprint: hex digest of the training pairs.
+  splits: 'train', 'valid' and perhaps 'test'.
+  languages: of source and target, after the names of the files; '' where they tell none.
+  fingerprint: hex digest of the training pairs.
   """
 
   splits: Mapping[str, Pairs]
@@ -44,9 +44,11 @@ class Codec(NamedTuple):
 
 
 def load_corpus(data: Mapping[str, Any]) -> Corpus:
-  """Reads what the block `data` of a config names: a synthetic task, a tensorflow-datasets name, or files.
+  """Reads what the block `data` of a config names: a synthetic task, a tensorflow-datasets name, or
+  files.
 
-  Held-out pairs that have no files of their own are drawn from the training pairs by the fractions `splits`.
+  Held-out pairs that have no files of their own are drawn from the training pairs by the fractions
+  `splits`.
 
   Raises:
     FileNotFoundError: a file or data set is not there.
@@ -58,13 +60,18 @@ def load_corpus(data: Mapping[str, Any]) -> Corpus:
     counts = {'train': data['examples'] - 2 * held_out, 'valid': held_out, 'test': held_out}
     splits = synthetic.draw_splits(data['task'], counts, 0)
   elif data['tfds']:
-    splits = {name: read_tfds_pairs(data['tfds'], data['data_dir'], split) for name, split in _TFDS_SPLITS.items()}
+    splits = {
+      name: read_tfds_pairs(data['tfds'], data['data_dir'], split)
+      for name, split in _TFDS_SPLITS.items()
+    }
   elif data['source']:
     languages = language_of(data['source']), language_of(data['target'])
     splits = _read_files(data)
   else:
-    raise InputError('data.source is \'\', expected a file of source sentences, and data.target that of their '
-                     'translations; without data there are the variants dates, reverse and sort')
+    raise InputError(
+      "data.source is '', expected a file of source sentences, and data.target that of their "
+      'translations; without data there are the variants dates, reverse and sort'
+    )
   digest = hashlib.sha256('\n'.join(splits['train'].sources + splits['train'].targets).encode())
   return Corpus(splits, languages, digest.hexdigest())
 
@@ -75,16 +82,23 @@ def check_places(data: Mapping[str, Any]) -> None:
   files = [field for field in _FILES if data[field]]
   if len(named) > 1 or (files and named in (['task'], ['tfds'])):
     others = ', '.join(f'data.{field}' for field in dict.fromkeys((*named[1:], *files)))
-    raise InputError(f'data.{named[0]} is {data[named[0]]!r} and {others} is given too, expected one of them (the '
-                     'variants for files: sutskever, cho, bahdanau, luong, subword)')
+    raise InputError(
+      f'data.{named[0]} is {data[named[0]]!r} and {others} is given too, expected one of them (the '
+      'variants for files: sutskever, cho, bahdanau, luong, subword)'
+    )
   for split in ('', 'valid_', 'test_'):
     if data[f'{split}target'] and not data[f'{split}source']:
-      raise InputError(f'data.{split}target is {data[f"{split}target"]!r}, expected data.{split}source with it')
+      raise InputError(
+        f'data.{split}target is {data[f"{split}target"]!r}, expected data.{split}source with it'
+      )
   check_splits(data['splits'])
 
 
-def load_held_out(data: Mapping[str, Any], fingerprint: str, load: Callable[[], Corpus]) -> Mapping[str, Pairs]:
-  """Returns the splits 'valid' and perhaps 'test'; training files are read only where these are shares of them.
+def load_held_out(
+  data: Mapping[str, Any], fingerprint: str, load: Callable[[], Corpus]
+) -> Mapping[str, Pairs]:
+  """Returns the splits 'valid' and perhaps 'test'; training files are read only where these are
+  shares of them.
 
   Args:
     data: as of `load_corpus`.
@@ -100,9 +114,12 @@ def load_held_out(data: Mapping[str, Any], fingerprint: str, load: Callable[[], 
     return {name: _read_held_out(data, name) for name in names}
   corpus = load()
   if fingerprint not in ('', corpus.fingerprint):
-    raise InputError('what data.source and data.splits leave to train on are not the pairs that the model was trained '
-                     'on, so the held-out ones are not known; name files of them all with data.valid_source and '
-                     'data.test_source')
+    raise InputError(
+      'what data.source and data.splits leave to train on are not the pairs that the model was '
+      'trained '
+      'on, so the held-out ones are not known; name files of them all with data.valid_source and '
+      'data.test_source'
+    )
   return {name: corpus.splits[name] for name in names}
 
 
@@ -123,8 +140,11 @@ def _read_files(data):
     elif share:
       splits['train'], splits[name] = _hold_out(splits['train'], round(share * total), name)
   if 'valid' not in splits:
-    raise InputError('there are no validation pairs, expected data.valid_source, or a second number of data.splits '
-                     'above 0')
+    raise InputError(
+      'there are no validation pairs, expected data.valid_source, or a second number of '
+      'data.splits '
+      'above 0'
+    )
   return splits
 
 
@@ -135,8 +155,11 @@ def _read_held_out(data, name):
 def _hold_out(pairs, count, name):
   """Takes pairs out of them, drawn at random but the same in every run."""
   if not 0 < count < len(pairs.sources):
-    raise InputError(f'data.splits gives {name} {count} of {len(pairs.sources)} pairs, expected one at least and one '
-                     'left to train on')
+    raise InputError(
+      f'data.splits gives {name} {count} of {len(pairs.sources)} pairs, expected one at least and '
+      'one '
+      'left to train on'
+    )
   chosen = np.zeros(len(pairs.sources), bool)
   chosen[np.random.default_rng(0).choice(len(pairs.sources), count, replace=False)] = True
   take = lambda texts, mask: [text for text, taken in zip(texts, mask, strict=True) if taken]
@@ -152,14 +175,21 @@ def train_codec(corpus: Corpus, data: Mapping[str, Any]) -> Codec:
     data: `unit`, `lower`, `min_frequency` and `vocabulary_size` of the config's block.
 
   Raises:
-    InputError: no symbol is frequent enough; see also `tokens.train_units` and `tokens.build_lexicon`.
+    InputError: no symbol is frequent enough; see also `tokens.train_units` and
+    `tokens.build_lexicon`.
   """
+
   def side(texts, language):
     units = tokens.train_units(data['unit'], data['lower'], texts, data['vocabulary_size'])
-    lexicon = tokens.build_lexicon(tokens.split_all(units, texts), data['min_frequency'], data['vocabulary_size'])
+    lexicon = tokens.build_lexicon(
+      tokens.split_all(units, texts), data['min_frequency'], data['vocabulary_size']
+    )
     if len(lexicon.symbols) == len(tokens.SPECIALS):
-      raise InputError(f'data.min_frequency is {data["min_frequency"]}, but no symbol of the training sentences occurs '
-                       'as often')
+      raise InputError(
+        f'data.min_frequency is {data["min_frequency"]}, but no symbol of the training sentences '
+        'occurs '
+        'as often'
+      )
     return Side(units, lexicon, language)
 
   train = corpus.splits['train']
@@ -173,7 +203,9 @@ def encode_texts(side: Side, texts: Sequence[str]) -> list[np.ndarray]:
 
 def encode_pairs(codec: Codec, pairs: Pairs) -> EncodedPairs:
   """Returns pairs as ids."""
-  return EncodedPairs(encode_texts(codec.source, pairs.sources), encode_texts(codec.target, pairs.targets))
+  return EncodedPairs(
+    encode_texts(codec.source, pairs.sources), encode_texts(codec.target, pairs.targets)
+  )
 
 
 def within(pairs: EncodedPairs, max_length: int) -> EncodedPairs:
@@ -184,12 +216,15 @@ def within(pairs: EncodedPairs, max_length: int) -> EncodedPairs:
   """
   kept = [(s, t) for s, t in zip(*pairs, strict=True) if max(len(s), len(t)) <= max_length]
   if not kept:
-    raise InputError(f'data.max_length is {max_length}, but every training pair has a side of more symbols')
+    raise InputError(
+      f'data.max_length is {max_length}, but every training pair has a side of more symbols'
+    )
   return EncodedPairs(*map(list, zip(*kept, strict=True)))
 
 
 def references(codec: Codec, texts: Sequence[str]) -> list[str]:
-  """Returns target sentences as translations are compared with them: lower-cased where the model's are, in NFC."""
+  """Returns target sentences as translations are compared with them: lower-cased where the model's
+  are, in NFC."""
   return tokens.normal(codec.target.units, texts)
 
 
@@ -201,8 +236,14 @@ def unknown_rates(pairs: EncodedPairs) -> tuple[float, float]:
 
 def to_json(codec: Codec) -> dict[str, Any]:
   """Returns a codec as what `json` can write."""
-  return {name: {'units': tokens.to_json(side.units), 'lexicon': tokens.to_json(side.lexicon),
-                 'language': side.language} for name, side in codec._asdict().items()}
+  return {
+    name: {
+      'units': tokens.to_json(side.units),
+      'lexicon': tokens.to_json(side.lexicon),
+      'language': side.language,
+    }
+    for name, side in codec._asdict().items()
+  }
 
 
 def from_json(value: Mapping[str, Any]) -> Codec:

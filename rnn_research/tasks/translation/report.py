@@ -55,30 +55,46 @@ def write_report(held_out: HeldOut, workdir: str | os.PathLike, out_dir: str | o
 
   Args:
     held_out: what the report is about.
-    workdir: of the run, whose config.json, metrics.jsonl and, if the run is finished, result.json are read.
+    workdir: of the run, whose config.json, metrics.jsonl and, if the run is finished, result.json
+      are read.
     out_dir: an existing folder.
   """
   rows, out = read_log(workdir), Path(out_dir)
   about = json.loads((Path(workdir) / 'config.json').read_text('utf-8'))
   metric = about['headline'][1]
-  similar = [sentence_chrf(found.text, [reference]).score
-             for found, reference in zip(held_out.translations, held_out.references, strict=True)]
+  similar = [
+    sentence_chrf(found.text, [reference]).score
+    for found, reference in zip(held_out.translations, held_out.references, strict=True)
+  ]
   looks = choose(held_out.translations, similar)
-  figures = {'loss': plots.loss_curves(rows, 'every target symbol given those before it'),
-             'gradients': plots.gradient_figure(rows), metric: score_curve(rows, metric),
-             'bleu_by_length': _by_length(held_out, about)}
+  figures = {
+    'loss': plots.loss_curves(rows, 'every target symbol given those before it'),
+    'gradients': plots.gradient_figure(rows),
+    metric: score_curve(rows, metric),
+    'bleu_by_length': _by_length(held_out, about),
+  }
   if looks:
     figures['alignments'] = _alignments(held_out, about, looks)
   for name, plot in figures.items():
     plots.save(plot, out / f'{name}.png')
   write_samples(out / 'samples.md', rows)
-  write_text(out / 'README.md', '\n'.join([
-      f'# {about["experiment"]}\n', result_markdown(read_result(workdir)), _bleu(held_out),
-      f'## Loss\n\n{picture("Training and validation loss over steps", "loss")}',
-      f'## Validation\n\n{picture(f"{_NAMES[metric]} over steps", metric)}',
-      f'## Length\n\n{picture("BLEU over source length", "bleu_by_length")}', _attention(held_out, looks),
-      f'## Gradients\n\n{picture("Gradient norm, share clipped and learning rate over steps", "gradients")}',
-      _samples(held_out, similar)]))
+  write_text(
+    out / 'README.md',
+    '\n'.join(
+      [
+        f'# {about["experiment"]}\n',
+        result_markdown(read_result(workdir)),
+        _bleu(held_out),
+        f'## Loss\n\n{picture("Training and validation loss over steps", "loss")}',
+        f'## Validation\n\n{picture(f"{_NAMES[metric]} over steps", metric)}',
+        f'## Length\n\n{picture("BLEU over source length", "bleu_by_length")}',
+        _attention(held_out, looks),
+        '## Gradients\n\n'
+        + picture('Gradient norm, share clipped and learning rate over steps', 'gradients'),
+        _samples(held_out, similar),
+      ]
+    ),
+  )
 
 
 def score_curve(rows: Rows, metric: str) -> Plot:
@@ -92,70 +108,131 @@ def score_curve(rows: Rows, metric: str) -> Plot:
   steps, values = table.values()
   figure = Figure(figsize=(11, 6.6), layout='constrained')
   axes = figure.subplots()
-  axes.plot(steps, values, color=VERMILLION, linestyle=':', linewidth=2.5, marker='o', markersize=10,
-            markeredgecolor='white')
+  axes.plot(
+    steps,
+    values,
+    color=VERMILLION,
+    linestyle=':',
+    linewidth=2.5,
+    marker='o',
+    markersize=10,
+    markeredgecolor='white',
+  )
   if np.isfinite(values).any():
     best = np.nanargmax(values)
-    axes.annotate(f'{values[best]:.4g}', (steps[best], values[best]), (0, 12), textcoords='offset points', ha='center',
-                  fontsize=TICK, color=VERMILLION)
+    axes.annotate(
+      f'{values[best]:.4g}',
+      (steps[best], values[best]),
+      (0, 12),
+      textcoords='offset points',
+      ha='center',
+      fontsize=TICK,
+      color=VERMILLION,
+    )
     axes.set_ylim(0, max(1.15 * values[best], 0.1))
   axes.set_xlabel('training step', fontsize=LABEL)
   axes.set_ylabel(_NAMES[metric], fontsize=LABEL)
   plots.finish(axes)
-  plots.caption(figure, f'Validation sentences, translated greedily and without dropout: {_NAMES[metric]}. The decoder '
-                'reads what it wrote itself. The number is the best one.'
-                f'{plots.of_grid(rows, "validation: its best member")}')
+  plots.caption(
+    figure,
+    f'Validation sentences, translated greedily and without dropout: {_NAMES[metric]}. The decoder '
+    'reads what it wrote itself. The number is the best one.'
+    f'{plots.of_grid(rows, "validation: its best member")}',
+  )
   return Plot(figure, table)
 
 
 def _by_length(held_out: HeldOut, about: Mapping[str, Any]) -> Plot:
   """Counts words whether a model reads words or subwords, so that such models can be compared."""
-  kind, unit = ('char', 'characters') if about['config']['data']['unit'] == 'char' else ('word', 'words')
-  lengths = [len(symbols) for symbols in tokens.split_all(tokens.Units(kind, False, ''), held_out.sources)]
-  groups = bleu_by_length([found.text for found in held_out.translations], held_out.references, lengths,
-                          length_edges(lengths))
-  return length_figure({about['experiment']: groups}, f'Greedy translations of the {held_out.split} split.', unit)
+  kind, unit = (
+    ('char', 'characters') if about['config']['data']['unit'] == 'char' else ('word', 'words')
+  )
+  lengths = [
+    len(symbols) for symbols in tokens.split_all(tokens.Units(kind, False, ''), held_out.sources)
+  ]
+  groups = bleu_by_length(
+    [found.text for found in held_out.translations],
+    held_out.references,
+    lengths,
+    length_edges(lengths),
+  )
+  return length_figure(
+    {about['experiment']: groups}, f'Greedy translations of the {held_out.split} split.', unit
+  )
 
 
-def _alignments(held_out: HeldOut, about: Mapping[str, Any], looks: Sequence[tuple[str, int]]) -> Plot:
+def _alignments(
+  held_out: HeldOut, about: Mapping[str, Any], looks: Sequence[tuple[str, int]]
+) -> Plot:
   model = about['config']['model']
-  why = '; '.join(f'({letter}) {why}' for letter, (why, _) in zip(ascii_lowercase, looks, strict=False))
-  return alignment_figure([held_out.translations[row] for _, row in looks], (
-      f'Attention of {about["experiment"]} (decoder {model["decoder"]}, score {model["score"]}) in greedy translations '
-      f'of the {held_out.split} split: the weight a_ij of source symbol j, a column, in the context that symbol i, a '
-      f'row, was written from. A row sums to 1. {why}.'))
+  why = '; '.join(
+    f'({letter}) {why}' for letter, (why, _) in zip(ascii_lowercase, looks, strict=False)
+  )
+  return alignment_figure(
+    [held_out.translations[row] for _, row in looks],
+    (
+      f'Attention of {about["experiment"]} (decoder {model["decoder"]}, score {model["score"]}) in '
+      'greedy translations '
+      f'of the {held_out.split} split: the weight a_ij of source symbol j, a column, in the '
+      'context that symbol i, a '
+      f'row, was written from. A row sums to 1. {why}.'
+    ),
+  )
 
 
 def _bleu(held_out):
   bleu = corpus_bleu([found.text for found in held_out.translations], held_out.references)
-  return (f'BLEU of the {held_out.split} split, {len(held_out.sources):,} sentences translated greedily: '
-          f'{bleu.score:.2f}, `{bleu.signature}`.\n')
+  return (
+    f'BLEU of the {held_out.split} split, {len(held_out.sources):,} sentences translated greedily: '
+    f'{bleu.score:.2f}, `{bleu.signature}`.\n'
+  )
 
 
 def _attention(held_out, looks):
   if not looks:
     return '## Attention\n\nThe decoder has no attention: it sees the source as one vector.\n'
-  return (f'## Attention\n\n{picture("Attention of each written symbol over the source", "alignments")}\n'
-          f'(a), (b), .. in turn, each with its translation and, in parentheses, its reference:\n\n'
-          f'{_blocks(held_out, [row for _, row in looks])}')
+  return (
+    f'## Attention\n\n{picture("Attention of each written symbol over the source", "alignments")}\n'
+    f'(a), (b), .. in turn, each with its translation and, in parentheses, its reference:\n\n'
+    f'{_blocks(held_out, [row for _, row in looks])}'
+  )
 
 
 def _samples(held_out, similar):
   size = [len(reference) for reference in held_out.references]
   rows = range(len(size))
   good = sorted(rows, key=lambda row: (-similar[row], -size[row]))
-  bad = sorted((row for row in rows if held_out.translations[row].text != held_out.references[row]),
-               key=lambda row: (similar[row], -size[row]))
+  bad = sorted(
+    (row for row in rows if held_out.translations[row].text != held_out.references[row]),
+    key=lambda row: (similar[row], -size[row]),
+  )
   drawn = np.random.default_rng(0).permutation(len(size))
-  intro = ('The first two by chrF of the sentence (sacrebleu), among equals the longest first. While it trained, the '
-           'model wrote [samples.md](samples.md).')
-  return '\n'.join([f'## Translations\n\n{intro}\n', *(
-      f'### {name}\n\n{_blocks(held_out, chosen[:_SAMPLES])}' for name, chosen in (
-          ('Most like their references', good), ('Least like their references', bad), ('Drawn at random', drawn)))])
+  intro = (
+    'The first two by chrF of the sentence (sacrebleu), among equals the longest first. While it '
+    'trained, the '
+    'model wrote [samples.md](samples.md).'
+  )
+  return '\n'.join(
+    [
+      f'## Translations\n\n{intro}\n',
+      *(
+        f'### {name}\n\n{_blocks(held_out, chosen[:_SAMPLES])}'
+        for name, chosen in (
+          ('Most like their references', good),
+          ('Least like their references', bad),
+          ('Drawn at random', drawn),
+        )
+      ),
+    ]
+  )
 
 
 def _blocks(held_out, rows):
   if not len(rows):
     return 'There are none: every translation equals its reference.\n'
-  return fenced('\n\n'.join(
-      shown(held_out.sources[row], held_out.translations[row], held_out.references[row]) for row in rows))
+  return fenced(
+    '\n\n'.join(
+      shown(held_out.sources[row], held_out.translations[row], held_out.references[row])
+      for row in rows
+    )
+  )

@@ -1,4 +1,5 @@
-"""From sentences to their translations: batches of few shapes, one jitted search for each, and texts again."""
+"""From sentences to their translations: batches of few shapes, one jitted search for each, and
+texts again."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -58,12 +59,13 @@ def shown(source: str, translation: Translation, reference: str) -> str:
 
 
 def translator(
-    model: EncoderDecoder, codec: Codec, how: Beam | Sampling, max_length: int, num_best: int = 1
+  model: EncoderDecoder, codec: Codec, how: Beam | Sampling, max_length: int, num_best: int = 1
 ) -> Callable[..., list[list[Translation]]]:
   """Compiles translation.
 
-  An unknown word of a model with attention is the source word that it looked at most (Luong et al. 2015, section
-  3.1); without attention, or over other units than words, no unknown symbol is written.
+  An unknown word of a model with attention is the source word that it looked at most (Luong et al.
+  2015, section 3.1); without attention, or over other units than words, no unknown symbol is
+  written.
 
   Args:
     model: the model.
@@ -73,23 +75,29 @@ def translator(
     num_best: hypotheses of each sentence: at most the size of the beam, 1 where they are drawn.
 
   Returns:
-    `translate(params, texts, key=None) -> [[Translation] * num_best, ...]`, one list per text; of an empty text, empty
-    ones. The key is for drawing.
+    `translate(params, texts, key=None) -> [[Translation] * num_best, ...]`, one list per text; of
+    an empty text, empty ones. The key is for drawing.
   """
   decode = jax.jit(functools.partial(_decode, model, codec.target.units.kind, how))
 
-  def translate(params: Params, texts: Sequence[str], key: Key | None = None) -> list[list[Translation]]:
+  def translate(
+    params: Params, texts: Sequence[str], key: Key | None = None
+  ) -> list[list[Translation]]:
     words = tokens.split_all(codec.source.units, texts)
     ids = encode_texts(codec.source, texts)
     cut = [len(sentence) > max_length for sentence in words]
     words, ids = ([sentence[:max_length] for sentence in side] for side in (words, ids))
-    found = [[Translation('', [], 0.0, np.zeros((0, 0), np.float32), [], False)] * num_best for _ in texts]
+    found = [
+      [Translation('', [], 0.0, np.zeros((0, 0), np.float32), [], False)] * num_best for _ in texts
+    ]
     for batch, (rows, length) in enumerate(like_lengths([len(sentence) for sentence in ids])):
       batch_key = None if key is None else jax.random.fold_in(key, batch)
       sources, lengths = pad([ids[row] for row in rows], length, evaluation_rows(length))
       result = jax.device_get(decode(params, sources, lengths, batch_key))
       for i, row in enumerate(rows):
-        found[row] = [_translation(codec, words[row], cut[row], result, i, k) for k in range(num_best)]
+        found[row] = [
+          _translation(codec, words[row], cut[row], result, i, k) for k in range(num_best)
+        ]
     return found
 
   return translate
@@ -99,24 +107,47 @@ def _decode(model, kind, how, params, sources, lengths, key):
   encoded = model.encode(params, sources, lengths)
   copies = how.size if isinstance(how, Beam) else 1
   step = model.stepper(params, encoded, copies)
-  num_positions = jax.eval_shape(step, repeat_rows(encoded.states, copies),
-                                 jnp.zeros(len(sources) * copies, jnp.int32))[2].shape[-1]
+  num_positions = jax.eval_shape(
+    step, repeat_rows(encoded.states, copies), jnp.zeros(len(sources) * copies, jnp.int32)
+  )[2].shape[-1]
   forbidden = (tokens.PAD, tokens.BOS) + (() if num_positions and kind == 'word' else (tokens.UNK,))
   max_length, limits = 2 * sources.shape[1] + 10, 2 * lengths + 10
   if isinstance(how, Sampling):
-    return search.sampled(step, encoded.states, key, len(sources), limits, max_length, how, forbidden)
+    return search.sampled(
+      step, encoded.states, key, len(sources), limits, max_length, how, forbidden
+    )
   if how.size == 1:
     return search.greedy(step, encoded.states, len(sources), limits, max_length, forbidden)
   return beam_search(
-      step, encoded.states, len(sources), limits, max_length, beam_size=how.size, length_penalty=how.length_penalty,
-      coverage_penalty=how.coverage_penalty, source_mask=encoded.memory.mask[:, :num_positions], forbidden=forbidden)
+    step,
+    encoded.states,
+    len(sources),
+    limits,
+    max_length,
+    beam_size=how.size,
+    length_penalty=how.length_penalty,
+    coverage_penalty=how.coverage_penalty,
+    source_mask=encoded.memory.mask[:, :num_positions],
+    forbidden=forbidden,
+  )
 
 
-def _translation(codec: Codec, words: list[str], cut: bool, found: Any, row: int, k: int) -> Translation:
+def _translation(
+  codec: Codec, words: list[str], cut: bool, found: Any, row: int, k: int
+) -> Translation:
   length = int(found.lengths[row, k])
-  ids, weights = found.ids[row, k, :length], found.weights[row, k, :length, :len(words)]
+  ids, weights = found.ids[row, k, :length], found.weights[row, k, :length, : len(words)]
   symbols = [codec.target.lexicon.symbols[i] for i in ids]
-  written = [words[int(np.argmax(weights[t]))] if i == tokens.UNK and weights.shape[1] else symbol
-             for t, (i, symbol) in enumerate(zip(ids, symbols, strict=True)) if i != tokens.EOS]
-  return Translation(tokens.join(codec.target.units, written), symbols, float(found.scores[row, k]), weights,
-                     words, cut)
+  written = [
+    words[int(np.argmax(weights[t]))] if i == tokens.UNK and weights.shape[1] else symbol
+    for t, (i, symbol) in enumerate(zip(ids, symbols, strict=True))
+    if i != tokens.EOS
+  ]
+  return Translation(
+    tokens.join(codec.target.units, written),
+    symbols,
+    float(found.scores[row, k]),
+    weights,
+    words,
+    cut,
+  )

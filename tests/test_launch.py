@@ -286,10 +286,10 @@ IMPORTED_TWICE = """
 import importlib, sys
 from absl import app, flags, logging
 before = set(flags.FLAGS)
-import launch, experiments, experiments.char_lm, rnn_research.training.runs
+import launch, experiments, experiments.char_lm, rnn_research.launching.runs
 for name in [name for name in sys.modules if name.split('.')[0] in ('launch', 'experiments', 'rnn_research')]:
   del sys.modules[name]
-import launch, experiments, experiments.char_lm, rnn_research.training.runs
+import launch, experiments, experiments.char_lm, rnn_research.launching.runs
 try:
   launch.launch(['--list'])
   launch.launch(['--list', '--cells'])

@@ -23,8 +23,8 @@ from ml_collections import ConfigDict
 
 from rnn_research.cells import make_cell
 from rnn_research.combinators.weights import weight_dropout
+from rnn_research.data import codec as codec_lib
 from rnn_research.data import streams, text
-from rnn_research.data import vocabulary as vocab_lib
 from rnn_research.decoding.sampling import Sampling, check_sampling, sampler
 from rnn_research.engines import dispatch
 from rnn_research.errors import InputError, require, require_seed
@@ -269,7 +269,7 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
   """
   _check(config)
   load = functools.cache(lambda: text.load_corpus(**config.data))
-  vocabulary = vocab_lib.from_json(assets['vocabulary']) if assets else load().vocabulary
+  vocabulary = codec_lib.from_json(assets['vocabulary']) if assets else load().codec
   model = _make_model(config.model, len(vocabulary.symbols))
   score = jax.jit(functools.partial(log_probabilities, model))
   trained_on = assets['data'] if assets else _jsonable(config.data)
@@ -342,7 +342,7 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
       split: functools.partial(measure, split, 1) for split in (('text',) if foreign else held_out)
     },
     headline=('valid', 'nats_per_symbol', 'min'),
-    assets={'vocabulary': vocab_lib.to_json(vocabulary), 'data': trained_on, 'held_out': held_out},
+    assets={'vocabulary': vocabulary.to_json(), 'data': trained_on, 'held_out': held_out},
     show=functools.partial(write, 0.8),
     report=report,
     commands={
@@ -365,8 +365,8 @@ def _check(config):
   require(
     'data.unit',
     config.data.unit,
-    config.data.unit in vocab_lib.UNITS,
-    f'one of {", ".join(vocab_lib.UNITS)}',
+    config.data.unit in codec_lib.TEXT_UNITS,
+    f'one of {", ".join(codec_lib.TEXT_UNITS)}',
   )
 
 
@@ -461,11 +461,11 @@ def _joiner(vocabulary, prompt):
     decoder = codecs.getincrementaldecoder('utf-8')('replace')
     return lambda ids: decoder.decode(bytes(vocabulary.symbols[i] for i in ids))
   if vocabulary.unit == 'char':
-    return lambda ids: vocab_lib.decode(vocabulary, ids)
+    return lambda ids: vocabulary.decode(ids)
   last = [prompt]
 
   def join(ids):
-    piece = vocab_lib.decode(vocabulary, ids)
+    piece = vocabulary.decode(ids)
     apart = last[0] and not last[0][-1].isspace() and not piece.startswith('\n')
     last[0] = piece
     return f' {piece}' if apart else piece
@@ -474,23 +474,23 @@ def _joiner(vocabulary, prompt):
 
 
 def _prompt_ids(vocabulary, prompt):
-  unknown = vocab_lib.unseen(vocabulary, prompt)
+  unknown = vocabulary.unseen(prompt)
   if unknown:
     shown = ', '.join(
       hex(symbol) if vocabulary.unit == 'byte' else repr(symbol) for symbol in unknown
     )
     raise InputError(f'prompt has {shown}, which the model never saw in training')
-  ids = vocab_lib.encode(vocabulary, prompt)
+  ids = vocabulary.encode(prompt)
   if len(ids):
     return ids
-  start = vocab_lib.encode(vocabulary, '\n')
-  return np.where(start == vocab_lib.unknown_id(vocabulary), 0, start)
+  start = vocabulary.encode('\n')
+  return np.where(start == vocabulary.unknown, 0, start)
 
 
 def _never_sampled(vocabulary):
   # In a word text <unk> is a word like any other; elsewhere it stands for nothing that could be
   # written.
-  return () if vocabulary.unit == 'word' else (vocab_lib.unknown_id(vocabulary),)
+  return () if vocabulary.unit == 'word' else (vocabulary.unknown,)
 
 
 def _sample(model, vocabulary, params, prompt, length, temperature, top_k, top_p, seed):

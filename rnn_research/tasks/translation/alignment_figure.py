@@ -13,7 +13,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from rnn_research.analysis.reports.plots import LABEL, TICK, Plot, caption
-from rnn_research.data import tokens
+from rnn_research.data.codec import UNKNOWN
 from rnn_research.tasks.translation.translator import Translation
 
 _ABREAST, _ALONE = (
@@ -112,14 +112,13 @@ def alignment_figure(translations: Sequence[Translation], text: str) -> Plot:
 
 
 def _notes(translations):
-  unknown = tokens.SPECIALS[tokens.UNK]
   return ''.join(
     note
     for note, holds in (
       (
-        f' {unknown} is a word the model does not know: the text has the source word it looked at '
+        f' {UNKNOWN} is a word the model does not know: the text has the source word it looked at '
         'most.',
-        lambda found: unknown in found.symbols,
+        lambda found: UNKNOWN in found.symbols,
       ),
       (
         f' {_BOX} is a character that no font has.',

@@ -77,7 +77,7 @@ def translate(
 
 
 def _check_language(codec, path, flag):
-  here, there = codec.source.language, codec.target.language
+  here, there = codec.languages
   if there and here != there and language_of(path) == there:
     raise InputError(
       f'{flag} is {path}, which is named after {there}, expected {here or "the source language"}: '
@@ -196,9 +196,8 @@ def describe(
       f'{target:.2%} in targets'
     )
   sizes = (
-    f'{len(side.lexicon.symbols):,} '
-    f'{side.units.kind}s{f" ({side.language})" if side.language else ""}'
-    for side in codec
+    f'{len(side.symbols):,} {side.unit}s{f" ({language})" if language else ""}'
+    for side, language in zip(codec[:2], codec.languages, strict=True)
   )
   shapes = ', '.join(f'{b.rows} x {b.source_length} to {b.target_length}' for b in buckets)
   return '\n'.join(

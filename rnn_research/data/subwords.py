@@ -1,0 +1,67 @@
+"""Sentences as subwords (byte-pair encoding, with the package tokenizers), and back.
+
+A model is the JSON of a tokenizer of that package.
+"""
+
+import functools
+from collections.abc import Iterable, Sequence
+
+from rnn_research.errors import InputError
+
+
+def learn(texts: Iterable[str], size: int, unknown: str) -> str:
+  """Learns subwords: the characters of the texts, and what occurs together most often.
+
+  A space is the mark U+2581 before the subword after it, so it is not lost.
+
+  Args:
+    texts: sentences.
+    size: how many subwords there are at most, with the unknown one.
+    unknown: the symbol of a character that the texts do not have.
+
+  Returns:
+    The model. It has more subwords than `size` where the texts have more characters.
+
+  Raises:
+    InputError: the package tokenizers is missing.
+  """
+  package = _package()
+  marker = package.pre_tokenizers.Metaspace(prepend_scheme='first')
+  tokenizer = package.Tokenizer(package.models.BPE(unk_token=unknown))
+  tokenizer.pre_tokenizer = package.pre_tokenizers.Sequence(
+    [marker, package.pre_tokenizers.Punctuation()]
+  )
+  tokenizer.decoder = package.decoders.Metaspace(prepend_scheme='first')
+  trainer = package.trainers.BpeTrainer(
+    vocab_size=max(size, 0), min_frequency=2, special_tokens=[unknown], show_progress=False
+  )
+  tokenizer.train_from_iterator(texts, trainer)
+  return tokenizer.to_str()
+
+
+def count(model: str) -> int:
+  """Returns how many subwords a model has, with the unknown one."""
+  return _tokenizer(model).get_vocab_size()
+
+
+def split_all(model: str, texts: Sequence[str]) -> list[list[str]]:
+  """Returns sentences as subwords."""
+  return [encoding.tokens for encoding in _tokenizer(model).encode_batch(texts)]
+
+
+def join(model: str, subwords: Sequence[str]) -> str:
+  """Returns subwords as a sentence."""
+  return _tokenizer(model).decoder.decode(subwords)
+
+
+def _package():
+  try:
+    import tokenizers
+  except ImportError as error:
+    raise InputError("subwords need the package tokenizers: pip install -e '.[subword]'") from error
+  return tokenizers
+
+
+@functools.lru_cache(maxsize=4)
+def _tokenizer(model: str):
+  return _package().Tokenizer.from_str(model)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnn_research.data import subwords, words
+from rnn_research.data import old_words, subwords, words
 from rnn_research.errors import InputError
 
 TEXT_UNITS = ('char', 'byte', 'word')
@@ -26,6 +26,7 @@ END_OF_LINE = '<eos>'  # the word of a running text
 UNKNOWN = '<unk>'
 UNKNOWN_BYTE = -1
 REPLACEMENT = '\ufffd'  # how an unknown character, byte or subword is written
+RULES = 2
 
 
 class TextCodec(NamedTuple):
@@ -37,6 +38,9 @@ class TextCodec(NamedTuple):
     symbols: id -> symbol: str, or int byte value.
     lower: whether sentences are lower-cased.
     model: of `subwords.learn`; '' of other units.
+    rules: version of the rules by which texts are read and split: `RULES`, or what the codec was
+      trained with. In version 1 white space of sentences was kept, words were not marked where they
+      join, and what stands for spaces and unknown subwords could not be written.
   """
 
   layout: str
@@ -44,6 +48,7 @@ class TextCodec(NamedTuple):
   symbols: tuple
   lower: bool = False
   model: str = ''
+  rules: int = RULES
 
   @property
   def unknown(self) -> int:
@@ -53,11 +58,14 @@ class TextCodec(NamedTuple):
   def normalise(self, text: str) -> str:
     """Returns what `decode(encode(text))` is where every symbol is known.
 
-    Sentences are in Unicode's form NFC, lower-cased where the codec is.
+    Sentences are in Unicode's form NFC, lower-cased where the codec is, their runs of white space
+    one space, with none around them. The words of a running text have one space between them, none
+    around a line end. Characters and bytes of a running text are as they were.
     """
     if self.layout == 'text':
-      return text
-    return unicodedata.normalize('NFC', text.lower() if self.lower else text)
+      return _normalise_lines(text) if self.unit == 'word' else text
+    text = unicodedata.normalize('NFC', text.lower() if self.lower else text)
+    return text if self.rules == 1 else ' '.join(text.split())
 
   def split(self, text: str) -> Sequence:
     """Returns a text as symbols: a str (characters), bytes, or a list of str."""
@@ -69,8 +77,13 @@ class TextCodec(NamedTuple):
       return [split_text(text, self.unit) for text in texts]
     texts = [self.normalise(text) for text in texts]
     if self.unit == 'subword':
-      return subwords.split_all(self.model, texts)
-    return [words.split(text) if self.unit == 'word' else list(text) for text in texts]
+      escaped = texts if self.rules == 1 else map(subwords.escape, texts)
+      return subwords.split_all(self.model, list(escaped))
+    return list(map(self._words.split if self.unit == 'word' else list, texts))
+
+  @property
+  def _words(self):
+    return old_words if self.rules == 1 else words
 
   def join(self, symbols: Sequence) -> str:
     """Returns symbols as text: unknown characters, subwords and bytes that are no UTF-8 as U+FFFD,
@@ -79,9 +92,12 @@ class TextCodec(NamedTuple):
       written = (REPLACEMENT.encode() if b == UNKNOWN_BYTE else bytes([b]) for b in symbols)
       return b''.join(written).decode('utf-8', 'replace')
     if self.unit == 'word':
-      return _join_lines(symbols) if self.layout == 'text' else words.join(symbols)
+      return _join_lines(symbols) if self.layout == 'text' else self._words.join(symbols)
     symbols = [REPLACEMENT if symbol == UNKNOWN else symbol for symbol in symbols]
-    return ''.join(symbols) if self.unit == 'char' else subwords.join(self.model, symbols)
+    if self.unit == 'char':
+      return ''.join(symbols)
+    text = subwords.join(self.model, symbols)
+    return text if self.rules == 1 else subwords.unescape(text)
 
   def ids(self, symbols: Sequence) -> np.ndarray:
     """Returns the ids of symbols, [N] int32; the names of `SPECIALS` in sentences are unknown."""
@@ -117,8 +133,9 @@ def from_json(value: Mapping[str, Any]) -> TextCodec:
   if 'lexicon' in value:
     units = value['units']
     symbols = tuple(value['lexicon']['symbols'])
-    return TextCodec('sentences', units['kind'], symbols, units['lower'], units['model'])
-  return TextCodec(**{'layout': 'text', **value, 'symbols': tuple(value['symbols'])})
+    return TextCodec('sentences', units['kind'], symbols, units['lower'], units['model'], rules=1)
+  earlier = {'layout': 'text', 'rules': 1}
+  return TextCodec(**{**earlier, **value, 'symbols': tuple(value['symbols'])})
 
 
 def split_text(data: str | bytes, unit: str) -> Sequence:
@@ -163,7 +180,7 @@ def train_sentence_codec(
     texts: training sentences; subwords are learned from them.
     unit: of `SENTENCE_UNITS`.
     lower: whether everything is lower-cased.
-    min_frequency: how often a symbol must occur.
+    min_frequency: how often a symbol must occur; subwords of one character need not.
     vocabulary_size: how many symbols there are at most, with `SPECIALS`; 0 is no limit.
 
   Raises:
@@ -173,7 +190,8 @@ def train_sentence_codec(
   _check_unit(unit, SENTENCE_UNITS)
   codec = TextCodec('sentences', unit, SPECIALS, lower)
   if unit == 'subword':
-    codec = codec._replace(model=_learn_subwords(map(codec.normalise, texts), vocabulary_size))
+    normal = map(codec.normalise, texts)
+    codec = codec._replace(model=_learn_subwords(map(subwords.escape, normal), vocabulary_size))
   if vocabulary_size and vocabulary_size <= len(SPECIALS):
     raise InputError(
       f'data.vocabulary_size is {vocabulary_size}, expected more than the {len(SPECIALS)} '
@@ -187,6 +205,8 @@ def train_sentence_codec(
       'often'
     )
   kept.sort(key=lambda symbol: (-counts[symbol], symbol))
+  if unit == 'subword':  # training texts may have a character as part of longer subwords alone
+    kept += sorted(subwords.characters(codec.model) - {*kept})
   return codec._replace(symbols=(*SPECIALS, *kept)[: vocabulary_size or None])
 
 
@@ -237,4 +257,10 @@ def _look_up(known: Sequence[int], codes: np.ndarray) -> np.ndarray:
 
 def _join_lines(symbols: Iterable[str]) -> str:
   """Returns the words of a running text with spaces between them, none around a line end."""
-  return re.sub(f' ?{END_OF_LINE} ?', '\n', ' '.join(symbols))
+  text = ' '.join('\n' if symbol == END_OF_LINE else symbol for symbol in symbols)
+  return re.sub(' ?\n ?', '\n', text)
+
+
+def _normalise_lines(text: str) -> str:
+  lines = re.sub(rf'(?<!\S){END_OF_LINE}(?!\S)', '\n', text).split('\n')
+  return '\n'.join(' '.join(line.split()) for line in lines)

@@ -4,9 +4,13 @@ A model is the JSON of a tokenizer of that package.
 """
 
 import functools
+import re
 from collections.abc import Iterable, Sequence
 
 from rnn_research.errors import InputError
+
+_SPACE, _ESCAPE = '\u2581', '\uffed'
+_ESCAPED = (_ESCAPE, _SPACE, '<')
 
 
 def learn(texts: Iterable[str], size: int, unknown: str) -> str:
@@ -37,6 +41,24 @@ def learn(texts: Iterable[str], size: int, unknown: str) -> str:
   )
   tokenizer.train_from_iterator(texts, trainer)
   return tokenizer.to_str()
+
+
+def escape(text: str) -> str:
+  """Returns a text without what stands for something else in subwords: the mark of a space and the
+  name of the unknown symbol."""
+  return re.sub(
+    f'[{_ESCAPE}{_SPACE}]|<(?=unk>)', lambda match: f'{_ESCAPE}{_ESCAPED.index(match[0])}', text
+  )
+
+
+def unescape(text: str) -> str:
+  """Returns the text of which `escape` made this one."""
+  return re.sub(f'{_ESCAPE}([012])', lambda match: _ESCAPED[int(match[1])], text)
+
+
+def characters(model: str) -> set[str]:
+  """Returns the subwords of one character."""
+  return {subword for subword in _tokenizer(model).get_vocab() if len(subword) == 1}
 
 
 def count(model: str) -> int:

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from rnn_research.analysis.reports.plots import LABEL, TICK, Plot, caption
 from rnn_research.data.codec import UNKNOWN
+from rnn_research.data.words import JOINER
 from rnn_research.tasks.translation.translator import Translation
 
 _ABREAST, _ALONE = (
@@ -162,8 +163,9 @@ def _panel(axes: Axes, letter: str, found: Translation, size: float) -> None:
 
 
 def _label(symbol: str) -> str:
-  """Returns a symbol such that every font shows it: a space as its sign, what has no glyph as a
-  box."""
+  """Returns a symbol such that every font shows it: without the marks of what it is joined to, a
+  space as its sign, what has no glyph as a box."""
+  symbol = symbol.strip(JOINER) or symbol
   shown = ''.join('\u2423' if c == ' ' else c if ord(c) in _fonts()[1] else _BOX for c in symbol)
   return shown if len(shown) <= _LABEL_LETTERS else f'{shown[: _LABEL_LETTERS - 1]}\u2026'
 

@@ -22,8 +22,8 @@ from ml_collections import ConfigDict
 
 from rnn_research.cells import make_cell
 from rnn_research.combinators.weights import weight_dropout
+from rnn_research.data import codec as codec_lib
 from rnn_research.data import streams, text
-from rnn_research.data import vocabulary as vocab_lib
 from rnn_research.data.files import open_output
 from rnn_research.decoding.sampling import Sampling, check_sampling, sampler
 from rnn_research.engines import dispatch
@@ -253,7 +253,9 @@ def check(config: ConfigDict) -> None:
     require(f'train.{field}', train[field], train[field] >= 1, 'an integer >= 1')
   require('train.reset_rate', train.reset_rate, 0.0 <= train.reset_rate < 1.0, 'a number in [0, 1)')
   unit = config.data.unit
-  require('data.unit', unit, unit in vocab_lib.UNITS, f'one of {", ".join(vocab_lib.UNITS)}')
+  require(
+    'data.unit', unit, unit in codec_lib.TEXT_UNITS, f'one of {", ".join(codec_lib.TEXT_UNITS)}'
+  )
 
 
 def kept_bytes(config: ConfigDict) -> int:
@@ -273,7 +275,7 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     InputError: data that cannot be used.
   """
   load = functools.cache(lambda: text.load_corpus(**config.data))
-  vocabulary = vocab_lib.from_json(assets['vocabulary']) if assets else load().vocabulary
+  vocabulary = codec_lib.from_json(assets['vocabulary']) if assets else load().codec
   model = _make_model(config.model, len(vocabulary.symbols))
   score = jax.jit(functools.partial(log_probabilities, model))
   trained_on = assets['data'] if assets else _jsonable(config.data)
@@ -349,7 +351,7 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
       split: functools.partial(measure, split, 1) for split in (('text',) if foreign else held_out)
     },
     headline=('valid', 'nats_per_symbol', 'min'),
-    assets={'vocabulary': vocab_lib.to_json(vocabulary), 'data': trained_on, 'held_out': held_out},
+    assets={'vocabulary': vocabulary.to_json(), 'data': trained_on, 'held_out': held_out},
     show=functools.partial(write, 0.8),
     report=report,
     commands={
@@ -454,11 +456,11 @@ def _joiner(vocabulary, prompt):
     decoder = codecs.getincrementaldecoder('utf-8')('replace')
     return lambda ids: decoder.decode(bytes(vocabulary.symbols[i] for i in ids))
   if vocabulary.unit == 'char':
-    return lambda ids: vocab_lib.decode(vocabulary, ids)
+    return lambda ids: vocabulary.decode(ids)
   last = [prompt]
 
   def join(ids):
-    piece = vocab_lib.decode(vocabulary, ids)
+    piece = vocabulary.decode(ids)
     apart = last[0] and not last[0][-1].isspace() and not piece.startswith('\n')
     last[0] = piece
     return f' {piece}' if apart else piece
@@ -467,23 +469,23 @@ def _joiner(vocabulary, prompt):
 
 
 def _prompt_ids(vocabulary, prompt):
-  unknown = vocab_lib.unseen(vocabulary, prompt)
+  unknown = vocabulary.unseen(prompt)
   if unknown:
     shown = ', '.join(
       hex(symbol) if vocabulary.unit == 'byte' else repr(symbol) for symbol in unknown
     )
     raise InputError(f'prompt has {shown}, which the model never saw in training')
-  ids = vocab_lib.encode(vocabulary, prompt)
+  ids = vocabulary.encode(prompt)
   if len(ids):
     return ids
-  start = vocab_lib.encode(vocabulary, '\n')
-  return np.where(start == vocab_lib.unknown_id(vocabulary), 0, start)
+  start = vocabulary.encode('\n')
+  return np.where(start == vocabulary.unknown, 0, start)
 
 
 def _never_sampled(vocabulary):
   # In a word text <unk> is a word like any other; elsewhere it stands for nothing that could be
   # written.
-  return () if vocabulary.unit == 'word' else (vocab_lib.unknown_id(vocabulary),)
+  return () if vocabulary.unit == 'word' else (vocabulary.unknown,)
 
 
 def _stream(
@@ -529,7 +531,7 @@ def _scores(score, vocabulary, texts, params, text=None):
     params: of the model.
     text: by default that of the last of `texts()`.
   """
-  ids = [*texts().values()][-1] if text is None else vocab_lib.encode(vocabulary, text)
+  ids = [*texts().values()][-1] if text is None else vocabulary.encode(text)
   if len(ids) < 2:
     raise InputError(f'the text to score has {len(ids)} symbols, expected 2 at least')
   scores = score(params, *streams.evaluation_lanes(ids, 1))

@@ -403,7 +403,7 @@ def _make_model(config, cells, codec):
     dropout=config.dropout,
     dtype=dtype,
   )
-  sizes = len(codec.source.lexicon.symbols), len(codec.target.lexicon.symbols)
+  sizes = len(codec.source.symbols), len(codec.target.symbols)
   return encoder_decoder(
     encoder,
     decoder,

@@ -14,7 +14,7 @@ import pytest
 from launching import ROOT, environment, files_of, log_of, read_json
 
 from rnn_research import workdir as workdir_lib
-from rnn_research.data import tokens
+from rnn_research.data.codec import SPECIALS, TextCodec
 from rnn_research.errors import InputError
 from rnn_research.tasks.translation import commands, corpus, synthetic
 
@@ -268,7 +268,7 @@ def test_a_target_file_needs_its_source(main, files, tmp_path):
 
 
 def test_references_are_in_the_form_of_the_output():
-  codec = corpus.Codec(*(corpus.Side(tokens.Units('word', True, ''), None, ''),) * 2)
+  codec = corpus.Codec(*(TextCodec('sentences', 'word', SPECIALS, True),) * 2, ('', ''))
   assert corpus.references(codec, [unicodedata.normalize('NFD', 'Für Élise')]) == ['für élise']
 
 

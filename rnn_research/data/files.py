@@ -10,7 +10,7 @@ from glob import iglob
 from pathlib import Path
 from typing import TextIO
 
-from rnn_research.data.vocabulary import split_symbols
+from rnn_research.data.codec import split_text
 from rnn_research.errors import InputError
 
 BYTES_ADVICE = 'convert it, or model bytes with --config.data.unit=byte'
@@ -36,7 +36,7 @@ def read_bytes(path: str, pattern: str = '**/*', flag: str = 'data.path') -> byt
 def read_symbols(
   path: str, pattern: str, unit: str, flag: str = 'data.path', leave_out: Sequence[Path] = ()
 ) -> Sequence:
-  """Returns the text of a file or folder as symbols (`vocabulary.split_symbols`), files joined by
+  """Returns the text of a file or folder as symbols (`codec.split_text`), files joined by
   nothing.
 
   Args:
@@ -59,9 +59,7 @@ def read_symbols(
   contents = _read_files(files, path, flag)
   if unit == 'byte':
     return b''.join(data for _, data in contents)
-  return split_symbols(
-    ''.join(decode_text(data, f'{flag}: {file}') for file, data in contents), unit
-  )
+  return split_text(''.join(decode_text(data, f'{flag}: {file}') for file, data in contents), unit)
 
 
 def list_files(path: str, pattern: str, flag: str) -> list[Path]:

@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from rnn_research.data.tokens import BOS, EOS, PAD
+from rnn_research.data.codec import BOS, EOS, PAD
 from rnn_research.decoding.sampling import Sampling, sample
 from rnn_research.typing import Array, Key, State
 

@@ -42,7 +42,7 @@ def commands_of(
     'translations': functools.partial(translations, make),
     'score': lambda params, sources, targets: scores(nats, codec, params, sources, targets)[0],
     'scores': functools.partial(scores, nats, codec),
-    'languages': lambda params: (codec.source.language, codec.target.language),
+    'languages': lambda params: codec.languages,
   }
 
 
@@ -289,9 +289,8 @@ def describe(
       f'{target:.2%} in targets'
     )
   sizes = (
-    f'{len(side.lexicon.symbols):,} '
-    f'{side.units.kind}s{f" ({side.language})" if side.language else ""}'
-    for side in codec
+    f'{len(side.symbols):,} {side.unit}s{f" ({language})" if language else ""}'
+    for side, language in zip(codec[:2], codec.languages, strict=True)
   )
   shapes = ', '.join(f'{b.rows} x {b.source_length} to {b.target_length}' for b in buckets)
   return '\n'.join(

@@ -23,7 +23,7 @@ from rnn_research.analysis.reports.tables import (
   result_markdown,
   write_samples,
 )
-from rnn_research.data import tokens
+from rnn_research.data.codec import SPECIALS, TextCodec
 from rnn_research.metrics.bleu import bleu_by_length, corpus_bleu
 from rnn_research.tasks.translation.alignment_figure import alignment_figure, choose
 from rnn_research.tasks.translation.translator import Translation, shown
@@ -147,9 +147,8 @@ def _by_length(held_out: HeldOut, about: Mapping[str, Any]) -> Plot:
   kind, unit = (
     ('char', 'characters') if about['config']['data']['unit'] == 'char' else ('word', 'words')
   )
-  lengths = [
-    len(symbols) for symbols in tokens.split_all(tokens.Units(kind, False, ''), held_out.sources)
-  ]
+  splitter = TextCodec('sentences', kind, SPECIALS)
+  lengths = list(map(len, splitter.split_all(held_out.sources)))
   groups = bleu_by_length(
     [found.text for found in held_out.translations],
     held_out.references,

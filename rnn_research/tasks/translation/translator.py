@@ -9,13 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnn_research.data import tokens
 from rnn_research.data.buckets import evaluation_rows, like_lengths, pad
+from rnn_research.data.codec import BOS, EOS, PAD, UNK
 from rnn_research.decoding import search
 from rnn_research.decoding.beam import beam_search, repeat_rows
 from rnn_research.decoding.sampling import Sampling
 from rnn_research.models.conditional_model import EncoderDecoder
-from rnn_research.tasks.translation.corpus import Codec, encode_texts
+from rnn_research.tasks.translation.corpus import Codec
 from rnn_research.typing import Key, Params
 
 
@@ -78,13 +78,13 @@ def translator(
     `translate(params, texts, key=None) -> [[Translation] * num_best, ...]`, one list per text; of
     an empty text, empty ones. The key is for drawing.
   """
-  decode = jax.jit(functools.partial(_decode, model, codec.target.units.kind, how))
+  decode = jax.jit(functools.partial(_decode, model, codec.target.unit, how))
 
   def translate(
     params: Params, texts: Sequence[str], key: Key | None = None
   ) -> list[list[Translation]]:
-    words = tokens.split_all(codec.source.units, texts)
-    ids = encode_texts(codec.source, texts)
+    words = codec.source.split_all(texts)
+    ids = codec.source.encode_all(texts)
     cut = [len(sentence) > max_length for sentence in words]
     words, ids = ([sentence[:max_length] for sentence in side] for side in (words, ids))
     found = [
@@ -110,7 +110,7 @@ def _decode(model, kind, how, params, sources, lengths, key):
   num_positions = jax.eval_shape(
     step, repeat_rows(encoded.states, copies), jnp.zeros(len(sources) * copies, jnp.int32)
   )[2].shape[-1]
-  forbidden = (tokens.PAD, tokens.BOS) + (() if num_positions and kind == 'word' else (tokens.UNK,))
+  forbidden = (PAD, BOS) + (() if num_positions and kind == 'word' else (UNK,))
   max_length, limits = 2 * sources.shape[1] + 10, 2 * lengths + 10
   if isinstance(how, Sampling):
     return search.sampled(
@@ -137,14 +137,14 @@ def _translation(
 ) -> Translation:
   length = int(found.lengths[row, k])
   ids, weights = found.ids[row, k, :length], found.weights[row, k, :length, : len(words)]
-  symbols = [codec.target.lexicon.symbols[i] for i in ids]
+  symbols = [codec.target.symbols[i] for i in ids]
   written = [
-    words[int(np.argmax(weights[t]))] if i == tokens.UNK and weights.shape[1] else symbol
+    words[int(np.argmax(weights[t]))] if i == UNK and weights.shape[1] else symbol
     for t, (i, symbol) in enumerate(zip(ids, symbols, strict=True))
-    if i != tokens.EOS
+    if i != EOS
   ]
   return Translation(
-    tokens.join(codec.target.units, written),
+    codec.target.join(written),
     symbols,
     float(found.scores[row, k]),
     weights,

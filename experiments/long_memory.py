@@ -133,7 +133,7 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     return _recurrence(model, task, params, num_steps, config.train.batch_size, key)
 
   def report(params, workdir, out_dir):
-    from rnn_research.analysis.reports.curve_figures import write_run  # matplotlib is slow to load
+    from rnn_research.analysis.reports.curve_report import write_run  # matplotlib is slow to load
 
     write_run(workdir, out_dir)
 

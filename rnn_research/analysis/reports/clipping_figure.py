@@ -65,7 +65,7 @@ def _clipping_axes(left: Axes, right: Axes, clip_norm: float) -> None:
   left.set_xlabel('update', fontsize=LABEL)
   left.set_ylabel('mean squared error', fontsize=LABEL)
   right.axvline(clip_norm, color='black', linewidth=1.5, label='clipping norm')
-  right.set(xscale='log', yscale='log')
+  right.set(xscale='log', yscale='log' if right.dataLim.y1 > 0.0 else 'linear')
   right.set_xlabel('gradient norm before clipping', fontsize=LABEL)
   right.set_ylabel('updates', fontsize=LABEL)
   for axes in (left, right):

@@ -290,7 +290,7 @@ def _line(axes, xs, ys, style, label, filled=True):
 
 def _log_from_floor(axes, values, floor=_FLOOR):
   shown = values[np.isfinite(values) & (values > 0)]
-  logarithmic(axes, np.clip(shown, floor, 1.0 / floor))
-  axes.set_ylim(top=2.0 * axes.get_ylim()[1])  # a norm of 1 is not drawn on the frame
-  axes.yaxis.set_major_formatter(LogFormatterSciNotation())
+  if logarithmic(axes, np.clip(shown, floor, 1.0 / floor)):
+    axes.set_ylim(top=2.0 * axes.get_ylim()[1])  # a norm of 1 is not drawn on the frame
+    axes.yaxis.set_major_formatter(LogFormatterSciNotation())
   finish(axes)

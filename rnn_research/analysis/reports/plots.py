@@ -133,21 +133,24 @@ def _norm_panel(axes: Axes, steps: np.ndarray, mean: np.ndarray, largest: np.nda
   logarithmic(axes, np.concatenate([mean, largest]))
 
 
-def logarithmic(axes: Axes, values: np.ndarray) -> None:
+def logarithmic(axes: Axes, values: np.ndarray) -> bool:
   """Makes the y axis logarithmic, from the 1, 2 or 5 below all positive finite `values` to the one
-  above them."""
-  axes.set_yscale('log')
+  above them; returns whether there are any, since without them it stays linear."""
   shown = values[np.isfinite(values) & (values > 0)]
   if not len(shown):
-    return
+    return False
   shown = np.clip(shown, 1e-300, 1e300)
   ends = np.floor(np.log10([shown.min(), shown.max()])).astype(int)
   ladder = np.outer(10.0 ** np.arange(ends[0] - 1, ends[1] + 2), (1, 2, 5)).ravel()
   low, high = ladder[ladder <= shown.min()][-1], ladder[ladder >= shown.max()][0]
+  if low == high:
+    low, high = ladder[ladder < low][-1], ladder[ladder > high][0]
+  axes.set_yscale('log')
   axes.set_ylim(low, high)
   axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 200 * low else (1,)))
   axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f'{value:g}'))
   axes.yaxis.set_minor_formatter(NullFormatter())
+  return True
 
 
 def _validation_points(axes: Axes, steps: np.ndarray, values: np.ndarray, training: float) -> None:

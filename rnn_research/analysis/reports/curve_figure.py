@@ -70,9 +70,9 @@ def _limits(axes, curves, sense, baseline, top):
     plots.logarithmic(axes, positive)
     if values.min() > 0:
       return None
-    lowest, high = axes.get_ylim()
-    axes.set_ylim(0.8 * lowest, high)  # so that the line of zeros is not on the frame
-    return lowest
+    low, high = axes.get_ylim()
+    axes.set_ylim(0.4 * low, high)
+    return 0.5 * low
   if np.isfinite(top):
     axes.set_ylim(0.98 * values.min(), 1.02 * values.max())
   return None
@@ -95,7 +95,7 @@ def _text(curves, metric, baseline, top, lowest):
     + (f'; thick: median over {seeds} seeds, thin: each seed.' if seeds > 1 else '.')
     + (' Dotted line: what needs no memory.' if baseline is not None else '')
     + (f' What is above {top:.2g} is not drawn.' if np.isfinite(top) else '')
-    + (f' What is below {lowest:.2g} is drawn there.' if lowest is not None else '')
+    + (' What is 0 is drawn at the lower edge.' if lowest is not None else '')
   )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from rnn_research.analysis.reports import run_curves
-from rnn_research.errors import InputError, require
+from rnn_research.errors import InputError, comma_list, require
 from rnn_research.experiment import Study
 
 VARIANTS = {
@@ -34,7 +34,7 @@ def build(config: ConfigDict, assets: dict | None = None) -> Study:
   Raises:
     InputError: there are no runs, or they have different headlines.
   """
-  folders = [folder.strip() for folder in config.workdirs.split(',') if folder.strip()]
+  folders = comma_list(config.workdirs)
   names = {Path(folder).resolve() for folder in folders}
   require(
     'workdirs',
@@ -53,8 +53,6 @@ def build(config: ConfigDict, assets: dict | None = None) -> Study:
 
 
 def _report(runs, workdir, out_dir):
-  from rnn_research.analysis.reports.curve_figures import (
-    write_comparison,
-  )  # matplotlib is slow to load
+  from rnn_research.analysis.reports import curve_report  # matplotlib is slow to load
 
-  return write_comparison(runs, out_dir)
+  return curve_report.write_comparison(runs, out_dir)

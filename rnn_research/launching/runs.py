@@ -104,7 +104,7 @@ def evaluate(run: Run) -> None:
 def write_report(experiment: Experiment, params: Params, workdir: str) -> None:
   """Writes figures, samples and tables for people to workdir/report: the experiment's own, or the
   curves of the run."""
-  from rnn_research.analysis.reports.curve_figures import write_run  # matplotlib is slow to load
+  from rnn_research.analysis.reports.curve_report import write_run  # matplotlib is slow to load
 
   out = _report_folder(workdir)
   if experiment.report is None:

@@ -34,6 +34,7 @@ def prepared_builder(name: str, data_dir: str = '', download: bool = False):
   """
   from tensorflow_datasets.core import constants, read_only_builder, registered
 
+  data_dir = str(Path(data_dir).expanduser()) if data_dir else ''
   find = lambda: read_only_builder.builder_from_files(name, data_dir=data_dir or None)
   try:
     return find()

@@ -15,6 +15,8 @@ from rnn_research.models.language_model import LanguageModel
 from rnn_research.stepping import free_run, prepare_cell, project_one
 from rnn_research.typing import Array, Key, Params
 
+# Below it dividing would overflow; the most probable symbol is what would be drawn.
+_COLDEST = 1e-30
 # Symbols per call of the compiled loop: often enough to watch, rare enough to cost nothing.
 _CHUNK = 64
 
@@ -57,12 +59,12 @@ def sample(noise: Array, logits: Array, sampling: Sampling) -> Array:
   Returns:
     [B] int32.
   """
-  if sampling.temperature == 0.0:
+  if sampling.temperature < _COLDEST:
     return jnp.argmax(logits, -1).astype(jnp.int32)
   logits = logits / sampling.temperature
-  if not sampling.top_k and sampling.top_p == 1.0:
-    return jnp.argmax(logits + noise, -1).astype(jnp.int32)
   size = logits.shape[-1]
+  if not 0 < sampling.top_k < size and sampling.top_p == 1.0:
+    return jnp.argmax(logits + noise, -1).astype(jnp.int32)
   # Sorted, and of equal logits the first in front: so exactly k are kept, as `argmax` would choose
   # them.
   logits, symbols = lax.top_k(logits, min(sampling.top_k or size, size))

@@ -8,7 +8,6 @@ network learns to write.
 What each variant reaches, with command, seed and machine, is in the README's table of results.
 """
 
-import codecs
 import contextlib
 import functools
 import itertools
@@ -24,7 +23,7 @@ from ml_collections import ConfigDict
 from rnn_research.cells import make_cell
 from rnn_research.combinators.weights import weight_dropout
 from rnn_research.data import codec as codec_lib
-from rnn_research.data import streams, text
+from rnn_research.data import running_text, streams, text
 from rnn_research.decoding.sampling import Sampling, check_sampling, sampler
 from rnn_research.engines import dispatch
 from rnn_research.errors import InputError, require, require_seed
@@ -268,8 +267,10 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     InputError: a number out of range, or data that cannot be used.
   """
   _check(config)
-  load = functools.cache(lambda: text.load_corpus(**config.data))
-  vocabulary = codec_lib.from_json(assets['vocabulary']) if assets else load().codec
+  saved = codec_lib.from_json(assets['vocabulary']) if assets else None
+  rules = saved.rules if saved else codec_lib.RULES
+  load = functools.cache(lambda: text.load_corpus(**config.data, rules=rules))
+  vocabulary = saved or load().codec
   model = _make_model(config.model, len(vocabulary.symbols))
   score = jax.jit(functools.partial(log_probabilities, model))
   trained_on = assets['data'] if assets else _jsonable(config.data)
@@ -365,8 +366,8 @@ def _check(config):
   require(
     'data.unit',
     config.data.unit,
-    config.data.unit in codec_lib.TEXT_UNITS,
-    f'one of {", ".join(codec_lib.TEXT_UNITS)}',
+    config.data.unit in running_text.UNITS,
+    f'one of {", ".join(running_text.UNITS)}',
   )
 
 
@@ -446,31 +447,9 @@ def _measures(log_probabilities, count):
 def _write(model, vocabulary, sampling, params, prompt, length, key):
   """Returns an iterator over pieces of text that the model writes after `prompt`; '' stands for a
   line end."""
-  generate = sampler(model, sampling, forbidden=_never_sampled(vocabulary))
-  join = _joiner(vocabulary, prompt)
-  return (
-    join(drawn[:, 0])
-    for drawn in generate(params, _prompt_ids(vocabulary, prompt)[:, None], length, key)
-  )
-
-
-def _joiner(vocabulary, prompt):
-  """Returns a function from ids to text whose results can be joined, also where a piece ends inside
-  a character."""
-  if vocabulary.unit == 'byte':
-    decoder = codecs.getincrementaldecoder('utf-8')('replace')
-    return lambda ids: decoder.decode(bytes(vocabulary.symbols[i] for i in ids))
-  if vocabulary.unit == 'char':
-    return lambda ids: vocabulary.decode(ids)
-  last = [prompt]
-
-  def join(ids):
-    piece = vocabulary.decode(ids)
-    apart = last[0] and not last[0][-1].isspace() and not piece.startswith('\n')
-    last[0] = piece
-    return f' {piece}' if apart else piece
-
-  return join
+  generate = sampler(model, sampling, forbidden=vocabulary.never_written)
+  drawn = generate(params, _prompt_ids(vocabulary, prompt)[:, None], length, key)
+  return vocabulary.decode_pieces((ids[:, 0] for ids in drawn), prompt)
 
 
 def _prompt_ids(vocabulary, prompt):
@@ -485,12 +464,6 @@ def _prompt_ids(vocabulary, prompt):
     return ids
   start = vocabulary.encode('\n')
   return np.where(start == vocabulary.unknown, 0, start)
-
-
-def _never_sampled(vocabulary):
-  # In a word text <unk> is a word like any other; elsewhere it stands for nothing that could be
-  # written.
-  return () if vocabulary.unit == 'word' else (vocabulary.unknown,)
 
 
 def _sample(model, vocabulary, params, prompt, length, temperature, top_k, top_p, seed):

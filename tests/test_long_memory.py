@@ -128,6 +128,12 @@ def test_idx_files_with_and_without_compression(digits):
     np.testing.assert_array_equal(images[:, 0, 0], 25 * labels)
 
 
+def test_idx_files_are_unpacked_under_any_name(digits):
+  before = idx.read_images(str(digits), 't10k')[0]
+  spoil(digits, 't10k-images-idx3-ubyte', gzip.compress)
+  np.testing.assert_array_equal(idx.read_images(str(digits), 't10k')[0], before)
+
+
 def test_pixels_are_rows_and_means_of_squares():
   images = rng().integers(0, 256, (3, 4, 4)).astype(np.uint8)
   np.testing.assert_allclose(idx.pixels(images, 16), images.reshape(3, 16) / 255.0, rtol=1e-6)

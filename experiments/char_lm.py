@@ -25,7 +25,8 @@ from rnn_research.cells import make_cell
 from rnn_research.combinators.weights import weight_dropout
 from rnn_research.data import streams, text
 from rnn_research.data import vocabulary as vocab_lib
-from rnn_research.decoding.sampling import Sampling, check_sampling, sampler
+from rnn_research.decoding.language import sampler
+from rnn_research.decoding.sampling import Sampling, check_sampling
 from rnn_research.engines import dispatch
 from rnn_research.errors import InputError, require, require_seed
 from rnn_research.experiment import Command, Experiment, Recurrence

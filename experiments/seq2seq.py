@@ -1,9 +1,9 @@
 """Sequence to sequence: translation, from a single vector to attention.
 
   python launch.py --experiment=seq2seq     dates as people write them to ISO dates: a minute
-  python launch.py --experiment=seq2seq:bahdanau --config.data.source=train.de.gz
-  --config.data.target=train.en.gz python launch.py --workdir=DIR --mode=translate --input=FILE
-  --output=FILE
+  python launch.py --experiment=seq2seq:bahdanau --config.data.source=train.de.gz \\
+    --config.data.target=train.en.gz
+  python launch.py --workdir=DIR --mode=translate --input=FILE --output=FILE
 
 Any two files whose lines are translations of each other will do. What the variants reach, with
 command, seed and machine, is in the README under "Translation".
@@ -18,18 +18,18 @@ from ml_collections import ConfigDict
 
 from rnn_research.cells import make_cell
 from rnn_research.data.buckets import evaluation_batches, make_buckets, pair_stream
-from rnn_research.encoders.recurrent import Encoder
+from rnn_research.decoding.beam import Beam
 from rnn_research.engines import dispatch
 from rnn_research.errors import InputError, require
 from rnn_research.experiment import Command, Experiment
 from rnn_research.initializers import uniform
-from rnn_research.memory import attention
+from rnn_research.memory.attention import SCORES
 from rnn_research.metrics.bleu import corpus_bleu
-from rnn_research.models import decoders
 from rnn_research.models.conditional_loss import LossOptions, nats, training_loss
-from rnn_research.models.conditional_model import encoder_decoder
+from rnn_research.models.decoders import ATTENDING, DECODERS
 from rnn_research.tasks.translation import commands, corpus
-from rnn_research.tasks.translation.translator import Beam, shown, translator
+from rnn_research.tasks.translation.model import SOURCES, example_of, translation_model
+from rnn_research.tasks.translation.translator import shown, translator
 from rnn_research.training.config import DTYPES, base_config
 
 VARIANTS = {
@@ -232,7 +232,11 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
   options = LossOptions(
     config.train.label_smoothing, config.train.sampling_rate, config.train.sampling_steps
   )
-  scores = jax.jit(functools.partial(nats, model))
+  scores = jax.jit(lambda params, batch: nats(model, params, example_of(batch)))
+
+  def loss(params, carry, batch, key, step):
+    total, weight, sums = training_loss(model, options, params, example_of(batch), key, step)
+    return total, (weight, carry, sums)
 
   @functools.cache
   def held_out(split):
@@ -279,9 +283,9 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     write_report(HeldOut(split, pairs.sources, references, found), workdir, out_dir)
 
   return Experiment(
-    init=model.init,
+    init=lambda key: model.init(key, SOURCES),
     initial_carry=lambda params, batch_size: (),
-    loss=functools.partial(training_loss, model, options),
+    loss=loss,
     train_data=functools.partial(_train_data, config, codec, load),
     evaluate={'valid': measure_quickly},
     final_evaluate={
@@ -315,9 +319,9 @@ def _check(config):
     else 'an integer >= 0 (0 is no limit)',
   )
   require(
-    'model.decoder', model.decoder, model.decoder in _DECODERS, f'one of {", ".join(_DECODERS)}'
+    'model.decoder', model.decoder, model.decoder in DECODERS, f'one of {", ".join(DECODERS)}'
   )
-  require('model.score', model.score, model.score in _SCORES, f'one of {", ".join(_SCORES)}')
+  require('model.score', model.score, model.score in SCORES, f'one of {", ".join(SCORES)}')
   require('model.hidden_size', model.hidden_size, model.hidden_size >= 1, 'an integer >= 1')
   require(
     'model.embedding_size', model.embedding_size, model.embedding_size >= 1, 'an integer >= 1'
@@ -346,7 +350,7 @@ def _check(config):
   require(
     'train.sampling_steps', train.sampling_steps, train.sampling_steps >= 0, 'an integer >= 0'
   )
-  if model.score == 'dot' and model.decoder in ('bahdanau', 'luong') and model.bidirectional:
+  if model.score == 'dot' and model.decoder in ATTENDING and model.bidirectional:
     raise InputError(
       "model.score is 'dot', expected general or additive where model.bidirectional is True: what "
       'both directions make is twice as wide as the decoder'
@@ -357,21 +361,6 @@ def _check(config):
       'both '
       'ways'
     )
-
-
-_DECODERS = {
-  'sutskever': lambda cells, score, size, **options: decoders.sutskever(cells),
-  'cho': lambda cells, score, size, **options: decoders.cho(cells),
-  'bahdanau': lambda cells, score, size, dropout, dtype: decoders.attends_before(
-    cells, score, dropout=dropout
-  ),
-  'luong': decoders.attends_after,
-}
-_SCORES = {
-  'additive': attention.additive,
-  'general': lambda size, dtype: attention.general(dtype=dtype),
-  'dot': lambda size, dtype: attention.dot(),
-}
 
 
 def _make_cells(config):
@@ -394,34 +383,20 @@ def _make_cells(config):
 
 def _engine(config, cells):
   chosen = dispatch.explain(config.cell, config.engine, cells[0].scan)
-  steps = (
-    '; the decoder, whose every step attends, steps'
-    if config.decoder in ('bahdanau', 'luong')
-    else ''
-  )
+  steps = '; the decoder, whose every step attends, steps' if config.decoder in ATTENDING else ''
   return f'{chosen}{steps}'
 
 
 def _make_model(config, cells, codec):
-  dtype = DTYPES[config.dtype]
-  encoder = Encoder(cells, cells if config.bidirectional else (), config.reversed_source)
-  decoder = _DECODERS[config.decoder](
-    cells,
-    _SCORES[config.score](config.hidden_size, dtype=dtype),
-    config.hidden_size,
-    dropout=config.dropout,
-    dtype=dtype,
+  fields = (
+    *('decoder', 'score', 'hidden_size', 'embedding_size', 'bidirectional', 'reversed_source'),
+    *('readout_size', 'tied', 'dropout'),
   )
-  sizes = len(codec.source.lexicon.symbols), len(codec.target.lexicon.symbols)
-  return encoder_decoder(
-    encoder,
-    decoder,
-    sizes,
-    config.embedding_size,
-    readout_size=config.readout_size,
-    tied=config.tied,
-    dropout=config.dropout,
-    dtype=dtype,
+  return translation_model(
+    cells,
+    (len(codec.source.lexicon.symbols), len(codec.target.lexicon.symbols)),
+    dtype=DTYPES[config.dtype],
+    **{name: config[name] for name in fields},
   )
 
 

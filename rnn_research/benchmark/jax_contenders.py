@@ -18,7 +18,8 @@ from rnn_research.benchmark.contenders import (
 from rnn_research.benchmark.jax_programs import carried, timed
 from rnn_research.benchmark.serve import Program
 from rnn_research.cells import make_cell
-from rnn_research.decoding.sampling import Sampling, sampler
+from rnn_research.decoding.language import sampler
+from rnn_research.decoding.sampling import Sampling
 from rnn_research.experiment import study
 from rnn_research.models.language_model import language_model, sequence_loss
 from rnn_research.training import backend, optimizer

@@ -11,12 +11,12 @@ import numpy as np
 
 from rnn_research.data.buckets import Bucket, EncodedPairs, evaluation_batches
 from rnn_research.data.pairs import cut_lines, language_of, read_lines, read_pairs
-from rnn_research.decoding.beam import check_beam
+from rnn_research.decoding.beam import Beam, check_beam
 from rnn_research.decoding.sampling import Sampling, check_sampling
 from rnn_research.errors import InputError, require, require_seed
-from rnn_research.models.conditional_model import EncoderDecoder
+from rnn_research.models.conditional_model import ConditionalModel
 from rnn_research.tasks.translation.corpus import Codec, encode_pairs, unknown_rates
-from rnn_research.tasks.translation.translator import Beam, Translation, translator
+from rnn_research.tasks.translation.translator import Translation, translator
 from rnn_research.typing import Params
 
 # Lines that are translated, and written, together.
@@ -24,7 +24,7 @@ _CHUNK = 256
 
 
 def translate(
-  model: EncoderDecoder,
+  model: ConditionalModel,
   codec: Codec,
   max_length: int,
   params: Params,
@@ -46,7 +46,8 @@ def translate(
     InputError: a number out of range, an input that cannot be read or that is in the target
     language.
   """
-  check_beam(beam_size, length_penalty, coverage_penalty)
+  beam = Beam(beam_size, length_penalty, coverage_penalty)
+  check_beam(beam)
   require(
     'n_best', n_best, 1 <= n_best <= beam_size, f'an integer in [1, {beam_size}], the beam_size'
   )
@@ -59,7 +60,7 @@ def translate(
   require_seed('seed', seed)
   check_sampling(Sampling(temperature))
   _check_language(codec, input, 'input')
-  how = Sampling(temperature) if temperature else Beam(beam_size, length_penalty, coverage_penalty)
+  how = Sampling(temperature) if temperature else beam
   run, key = translator(model, codec, how, max_length, n_best), jax.random.key(seed)
   lines, counts = _lines(input), {'empty': 0, 'cut': 0}
   if output != '-' and Path(output).exists() and input != '-' and Path(output).samefile(input):

@@ -27,7 +27,7 @@ from rnn_research.experiment import Experiment, Recurrence
 from rnn_research.models.sequence_model import sequence_model
 from rnn_research.parameters import fit_budget
 from rnn_research.tasks.long_memory import tasks
-from rnn_research.training.config import DTYPES, base_config
+from rnn_research.training.config import DTYPES, base_config, check_model, kept_by_layers
 
 VARIANTS = {
   'adding': 'the sum of two marked numbers among 200 (the default)',
@@ -38,7 +38,7 @@ VARIANTS = {
   'modular': 'the sum of all digits so far modulo 5, at each of 40 steps',
   'debug': 'the adding problem over 10 steps, GRU of 8 units: seconds',
 }
-COMMANDS = {}
+PLACES = ('data.path',)
 
 _EVAL_ROWS = 500
 
@@ -75,7 +75,7 @@ def get_config(variant: str = 'adding') -> ConfigDict:
       'dtype': 'float32',  # of the products: float32, bfloat16
     }
   )
-  del config.train.unroll_length, config.train.eval_lanes, config.train.show_steps
+  del config.train.show_steps
   config.optimizer.update({'learning_rate': 1e-3, 'clip_norm': 1.0})
   config.train.update({'steps': 5_000, 'batch_size': 50, 'eval_every': 500, 'log_every': 100})
   config.update(_CHANGES[variant])
@@ -107,55 +107,9 @@ _CHANGES = {
 }
 
 
-def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
-  """Makes the experiment.
-
-  Args:
-    config: of `get_config`.
-    assets: of a trained model; nothing of it is needed.
-
-  Raises:
-    InputError: a number out of range, or data that cannot be used.
-  """
-  _check(config)
-  task = _make_task(config)
-  model = _make_model(config.model, task)
-  answers = jax.jit(lambda params, xs, targets: task.measures(model.outputs(params, xs), targets))
-
-  def loss(params, carry, batch, key, step):
-    losses = task.loss(model.outputs(params, batch['inputs'], key), batch['targets'])
-    return losses.sum(), (jnp.float32(len(losses)), carry, {})
-
-  def measure(split, params, key):
-    return _measure(answers, task, task.held_out[split](), params)
-
-  def recurrence(params, num_steps, key):
-    return _recurrence(model, task, params, num_steps, config.train.batch_size, key)
-
-  def report(params, workdir, out_dir):
-    from rnn_research.analysis.reports.curve_figures import write_run  # matplotlib is slow to load
-
-    write_run(workdir, out_dir)
-
-  metric, sense = task.headline
-  return Experiment(
-    init=model.init,
-    initial_carry=lambda params, batch_size: (),
-    loss=loss,
-    train_data=task.train_data,
-    evaluate={'valid': functools.partial(measure, 'valid')},
-    final_evaluate={split: functools.partial(measure, split) for split in task.held_out},
-    headline=('valid', metric, sense),
-    assets={},
-    show=None,
-    report=report,
-    commands={},
-    engine=dispatch.explain(config.model.cell, config.model.engine, model.cells[0].scan),
-    recurrence=recurrence,
-  )
-
-
-def _check(config):
+def check(config: ConfigDict) -> None:
+  """Raises InputError for a field out of range."""
+  check_model(config.model)
   data, model = config.data, config.model
   require('data.task', data.task, data.task in tasks.TASKS, f'one of {", ".join(tasks.TASKS)}')
   require('data.length', data.length, data.length >= 2, 'an integer >= 2')
@@ -174,6 +128,48 @@ def _check(config):
       model.cell not in CELLS or model[field] == default or field in options_of(model.cell),
       f'{default!r} for {model.cell}, which has no such option',
     )
+
+
+def kept_bytes(config: ConfigDict) -> int:
+  """Returns roughly what a step keeps for its backward pass."""
+  return kept_by_layers(config, config.data.length)
+
+
+def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
+  """Makes the experiment.
+
+  Args:
+    config: of `get_config`.
+    assets: of a trained model; nothing of it is needed.
+
+  Raises:
+    InputError: data that cannot be used.
+  """
+  task = _make_task(config)
+  model = _make_model(config.model, task)
+  answers = jax.jit(lambda params, xs, targets: task.measures(model.outputs(params, xs), targets))
+
+  def loss(params, carry, batch, key, step):
+    losses = task.loss(model.outputs(params, batch['inputs'], key), batch['targets'])
+    return losses.sum(), (jnp.float32(len(losses)), carry, {})
+
+  def measure(split, params, key):
+    return _measure(answers, task, task.held_out[split](), params)
+
+  def recurrence(params, num_steps, key):
+    return _recurrence(model, task, params, num_steps, config.train.batch_size, key)
+
+  metric, sense = task.headline
+  return Experiment(
+    init=model.init,
+    loss=loss,
+    train_data=task.train_data,
+    evaluate={'valid': functools.partial(measure, 'valid')},
+    final_evaluate={split: functools.partial(measure, split) for split in task.held_out},
+    headline=('valid', metric, sense),
+    engine=dispatch.explain(config.model.cell, config.model.engine, model.cells[0].scan),
+    recurrence=recurrence,
+  )
 
 
 def _make_task(config):

@@ -24,7 +24,7 @@ from rnn_research.benchmark import contenders, groups, suite
 from rnn_research.benchmark.contenders import CELLS, PARTS, RIVALS, Setting
 from rnn_research.engines.dispatch import DESCRIPTIONS
 from rnn_research.errors import InputError, require
-from rnn_research.experiment import Experiment, study
+from rnn_research.experiment import Study
 from rnn_research.training.progress import show
 from rnn_research.training.result import git_hash
 
@@ -33,7 +33,6 @@ VARIANTS = {
   'quick': 'LSTM in one shape: less than a minute on 2 cores',
   'debug': 'an Elman network of 8 units: a minute, to see that everything works',
 }
-COMMANDS = {}
 GROUPS = ('comparisons', 'parallel', 'scaling', 'sampling', 'translation', 'pipeline', 'memory')
 _ON_CPU = tuple(group for group in GROUPS if group != 'parallel')
 _LEFT_OUT = (
@@ -116,13 +115,14 @@ def get_config(variant: str = 'full') -> ConfigDict:
   return config.lock()
 
 
-def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
-  """Makes the experiment; raises InputError for a number out of range."""
-  _check(config.measure)
-  return study(functools.partial(_report, config))
+def build(config: ConfigDict, assets: dict | None = None) -> Study:
+  """Makes the study."""
+  return Study(functools.partial(_report, config))
 
 
-def _check(measure):
+def check(config: ConfigDict) -> None:
+  """Raises InputError for a field out of range."""
+  measure = config.measure
   _check_names(measure)
   shape = 'hidden units, layers, batch, unroll'
   for field, count, expected in (

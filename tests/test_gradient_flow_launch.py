@@ -141,7 +141,7 @@ def test_workdirs_that_cannot_be_analysed(main, drawn, trained, tmp_path):
   code, _, err = main(*flags, f'--config.workdir_of={drawn}')
   assert (code, err) == (
     1,
-    f'error: {drawn} holds a run of gradient_flow:debug, which has no recurrence to analyse\n',
+    f'error: {drawn} holds a run of gradient_flow:debug, which trains no model to open\n',
   )
   code, _, err = main(*flags, f'--config.workdir_of={trained}', '--config.flow.num_steps=100000')
   assert (code, err.count('\n')) == (1, 1)

@@ -10,7 +10,6 @@ import pytest
 from rnn_research.data.files import read_bytes
 from rnn_research.data.stdlib_corpus import standard_library_source
 from rnn_research.data.text import cut, encode_foreign, load_corpus
-from rnn_research.data.vocabulary import decode
 
 PROSE = 'The 🙂 語 sat.\r\nOn a mat\n' * 20
 
@@ -51,7 +50,7 @@ def test_splits_are_cut_by_position_in_symbols(prose, unit):
   whole = np.concatenate([corpus.splits[split] for split in ('train', 'valid', 'test')])
   assert whole.dtype == np.int32
   expected = PROSE if unit != 'word' else re.sub(r'\s*\n', '\n', PROSE)
-  assert decode(corpus.vocabulary, whole) == expected
+  assert corpus.codec.decode(whole) == expected
   assert corpus.unknown == {'train': 0, 'valid': 0, 'test': 0}
 
 
@@ -78,9 +77,9 @@ def test_vocabulary_comes_from_training_only_and_unknown_symbols_are_counted(tmp
   path = tmp_path / 'text'
   path.write_text('ab' * 40 + 'abcb' * 5)
   corpus = load_corpus(path=str(path), splits=(0.8, 0.1, 0.1))
-  assert corpus.vocabulary.symbols == ('a', 'b', '<unk>')
+  assert corpus.codec.symbols == ('a', 'b', '<unk>')
   assert corpus.unknown == {'train': 0, 'valid': 2, 'test': 3}
-  assert decode(corpus.vocabulary, corpus.splits['valid']) == 'ab\ufffdbab\ufffdbab'
+  assert corpus.codec.decode(corpus.splits['valid']) == 'ab\ufffdbab\ufffdbab'
 
 
 def test_separate_files_are_whole_splits_and_never_trained_on(tmp_path, prose):
@@ -99,12 +98,9 @@ def test_separate_files_are_whole_splits_and_never_trained_on(tmp_path, prose):
 
 
 def test_foreign_text_is_encoded_whole(tmp_path, prose):
-  vocabulary = load_corpus(path=prose).vocabulary
+  codec = load_corpus(path=prose).codec
   (tmp_path / 'other').write_text('That? 🙂')
-  assert (
-    decode(vocabulary, encode_foreign(str(tmp_path / 'other'), '**/*', vocabulary))
-    == 'That\ufffd 🙂'
-  )
+  assert codec.decode(encode_foreign(str(tmp_path / 'other'), '**/*', codec)) == 'That\ufffd 🙂'
 
 
 def test_fingerprint_sees_text_and_vocabulary(tmp_path):
@@ -188,7 +184,7 @@ def test_embedded_corpus_is_the_standard_library():
     150_000,
     150_000,
   ]
-  assert 90 < len(corpus.vocabulary.symbols) <= 129
+  assert 90 < len(corpus.codec.symbols) <= 129
 
 
 def test_embedded_corpus_takes_ascii_files_in_order_and_leaves_tests_out(tmp_path, monkeypatch):
@@ -213,8 +209,8 @@ def test_war_and_peace_has_the_published_symbols(data_dir):
   assert sum(map(len, corpus.splits.values())) == 3_258_246
   assert len(set(read_bytes(path))) == 87
   characters = load_corpus(path=path)
-  assert decode(characters.vocabulary, characters.splits['train'][:1]) == '\ufeff'
-  assert '\r' in characters.vocabulary.symbols
+  assert characters.codec.decode(characters.splits['train'][:1]) == '\ufeff'
+  assert '\r' in characters.codec.symbols
 
 
 def test_novels_in_a_folder(data_dir):

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from cells_under_test import BATCH, CASES, HIDDEN, NUM_INPUTS, inputs, make, noisy, perturbed
 
-import experiments
 from rnn_research import CELLS, elman, gru, layer_norm, lstm, unroll
+from rnn_research import workdir as workdir_lib
 from rnn_research.analysis import trace, trace_layers
 from rnn_research.analysis.measures.traces import saturation
 from rnn_research.cells import lstm_variant, lstm_variants, mut, mut1
@@ -27,7 +27,6 @@ from rnn_research.cells.mut import MUTParams
 from rnn_research.cells.rhn import RHNParams, recurrent_highway
 from rnn_research.data.text import load_corpus
 from rnn_research.errors import InputError
-from rnn_research.launching import flags, runs
 
 pytestmark = pytest.mark.usefixtures('strict_shapes', 'quick_compilation')
 
@@ -194,27 +193,26 @@ def test_a_cell_without_gates():
 
 def test_the_trace_of_a_workdir(trained):
   """The debug model is a GRU of 8 units, trained with batches of 4."""
-  (found,) = experiments.trace(trained, num_steps=20)
+  (found,) = workdir_lib.load(trained).trace(num_steps=20)
   assert {name: gate.shape for name, gate in found.gates.items()} == dict.fromkeys(
     'rzn', (20, 4, 8)
   )
-  recurrence = experiments.recurrence(trained, 20)
+  run = workdir_lib.load(trained)
+  recurrence = run.recurrence(20)
   ys = unroll(recurrence.cells[0], recurrence.params[0], recurrence.xs)[1]
   np.testing.assert_allclose(found.states['h'], ys, rtol=1e-5, atol=1e-6)
   losses = recurrence.loss(ys[-1])
   assert losses.shape == (4,)
-  np.testing.assert_array_equal(recurrence.xs, experiments.recurrence(trained, 20).xs)
-  assert not np.array_equal(recurrence.xs, experiments.recurrence(trained, 20, seed=1).xs)
+  np.testing.assert_array_equal(recurrence.xs, run.recurrence(20).xs)
+  assert not np.array_equal(recurrence.xs, run.recurrence(20, seed=1).xs)
 
 
 def test_the_loss_of_a_recurrence_is_that_of_the_next_symbol(trained):
-  name, config = flags.load_workdir(trained, experiments.get_config)
-  ids = load_corpus(**config.data).splits['valid']
-  experiment = experiments.build(name, config, runs.assets(trained))
-  params = runs.restore(experiment, trained)[1]
+  run = workdir_lib.load(trained)
+  params, ids = run.params, load_corpus(**run.config.data).splits['valid']
   ys = jax.random.normal(jax.random.key(0), (4, 8))
   nats = -jax.nn.log_softmax(ys @ params['head']['w'] + params['head']['b'].reshape(1, -1))
-  found = experiment.recurrence(params, 9, jax.random.key(3))
+  found = run.recurrence(9, seed=3)
   windows = np.argmax(found.xs, -1).T
   for row, (window, loss) in enumerate(zip(windows, found.loss(ys), strict=True)):
     followers = {
@@ -225,13 +223,11 @@ def test_the_loss_of_a_recurrence_is_that_of_the_next_symbol(trained):
 
 def test_workdirs_without_a_model(trained, workdir, tmp_path):
   with pytest.raises(InputError, match=r'holds no run: it has no config\.json'):
-    experiments.recurrence(tmp_path, 5)
+    workdir_lib.load(tmp_path)
   with pytest.raises(
     InputError, match=r'the text to analyse has \d+ symbols, expected 100001 at least'
   ):
-    experiments.recurrence(trained, 100_000)
+    workdir_lib.load(trained).recurrence(100_000)
   (workdir / 'config.json').write_text(json.dumps({'experiment': 'speed:debug', 'config': {}}))
-  with pytest.raises(
-    InputError, match='holds a run of speed:debug, which has no recurrence to analyse'
-  ):
-    experiments.recurrence(workdir, 5)
+  with pytest.raises(InputError, match='holds a run of speed:debug, which trains no model to open'):
+    workdir_lib.load(workdir)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rnn_research.data.tokens import BOS, EOS, PAD, UNK
+from rnn_research.data.codec import BOS, EOS, PAD, UNK
 
 NUM_SYMBOLS = 65  # of tiny Shakespeare
 CLIP_NORM, LEARNING_RATE = 5.0, 2e-3

@@ -153,7 +153,7 @@ def _bars(axes, cell, comparisons, labels):
     heights = np.array([_ratio(comparison, label) for comparison in comparisons])
     bars = axes.bar(
       places,
-      np.nan_to_num(heights),
+      np.where(np.isfinite(heights), heights, 0.0),
       width,
       color=colour,
       hatch=hatch,

@@ -1,6 +1,7 @@
 """Our own forms on JAX. A function `(setting) -> part -> () -> Program` each; see `contenders`."""
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -20,10 +21,10 @@ from rnn_research.benchmark.serve import Program
 from rnn_research.cells import make_cell
 from rnn_research.decoding.language import sampler
 from rnn_research.decoding.sampling import Sampling
-from rnn_research.experiment import study
+from rnn_research.experiment import Experiment, TrainData
 from rnn_research.models.language_model import language_model, sequence_loss
 from rnn_research.training import backend, optimizer
-from rnn_research.training.config import kept_bytes
+from rnn_research.training.config import kept_by_layers
 from rnn_research.training.step import create_state, make_step, sharded_gradients
 
 
@@ -73,14 +74,9 @@ def _configure(setting):
     return
   _first.append(setting)
   sizes = {'hidden_size': setting.hidden_size, 'num_layers': setting.num_layers}
-  train = {
-    'batch_size': setting.batch_size,
-    'micro_batches': 1,
-    'unroll_length': setting.unroll_length,
-  }
-  backend.configure(
-    setting.batch_size, kept_bytes=kept_bytes(ConfigDict({'model': sizes, 'train': train}))
-  )
+  train = {'batch_size': setting.batch_size, 'micro_batches': 1}
+  kept = kept_by_layers(ConfigDict({'model': sizes, 'train': train}), setting.unroll_length)
+  backend.configure(setting.batch_size, kept_bytes=kept)
 
 
 def _cells(setting, dtype):
@@ -106,7 +102,14 @@ def _ours(setting, dtype):
     total, carry = sequence_loss(model, params, carry, batch['inputs'].T, batch['targets'].T, key)
     return total, (jnp.float32(batch['inputs'].size), carry, {})
 
-  experiment = study(None)._replace(init=model.init, initial_carry=model.initial_state, loss=loss)
+  experiment = Experiment(
+    init=model.init,
+    loss=loss,
+    train_data=lambda: TrainData(itertools.repeat(batch), 1, ''),
+    evaluate={},
+    headline=('train', 'loss', 'min'),
+    initial_carry=model.initial_state,
+  )
   state = functools.partial(create_state, experiment, tx, key, setting.batch_size, False, mesh)
   placed = lambda: backend.shard_batch(mesh, batch)
 

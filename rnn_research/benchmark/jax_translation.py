@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from rnn_research.benchmark.contenders import NEVER_WRITTEN, VOCABULARY_SIZE, Setting, sentences
 from rnn_research.benchmark.serve import Program
 from rnn_research.cells import gru
-from rnn_research.data.tokens import BOS
+from rnn_research.data.codec import BOS
 from rnn_research.decoding import single
 from rnn_research.decoding.step import Rules
 from rnn_research.encoders.recurrent import embedded, recurrent_encoder

@@ -6,7 +6,7 @@ from torch import nn
 
 from rnn_research.benchmark.contenders import NEVER_WRITTEN, VOCABULARY_SIZE, Setting, sentences
 from rnn_research.benchmark.serve import Program
-from rnn_research.data.tokens import BOS
+from rnn_research.data.codec import BOS
 from rnn_research.training.backend import num_cores
 
 

@@ -1,13 +1,16 @@
 """Reading text files, compressed files and folders, with one sentence for people where that
 fails."""
 
+import contextlib
 import gzip
+import sys
 import zlib
 from collections.abc import Sequence
 from glob import iglob
 from pathlib import Path
+from typing import TextIO
 
-from rnn_research.data.vocabulary import split_symbols
+from rnn_research.data.codec import split_text
 from rnn_research.errors import InputError
 
 BYTES_ADVICE = 'convert it, or model bytes with --config.data.unit=byte'
@@ -33,7 +36,7 @@ def read_bytes(path: str, pattern: str = '**/*', flag: str = 'data.path') -> byt
 def read_symbols(
   path: str, pattern: str, unit: str, flag: str = 'data.path', leave_out: Sequence[Path] = ()
 ) -> Sequence:
-  """Returns the text of a file or folder as symbols (`vocabulary.split_symbols`), files joined by
+  """Returns the text of a file or folder as symbols (`codec.split_text`), files joined by
   nothing.
 
   Args:
@@ -56,9 +59,7 @@ def read_symbols(
   contents = _read_files(files, path, flag)
   if unit == 'byte':
     return b''.join(data for _, data in contents)
-  return split_symbols(
-    ''.join(decode_text(data, f'{flag}: {file}') for file, data in contents), unit
-  )
+  return split_text(''.join(decode_text(data, f'{flag}: {file}') for file, data in contents), unit)
 
 
 def list_files(path: str, pattern: str, flag: str) -> list[Path]:
@@ -66,8 +67,13 @@ def list_files(path: str, pattern: str, flag: str) -> list[Path]:
   root = Path(path).expanduser()
   if root.is_file():
     return [root]
-  if not root.is_dir():
+  if not root.exists():
     raise FileNotFoundError(f'{flag}: there is no file or folder {str(root)!r}')
+  if not root.is_dir():
+    raise InputError(
+      f'{flag}: {root} is a pipe or a device, expected a file or folder, since a resume must read '
+      'it again'
+    )
   files = (root / name for name in iglob(pattern, root_dir=root, recursive=True))
   found = sorted((file for file in files if file.is_file()), key=lambda file: file.as_posix())
   if not found:
@@ -75,6 +81,17 @@ def list_files(path: str, pattern: str, flag: str) -> list[Path]:
       f'{flag}: the folder {str(root)!r} has no file that matches data.glob={pattern!r}'
     )
   return found
+
+
+def open_output(path: str, flag: str) -> contextlib.AbstractContextManager[TextIO]:
+  """Opens a file for writing, standard output for '' and '-'; raises InputError, naming the flag,
+  where that fails."""
+  if path in ('', '-'):
+    return contextlib.nullcontext(sys.stdout)
+  try:
+    return open(Path(path).expanduser(), 'w', encoding='utf-8')
+  except OSError as error:
+    raise InputError(f'{flag}: {path} cannot be written ({error.strerror})') from error
 
 
 def _read_files(files: Sequence[Path], path: str, flag: str) -> list[tuple[Path, bytes]]:

@@ -1,4 +1,4 @@
-"""Text corpora: a source, cut in splits, encoded with the vocabulary of its training split."""
+"""Text corpora: a source, cut in splits, encoded with the codec of its training split."""
 
 import hashlib
 import json
@@ -10,16 +10,9 @@ from typing import NamedTuple
 import numpy as np
 
 from rnn_research.data import builders
+from rnn_research.data.codec import TextCodec, split_text, train_text_codec
 from rnn_research.data.files import decode_text, list_files, read_symbols
 from rnn_research.data.stdlib_corpus import standard_library_source
-from rnn_research.data.vocabulary import (
-  Vocabulary,
-  build_vocabulary,
-  encode,
-  split_symbols,
-  to_json,
-  unknown_id,
-)
 from rnn_research.errors import InputError
 
 SPLITS = ('train', 'valid', 'test')
@@ -31,14 +24,14 @@ class Corpus(NamedTuple):
 
   Attributes:
     splits: 'train' and, where the source has them, 'valid' and 'test' -> [N] int32, symbol ids.
-    vocabulary: the symbols of the training split and the unknown symbol.
+    codec: of the symbols of the training split.
     unknown: split -> how many of its ids are the unknown symbol (words: `<unk>` of the text itself
       counts too).
-    fingerprint: sha256 hex digest of the vocabulary and the encoded splits.
+    fingerprint: sha256 hex digest of the symbols and the encoded splits.
   """
 
   splits: Mapping[str, np.ndarray]
-  vocabulary: Vocabulary
+  codec: TextCodec
   unknown: Mapping[str, int]
   fingerprint: str
 
@@ -79,9 +72,7 @@ def load_corpus(
     return encode_corpus(_read_tfds_splits(tfds, data_dir, download, unit), unit)
   if valid_path or test_path:
     return encode_corpus(_read_separate(path, glob, valid_path, test_path, unit), unit)
-  symbols = (
-    read_symbols(path, glob, unit) if path else split_symbols(standard_library_source(), unit)
-  )
+  symbols = read_symbols(path, glob, unit) if path else split_text(standard_library_source(), unit)
   return encode_corpus(cut(symbols, splits), unit)
 
 
@@ -108,7 +99,7 @@ def _read_tfds_splits(name: str, data_dir: str, download: bool, unit: str) -> di
   if unit == 'byte':
     return texts
   return {
-    split: split_symbols(decode_text(text, f'data.tfds: {name}'), unit)
+    split: split_text(decode_text(text, f'data.tfds: {name}'), unit)
     for split, text in texts.items()
   }
 
@@ -156,7 +147,7 @@ def check_splits(fractions: Sequence[float]) -> None:
 
 
 def encode_corpus(parts: Mapping[str, Sequence], unit: str) -> Corpus:
-  """Encodes split -> symbols with the vocabulary of 'train'.
+  """Encodes split -> symbols with the codec of 'train'.
 
   Raises:
     InputError: a split has fewer than two symbols, so that nothing in it can be predicted.
@@ -167,18 +158,16 @@ def encode_corpus(parts: Mapping[str, Sequence], unit: str) -> Corpus:
         f'the {split} split has {len(symbols)} symbols ({unit}), expected at least 2: use a longer '
         'text'
       )
-  vocabulary = build_vocabulary(parts['train'], unit)
-  ids = {split: encode(vocabulary, symbols) for split, symbols in parts.items()}
-  unknown = {
-    split: int(np.count_nonzero(part == unknown_id(vocabulary))) for split, part in ids.items()
-  }
-  digest = hashlib.sha256(json.dumps(to_json(vocabulary)).encode())
+  codec = train_text_codec(parts['train'], unit)
+  ids = {split: codec.ids(symbols) for split, symbols in parts.items()}
+  unknown = {split: int(np.count_nonzero(part == codec.unknown)) for split, part in ids.items()}
+  # Digests are in checkpoints: what they are made of does not change.
+  digest = hashlib.sha256(json.dumps({'unit': unit, 'symbols': codec.symbols}).encode())
   for part in ids.values():
     digest.update(part.astype('<i4'))
-  return Corpus(ids, vocabulary, unknown, digest.hexdigest())
+  return Corpus(ids, codec, unknown, digest.hexdigest())
 
 
-def encode_foreign(path: str, glob: str, vocabulary: Vocabulary) -> np.ndarray:
-  """Returns another text whole, as [N] int32 ids of a given vocabulary; raises as `load_corpus`
-  does."""
-  return encode(vocabulary, read_symbols(path, glob, vocabulary.unit))
+def encode_foreign(path: str, glob: str, codec: TextCodec) -> np.ndarray:
+  """Returns another text whole, as [N] int32 ids of a given codec; raises as `load_corpus` does."""
+  return codec.ids(read_symbols(path, glob, codec.unit))

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from rnn_research.data.tokens import BOS, EOS, PAD
+from rnn_research.data.codec import BOS, EOS, PAD
 from rnn_research.typing import Array, PyTree, State
 
 Step = Callable[[State, Array], tuple[State, Array, dict[str, Array]]]

@@ -9,14 +9,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnn_research.data import tokens
 from rnn_research.data.buckets import evaluation_rows, like_lengths, pad
+from rnn_research.data.codec import BOS, EOS, PAD, UNK
 from rnn_research.decoding.beam import Beam
 from rnn_research.decoding.decode import decode
 from rnn_research.decoding.sampling import Sampling
 from rnn_research.decoding.step import Hypothesis, Rules, extras_of, hypotheses_of
 from rnn_research.models.conditional_model import ConditionalModel
-from rnn_research.tasks.translation.corpus import Codec, encode_texts
+from rnn_research.tasks.translation.corpus import Codec
 from rnn_research.typing import Key, Params
 from rnn_research.unroll import length_mask
 
@@ -66,13 +66,13 @@ def translator(
     `translate(params, texts, key=None) -> [[Translation] * num_best, ...]`, one list per text; of
     an empty text, empty ones. The key is for drawing.
   """
-  search = jax.jit(functools.partial(_search, model, codec.target.units.kind, how))
+  search = jax.jit(functools.partial(_search, model, codec.target.unit, how))
 
   def translate(
     params: Params, texts: Sequence[str], key: Key | None = None
   ) -> list[list[Translation]]:
-    words = tokens.split_all(codec.source.units, texts)
-    ids = encode_texts(codec.source, texts)
+    words = codec.source.split_all(texts)
+    ids = codec.source.encode_all(texts)
     cut = [len(sentence) > max_length for sentence in words]
     words, ids = ([sentence[:max_length] for sentence in side] for side in (words, ids))
     found = [
@@ -94,14 +94,14 @@ def _search(model, kind, how, params, sources, lengths, key):
   num_rows, num_positions = sources.shape
   encoded = model.encode(params, sources, length_mask(lengths, num_positions).T)
   stepper = functools.partial(model.stepper, params, encoded)
-  first = jnp.full(num_rows, tokens.BOS, jnp.int32)
+  first = jnp.full(num_rows, BOS, jnp.int32)
   copies = kind == 'word' and 'weights' in extras_of(stepper(1), encoded.states, first)
   return decode(
     stepper,
     encoded.states,
     first,
     2 * lengths + 10,
-    Rules(2 * num_positions + 10, (tokens.PAD, tokens.BOS, *(() if copies else (tokens.UNK,)))),
+    Rules(2 * num_positions + 10, (PAD, BOS, *(() if copies else (UNK,)))),
     how,
     key=key,
     source_mask=encoded.memory.mask,
@@ -110,11 +110,10 @@ def _search(model, kind, how, params, sources, lengths, key):
 
 def _translation(codec: Codec, words: list[str], cut: bool, found: Hypothesis) -> Translation:
   weights = found.extras.get('weights', np.zeros((len(found.ids), 0), np.float32))[:, : len(words)]
-  symbols = [codec.target.lexicon.symbols[i] for i in found.ids]
+  symbols = [codec.target.symbols[i] for i in found.ids]
   written = [
-    words[int(np.argmax(weights[t]))] if i == tokens.UNK and weights.shape[1] else symbol
+    words[int(np.argmax(weights[t]))] if i == UNK and weights.shape[1] else symbol
     for t, (i, symbol) in enumerate(zip(found.ids, symbols, strict=True))
-    if i != tokens.EOS
+    if i != EOS
   ]
-  text = tokens.join(codec.target.units, written)
-  return Translation(text, symbols, found.score, weights, words, cut)
+  return Translation(codec.target.join(written), symbols, found.score, weights, words, cut)

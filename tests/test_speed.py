@@ -10,7 +10,7 @@ from launching import files_of, read_json, run, start
 
 import experiments
 from experiments.speed import GROUPS
-from rnn_research.benchmark import contenders, jax_contenders, suite
+from rnn_research.benchmark import contenders, groups, jax_contenders
 
 
 def assert_report(workdir, labels):
@@ -27,7 +27,7 @@ def assert_report(workdir, labels):
   assert text.count('--config.measure.groups=parallel') == 1
   assert 'failed' not in text
   assert '--experiment=speed:debug' in text
-  assert set(measured['scaling']) == set(suite.AXES)
+  assert set(measured['scaling']) == set(groups.AXES)
   assert {path.name for path in (workdir / 'report').iterdir()} == {
     'ratios.csv',
     'ratios.png',
@@ -161,7 +161,7 @@ def test_what_needs_a_model_is_refused(measured, main, flags):
   'assignment',
   [
     'groups=memory,x',
-    'groups=memory,',
+    'groups=,',
     'cells=lstm,gur',
     'cells=',
     'parts=',

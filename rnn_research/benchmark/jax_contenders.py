@@ -21,6 +21,7 @@ from rnn_research.cells import make_cell
 from rnn_research.experiment import Experiment, TrainData
 from rnn_research.models.language_model import language_model, sequence_loss
 from rnn_research.training import backend, optimizer
+from rnn_research.training.config import kept_by_layers
 from rnn_research.training.step import create_state, make_step, sharded_gradients
 
 
@@ -76,9 +77,9 @@ def _configure(setting):
     return
   _first.append(setting)
   sizes = {'hidden_size': setting.hidden_size, 'num_layers': setting.num_layers}
-  batch = {'batch_size': setting.batch_size, 'unroll_length': setting.unroll_length}
-  config = ConfigDict({'model': sizes, 'train': batch | {'micro_batches': 1}})
-  backend.configure(setting.batch_size, kept_bytes=kept_bytes(config))
+  train = {'batch_size': setting.batch_size, 'micro_batches': 1}
+  kept = kept_by_layers(ConfigDict({'model': sizes, 'train': train}), setting.unroll_length)
+  backend.configure(setting.batch_size, kept_bytes=kept)
 
 
 def _experiment(setting, dtype):

@@ -60,7 +60,7 @@ def training(setting: Setting, device='cpu', dtype='float32', onednn=True):
     tx.zero_grad()
     value = loss()
     value.backward()
-    return value
+    return value.detach()
 
   def step():
     value = gradient()

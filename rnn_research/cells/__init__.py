@@ -37,7 +37,7 @@ CELLS = {
   'lstm_noaf': functools.partial(lstm_variant, change='noaf'),
   'lstm_nog': functools.partial(lstm_variant, change='nog'),
   'lstm_np': functools.partial(lstm_variant, change='np'),
-  'lstm_peephole': functools.partial(lstm, peepholes=True),
+  'lstm_peephole': functools.partial(lstm_variant, change=''),
   'mgu': mgu,
   'min_gru': min_gru,
   'min_lstm': min_lstm,

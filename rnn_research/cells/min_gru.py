@@ -19,6 +19,12 @@ class MinGRUParams(NamedTuple):
   b: Array  # [2H] float32
 
 
+class LinearInput(NamedTuple):
+  a: Array  # [T, B, H] float32
+  b: Array  # [T, B, H] float32
+  gates: dict[str, Array]  # [T, B, H] float32, which are known before any state is
+
+
 class LinearState(NamedTuple):
   h: Array  # [B, H] float32
 
@@ -52,20 +58,21 @@ def min_gru(hidden_size: int, *, w_x_init: Callable = lecun_normal(), dtype=jnp.
     )
 
   def project(params, xs):
-    z, n = jnp.split(affine(xs, params.w_x, params.b, dtype), 2, -1)
-    return jax.nn.sigmoid(-z), jax.nn.sigmoid(z) * n
+    a, n = jnp.split(affine(xs, params.w_x, params.b, dtype), 2, -1)
+    z = jax.nn.sigmoid(a)
+    return LinearInput(jax.nn.sigmoid(-a), z * n, {'z': z, 'n': n})
 
   return linear_cell(hidden_size, init, project, dtype)
 
 
-def linear_cell(hidden_size: int, init: InitFn, coefficients: ProjectFn, dtype=jnp.float32) -> Cell:
+def linear_cell(hidden_size: int, init: InitFn, project: ProjectFn, dtype=jnp.float32) -> Cell:
   """Makes the cell `h_t = a_t * h_{t-1} + b_t, y_t = h_t`, whose coefficients depend on the input
   alone.
 
   Args:
     hidden_size: H.
     init: draws parameters, which have a field `b`.
-    coefficients: `(params, xs [T, B, F]) -> (a, b)`, each [T, B, H].
+    project: `(params, xs [T, B, F]) -> LinearInput`.
     dtype: of the outputs.
   """
 
@@ -73,16 +80,17 @@ def linear_cell(hidden_size: int, init: InitFn, coefficients: ProjectFn, dtype=j
     return LinearState(jnp.zeros((batch_size, hidden_size), params.b.dtype))
 
   def step(params, state, u, *, key=None, ctx=None):
-    a, b = u
-    h = a * state.h + b
+    h = u.a * state.h + u.b
     return LinearState(h), h.astype(dtype)
 
   def scan(params, state, xs, *, mask=None, reset=None, reset_state=None):
+    a, b, _ = project(params, xs)
     start = None if reset is None else reset_state.h
-    h, hs = diagonal_scan(
-      *coefficients(params, xs), state.h, mask=mask, reset=reset, reset_state=start
-    )
+    h, hs = diagonal_scan(a, b, state.h, mask=mask, reset=reset, reset_state=start)
     ys = hs if mask is None else select(mask, hs, jnp.zeros_like(hs))
     return LinearState(h), ys.astype(dtype)
 
-  return Cell(init, initial_state, coefficients, step, scan)
+  def gates(params, state, u):
+    return u.gates
+
+  return Cell(init, initial_state, project, step, scan, gates=gates)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.nn.initializers import lecun_normal
 
 from rnn_research.cell import Cell
-from rnn_research.cells.min_gru import linear_cell
+from rnn_research.cells.min_gru import LinearInput, linear_cell
 from rnn_research.layers import affine
 from rnn_research.typing import Array
 
@@ -50,6 +50,7 @@ def min_lstm(hidden_size: int, *, w_x_init: Callable = lecun_normal(), dtype=jnp
     # f_t / (f_t + i_t) as a sigmoid of log f_t - log i_t: the quotient would be 0 / 0 where both
     # gates close.
     odds = jax.nn.log_sigmoid(f) - jax.nn.log_sigmoid(i)
-    return jax.nn.sigmoid(odds), jax.nn.sigmoid(-odds) * g
+    gates = {'f': jax.nn.sigmoid(f), 'i': jax.nn.sigmoid(i), 'g': g}
+    return LinearInput(jax.nn.sigmoid(odds), jax.nn.sigmoid(-odds) * g, gates)
 
   return linear_cell(hidden_size, init, project, dtype)

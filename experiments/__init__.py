@@ -14,8 +14,8 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from rnn_research.analysis import Trace, trace_layers
-from rnn_research.cells import CELLS
-from rnn_research.errors import InputError, did_you_mean
+from rnn_research.cells import CELLS, options_of
+from rnn_research.errors import InputError, did_you_mean, require
 from rnn_research.experiment import Command, Experiment, Recurrence
 from rnn_research.launching import flags, runs
 from rnn_research.parameters import num_parameters
@@ -58,7 +58,12 @@ def commands(name: str) -> dict[str, Command]:
 
 
 def build(name: str, config: ConfigDict, assets: dict | None = None) -> Experiment:
-  """Makes the experiment of 'experiment:variant'; see `rnn_research.experiment`."""
+  """Makes the experiment of 'experiment:variant'; see `rnn_research.experiment`.
+
+  Raises:
+    InputError: also where a field of `model` that the chosen cell lacks is not the variant's.
+  """
+  _check_cell_options(config.get('model', {}), get_config(name).get('model', {}))
   return _module(split_name(name)[0]).build(config, assets)
 
 
@@ -114,6 +119,15 @@ def cell_listing(input_size: int = 64, hidden_size: int = 128) -> str:
     params = jax.eval_shape(lambda key, f=factory: f(hidden_size).init(key, x), jax.random.key(0))
     lines.append(f'{name:20} {num_parameters(params):,}')
   return '\n'.join(lines)
+
+
+def _check_cell_options(model, default):
+  """Raises InputError where an option of other cells was changed, which the chosen one ignores."""
+  if model.get('cell') in CELLS:
+    others = set().union(*map(options_of, CELLS)) - options_of(model.cell)
+    for field in sorted(others & set(model) & set(default)):
+      expected = f'{default[field]!r} for {model.cell}, which has no such option'
+      require(f'model.{field}', model[field], model[field] == default[field], expected)
 
 
 def _module(name):

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 from jax.nn.initializers import lecun_normal, orthogonal
 
 from rnn_research.cell import Cell
-from rnn_research.engines.dispatch import with_engine
+from rnn_research.engines.dispatch import Auto, Form, with_engine
 from rnn_research.engines.fused import Pointwise, Weights, fused_scan, joined
-from rnn_research.engines.gpu.forms import gru_engines
+from rnn_research.engines.gpu import elementwise
+from rnn_research.engines.gpu.forms import pallas_form
 from rnn_research.initializers import chrono
 from rnn_research.layers import affine, matmul, sigmoid
 from rnn_research.typing import Array
@@ -94,7 +95,7 @@ def gru(
 
   def products(params, h):
     if after:
-      ms = jnp.split(affine(h, params.w_h, recurrent_bias(params), dtype), 3, -1)
+      ms = jnp.split(affine(h, params.w_h, _recurrent_bias(params), dtype), 3, -1)
       return lambda i, a: ms[i]
     ms = jnp.split(matmul(h, params.w_h, dtype), 2, -1)
     return lambda i, a: ms[i] if i < 2 else matmul(a, params.w_hn, dtype)
@@ -114,13 +115,15 @@ def gru(
     )
     return state, hs.astype(dtype)
 
-  cell = Cell(init, initial_state, project, step, gates=gates)
-  name = 'gru' if after else 'gru_reset_before'
-  for_gpus = gru_engines(hidden_size, dtype, cell._replace(scan=scan)) if after else {}
-  return with_engine(cell, name, engine, {'fused': scan, **for_gpus})
+  fused = Cell(init, initial_state, project, step, scan, gates=gates)
+  forms = (Form('fused', scan),)
+  if after:
+    forms += (pallas_form(elementwise.GRU, hidden_size, dtype, fused, _recurrent_bias),)
+  auto = Auto('gru' if after else 'gru_reset_before', forms)
+  return with_engine(fused._replace(scan=auto), engine)
 
 
-def recurrent_bias(params: GRUParams) -> Array:
+def _recurrent_bias(params: GRUParams) -> Array:
   """Returns b_hn as the bias of h W_h, [3H] float32, where the reset comes after the product: zeros
   for r and z."""
   return jnp.pad(params.b_hn, (2 * params.b_hn.shape[0], 0))
@@ -137,7 +140,7 @@ def _joined(params):
   """Returns the weights of a fused scan with a block per factor of the recurrent products, h or r *
   h."""
   if params.w_hn is None:
-    return Weights((params.w_x,), (params.w_h,), (params.b,), (recurrent_bias(params),))
+    return Weights((params.w_x,), (params.w_h,), (params.b,), (_recurrent_bias(params),))
   at = [params.w_h.shape[-1]]
   return Weights(
     tuple(jnp.split(params.w_x, at, -1)),

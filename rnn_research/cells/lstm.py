@@ -9,9 +9,10 @@ import numpy as np
 from jax.nn.initializers import lecun_normal, orthogonal
 
 from rnn_research.cell import Cell
-from rnn_research.engines.dispatch import with_engine
+from rnn_research.engines.dispatch import Auto, Form, with_engine
 from rnn_research.engines.fused import Pointwise, Weights, fused_scan
-from rnn_research.engines.gpu.forms import lstm_engines
+from rnn_research.engines.gpu import elementwise
+from rnn_research.engines.gpu.forms import cudnn_form, pallas_form
 from rnn_research.initializers import chrono
 from rnn_research.layers import affine, matmul
 from rnn_research.typing import Array
@@ -116,9 +117,14 @@ def lstm(
     return dict(zip('ifgo', jnp.split(values, 4, -1), strict=True))
 
   cell = Cell(init, initial_state, project, step, gates=gates)
-  fused = cell._replace(scan=scan)
-  forms = {} if projection_size else {'fused': scan, **lstm_engines(hidden_size, dtype, fused)}
-  return with_engine(cell, 'lstm', engine, forms)
+  if not projection_size:
+    fused = cell._replace(scan=scan)
+    for_gpus = (
+      cudnn_form(hidden_size, dtype, fused),
+      pallas_form(elementwise.LSTM, hidden_size, dtype, fused),
+    )
+    cell = cell._replace(scan=Auto('lstm', (Form('fused', scan), *for_gpus)))
+  return with_engine(cell, engine)
 
 
 def gate_biases(key, blocks, hidden_size, forget_bias, chrono_steps, input_bias=0.0):

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.nn.initializers import lecun_normal
 
 from rnn_research.cell import Cell, InitFn, ProjectFn
+from rnn_research.engines.dispatch import Auto, Form, with_engine
 from rnn_research.engines.parallel.linear import diagonal_scan
 from rnn_research.layers import affine
 from rnn_research.typing import Array
@@ -29,7 +30,13 @@ class LinearState(NamedTuple):
   h: Array  # [B, H] float32
 
 
-def min_gru(hidden_size: int, *, w_x_init: Callable = lecun_normal(), dtype=jnp.float32) -> Cell:
+def min_gru(
+  hidden_size: int,
+  *,
+  w_x_init: Callable = lecun_normal(),
+  engine: str = 'auto',
+  dtype=jnp.float32,
+) -> Cell:
   """The minimal gated recurrent unit.
 
     z_t = sigmoid(x_t W_z + b_z),    n_t = x_t W_n + b_n
@@ -42,10 +49,14 @@ def min_gru(hidden_size: int, *, w_x_init: Callable = lecun_normal(), dtype=jnp.
   Args:
     hidden_size: H.
     w_x_init: initialiser of [F, 2H].
+    engine: 'auto', 'linear', 'newton', 'shooting' or 'scan'; see `rnn_research.engines.dispatch`.
     dtype: precision of the products; parameters and state are float32.
 
   Returns:
     A cell over inputs [B, F] with outputs [B, H] of `dtype`.
+
+  Raises:
+    InputError: there is no such engine.
 
   Source: Feng et al. 2024 (arXiv 2410.01201), section 3.1. Deviates from the paper: the candidate
   is n_t itself, not the positive g(n_t) that the paper's log-space training takes in its place.
@@ -62,14 +73,17 @@ def min_gru(hidden_size: int, *, w_x_init: Callable = lecun_normal(), dtype=jnp.
     z = jax.nn.sigmoid(a)
     return LinearInput(jax.nn.sigmoid(-a), z * n, {'z': z, 'n': n})
 
-  return linear_cell(hidden_size, init, project, dtype)
+  return with_engine(linear_cell('min_gru', hidden_size, init, project, dtype), engine)
 
 
-def linear_cell(hidden_size: int, init: InitFn, project: ProjectFn, dtype=jnp.float32) -> Cell:
+def linear_cell(
+  name: str, hidden_size: int, init: InitFn, project: ProjectFn, dtype=jnp.float32
+) -> Cell:
   """Makes the cell `h_t = a_t * h_{t-1} + b_t, y_t = h_t`, whose coefficients depend on the input
   alone.
 
   Args:
+    name: of the cell.
     hidden_size: H.
     init: draws parameters, which have a field `b`.
     project: `(params, xs [T, B, F]) -> LinearInput`.
@@ -93,4 +107,5 @@ def linear_cell(hidden_size: int, init: InitFn, project: ProjectFn, dtype=jnp.fl
   def gates(params, state, u):
     return u.gates
 
-  return Cell(init, initial_state, project, step, scan, gates=gates)
+  auto = Auto(name, (Form('linear', scan),))
+  return Cell(init, initial_state, project, step, auto, gates=gates)

@@ -19,7 +19,7 @@ import numpy as np
 from jax.nn.initializers import lecun_normal
 from ml_collections import ConfigDict
 
-from rnn_research.cells import make_cell
+from rnn_research.cells import make_cell, options_for
 from rnn_research.combinators.weights import weight_dropout
 from rnn_research.data import codec as codec_lib
 from rnn_research.data import running_text, streams, text
@@ -386,10 +386,9 @@ def _make_model(config, vocabulary_size):
     cell = make_cell(
       config.cell,
       hidden_size,
-      forget_bias=config.forget_bias,
       engine=config.engine,
       dtype=dtype,
-      **options,
+      **options_for(config.cell, forget_bias=config.forget_bias, **options),
     )
     cells = (
       weight_dropout(cell, config.weight_dropout) if config.weight_dropout else cell,

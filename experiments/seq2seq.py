@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from rnn_research.cells import make_cell
+from rnn_research.cells import make_cell, options_for
 from rnn_research.data.buckets import evaluation_batches, make_buckets, pair_stream
 from rnn_research.decoding.beam import Beam
 from rnn_research.engines import dispatch
@@ -360,10 +360,9 @@ def _make_cells(config):
   cell = make_cell(
     config.cell,
     config.hidden_size,
-    forget_bias=config.forget_bias,
     engine=config.engine,
     dtype=DTYPES[config.dtype],
-    **options,
+    **options_for(config.cell, forget_bias=config.forget_bias, **options),
   )
   state = jax.eval_shape(
     lambda key: cell.initial_state(cell.init(key, np.zeros((1, 1))), 1), jax.random.key(0)

@@ -220,7 +220,7 @@ def test_without_recurrent_weights_all_of_it_is_direct(name):
 
 
 def test_shares_add_up_to_one():
-  cell, xs = make('lstm_peephole'), inputs()
+  cell, xs = lstm(HIDDEN), inputs()
   paths = lstm_paths(
     cell, noisy(perturbed(cell), 9), xs, random_readout(jax.random.key(0), BATCH, HIDDEN)
   )

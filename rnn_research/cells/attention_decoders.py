@@ -129,7 +129,7 @@ def input_feeding(cell: Cell, size: int) -> Cell:
     return FedState(inner, y.h), y
 
   return cell._replace(
-    init=init, initial_state=initial_state, project=lambda params, xs: xs, step=step
+    init=init, initial_state=initial_state, project=lambda params, xs: xs, step=step, gates=None
   )
 
 

@@ -133,8 +133,8 @@ def check(config: ConfigDict) -> None:
 
 
 def _report_untrained(config, cells, gated, workdir, out_dir):
-  from rnn_research.analysis.reports import gradient_report as report  # matplotlib is slow to load
   from rnn_research.analysis.reports import sections
+  from rnn_research.tasks.gradient_flow import report  # matplotlib is slow to load
 
   settings, keys = config.flow, jax.random.split(jax.random.key(config.seed), config.flow.draws + 1)
   draws = lambda cell: [
@@ -177,8 +177,8 @@ def _report_untrained(config, cells, gated, workdir, out_dir):
 
 
 def _report_trained(config, network, workdir, out_dir):
-  from rnn_research.analysis.reports import gradient_report as report
   from rnn_research.analysis.reports import sections
+  from rnn_research.tasks.gradient_flow import report
 
   networks, num_lags = {'trained': [network]}, config.flow.lags
   about = (

@@ -77,7 +77,11 @@ def get_config(variant: str = 'dates') -> ConfigDict:
       'valid_target': '',
       'test_source': '',
       'test_target': '',
-      'splits': (0.9, 0.05, 0.05),  # shares of train, valid, test where valid or test have no files
+      'splits': (
+        0.9,
+        0.05,
+        0.05,
+      ),  # shares of train, valid, test where these have no own
       'tfds': '',  # a translation data set of tensorflow-datasets in place of files
       'data_dir': '',  # where tensorflow-datasets keeps its data
       'unit': 'word',  # word, char, subword
@@ -397,7 +401,9 @@ def _train_data(config, codec, load):
   pairs = corpus.within(encoded['train'], data.max_length)
   buckets = make_buckets(pairs, data.buckets, config.train.batch_tokens, config.train.batch_size)
   empty = {split: texts.empty for split, texts in loaded.splits.items()}
-  about = commands.describe(codec, empty, encoded, len(pairs.sources), data.max_length, buckets)
+  about = commands.describe(
+    codec, empty, loaded.drawn, encoded, len(pairs.sources), data.max_length, buckets
+  )
   return pair_stream(pairs, buckets, config.seed, loaded.fingerprint)._replace(about=about)
 
 

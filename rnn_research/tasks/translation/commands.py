@@ -3,7 +3,7 @@ before training."""
 
 import functools
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import jax
@@ -262,6 +262,7 @@ COMMANDS = {
 def describe(
   codec: Codec,
   empty: Mapping[str, int],
+  drawn: Collection[str],
   encoded: Mapping[str, EncodedPairs],
   num_trained: int,
   max_length: int,
@@ -272,6 +273,7 @@ def describe(
   Args:
     codec: of the languages.
     empty: split -> pairs that were left out since a side is empty.
+    drawn: the splits that are shares of the pairs to train on.
     encoded: split -> pairs, also those that are too long to train on.
     num_trained: training pairs that are not.
     max_length: the longest that are not.
@@ -281,13 +283,14 @@ def describe(
   for split, pairs in encoded.items():
     source, target = unknown_rates(pairs)
     too_long = len(pairs.sources) - num_trained if split == 'train' else 0
+    share = ', a share of those to train on' if split in drawn else ''
     left_out = f', {empty[split]} left out with an empty side' if empty[split] else ''
     left_out += (
       f', {too_long} of them left out with more than {max_length} symbols' if too_long else ''
     )
     lines.append(
-      f'{split}: {len(pairs.sources):,} pairs{left_out}; unknown symbols {source:.2%} in sources, '
-      f'{target:.2%} in targets'
+      f'{split}: {len(pairs.sources):,} pairs{share}{left_out}; unknown symbols {source:.2%} in '
+      f'sources, {target:.2%} in targets'
     )
   sizes = (
     f'{len(side.symbols):,} {side.unit}s{f" ({language})" if language else ""}'

@@ -18,9 +18,9 @@ from ml_collections import ConfigDict
 from rnn_research.experiment import Experiment
 from rnn_research.parameters import num_parameters
 from rnn_research.training import backend, checkpoint, grid, loop, result
-from rnn_research.training.checkpoint_io import warn
 from rnn_research.training.config import check_unchanged, rows_per_step
 from rnn_research.training.metrics_log import read_log
+from rnn_research.training.progress import warn
 from rnn_research.typing import Params
 
 

@@ -1,5 +1,7 @@
 """Runs of `launch.py` as people start it, in tiny sizes; trained workdirs are made once and shared by all tests."""
 
+import atexit
+import functools
 import json
 import os
 import random
@@ -10,6 +12,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from fork_server import ForkServer
 
 ROOT = Path(__file__).resolve().parent.parent
 WORDS = (
@@ -65,11 +68,22 @@ def environment(**changes):
   )
 
 
-def start(*args, code=None, cwd=None, **env):
-  """Starts `launch.py`, or `code` in its place."""
+@functools.cache
+def fork_server():
+  """Returns the process that forks the runs of this one."""
+  server = ForkServer(environment())
+  atexit.register(server.close)
+  return server
+
+
+def start(*args, code=None, cwd=None, fresh=False, **env):
+  """Starts `launch.py`, or `code` in its place; in a fresh process if asked to, or where only that does the same."""
   program = [str(ROOT / 'launch.py')] if code is None else ['-c', code]
+  argv = [*program, *map(str, args)]
+  if not (fresh or code or env) and sys.platform.startswith('linux'):
+    return fork_server().start(argv, str(cwd or Path.cwd()), environment())
   return subprocess.Popen(
-    [sys.executable, *program, *map(str, args)],
+    [sys.executable, *argv],
     cwd=cwd,
     env=environment(**env),
     stdout=subprocess.PIPE,

@@ -1,11 +1,14 @@
 """Reading text files, compressed files and folders, with one sentence for people where that
 fails."""
 
+import contextlib
 import gzip
+import sys
 import zlib
 from collections.abc import Sequence
 from glob import iglob
 from pathlib import Path
+from typing import TextIO
 
 from rnn_research.data import running_text
 from rnn_research.errors import InputError
@@ -70,8 +73,13 @@ def list_files(path: str, pattern: str, flag: str) -> list[Path]:
   root = Path(path).expanduser()
   if root.is_file():
     return [root]
-  if not root.is_dir():
+  if not root.exists():
     raise FileNotFoundError(f'{flag}: there is no file or folder {str(root)!r}')
+  if not root.is_dir():
+    raise InputError(
+      f'{flag}: {root} is a pipe or a device, expected a file or folder, since a resume must read '
+      'it again'
+    )
   files = (root / name for name in iglob(pattern, root_dir=root, recursive=True))
   found = sorted((file for file in files if file.is_file()), key=lambda file: file.as_posix())
   if not found:
@@ -79,6 +87,17 @@ def list_files(path: str, pattern: str, flag: str) -> list[Path]:
       f'{flag}: the folder {str(root)!r} has no file that matches data.glob={pattern!r}'
     )
   return found
+
+
+def open_output(path: str, flag: str) -> contextlib.AbstractContextManager[TextIO]:
+  """Opens a file for writing, standard output for '' and '-'; raises InputError, naming the flag,
+  where that fails."""
+  if path in ('', '-'):
+    return contextlib.nullcontext(sys.stdout)
+  try:
+    return open(Path(path).expanduser(), 'w', encoding='utf-8')
+  except OSError as error:
+    raise InputError(f'{flag}: {path} cannot be written ({error.strerror})') from error
 
 
 def _read_files(files: Sequence[Path], path: str, flag: str) -> list[tuple[Path, bytes]]:

@@ -8,8 +8,6 @@ network learns to write.
 What each variant reaches, with command, seed and machine, is in the README's table of results.
 """
 
-import codecs
-import contextlib
 import functools
 import itertools
 import math
@@ -21,19 +19,21 @@ import numpy as np
 from jax.nn.initializers import lecun_normal
 from ml_collections import ConfigDict
 
-from rnn_research.cells import make_cell
+from rnn_research.cells import make_cell, options_for
 from rnn_research.combinators.weights import weight_dropout
-from rnn_research.data import streams, text
-from rnn_research.data import vocabulary as vocab_lib
-from rnn_research.decoding.sampling import Sampling, check_sampling, sampler
+from rnn_research.data import codec as codec_lib
+from rnn_research.data import running_text, streams, text
+from rnn_research.data.files import open_output
+from rnn_research.decoding.language import sampler
+from rnn_research.decoding.sampling import Sampling, check_sampling
 from rnn_research.engines import dispatch
 from rnn_research.errors import InputError, require, require_seed
-from rnn_research.experiment import Command, Experiment, Recurrence
+from rnn_research.experiment import Command, Experiment, Recurrence, flags_of
 from rnn_research.initializers import uniform
 from rnn_research.losses import cross_entropy
 from rnn_research.models.language_model import language_model, log_probabilities, sequence_loss
 from rnn_research.parameters import fit_budget
-from rnn_research.training.config import DTYPES, base_config
+from rnn_research.training.config import DTYPES, base_config, check_model, kept_by_layers
 from rnn_research.unroll import select
 
 VARIANTS = {
@@ -50,26 +50,7 @@ VARIANTS = {
   'zaremba_small': 'LSTM 2 x 200 over words, no dropout, Zaremba et al. 2014 (Penn Treebank)',
 }
 
-COMMANDS = {
-  'sample': Command(
-    'writes text that goes on from a prompt',
-    {
-      'prompt': ('', 'text that warms the state up'),
-      'length': (500, 'symbols to write'),
-      'temperature': (0.8, 'divides the logits; 0 takes the most probable symbol'),
-      'top_k': (0, 'keeps the k most probable symbols; 0 keeps all'),
-      'top_p': (1.0, 'keeps the most probable symbols up to this probability'),
-      'seed': (0, 'of the sampling'),
-    },
-  ),
-  'score': Command(
-    'writes the log-probability of every symbol of the text of --config.data.path, by default of '
-    'the '
-    'last held-out split',
-    {'out': ('', 'file for the table; by default it is printed')},
-    reads_data=True,
-  ),
-}
+PLACES = ('data.path', 'data.glob', 'data.data_dir', 'data.download')
 
 _UNITS = {'char': 'characters', 'byte': 'bytes', 'word': 'words'}
 _SAMPLE_LENGTH = {'char': 300, 'byte': 300, 'word': 60}
@@ -111,7 +92,13 @@ def get_config(variant: str = 'quick') -> ConfigDict:
       'dtype': 'float32',  # of the products: float32, bfloat16
     }
   )
-  config.train.reset_rate = 0.0  # chance that a lane begins a chunk from the initial state
+  config.train.update(
+    {
+      'unroll_length': 50,
+      'eval_lanes': 50,  # parallel streams of an evaluation while training
+      'reset_rate': 0.0,  # chance that a lane begins a chunk from the initial state
+    }
+  )
   config.update(_CHANGES[variant])
   return config.lock()
 
@@ -256,6 +243,24 @@ _CHANGES = {
 }
 
 
+def check(config: ConfigDict) -> None:
+  """Raises InputError for a field out of range."""
+  model, train = config.model, config.train
+  check_model(model)
+  rate = model.weight_dropout
+  require('model.weight_dropout', rate, 0.0 <= rate < 1.0, 'a number in [0, 1)')
+  for field in ('unroll_length', 'eval_lanes'):
+    require(f'train.{field}', train[field], train[field] >= 1, 'an integer >= 1')
+  require('train.reset_rate', train.reset_rate, 0.0 <= train.reset_rate < 1.0, 'a number in [0, 1)')
+  unit = config.data.unit
+  require('data.unit', unit, unit in running_text.UNITS, f'one of {", ".join(running_text.UNITS)}')
+
+
+def kept_bytes(config: ConfigDict) -> int:
+  """Returns roughly what a step keeps for its backward pass."""
+  return kept_by_layers(config, config.train.unroll_length)
+
+
 def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
   """Makes the experiment.
 
@@ -265,11 +270,12 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
       Another text than that is evaluated whole, with the model's vocabulary.
 
   Raises:
-    InputError: a number out of range, or data that cannot be used.
+    InputError: data that cannot be used.
   """
-  _check(config)
-  load = functools.cache(lambda: text.load_corpus(**config.data))
-  vocabulary = vocab_lib.from_json(assets['vocabulary']) if assets else load().vocabulary
+  saved = codec_lib.from_json(assets['vocabulary']) if assets else None
+  rules = saved.rules if saved else codec_lib.RULES
+  load = functools.cache(lambda: text.load_corpus(**config.data, rules=rules))
+  vocabulary = saved or load().codec
   model = _make_model(config.model, len(vocabulary.symbols))
   score = jax.jit(functools.partial(log_probabilities, model))
   trained_on = assets['data'] if assets else _jsonable(config.data)
@@ -308,10 +314,13 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     arrays = streams.evaluation_lanes(texts()[split], lanes)
     return _measures(np.asarray(score(params, *arrays), np.float64), int(arrays[2].sum()))
 
+  @functools.cache  # compiled once for every way to draw
+  def generator(sampling):
+    return sampler(model, sampling, forbidden=vocabulary.never_written)
+
   def write(temperature, params, key):
-    pieces = _write(
-      model, vocabulary, Sampling(temperature), params, '', _SAMPLE_LENGTH[vocabulary.unit], key
-    )
+    generate = generator(Sampling(temperature))
+    pieces = _write(generate, vocabulary, params, '', _SAMPLE_LENGTH[vocabulary.unit], key)
     return ''.join(pieces)
 
   def report(params, workdir, out_dir):
@@ -342,31 +351,18 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
       split: functools.partial(measure, split, 1) for split in (('text',) if foreign else held_out)
     },
     headline=('valid', 'nats_per_symbol', 'min'),
-    assets={'vocabulary': vocab_lib.to_json(vocabulary), 'data': trained_on, 'held_out': held_out},
+    assets={'vocabulary': vocabulary.to_json(), 'data': trained_on, 'held_out': held_out},
     show=functools.partial(write, 0.8),
     report=report,
     commands={
-      'sample': functools.partial(_sample, model, vocabulary),
-      'score': functools.partial(_score, score, vocabulary, texts),
+      'sample': functools.partial(_sample, generator, vocabulary),
+      'stream': functools.partial(_stream, generator, vocabulary),
+      'score': lambda params, text=None: _scores(score, vocabulary, texts, params, text)[1],
+      'scores': functools.partial(_scores, score, vocabulary, texts),
     },
     engine=dispatch.explain(config.model.cell, config.model.engine, model.cells[0].scan),
     unit=_UNITS[vocabulary.unit],
     recurrence=recurrence,
-  )
-
-
-def _check(config):
-  require(
-    'train.reset_rate',
-    config.train.reset_rate,
-    0.0 <= config.train.reset_rate < 1.0,
-    'a number in [0, 1)',
-  )
-  require(
-    'data.unit',
-    config.data.unit,
-    config.data.unit in vocab_lib.UNITS,
-    f'one of {", ".join(vocab_lib.UNITS)}',
   )
 
 
@@ -390,10 +386,9 @@ def _make_model(config, vocabulary_size):
     cell = make_cell(
       config.cell,
       hidden_size,
-      forget_bias=config.forget_bias,
       engine=config.engine,
       dtype=dtype,
-      **options,
+      **options_for(config.cell, forget_bias=config.forget_bias, **options),
     )
     cells = (
       weight_dropout(cell, config.weight_dropout) if config.weight_dropout else cell,
@@ -443,77 +438,109 @@ def _measures(log_probabilities, count):
   }
 
 
-def _write(model, vocabulary, sampling, params, prompt, length, key):
+def _write(generate, vocabulary, params, prompt, length, key):
   """Returns an iterator over pieces of text that the model writes after `prompt`; '' stands for a
   line end."""
-  generate = sampler(model, sampling, forbidden=_never_sampled(vocabulary))
-  join = _joiner(vocabulary, prompt)
-  return (
-    join(drawn[:, 0])
-    for drawn in generate(params, _prompt_ids(vocabulary, prompt)[:, None], length, key)
-  )
-
-
-def _joiner(vocabulary, prompt):
-  """Returns a function from ids to text whose results can be joined, also where a piece ends inside
-  a character."""
-  if vocabulary.unit == 'byte':
-    decoder = codecs.getincrementaldecoder('utf-8')('replace')
-    return lambda ids: decoder.decode(bytes(vocabulary.symbols[i] for i in ids))
-  if vocabulary.unit == 'char':
-    return lambda ids: vocab_lib.decode(vocabulary, ids)
-  last = [prompt]
-
-  def join(ids):
-    piece = vocab_lib.decode(vocabulary, ids)
-    apart = last[0] and not last[0][-1].isspace() and not piece.startswith('\n')
-    last[0] = piece
-    return f' {piece}' if apart else piece
-
-  return join
+  drawn = generate(params, _prompt_ids(vocabulary, prompt)[:, None], length, key)
+  return vocabulary.decode_pieces((ids[:, 0] for ids in drawn), prompt)
 
 
 def _prompt_ids(vocabulary, prompt):
-  unknown = vocab_lib.unseen(vocabulary, prompt)
+  unknown = vocabulary.unseen(prompt)
   if unknown:
     shown = ', '.join(
       hex(symbol) if vocabulary.unit == 'byte' else repr(symbol) for symbol in unknown
     )
     raise InputError(f'prompt has {shown}, which the model never saw in training')
-  ids = vocab_lib.encode(vocabulary, prompt)
+  ids = vocabulary.encode(prompt)
   if len(ids):
     return ids
-  start = vocab_lib.encode(vocabulary, '\n')
-  return np.where(start == vocab_lib.unknown_id(vocabulary), 0, start)
+  start = vocabulary.encode('\n')
+  return np.where(start == vocabulary.unknown, 0, start)
 
 
-def _never_sampled(vocabulary):
-  # In a word text <unk> is a word like any other; elsewhere it stands for nothing that could be
-  # written.
-  return () if vocabulary.unit == 'word' else (vocab_lib.unknown_id(vocabulary),)
-
-
-def _sample(model, vocabulary, params, prompt, length, temperature, top_k, top_p, seed):
-  """Prints `prompt` and what the model writes after it, as it comes."""
+def _stream(
+  generator,
+  vocabulary,
+  params,
+  prompt='',
+  length=500,
+  temperature=0.8,
+  top_k=0,
+  top_p=1.0,
+  seed=0,
+):
+  """Returns an iterator over pieces of text, `length` symbols in all, that the model writes after
+  `prompt`."""
   require('length', length, length >= 1, 'an integer >= 1')
   require_seed('seed', seed)
   sampling = Sampling(temperature, top_k, top_p)
   check_sampling(sampling)
-  pieces = _write(model, vocabulary, sampling, params, prompt, length, jax.random.key(seed))
+  return _write(generator(sampling), vocabulary, params, prompt, length, jax.random.key(seed))
+
+
+def _sample(generator, vocabulary, params, prompt='', **options):
+  """Returns `prompt` and what the model writes after it; see `_stream`."""
+  return prompt + ''.join(_stream(generator, vocabulary, params, prompt, **options))
+
+
+def _print_sample(run, prompt, **options):
+  """Prints `prompt` and what the model writes after it, as it comes."""
+  pieces = run.stream(prompt, **options)
   for piece in itertools.chain([prompt], pieces, ['\n']):
     print(piece, end='', flush=True)
 
 
-def _score(score, vocabulary, texts, params, out):
-  """Writes a table of the log-probabilities of the last of `texts()`; the first symbol has nothing
-  to predict it."""
-  *_, ids = texts().values()
-  scores = np.asarray(score(params, *streams.evaluation_lanes(ids, 1)), np.float64)[:, 0]
+def _scores(score, vocabulary, texts, params, text=None):
+  """Returns the symbols of a text, and the log-probabilities of all but the first, which nothing
+  predicts: [N - 1] float64.
+
+  Args:
+    score: compiled `log_probabilities` of the model.
+    vocabulary: of the model.
+    texts: `() -> split -> ids`.
+    params: of the model.
+    text: by default that of the last of `texts()`.
+  """
+  ids = [*texts().values()][-1] if text is None else vocabulary.encode(text)
+  if len(ids) < 2:
+    raise InputError(f'the text to score has {len(ids)} symbols, expected 2 at least')
+  scores = score(params, *streams.evaluation_lanes(ids, 1))
+  return [vocabulary.symbols[i] for i in ids], np.asarray(scores, np.float64)[:, 0]
+
+
+def _write_scores(run, out):
+  """Writes a table of `_scores`."""
+  symbols, scores = run.scores()
   values = ['', *(f'{value:.6f}' for value in scores)]
   rows = (
-    f'{i}\t{vocabulary.symbols[id]!r}\t{value}\n'
-    for i, (id, value) in enumerate(zip(ids, values, strict=True))
+    f'{i}\t{symbol!r}\t{value}\n'
+    for i, (symbol, value) in enumerate(zip(symbols, values, strict=True))
   )
-  with open(out, 'w', encoding='utf-8') if out else contextlib.nullcontext(sys.stdout) as f:
+  with open_output(out, 'out') as f:
     f.writelines(['position\tsymbol\tlog_probability\n', *rows])
   print(f'{len(scores)} predictions, {-scores.mean():.4f} nats per symbol', file=sys.stderr)
+
+
+COMMANDS = {
+  'sample': Command(
+    'writes text that goes on from a prompt',
+    flags_of(
+      _stream,
+      prompt='text that warms the state up',
+      length='symbols to write',
+      temperature='divides the logits; 0 takes the most probable symbol',
+      top_k='keeps the k most probable symbols; 0 keeps all',
+      top_p='keeps the most probable symbols up to this probability',
+      seed='of the sampling',
+    ),
+    _print_sample,
+  ),
+  'score': Command(
+    'writes the log-probability of every symbol of the text of --config.data.path, by default of '
+    'the last held-out split',
+    {'out': ('', 'file for the table; by default it is printed')},
+    _write_scores,
+    reads_data=True,
+  ),
+}

@@ -9,13 +9,12 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from rnn_research.analysis.reports import run_curves
-from rnn_research.errors import InputError, require
-from rnn_research.experiment import Experiment, study
+from rnn_research.errors import InputError, comma_list, require
+from rnn_research.experiment import Study
 
 VARIANTS = {
   'runs': 'the headline figures of the runs in --config.workdirs, over their steps (the default)'
 }
-COMMANDS = {}
 
 
 def get_config(variant: str = 'runs') -> ConfigDict:
@@ -29,13 +28,13 @@ def get_config(variant: str = 'runs') -> ConfigDict:
   ).lock()  # folders of runs, with commas
 
 
-def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
-  """Makes the experiment.
+def build(config: ConfigDict, assets: dict | None = None) -> Study:
+  """Makes the study.
 
   Raises:
     InputError: there are no runs, or they have different headlines.
   """
-  folders = [folder.strip() for folder in config.workdirs.split(',') if folder.strip()]
+  folders = comma_list(config.workdirs)
   names = {Path(folder).resolve() for folder in folders}
   require(
     'workdirs',
@@ -50,12 +49,10 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
         f'{run.workdir} is measured by {run_curves.figure_name(run)} and {runs[0].workdir} by '
         f'{run_curves.figure_name(runs[0])}, expected one figure for all'
       )
-  return study(functools.partial(_report, runs))
+  return Study(functools.partial(_report, runs))
 
 
 def _report(runs, workdir, out_dir):
-  from rnn_research.analysis.reports.curve_figures import (
-    write_comparison,
-  )  # matplotlib is slow to load
+  from rnn_research.analysis.reports import curve_report  # matplotlib is slow to load
 
-  return write_comparison(runs, out_dir)
+  return curve_report.write_comparison(runs, out_dir)

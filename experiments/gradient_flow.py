@@ -16,18 +16,16 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-import experiments
+from rnn_research import workdir
 from rnn_research.analysis.measures import flow
 from rnn_research.cells import make_cell
-from rnn_research.cells.gates import require_gates
-from rnn_research.errors import InputError, require
-from rnn_research.experiment import Experiment, study
+from rnn_research.errors import InputError, comma_list, require
+from rnn_research.experiment import Study
 
 VARIANTS = {
   'full': 'Elman, IRNN, LSTM and GRU of 64 units over 100 steps: under a minute (the default)',
   'debug': 'an Elman network and an LSTM of 8 units: seconds, to see that everything works',
 }
-COMMANDS = {}
 
 _CHANGES = {
   'full': {},
@@ -81,33 +79,36 @@ def get_config(variant: str = 'full') -> ConfigDict:
   return config.lock()
 
 
-def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
-  """Makes the experiment.
+def build(config: ConfigDict, assets: dict | None = None) -> Study:
+  """Makes the study.
 
   Raises:
-    InputError: a number out of range, an unknown cell, a cell without gates among `gate_cells`, or
+    InputError: an unknown cell, a cell without gates among `gate_cells`, or
     a `workdir_of`
       without a model that can be analysed.
   """
-  _check(config)
-  cells = {name: make_cell(name, config.flow.hidden_size) for name in _names(config.flow.cells)}
+  cells = {name: make_cell(name, config.flow.hidden_size) for name in comma_list(config.flow.cells)}
   gated = {
-    name: make_cell(name, config.flow.hidden_size) for name in _names(config.flow.gate_cells)
+    name: make_cell(name, config.flow.hidden_size) for name in comma_list(config.flow.gate_cells)
   }
-  x = jax.ShapeDtypeStruct((1, flow.NUM_INPUTS), np.float32)
   for name, cell in gated.items():
-    require_gates(name, jax.eval_shape(lambda key, c=cell: c.init(key, x), jax.random.key(0)))
+    if cell.gates is None:
+      raise InputError(f'{name} has no gates, so there are no gate statistics of it')
   if config.workdir_of:
-    network = experiments.recurrence(config.workdir_of, config.flow.num_steps, config.seed)
-    return study(functools.partial(_report_trained, config, network))
-  return study(functools.partial(_report_untrained, config, cells, gated))
+    network = workdir.load(config.workdir_of).recurrence(config.flow.num_steps, config.seed)
+    return Study(functools.partial(_report_trained, config, network))
+  return Study(functools.partial(_report_untrained, config, cells, gated))
 
 
-def _check(config):
+def check(config: ConfigDict) -> None:
+  """Raises InputError for a field out of range."""
   for field in ('hidden_size', 'num_steps', 'lags', 'batch_size', 'draws'):
     require(f'flow.{field}', config.flow[field], config.flow[field] >= 1, 'an integer >= 1')
   require(
-    'flow.cells', config.flow.cells, bool(_names(config.flow.cells)), 'names of cells, with commas'
+    'flow.cells',
+    config.flow.cells,
+    bool(comma_list(config.flow.cells)),
+    'names of cells, with commas',
   )
   if config.flow.num_steps < config.flow.lags:
     raise InputError(
@@ -131,12 +132,9 @@ def _check(config):
     require(f'clipping.{field}', value, 0.0 < value < np.inf, 'a number > 0')
 
 
-def _names(text):
-  return [name.strip() for name in text.split(',') if name.strip()]
-
-
 def _report_untrained(config, cells, gated, workdir, out_dir):
-  from rnn_research.analysis.reports import gradient_report as report  # matplotlib is slow to load
+  from rnn_research.analysis.reports import sections
+  from rnn_research.tasks.gradient_flow import report  # matplotlib is slow to load
 
   settings, keys = config.flow, jax.random.split(jax.random.key(config.seed), config.flow.draws + 1)
   draws = lambda cell: [
@@ -152,7 +150,7 @@ def _report_untrained(config, cells, gated, workdir, out_dir):
     f'{about} L_T = v . y_T with v a random unit vector; {settings.draws} draws x '
     f'{settings.batch_size} rows.'
   )
-  return report.write(
+  return sections.write(
     out_dir,
     'Gradient flow of untrained cells',
     [
@@ -179,7 +177,8 @@ def _report_untrained(config, cells, gated, workdir, out_dir):
 
 
 def _report_trained(config, network, workdir, out_dir):
-  from rnn_research.analysis.reports import gradient_report as report
+  from rnn_research.analysis.reports import sections
+  from rnn_research.tasks.gradient_flow import report
 
   networks, num_lags = {'trained': [network]}, config.flow.lags
   about = (
@@ -188,7 +187,7 @@ def _report_trained(config, network, workdir, out_dir):
     'from the initial state.'
   )
   losses = f'{about} L_T is its own loss at step T; {network.xs.shape[1]} rows.'
-  return report.write(
+  return sections.write(
     out_dir,
     f'Gradient flow of the model in {config.workdir_of}',
     [

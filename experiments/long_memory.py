@@ -20,14 +20,14 @@ from jax.tree_util import Partial
 from ml_collections import ConfigDict
 
 from rnn_research import initializers
-from rnn_research.cells import CELLS, make_cell, options_of
+from rnn_research.cells import make_cell, options_for
 from rnn_research.engines import dispatch
 from rnn_research.errors import InputError, require
 from rnn_research.experiment import Experiment, Recurrence
 from rnn_research.models.sequence_model import sequence_model
 from rnn_research.parameters import fit_budget
 from rnn_research.tasks.long_memory import tasks
-from rnn_research.training.config import DTYPES, base_config
+from rnn_research.training.config import DTYPES, base_config, check_model, kept_by_layers
 
 VARIANTS = {
   'adding': 'the sum of two marked numbers among 200 (the default)',
@@ -38,7 +38,7 @@ VARIANTS = {
   'modular': 'the sum of all digits so far modulo 5, at each of 40 steps',
   'debug': 'the adding problem over 10 steps, GRU of 8 units: seconds',
 }
-COMMANDS = {}
+PLACES = ('data.path',)
 
 _EVAL_ROWS = 500
 
@@ -75,7 +75,7 @@ def get_config(variant: str = 'adding') -> ConfigDict:
       'dtype': 'float32',  # of the products: float32, bfloat16
     }
   )
-  del config.train.unroll_length, config.train.eval_lanes, config.train.show_steps
+  del config.train.show_steps
   config.optimizer.update({'learning_rate': 1e-3, 'clip_norm': 1.0})
   config.train.update({'steps': 5_000, 'batch_size': 50, 'eval_every': 500, 'log_every': 100})
   config.update(_CHANGES[variant])
@@ -107,6 +107,27 @@ _CHANGES = {
 }
 
 
+def check(config: ConfigDict) -> None:
+  """Raises InputError for a field out of range."""
+  check_model(config.model)
+  data, model = config.data, config.model
+  require('data.task', data.task, data.task in tasks.TASKS, f'one of {", ".join(tasks.TASKS)}')
+  require('data.length', data.length, data.length >= 2, 'an integer >= 2')
+  require('data.modulus', data.modulus, data.modulus >= 2, 'an integer >= 2')
+  require('data.seed', data.seed, 0 <= data.seed < 2**31, 'an integer in [0, 2**31)')
+  require(
+    'model.chrono_steps',
+    model.chrono_steps,
+    model.chrono_steps == 0 or model.chrono_steps >= 3,
+    '0 or an integer >= 3',
+  )
+
+
+def kept_bytes(config: ConfigDict) -> int:
+  """Returns roughly what a step keeps for its backward pass."""
+  return kept_by_layers(config, config.data.length)
+
+
 def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
   """Makes the experiment.
 
@@ -115,9 +136,8 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     assets: of a trained model; nothing of it is needed.
 
   Raises:
-    InputError: a number out of range, or data that cannot be used.
+    InputError: data that cannot be used.
   """
-  _check(config)
   task = _make_task(config)
   model = _make_model(config.model, task)
   answers = jax.jit(lambda params, xs, targets: task.measures(model.outputs(params, xs), targets))
@@ -132,48 +152,17 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
   def recurrence(params, num_steps, key):
     return _recurrence(model, task, params, num_steps, config.train.batch_size, key)
 
-  def report(params, workdir, out_dir):
-    from rnn_research.analysis.reports.curve_figures import write_run  # matplotlib is slow to load
-
-    write_run(workdir, out_dir)
-
   metric, sense = task.headline
   return Experiment(
     init=model.init,
-    initial_carry=lambda params, batch_size: (),
     loss=loss,
     train_data=task.train_data,
     evaluate={'valid': functools.partial(measure, 'valid')},
     final_evaluate={split: functools.partial(measure, split) for split in task.held_out},
     headline=('valid', metric, sense),
-    assets={},
-    show=None,
-    report=report,
-    commands={},
     engine=dispatch.explain(config.model.cell, config.model.engine, model.cells[0].scan),
     recurrence=recurrence,
   )
-
-
-def _check(config):
-  data, model = config.data, config.model
-  require('data.task', data.task, data.task in tasks.TASKS, f'one of {", ".join(tasks.TASKS)}')
-  require('data.length', data.length, data.length >= 2, 'an integer >= 2')
-  require('data.modulus', data.modulus, data.modulus >= 2, 'an integer >= 2')
-  require('data.seed', data.seed, 0 <= data.seed < 2**31, 'an integer in [0, 2**31)')
-  require(
-    'model.chrono_steps',
-    model.chrono_steps,
-    model.chrono_steps == 0 or model.chrono_steps >= 3,
-    '0 or an integer >= 3',
-  )
-  for field, default in (('w_h_init', ''), ('chrono_steps', 0)):
-    require(
-      f'model.{field}',
-      model[field],
-      model.cell not in CELLS or model[field] == default or field in options_of(model.cell),
-      f'{default!r} for {model.cell}, which has no such option',
-    )
 
 
 def _make_task(config):
@@ -190,10 +179,9 @@ def _make_model(config, task):
     cell = make_cell(
       config.cell,
       hidden_size,
-      forget_bias=config.forget_bias,
       engine=config.engine,
       dtype=dtype,
-      **options,
+      **options_for(config.cell, forget_bias=config.forget_bias, **options),
     )
     return sequence_model(
       (cell,) * config.num_layers,

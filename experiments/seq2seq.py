@@ -1,9 +1,9 @@
 """Sequence to sequence: translation, from a single vector to attention.
 
   python launch.py --experiment=seq2seq     dates as people write them to ISO dates: a minute
-  python launch.py --experiment=seq2seq:bahdanau --config.data.source=train.de.gz
-  --config.data.target=train.en.gz python launch.py --workdir=DIR --mode=translate --input=FILE
-  --output=FILE
+  python launch.py --experiment=seq2seq:bahdanau --config.data.source=train.de.gz \\
+    --config.data.target=train.en.gz
+  python launch.py --workdir=DIR --mode=translate --input=FILE --output=FILE
 
 Any two files whose lines are translations of each other will do. What the variants reach, with
 command, seed and machine, is in the README under "Translation".
@@ -16,21 +16,21 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from rnn_research.cells import make_cell
+from rnn_research.cells import make_cell, options_for
 from rnn_research.data.buckets import evaluation_batches, make_buckets, pair_stream
-from rnn_research.encoders.recurrent import Encoder
+from rnn_research.decoding.beam import Beam
 from rnn_research.engines import dispatch
 from rnn_research.errors import InputError, require
-from rnn_research.experiment import Command, Experiment
+from rnn_research.experiment import Experiment
 from rnn_research.initializers import uniform
-from rnn_research.memory import attention
+from rnn_research.memory.attention import SCORES
 from rnn_research.metrics.bleu import corpus_bleu
-from rnn_research.models import decoders
 from rnn_research.models.conditional_loss import LossOptions, nats, training_loss
-from rnn_research.models.conditional_model import encoder_decoder
+from rnn_research.models.decoders import ATTENDING, DECODERS
 from rnn_research.tasks.translation import commands, corpus
-from rnn_research.tasks.translation.translator import Beam, shown, translator
-from rnn_research.training.config import DTYPES, base_config
+from rnn_research.tasks.translation.model import SOURCES, example_of, translation_model
+from rnn_research.tasks.translation.translator import shown, translator
+from rnn_research.training.config import DTYPES, base_config, check_model
 
 VARIANTS = {
   'dates': 'dates as people write them to ISO dates, by characters with attention: a minute (the '
@@ -46,32 +46,16 @@ VARIANTS = {
   'the best here',
 }
 
-COMMANDS = {
-  'translate': Command(
-    'translates the lines of a file',
-    {
-      'input': ('-', 'UTF-8 text, one sentence per line; - is standard input'),
-      'output': ('-', 'file for the translations; - is standard output'),
-      'beam_size': (5, 'hypotheses of the beam search; 1 is greedy'),
-      'n_best': (1, 'translations per line; above 1 each with its line number and score'),
-      'length_penalty': (1.0, 'alpha of Wu et al. 2016: 0 prefers short translations'),
-      'coverage_penalty': (0.0, 'beta of Wu et al. 2016: above 0 what attention left out costs'),
-      'temperature': (
-        0.0,
-        'above 0 translations are drawn, from logits divided by it, not searched for',
-      ),
-      'seed': (0, 'of the drawing'),
-    },
-  ),
-  'score': Command(
-    'writes the log-probability of given translations',
-    {
-      'source': ('', 'file of source sentences'),
-      'target': ('', 'file of their translations; without it --source has tab-separated pairs'),
-      'out': ('', 'file for the table; by default it is printed'),
-    },
-  ),
-}
+COMMANDS = commands.COMMANDS
+PLACES = (
+  'data.source',
+  'data.target',
+  'data.valid_source',
+  'data.valid_target',
+  'data.test_source',
+  'data.test_target',
+  'data.data_dir',
+)
 
 _BEAM = Beam(5)
 
@@ -93,7 +77,11 @@ def get_config(variant: str = 'dates') -> ConfigDict:
       'valid_target': '',
       'test_source': '',
       'test_target': '',
-      'splits': (0.9, 0.05, 0.05),  # shares of train, valid, test where valid or test have no files
+      'splits': (
+        0.9,
+        0.05,
+        0.05,
+      ),  # shares of train, valid, test where these have no own
       'tfds': '',  # a translation data set of tensorflow-datasets in place of files
       'data_dir': '',  # where tensorflow-datasets keeps its data
       'unit': 'word',  # word, char, subword
@@ -123,7 +111,6 @@ def get_config(variant: str = 'dates') -> ConfigDict:
       'dtype': 'float32',  # of the products: float32, bfloat16
     }
   )
-  del config.train.unroll_length, config.train.eval_lanes
   config.train.update(
     {
       'batch_size': 8,  # what sentences of a batch are a multiple of: devices and slices divide it
@@ -211,6 +198,77 @@ _CHANGES = {
 }
 
 
+def check(config: ConfigDict) -> None:
+  """Raises InputError for a field out of range."""
+  data, model, train = config.data, config.model, config.train
+  corpus.check_places(data)
+  check_model(model)
+  for field, least in (('examples', 3), ('max_length', 1), ('buckets', 1), ('min_frequency', 1)):
+    require(f'data.{field}', data[field], data[field] >= least, f'an integer >= {least}')
+  require(
+    'data.vocabulary_size',
+    data.vocabulary_size,
+    data.vocabulary_size >= (data.unit == 'subword'),
+    'a number of symbols above 0 for subwords'
+    if data.unit == 'subword'
+    else 'an integer >= 0 (0 is no limit)',
+  )
+  require(
+    'model.decoder', model.decoder, model.decoder in DECODERS, f'one of {", ".join(DECODERS)}'
+  )
+  require('model.score', model.score, model.score in SCORES, f'one of {", ".join(SCORES)}')
+  require(
+    'model.embedding_size', model.embedding_size, model.embedding_size >= 1, 'an integer >= 1'
+  )
+  require(
+    'model.readout_size',
+    model.readout_size,
+    model.readout_size == model.embedding_size if model.tied else model.readout_size >= 0,
+    f'model.embedding_size, {model.embedding_size}, since model.tied is true'
+    if model.tied
+    else 'an integer >= 0 (0 is none)',
+  )
+  require('train.batch_tokens', train.batch_tokens, train.batch_tokens >= 1, 'an integer >= 1')
+  require(
+    'train.label_smoothing',
+    train.label_smoothing,
+    0.0 <= train.label_smoothing < 1.0,
+    'a number in [0, 1)',
+  )
+  require(
+    'train.sampling_rate',
+    train.sampling_rate,
+    0.0 <= train.sampling_rate <= 1.0,
+    'a number in [0, 1]',
+  )
+  require(
+    'train.sampling_steps', train.sampling_steps, train.sampling_steps >= 0, 'an integer >= 0'
+  )
+  if model.score == 'dot' and model.decoder in ATTENDING and model.bidirectional:
+    raise InputError(
+      "model.score is 'dot', expected general or additive where model.bidirectional is True: what "
+      'both directions make is twice as wide as the decoder'
+    )
+  if model.bidirectional and model.reversed_source:
+    raise InputError(
+      'model.reversed_source is True, expected False where the encoder is bidirectional: it reads '
+      'both '
+      'ways'
+    )
+
+
+# Symbols of a language, before the data are read.
+_USUAL_SIZE = {'word': 8192, 'char': 128, 'subword': 8192}
+
+
+def kept_bytes(config: ConfigDict) -> int:
+  """Returns roughly what a step keeps for its backward pass: the logits, their softmax and their
+  gradient, since the vocabulary may be large."""
+  symbols = config.train.batch_tokens // config.train.micro_batches
+  size = config.data.vocabulary_size or _USUAL_SIZE.get(config.data.unit, 0)
+  return 3 * 4 * symbols * size
+
+
 def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
   """Makes the experiment.
 
@@ -219,9 +277,8 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     assets: of a trained model: its codec, and the digest of the pairs it was trained on.
 
   Raises:
-    InputError: a number out of range, or data that cannot be used.
+    InputError: data that cannot be used.
   """
-  _check(config)
   load = functools.cache(lambda: corpus.load_corpus(config.data))
   fingerprint = assets['fingerprint'] if assets else ''
   load_held_out = functools.cache(lambda: corpus.load_held_out(config.data, fingerprint, load))
@@ -232,7 +289,11 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
   options = LossOptions(
     config.train.label_smoothing, config.train.sampling_rate, config.train.sampling_steps
   )
-  scores = jax.jit(functools.partial(nats, model))
+  scores = jax.jit(lambda params, batch: nats(model, params, example_of(batch)))
+
+  def loss(params, carry, batch, key, step):
+    total, weight, sums = training_loss(model, options, params, example_of(batch), key, step)
+    return total, (weight, carry, sums)
 
   @functools.cache
   def held_out(split):
@@ -279,9 +340,8 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     write_report(HeldOut(split, pairs.sources, references, found), workdir, out_dir)
 
   return Experiment(
-    init=model.init,
-    initial_carry=lambda params, batch_size: (),
-    loss=functools.partial(training_loss, model, options),
+    init=lambda key: model.init(key, SOURCES),
+    loss=loss,
     train_data=functools.partial(_train_data, config, codec, load),
     evaluate={'valid': measure_quickly},
     final_evaluate={
@@ -292,86 +352,10 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     assets={'codec': corpus.to_json(codec)},
     show=write,
     report=report,
-    commands={
-      'translate': functools.partial(commands.translate, model, codec, config.data.max_length),
-      'score': functools.partial(commands.score, scores, codec),
-    },
+    commands=commands.commands_of(model, codec, config.data.max_length, scores),
     engine=_engine(config.model, cells),
     unit='target symbols',
   )
-
-
-def _check(config):
-  data, model, train = config.data, config.model, config.train
-  corpus.check_places(data)
-  for field, least in (('examples', 3), ('max_length', 1), ('buckets', 1), ('min_frequency', 1)):
-    require(f'data.{field}', data[field], data[field] >= least, f'an integer >= {least}')
-  require(
-    'data.vocabulary_size',
-    data.vocabulary_size,
-    data.vocabulary_size >= (data.unit == 'subword'),
-    'a number of symbols above 0 for subwords'
-    if data.unit == 'subword'
-    else 'an integer >= 0 (0 is no limit)',
-  )
-  require(
-    'model.decoder', model.decoder, model.decoder in _DECODERS, f'one of {", ".join(_DECODERS)}'
-  )
-  require('model.score', model.score, model.score in _SCORES, f'one of {", ".join(_SCORES)}')
-  require('model.hidden_size', model.hidden_size, model.hidden_size >= 1, 'an integer >= 1')
-  require(
-    'model.embedding_size', model.embedding_size, model.embedding_size >= 1, 'an integer >= 1'
-  )
-  require(
-    'model.readout_size',
-    model.readout_size,
-    model.readout_size == model.embedding_size if model.tied else model.readout_size >= 0,
-    f'model.embedding_size, {model.embedding_size}, since model.tied is true'
-    if model.tied
-    else 'an integer >= 0 (0 is none)',
-  )
-  require('train.batch_tokens', train.batch_tokens, train.batch_tokens >= 1, 'an integer >= 1')
-  require(
-    'train.label_smoothing',
-    train.label_smoothing,
-    0.0 <= train.label_smoothing < 1.0,
-    'a number in [0, 1)',
-  )
-  require(
-    'train.sampling_rate',
-    train.sampling_rate,
-    0.0 <= train.sampling_rate <= 1.0,
-    'a number in [0, 1]',
-  )
-  require(
-    'train.sampling_steps', train.sampling_steps, train.sampling_steps >= 0, 'an integer >= 0'
-  )
-  if model.score == 'dot' and model.decoder in ('bahdanau', 'luong') and model.bidirectional:
-    raise InputError(
-      "model.score is 'dot', expected general or additive where model.bidirectional is True: what "
-      'both directions make is twice as wide as the decoder'
-    )
-  if model.bidirectional and model.reversed_source:
-    raise InputError(
-      'model.reversed_source is True, expected False where the encoder is bidirectional: it reads '
-      'both '
-      'ways'
-    )
-
-
-_DECODERS = {
-  'sutskever': lambda cells, score, size, **options: decoders.sutskever(cells),
-  'cho': lambda cells, score, size, **options: decoders.cho(cells),
-  'bahdanau': lambda cells, score, size, dropout, dtype: decoders.attends_before(
-    cells, score, dropout=dropout
-  ),
-  'luong': decoders.attends_after,
-}
-_SCORES = {
-  'additive': attention.additive,
-  'general': lambda size, dtype: attention.general(dtype=dtype),
-  'dot': lambda size, dtype: attention.dot(),
-}
 
 
 def _make_cells(config):
@@ -380,10 +364,9 @@ def _make_cells(config):
   cell = make_cell(
     config.cell,
     config.hidden_size,
-    forget_bias=config.forget_bias,
     engine=config.engine,
     dtype=DTYPES[config.dtype],
-    **options,
+    **options_for(config.cell, forget_bias=config.forget_bias, **options),
   )
   state = jax.eval_shape(
     lambda key: cell.initial_state(cell.init(key, np.zeros((1, 1))), 1), jax.random.key(0)
@@ -394,46 +377,34 @@ def _make_cells(config):
 
 def _engine(config, cells):
   chosen = dispatch.explain(config.cell, config.engine, cells[0].scan)
-  steps = (
-    '; the decoder, whose every step attends, steps'
-    if config.decoder in ('bahdanau', 'luong')
-    else ''
-  )
+  steps = '; the decoder, whose every step attends, steps' if config.decoder in ATTENDING else ''
   return f'{chosen}{steps}'
 
 
 def _make_model(config, cells, codec):
-  dtype = DTYPES[config.dtype]
-  encoder = Encoder(cells, cells if config.bidirectional else (), config.reversed_source)
-  decoder = _DECODERS[config.decoder](
-    cells,
-    _SCORES[config.score](config.hidden_size, dtype=dtype),
-    config.hidden_size,
-    dropout=config.dropout,
-    dtype=dtype,
+  fields = (
+    *('decoder', 'score', 'hidden_size', 'embedding_size', 'bidirectional', 'reversed_source'),
+    *('readout_size', 'tied', 'dropout'),
   )
-  sizes = len(codec.source.lexicon.symbols), len(codec.target.lexicon.symbols)
-  return encoder_decoder(
-    encoder,
-    decoder,
-    sizes,
-    config.embedding_size,
-    readout_size=config.readout_size,
-    tied=config.tied,
-    dropout=config.dropout,
-    dtype=dtype,
+  return translation_model(
+    cells,
+    (len(codec.source.symbols), len(codec.target.symbols)),
+    dtype=DTYPES[config.dtype],
+    **{name: config[name] for name in fields},
   )
 
 
 def _train_data(config, codec, load):
-  """Returns the training batches, and says what they are made of."""
+  """Returns the training batches."""
   data, loaded = config.data, load()
   encoded = {split: corpus.encode_pairs(codec, pairs) for split, pairs in loaded.splits.items()}
   pairs = corpus.within(encoded['train'], data.max_length)
   buckets = make_buckets(pairs, data.buckets, config.train.batch_tokens, config.train.batch_size)
   empty = {split: texts.empty for split, texts in loaded.splits.items()}
-  print(commands.describe(codec, empty, encoded, len(pairs.sources), data.max_length, buckets))
-  return pair_stream(pairs, buckets, config.seed, loaded.fingerprint)
+  about = commands.describe(
+    codec, empty, loaded.drawn, encoded, len(pairs.sources), data.max_length, buckets
+  )
+  return pair_stream(pairs, buckets, config.seed, loaded.fingerprint)._replace(about=about)
 
 
 def _likelihood(scores, params, batches):

@@ -24,6 +24,11 @@ def did_you_mean(name: str, known: Iterable[str], spell: Callable[[str], str] = 
   return f', did you mean {spell(near[0])}?' if near else ''
 
 
+def comma_list(text: str) -> list[str]:
+  """Returns the names in a flag such as 'lstm, gru', without spaces around them; [] of none."""
+  return [name.strip() for name in text.split(',') if name.strip()]
+
+
 def require(field: str, value, holds: bool, expected: str) -> None:
   """Raises InputError, '<field> is <value>, expected <expected>', unless it holds."""
   if not holds:

@@ -1,7 +1,9 @@
-"""`Experiment`: what the one training loop consumes, made by `build(config)` of a file in
-`experiments/`."""
+"""What a file of `experiments/` makes: an `Experiment`, which the one training loop consumes, or a
+`Study`."""
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from rnn_research.cell import Cell
@@ -18,27 +20,43 @@ class TrainData(NamedTuple):
     fingerprint: hex digest of the training data; a resumed run must read the same.
     shapes: one batch of every static shape that the iterator yields, each compiled for before
       training; () where all batches have the shape of the first.
+    about: what is worth knowing of the data before training, for people; may have several lines.
   """
 
   iterator: Iterator
   steps_per_epoch: int
   fingerprint: str
   shapes: tuple[Mapping[str, Any], ...] = ()
+  about: str = ''
 
 
 class Command(NamedTuple):
-  """What the launcher must know of a mode beside train, evaluate and report: sample, score,
-  translate.
+  """A mode of the command line beside train, evaluate and report: sample, score, translate.
 
   Attributes:
     help: one line.
     flags: name -> (default value, whose type is the flag's type; one line of help).
-    reads_data: whether it reads data, so that `data` fields of the config may say where they are.
+    main: `(run, **flags) -> None`: turns flags and files into arguments of the run's commands (see
+      `Experiment.commands`), prints or writes what they return. Raises InputError with one sentence
+      for people.
+    reads_data: whether it reads data, so that the experiment's `PLACES` may be given.
   """
 
   help: str
   flags: Mapping[str, tuple[Any, str]]
+  main: Callable[..., None]
   reads_data: bool = False
+
+
+def flags_of(function: Callable, **texts: str) -> dict[str, tuple[Any, str]]:
+  """Returns flags for arguments of a function, with its own defaults.
+
+  Args:
+    function: has a default for each of them.
+    **texts: argument -> one line of help.
+  """
+  arguments = inspect.signature(function).parameters
+  return {name: (arguments[name].default, text) for name, text in texts.items()}
 
 
 class Recurrence(NamedTuple):
@@ -58,30 +76,48 @@ class Recurrence(NamedTuple):
   loss: Callable[[Array], Array]
 
 
-class Experiment(NamedTuple):
-  """A model, its data and its measures, as pure functions.
+def no_carry(params: Params, batch_size: int) -> tuple:
+  """Returns the carry of independent examples: nothing goes on from one batch to the next."""
+  return ()
 
-  A module of `experiments/` offers `VARIANTS` (name -> one line), `COMMANDS` (name -> `Command`),
-  `get_config(variant) -> ConfigDict` and `build(config, assets=None) -> Experiment`. With `assets`
-  (those of a trained workdir, and the 'fingerprint' of its training data) the vocabulary is not
-  made anew and data are read only by the functions that need them, so sampling needs no corpus.
+
+class Experiment(NamedTuple):
+  """A model, its data and its measures, as pure functions; the first five must be given.
+
+  A module of `experiments/` offers
+
+    VARIANTS       name -> one line, written out as a literal; the first is the default
+    get_config     `(variant) -> ConfigDict`
+    build          `(config, assets=None) -> Experiment` or `Study`
+
+  and, where there is something to say,
+
+    COMMANDS       mode -> `Command`
+    PLACES         fields of the config that say where data are, such as 'data.path': they may
+                   differ when a trained model is evaluated or scored
+    check          `(config) -> None`: raises InputError for a field of its own out of range
+    kept_bytes     `(config) -> int`: roughly what a step keeps for its backward pass, for the
+                   allocator
+
+  With `assets` (those of a trained workdir, and the 'fingerprint' of its training data) `build`
+  makes no vocabulary anew and reads data only in the functions that need them, so sampling needs
+  no corpus.
 
   Attributes:
     init: `(key) -> params`.
-    initial_carry: `(params, batch_size) -> carry`, the state of truncated BPTT, leaves [B, ...]; or
-      ().
     loss: `(params, carry, batch, key, step) -> (total, (weight, carry, metrics))`: sums over the
-      batch, in nats; `metrics` are sums too, divided by the sum of weights; all float32. None:
-      nothing is trained, see `study`.
+      batch, in nats; `metrics` are sums too, divided by the sum of weights; all float32.
     train_data: `() -> TrainData`, read when training starts.
     evaluate: split -> `(params, key) -> {metric: float}`, quick, used while training.
-    final_evaluate: the same, exact, used at the end of a run and by `--mode=evaluate`.
     headline: (split, metric, 'min' or 'max'): what "best" means.
+    initial_carry: `(params, batch_size) -> carry`, the state of truncated BPTT, leaves [B, ...].
+    final_evaluate: as `evaluate`, exact, used at the end of a run and by `--mode=evaluate`; None:
+      `evaluate` is.
     assets: what a checkpoint must carry beside arrays, as JSON: vocabulary, label names.
     show: `(params, key) -> str`, shown at `train.show_steps` while training; or None.
-    report: `(params, workdir, out_dir) -> None`: writes figures, samples and tables for people.
-    commands: name -> `(params, **flags) -> None`, one for each of the module's `COMMANDS`: prints
-      or writes its result. Raises InputError with one sentence for people.
+    report: `(params, workdir, out_dir) -> None`: writes figures, samples and tables for people;
+      None: the curves of the run alone.
+    commands: name -> `(params, ..) -> value`, what a trained model can do: methods of its `Run`.
     engine: one line: which form of the recurrence runs and why.
     unit: what the weights of `loss` count, in the plural: 'characters', 'examples'.
     select: `(params, metrics of the headline split) -> params` that are kept as the best: those of
@@ -93,44 +129,32 @@ class Experiment(NamedTuple):
   """
 
   init: Callable
-  initial_carry: Callable
-  loss: Callable | None
+  loss: Callable
   train_data: Callable[[], TrainData]
   evaluate: Mapping[str, Callable]
-  final_evaluate: Mapping[str, Callable]
   headline: tuple[str, str, str]
-  assets: Mapping[str, Any]
-  show: Callable | None
-  report: Callable
-  commands: Mapping[str, Callable[..., None]]
-  engine: str
+  initial_carry: Callable = no_carry
+  final_evaluate: Mapping[str, Callable] | None = None
+  assets: Mapping[str, Any] = MappingProxyType({})
+  show: Callable | None = None
+  report: Callable[..., None] | None = None
+  commands: Mapping[str, Callable[..., Any]] = MappingProxyType({})
+  engine: str = 'as the experiment makes it'
   unit: str = 'examples'
   select: Callable = lambda params, metrics: params
   learning_rates: tuple[float, ...] = ()
   recurrence: Callable[..., Recurrence] | None = None
 
 
-def study(report: Callable[[str, str], Mapping[str, Mapping[str, Any]]]) -> Experiment:
-  """Returns an experiment without training, whose report is the run.
+class Study(NamedTuple):
+  """An experiment that trains nothing: its report is the run.
 
   Its config has no blocks `train` and `optimizer`, and its module no `COMMANDS`. The launcher
   leaves devices alone.
 
-  Args:
+  Attributes:
     report: `(workdir, out_dir) -> group -> {metric: number}`: writes figures and tables for people
       and returns what belongs into result.json.
   """
-  return Experiment(
-    init=None,
-    initial_carry=None,
-    loss=None,
-    train_data=None,
-    evaluate={},
-    final_evaluate={},
-    headline=None,
-    assets={},
-    show=None,
-    report=lambda params, workdir, out_dir: report(workdir, out_dir),
-    commands={},
-    engine='',
-  )
+
+  report: Callable[[str, str], Mapping[str, Mapping[str, Any]]]

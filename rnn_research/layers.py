@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.nn.initializers import lecun_normal
 
 from rnn_research.typing import Array, Key, Params, PyTree
 
@@ -115,6 +116,12 @@ def embed(table: Array, ids: Array) -> Array:
 def dense(params: Params, x: Array, dtype=jnp.float32) -> Array:
   """Returns `x w + b` for `params = {'w': [F, V], 'b': [V]}`, in float32."""
   return affine(x, params['w'], params['b'], dtype)
+
+
+def init_dense(key: Key, size: int, units: int) -> Params:
+  """Returns the parameters of `dense` from [..., size] to [..., units]; the bias starts at zero."""
+  w = lecun_normal()(key, (size, units), jnp.float32)
+  return {'w': w, 'b': jnp.zeros(units, jnp.float32)}
 
 
 def _over_columns(a, like):

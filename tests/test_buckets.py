@@ -16,16 +16,8 @@ from rnn_research.data.buckets import (
   pad,
   pair_stream,
 )
+from rnn_research.data.codec import BOS, EOS, PAD, train_sentence_codec
 from rnn_research.data.pairs import read_pairs
-from rnn_research.data.tokens import (
-  BOS,
-  EOS,
-  PAD,
-  build_lexicon,
-  encode_all,
-  split_all,
-  train_units,
-)
 
 
 def pairs_of(lengths):
@@ -210,9 +202,9 @@ def test_padding_of_multi30k(data_dir):
   texts = read_pairs(
     *(str(data_dir / f'multi30k/train.{language}.gz') for language in ('de', 'en'))
   )
-  units = train_units('word', True, (), 0)
-  sides = [split_all(units, side) for side in (texts.sources, texts.targets)]
-  pairs = EncodedPairs(*(encode_all(build_lexicon(side, 2), side) for side in sides))
+  pairs = EncodedPairs(
+    *(train_sentence_codec(side, 'word', True, 2, 0).encode_all(side) for side in texts[:2])
+  )
   data = pair_stream(pairs, make_buckets(pairs, 8, 4096, 8), 0, '')
   batches = take(data.iterator, data.steps_per_epoch)
   assert sum(int(np.count_nonzero(batch['target_lengths'])) for batch in batches) == 29_000

@@ -7,7 +7,8 @@ import pytest
 from launching import read_json, run
 
 from rnn_research.analysis.reports import plots, run_curves
-from rnn_research.analysis.reports.curve_figures import curve_figure, write_comparison
+from rnn_research.analysis.reports.curve_figure import curve_figure
+from rnn_research.analysis.reports.curve_report import write_comparison
 from rnn_research.analysis.reports.length_figure import length_figure
 from rnn_research.errors import InputError
 from rnn_research.metrics.bleu import LengthGroup
@@ -80,7 +81,7 @@ def test_comparison_of_two_runs(pair, tmp_path):
 def test_labels_name_what_differs():
   def of(folder, **model):
     config = {'seed': 0, 'model': {'cell': 'gru', 'hidden_size': 8} | model}
-    return run_curves.Run(folder, {'experiment': 'a:b', 'config': config}, [])
+    return run_curves.LoggedRun(folder, {'experiment': 'a:b', 'config': config}, [])
 
   assert run_curves.labels([of('a'), of('b', cell='lstm')]) == ['gru', 'lstm']
   assert run_curves.labels([of('a'), of('b', hidden_size=9)]) == ['hidden_size 8', 'hidden_size 9']
@@ -118,7 +119,7 @@ def translator(folder, variant, *bleu):
     'params': 1,
     'git_hash': None,
   }
-  return run_curves.Run(str(folder), about, [{'step': 5, 'valid/bleu': float(len(variant))}])
+  return run_curves.LoggedRun(str(folder), about, [{'step': 5, 'valid/bleu': float(len(variant))}])
 
 
 def test_translators_are_compared_over_the_length_of_the_source(tmp_path):

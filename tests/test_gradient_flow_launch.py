@@ -104,7 +104,7 @@ REFUSED = {
   'no cell': ('flow.cells=,', "flow.cells is ',', expected names of cells"),
   'no gates': (
     'flow.gate_cells=lstm,elman',
-    'elman has no gates that cells/gates.py knows, so there are',
+    'elman has no gates, so there are no gate statistics of it',
   ),
   'few steps': (
     'flow.num_steps=5',
@@ -141,7 +141,7 @@ def test_workdirs_that_cannot_be_analysed(main, drawn, trained, tmp_path):
   code, _, err = main(*flags, f'--config.workdir_of={drawn}')
   assert (code, err) == (
     1,
-    f'error: {drawn} holds a run of gradient_flow:debug, which has no recurrence to analyse\n',
+    f'error: {drawn} holds a run of gradient_flow:debug, which trains no model to open\n',
   )
   code, _, err = main(*flags, f'--config.workdir_of={trained}', '--config.flow.num_steps=100000')
   assert (code, err.count('\n')) == (1, 1)

@@ -162,7 +162,7 @@ def test_a_member_skips_a_step_in_which_any_row_of_the_batch_spoils_it(num_devic
 SPOILED = """
 import jax, jax.numpy as jnp, numpy as np, optax
 jax.config.update('jax_num_cpu_devices', 2)
-from rnn_research.experiment import study
+from rnn_research.experiment import Experiment
 from rnn_research.training import backend, grid
 from rnn_research.training.step import create_state, make_step
 
@@ -171,8 +171,8 @@ def loss(params, carry, batch, key, step):
   return jnp.where(bad, jnp.nan, params['w'] * batch['x']).sum(), (jnp.float32(len(batch['x'])), (), {{}})
 
 starts = jnp.float32([1.0, 2.0])
-one = study(None)._replace(init=lambda key: {{'w': jnp.float32(0.0)}}, initial_carry=lambda p, b: (), loss=loss,
-                           headline=('valid', 'x', 'min'))
+one = Experiment(init=lambda key: {{'w': jnp.float32(0.0)}}, loss=loss, train_data=None, evaluate={{}},
+                 headline=('valid', 'x', 'min'))
 whole = grid.over_grid(one, [grid.Member(0, 1.0), grid.Member(1, 0.5)])._replace(init=lambda key: {{'w': starts}})
 tx = grid.over_members(optax.with_extra_args_support(optax.sgd(1.0)), jnp.float32([1.0, 0.5]))
 mesh = backend.data_mesh(4 // {micro_batches}, {num_devices})

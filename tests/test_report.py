@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from rnn_research.analysis.reports import plots, tables
+from rnn_research.analysis.reports import plots, sections, tables
 from rnn_research.analysis.reports.language_report import write_report
 from rnn_research.training.metrics_log import open_log, read_log
 
@@ -120,9 +120,7 @@ def test_a_running_mean_keeps_constants_lines_and_the_first_numbers():
 
 @pytest.mark.parametrize('text', NASTY)
 def test_any_sample_comes_back_out_of_its_code_block(tmp_path, text):
-  tables.write_samples(
-    tmp_path / 'samples.md', [{'step': 0, 'sample': text}, {'step': 5, 'sample': 'after'}]
-  )
+  sections.write_samples(tmp_path, [{'step': 0, 'sample': text}, {'step': 5, 'sample': 'after'}])
   assert blocks((tmp_path / 'samples.md').read_text('utf-8')) == [text, 'after']
 
 

@@ -147,6 +147,21 @@ def test_sigterm_from_outside(text, tmp_path):
   assert f'stopped by SIGTERM after step {checkpoint.read_meta(tmp_path)[0]}: saved' in out
 
 
+def test_a_workdir_of_any_name(main, text, tmp_path):
+  workdir = tmp_path / 'lr=[0.01], {a}*?' / 'ñ \\'
+  flags = ['--experiment=char_lm:debug', *TINY, f'--config.data.path={text}']
+  assert main(*flags, f'--workdir={workdir}', '--config.train.steps=4')[0] == 0
+  code, out, err = main(f'--workdir={workdir}', '--config.train.steps=9')
+  assert (code, err) == (0, '')
+  assert 'after 9 steps' in out
+  assert main(*flags, f'--workdir={tmp_path}/plain', '--config.train.steps=9')[0] == 0
+  assert (
+    log_of(workdir)[-1]['valid/nats_per_symbol']
+    == (log_of(tmp_path / 'plain')[-1]['valid/nats_per_symbol'])
+  )
+  assert main(f'--workdir={workdir}', '--mode=sample', '--length=5')[0] == 0
+
+
 def test_truncated_newest_checkpoint(whole, copy):
   for path in (copy / 'checkpoints' / str(STEPS) / 'state').glob('**/d/*'):
     os.truncate(path, path.stat().st_size // 2)

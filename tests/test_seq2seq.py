@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 from launching import ROOT, environment, files_of, log_of, read_json
 
-from rnn_research.data import tokens
+from rnn_research import workdir as workdir_lib
+from rnn_research.data.codec import SPECIALS, TextCodec
+from rnn_research.errors import InputError
 from rnn_research.tasks.translation import commands, corpus, synthetic
 
 TINY = [
@@ -266,7 +268,7 @@ def test_a_target_file_needs_its_source(main, files, tmp_path):
 
 
 def test_references_are_in_the_form_of_the_output():
-  codec = corpus.Codec(*(corpus.Side(tokens.Units('word', True, ''), None, ''),) * 2)
+  codec = corpus.Codec(*(TextCodec('sentences', 'word', SPECIALS, True),) * 2, ('', ''))
   assert corpus.references(codec, [unicodedata.normalize('NFD', 'Für Élise')]) == ['für élise']
 
 
@@ -398,3 +400,45 @@ def test_every_option_trains(main, files, tmp_path, changes):
   )
   assert code == 0, err
   assert 'bleu' in out
+
+
+@pytest.fixture(scope='module')
+def opened(translated):
+  """Returns the translator as `workdir.load` opens it."""
+  return workdir_lib.load(translated)
+
+
+def test_translations_are_what_the_launcher_writes(opened, translated, main, tmp_path):
+  lines = ['a b c d e', '', 'q w e r t y']
+  (tmp_path / 'in').write_text('\n'.join(lines), 'utf-8')
+  found = opened.translate(lines)
+  assert found[1] == ''
+  out = main('--mode=translate', f'--workdir={translated}', f'--input={tmp_path / "in"}')[1]
+  assert out.splitlines() == found
+  best = list(opened.translations(lines, beam_size=4, n_best=3))
+  assert [len(hypotheses) for hypotheses in best] == [3, 3, 3]
+  first = best[0][0]
+  assert first.score >= best[0][1].score
+  assert first.weights.shape == (len(first.symbols), len(first.source))
+  np.testing.assert_allclose(first.weights.sum(1), 1.0, rtol=1e-5)
+  assert opened.languages() == ('xx', 'yy')
+
+
+def test_scores_of_pairs_are_numbers(opened, translated, main, tmp_path):
+  sources, targets = ['a b c', 'd e'], ['c b a', 'e d']
+  scores = opened.score(sources, targets)
+  assert scores.shape == (2,)
+  pairs = '\n'.join('\t'.join(pair) for pair in zip(sources, targets, strict=True))
+  (tmp_path / 'pairs').write_text(pairs, 'utf-8')
+  out = main('--mode=score', f'--workdir={translated}', f'--source={tmp_path / "pairs"}')[1]
+  rows = [line.split('\t') for line in out.splitlines()[1:]]
+  assert [float(row[0]) for row in rows] == pytest.approx(scores, abs=1e-5)
+  with pytest.raises(InputError, match='2 sources and 1 targets, expected as many'):
+    opened.score(sources, ['c'])
+
+
+def test_what_an_open_translator_refuses(opened):
+  with pytest.raises(InputError, match='n_best is 9, expected an integer in'):
+    opened.translate(['a b'], n_best=9)
+  with pytest.raises(InputError, match='which has no recurrence to analyse'):
+    opened.trace()

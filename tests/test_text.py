@@ -10,7 +10,6 @@ import pytest
 from rnn_research.data.files import read_bytes
 from rnn_research.data.stdlib_corpus import standard_library_source
 from rnn_research.data.text import cut, encode_foreign, load_corpus
-from rnn_research.data.vocabulary import decode
 
 PROSE = 'The 🙂 語 sat.\r\nOn a mat\n' * 20
 
@@ -51,7 +50,7 @@ def test_splits_are_cut_by_position_in_symbols(prose, unit):
   whole = np.concatenate([corpus.splits[split] for split in ('train', 'valid', 'test')])
   assert whole.dtype == np.int32
   expected = PROSE if unit != 'word' else re.sub(r'\s*\n', '\n', PROSE)
-  assert decode(corpus.vocabulary, whole) == expected
+  assert corpus.codec.decode(whole) == expected
   assert corpus.unknown == {'train': 0, 'valid': 0, 'test': 0}
 
 
@@ -78,9 +77,9 @@ def test_vocabulary_comes_from_training_only_and_unknown_symbols_are_counted(tmp
   path = tmp_path / 'text'
   path.write_text('ab' * 40 + 'abcb' * 5)
   corpus = load_corpus(path=str(path), splits=(0.8, 0.1, 0.1))
-  assert corpus.vocabulary.symbols == ('a', 'b', '<unk>')
+  assert corpus.codec.symbols == ('a', 'b', '<unk>')
   assert corpus.unknown == {'train': 0, 'valid': 2, 'test': 3}
-  assert decode(corpus.vocabulary, corpus.splits['valid']) == 'ab\ufffdbab\ufffdbab'
+  assert corpus.codec.decode(corpus.splits['valid']) == 'ab\ufffdbab\ufffdbab'
 
 
 def test_separate_files_are_whole_splits_and_never_trained_on(tmp_path, prose):
@@ -99,12 +98,9 @@ def test_separate_files_are_whole_splits_and_never_trained_on(tmp_path, prose):
 
 
 def test_foreign_text_is_encoded_whole(tmp_path, prose):
-  vocabulary = load_corpus(path=prose).vocabulary
+  codec = load_corpus(path=prose).codec
   (tmp_path / 'other').write_text('That? 🙂')
-  assert (
-    decode(vocabulary, encode_foreign(str(tmp_path / 'other'), '**/*', vocabulary))
-    == 'That\ufffd 🙂'
-  )
+  assert codec.decode(encode_foreign(str(tmp_path / 'other'), '**/*', codec)) == 'That\ufffd 🙂'
 
 
 def test_fingerprint_sees_text_and_vocabulary(tmp_path):
@@ -127,6 +123,60 @@ def test_fingerprint_sees_held_out_text(tmp_path):
   assert len(digests) == 2
 
 
+def symbols_of(path, unit, **options):
+  corpus = load_corpus(path=str(path), unit=unit, splits=(1, 0, 0), **options)
+  return corpus.codec.decode(corpus.splits['train'])
+
+
+def test_files_of_a_folder_begin_lines_of_words_without_byte_order_marks(tmp_path):
+  contents = ['\ufeffhello world', '', '\ufeff', 'foo bar\r\n', 'a\ufeff b', '\ufeffc']
+  for number, content in enumerate(contents):
+    (tmp_path / f'{number}').write_bytes(content.encode())
+  assert symbols_of(tmp_path, 'word') == 'hello world\nfoo bar\na\ufeff b\nc'
+  assert symbols_of(tmp_path, 'char') == 'hello worldfoo bar\r\na\ufeff bc'
+  assert symbols_of(tmp_path, 'byte') == ''.join(contents)
+  assert symbols_of(tmp_path, 'word', rules=1) == '\ufeffhello world\ufefffoo bar\na\ufeff b\ufeffc'
+  assert symbols_of(tmp_path, 'char', rules=1) == ''.join(contents)
+
+
+def test_another_text_is_read_by_the_rules_of_the_codec(tmp_path):
+  (tmp_path / 'a').write_text('\ufeffa b', 'utf-8')
+  (tmp_path / 'b').write_text('a c', 'utf-8')
+  new = load_corpus(path=str(tmp_path), unit='word', splits=(1, 0, 0)).codec
+  old = load_corpus(path=str(tmp_path), unit='word', splits=(1, 0, 0), rules=1).codec
+  read = lambda codec: codec.decode(encode_foreign(str(tmp_path), '**/*', codec))
+  assert (read(new), read(old)) == ('a b\na c', '\ufeffa ba c')
+
+
+TEXTS = {
+  'crlf': 'a b\r\nc\r\n', 'mark': '\ufeffa b\n', 'no last line end': 'a\nb', 'blank lines': '\n\n a \n\n',
+  'separators': 'a\x85b\u2028c\x1cd\xa0e\x0bf', 'decomposed': 'e\u0301 é \U0001f642', 'names': '<unk> <eos> x<eos>y <pad>',
+}  # fmt: skip
+
+
+@pytest.mark.parametrize('unit', ['char', 'byte', 'word'])
+@pytest.mark.parametrize('name', TEXTS)
+@pytest.mark.parametrize('place', ['file', 'gzip', 'folder', 'valid_path'])
+def test_every_text_comes_back_from_every_reader(tmp_path, unit, name, place):
+  text = TEXTS[name]
+  expected = text if unit == 'byte' else text.removeprefix('\ufeff')
+  if unit == 'word':
+    expected = expected.replace(' <eos> ', '\n')
+    expected = '\n'.join(re.sub(r'\s+', ' ', line).strip() for line in expected.split('\n'))
+  (tmp_path / 'folder').mkdir()
+  path = tmp_path / 'folder' / 'text.txt'
+  path.write_bytes(gzip.compress(text.encode()) if place == 'gzip' else text.encode())
+  where = tmp_path / 'folder' if place == 'folder' else path
+  split = 'valid' if place == 'valid_path' else 'train'
+  held_out = {'valid_path': str(where)} if split == 'valid' else {}
+  if split == 'valid':
+    where = tmp_path / 'train'
+    where.write_bytes(path.read_bytes() * 2)
+  corpus = load_corpus(path=str(where), unit=unit, splits=(1, 0, 0), **held_out)
+  assert corpus.codec.decode(corpus.splits[split]) == expected
+  assert corpus.codec.normalise(expected) == expected
+
+
 CONTENTS = {
   'empty': (b'', "is empty; expected a text"),
   'binary': (b'MZ\0\1', r'binary is binary \(a NUL byte at offset 2\)'),
@@ -134,6 +184,7 @@ CONTENTS = {
   'utf16': ('héllo'.encode('utf-16'), r'NUL byte at offset 3'),
   'cut.gz': (gzip.compress(b'text' * 100)[:-9], 'cut.gz is not a whole gzip file'),
   'no.gz': (b'plain text', 'no.gz is not a whole gzip file'),
+  'cut': (gzip.compress(b'text' * 100)[:-9], 'cut is not a whole gzip file'),
   'flipped.gz': (gzip.compress(b'text' * 100)[:10] + b'\xff' * 30, 'flipped.gz is not a whole gzip file'),
   'short': (b'x', 'split has 0 symbols|split has 1 symbols'),
 }  # fmt: skip
@@ -188,7 +239,7 @@ def test_embedded_corpus_is_the_standard_library():
     150_000,
     150_000,
   ]
-  assert 90 < len(corpus.vocabulary.symbols) <= 129
+  assert 90 < len(corpus.codec.symbols) <= 129
 
 
 def test_embedded_corpus_takes_ascii_files_in_order_and_leaves_tests_out(tmp_path, monkeypatch):
@@ -213,8 +264,7 @@ def test_war_and_peace_has_the_published_symbols(data_dir):
   assert sum(map(len, corpus.splits.values())) == 3_258_246
   assert len(set(read_bytes(path))) == 87
   characters = load_corpus(path=path)
-  assert decode(characters.vocabulary, characters.splits['train'][:1]) == '\ufeff'
-  assert '\r' in characters.vocabulary.symbols
+  assert '\r' in characters.codec.symbols
 
 
 def test_novels_in_a_folder(data_dir):

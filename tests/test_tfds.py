@@ -52,7 +52,7 @@ def test_corpus_uses_the_splits_of_the_data_set(prepared):
   corpus = load_corpus(tfds='tiny_shakespeare', data_dir=str(prepared))
   sizes = {split: len(ids) for split, ids in corpus.splits.items()}
   assert sizes == {'train': 1_003_854, 'valid': 55_770, 'test': 55_770}
-  assert len(corpus.vocabulary.symbols) == 66
+  assert len(corpus.codec.symbols) == 66
   words = load_corpus(tfds='tiny_shakespeare', data_dir=str(prepared), unit='word')
   assert words.unknown['valid'] > words.unknown['train'] == 0
 

@@ -199,6 +199,11 @@ def test_odd_symbols_are_drawn_without_warnings(tmp_path):
   assert read_csv(tmp_path / 'a.csv')[3][4] == '漢字'  # whole, where the picture has boxes
 
 
+def test_marks_of_joined_words_are_not_on_the_axes():
+  plot = alignment.alignment_figure([translation('Hund \uffed. \uffed', 'dog \uffed. \uffed')], '')
+  assert labels(plot.figure.axes[0].get_xticklabels())[:2] == ['Hund', '.']
+
+
 @pytest.mark.parametrize(
   'families, shown', [((), '\u25a1'), (('No Such Font', 'STIXGeneral'), '\u29f8')]
 )

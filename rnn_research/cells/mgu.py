@@ -60,12 +60,14 @@ def mgu(
   def project(params, xs):
     return affine(xs, params.w_x, params.b, dtype)
 
-  def step(params, state, u, *, key=None, ctx=None):
+  def gates(params, state, u):
     u_f, u_n = jnp.split(u, 2, -1)
-    h = state.h
-    f = sigmoid(u_f + matmul(h, params.w_h, dtype))
-    n = jnp.tanh(u_n + matmul(f * h, params.w_hn, dtype))
-    h = (1.0 - f) * h + f * n
+    f = sigmoid(u_f + matmul(state.h, params.w_h, dtype))
+    return {'f': f, 'n': jnp.tanh(u_n + matmul(f * state.h, params.w_hn, dtype))}
+
+  def step(params, state, u, *, key=None, ctx=None):
+    found = gates(params, state, u)
+    h = (1.0 - found['f']) * state.h + found['f'] * found['n']
     return GRUState(h), h.astype(dtype)
 
-  return Cell(init, initial_state, project, step)
+  return Cell(init, initial_state, project, step, gates=gates)

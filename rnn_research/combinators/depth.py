@@ -104,7 +104,12 @@ def residual(cell: Cell) -> Cell:
     state, ys = cell.scan(params, state, xs, mask=mask, reset=reset, reset_state=reset_state)
     return state, _masked(xs, mask).astype(ys.dtype) + ys
 
-  return cell._replace(init=init, project=project, step=step, scan=cell.scan and scan)
+  def gates(params, state, u):
+    return cell.gates(params, state, u[0])
+
+  return cell._replace(
+    init=init, project=project, step=step, scan=cell.scan and scan, gates=cell.gates and gates
+  )
 
 
 class HighwayParams(NamedTuple):
@@ -162,7 +167,18 @@ def highway(cell: Cell, *, transform_bias: float = -1.0, dtype=jnp.float32) -> C
     inner, ctx = cell.prepare(params.cell, ctx, batch_size, key=key)
     return params._replace(cell=inner), ctx
 
-  return Cell(init, initial_state, project, step, cell.scan and scan, cell.prepare and prepare)
+  def gates(params, state, u):
+    return cell.gates(params.cell, state, u[0])
+
+  return Cell(
+    init,
+    initial_state,
+    project,
+    step,
+    cell.scan and scan,
+    cell.prepare and prepare,
+    cell.gates and gates,
+  )
 
 
 def _mix(y, x, t):

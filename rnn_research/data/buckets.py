@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rnn_research.data.codec import BOS, EOS, PAD
 from rnn_research.data.examples import stream
-from rnn_research.data.tokens import BOS, EOS, PAD
 from rnn_research.errors import InputError
 from rnn_research.experiment import TrainData
 
@@ -87,8 +87,8 @@ def make_buckets(
 
 
 def _even(count: int, most: int, multiple: int) -> int:
-  """Returns the fewest rows, a multiple, that cut `count` pairs in no more batches than `most` rows
-  do."""
+  """Returns the smallest multiple of `multiple` that still cuts `count` pairs into
+  ceil(count / most) batches."""
   num_batches = -(-count // most)
   return -(-count // (num_batches * multiple)) * multiple
 

@@ -133,6 +133,11 @@ def read_tfds_pairs(name: str, data_dir: str, split: str) -> Pairs:
   return _paired(examples, f'data.tfds: {name}, split {split}')
 
 
+def tfds_splits(name: str, data_dir: str) -> list[str]:
+  """Returns the splits that a data set has; raises FileNotFoundError as `read_tfds_pairs` does."""
+  return list(builders.prepared_builder(name, data_dir).info.splits)
+
+
 def _text_pair(info) -> tuple[str, str]:
   from tensorflow_datasets.core.features import Text
 

@@ -14,8 +14,8 @@ weight gradient is one product over many steps:
 
 On a CPU time is cut into chunks whose gates stay in cache. Every chunk adds to the gradient of the
 recurrent matrix, so where that fills the cache by itself, chunks are large beside it. Derivatives
-of derivatives come from `jax.grad` of `jax.grad`; forward mode (`jax.jvp`, `jax.hessian`) needs a
-cell with `engine='scan'`.
+of derivatives come from `jax.grad` of `jax.grad` or from `jax.hessian`; forward mode by itself
+(`jax.jvp`, `jax.jacfwd`) needs a cell with `engine='scan'`.
 """
 
 import functools

@@ -1,4 +1,4 @@
-"""A run in its workdir: train, evaluate, report.
+"""A run in its workdir: how it is trained, evaluated and reported on, and what is written there.
 
 config.json            experiment, resolved config, seed, device count, engine, versions, git hash
 checkpoints/ best/     see `checkpoint`
@@ -10,45 +10,43 @@ report/                figures and samples for people
 import json
 import time
 from pathlib import Path
-from typing import Any
 
 import jax
-from ml_collections import ConfigDict
 
-from rnn_research.experiment import Experiment
+from rnn_research.experiment import Experiment, Study
+from rnn_research.launching.config import CHANGEABLE, Start, check_unchanged
 from rnn_research.parameters import num_parameters
 from rnn_research.training import backend, checkpoint, grid, loop, result
-from rnn_research.training.checkpoint_io import warn
-from rnn_research.training.config import check_unchanged, rows_per_step
+from rnn_research.training.config import rows_per_step
 from rnn_research.training.metrics_log import read_log
+from rnn_research.training.progress import warn
 from rnn_research.typing import Params
+from rnn_research.workdir import Run, restore
 
 
-def train(
-  experiment: Experiment, name: str, config: ConfigDict, workdir: str, num_devices: int
-) -> None:
+def train(experiment: Experiment, start: Start) -> None:
   """Trains to the end, evaluates the best parameters on whole splits, writes result.json and the
   report.
 
   Args:
     experiment: of `build(config)`.
-    name: 'name:variant', for the record.
-    config: the resolved config.
-    workdir: made if it does not exist.
-    num_devices: 0 takes those of the workdir, or as many as divide the batch.
+    start: its workdir is made if it does not exist.
   """
-  data, mesh = experiment.train_data(), _mesh(config, workdir, num_devices)
+  name, workdir, config = start.name, start.workdir, start.config
+  data, mesh = experiment.train_data(), _mesh(config, workdir, start.num_devices)
+  first, path = jax.process_index() == 0, Path(workdir) / 'result.json'
+  if first and data.about:
+    print(data.about, flush=True)
   about = _about(name, config) | _about_model(experiment) | {'num_devices': mesh.size}
   members = grid.members(config)
   trained = grid.over_grid(experiment, members) if members else experiment
   stopped = loop.train(trained, data, config, workdir, mesh, about)
   if not stopped.finished:
     return
-  first, path = jax.process_index() == 0, Path(workdir) / 'result.json'
   if not _is_of(path, stopped.step):
     # In every process: restoring waits for all of them.
-    params = restore(experiment, workdir)[1]
-    metrics = _final_metrics(experiment, config, params)
+    run = restore(workdir, name, config, experiment)
+    metrics = run.evaluate()
     if first:
       result.write_json(
         path,
@@ -61,71 +59,59 @@ def train(
           **_of_grid(experiment.headline, members, workdir, stopped.best[0]),
         },
       )
-      _write_report(experiment, params, workdir)
+      write_report(experiment, run.params, workdir)
   if first:
     print_result(path)
 
 
-def study(
-  experiment: Experiment,
-  name: str,
-  saved: ConfigDict,
-  config: ConfigDict,
-  workdir: str,
-  redraw: bool,
-) -> None:
-  """Runs an experiment without training: its report, then result.json.
+def study(made: Study, start: Start, redraw: bool) -> None:
+  """Runs a study: its report, then result.json.
 
   A finished one prints its result again, or with `redraw` does everything again.
 
   Raises:
-    InputError: the finished one had another config than `config`: it had `saved`.
+    InputError: the finished one had another config.
   """
-  path = Path(workdir) / 'result.json'
-  with checkpoint.hold(workdir):
+  path = Path(start.workdir) / 'result.json'
+  with checkpoint.hold(start.workdir):
     if path.exists():
-      check_unchanged(saved, config, workdir, training=True)
+      check_unchanged(start, CHANGEABLE, '; use a new workdir')
     if redraw or not path.exists():
-      about, started = _about(name, config), time.monotonic()
-      result.write_json(Path(workdir) / 'config.json', about)
-      metrics = _write_report(experiment, None, workdir)
+      about, started = _about(start.name, start.config), time.monotonic()
+      result.write_json(Path(start.workdir) / 'config.json', about)
+      metrics = made.report(start.workdir, _report_folder(start.workdir))
+      _say_report(start.workdir)
       result.write_json(path, {**about, 'seconds': time.monotonic() - started, 'metrics': metrics})
   print_result(path)
 
 
-def evaluate(experiment: Experiment, name: str, config: ConfigDict, workdir: str) -> None:
-  """Evaluates the best parameters of a workdir on whole splits; writes and prints
-  result-evaluate.json."""
-  step, params = restore(experiment, workdir)
-  path = Path(workdir) / 'result-evaluate.json'
+def evaluate(run: Run) -> None:
+  """Evaluates the best parameters on whole splits; writes and prints result-evaluate.json."""
+  path = Path(run.workdir) / 'result-evaluate.json'
   result.write_json(
     path,
     {
-      **_about(name, config),
-      **_about_model(experiment),
-      'steps': step,
-      'seconds': checkpoint.read_meta(workdir)[1]['seconds'],
-      'metrics': _final_metrics(experiment, config, params),
+      **_about(run.name, run.config),
+      **_about_model(run.experiment),
+      'steps': run.step,
+      'seconds': checkpoint.read_meta(run.workdir)[1]['seconds'],
+      'metrics': run.evaluate(),
     },
   )
   print_result(path)
 
 
-def report(experiment: Experiment, workdir: str) -> None:
-  """Writes figures and samples for people to workdir/report."""
-  _write_report(experiment, restore(experiment, workdir)[1], workdir)
+def write_report(experiment: Experiment, params: Params, workdir: str) -> None:
+  """Writes figures, samples and tables for people to workdir/report: the experiment's own, or the
+  curves of the run."""
+  from rnn_research.analysis.reports.curve_report import write_run  # matplotlib is slow to load
 
-
-def restore(experiment: Experiment, workdir: str) -> tuple[int, Params]:
-  """Returns the step and the parameters of the best evaluation."""
-  return checkpoint.restore_params(workdir, _template(experiment))
-
-
-def assets(workdir: str) -> dict[str, Any]:
-  """Returns what `build` needs of a trained workdir: the experiment's assets and the data's
-  fingerprint."""
-  meta = checkpoint.read_meta(workdir)[1]
-  return meta['assets'] | {'fingerprint': meta['fingerprint']}
+  out = _report_folder(workdir)
+  if experiment.report is None:
+    write_run(workdir, out)
+  else:
+    experiment.report(params, workdir, out)
+  _say_report(workdir)
 
 
 def saved_devices(workdir: str) -> int:
@@ -150,12 +136,14 @@ def print_result(path: Path) -> None:
   print(f'{after}all of it is in {path}', flush=True)
 
 
-def _write_report(experiment, params, workdir):
+def _report_folder(workdir):
   out = Path(workdir) / 'report'
   out.mkdir(exist_ok=True)
-  metrics = experiment.report(params, workdir, str(out))
-  print(f'the report is in {out}', flush=True)
-  return metrics
+  return str(out)
+
+
+def _say_report(workdir):
+  print(f'the report is in {Path(workdir) / "report"}', flush=True)
 
 
 def _of_grid(headline, members, workdir, best_step):
@@ -172,11 +160,6 @@ def _of_grid(headline, members, workdir, best_step):
   }
 
 
-def _final_metrics(experiment, config, params):
-  key = jax.random.key(config.seed)
-  return {split: measure(params, key) for split, measure in experiment.final_evaluate.items()}
-
-
 def _about(name, config):
   return {
     'experiment': name,
@@ -189,14 +172,10 @@ def _about(name, config):
 
 def _about_model(experiment):
   return {
-    'params': num_parameters(_template(experiment)),
+    'params': num_parameters(jax.eval_shape(experiment.init, jax.random.key(0))),
     'engine': experiment.engine,
     'headline': experiment.headline,
   }
-
-
-def _template(experiment):
-  return jax.eval_shape(experiment.init, jax.random.key(0))
 
 
 def _is_of(path, step):

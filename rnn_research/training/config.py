@@ -12,44 +12,12 @@ from rnn_research.training import optimizer
 
 DTYPES = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
 
-# What a run in a workdir may change when it goes on; everything else belongs to its identity.
-# What computes, not what is computed: a model may be trained on one machine and used on another.
-ENGINE = 'model.engine'
-CHANGEABLE = (
-  'train.steps',
-  'train.epochs',
-  'train.eval_every',
-  'train.checkpoint_every',
-  'train.log_every',
-  'train.show_steps',
-  'train.stop_after',
-  'train.tensorboard',
-  ENGINE,
-)
-# What may differ while a trained model is used: where the text is, and what computes.
-_PLACES = (
-  ENGINE,
-  'data.path',
-  'data.glob',
-  'data.data_dir',
-  'data.download',
-  'data.source',
-  'data.target',
-  'data.valid_source',
-  'data.valid_target',
-  'data.test_source',
-  'data.test_target',
-)
-
-_VOCABULARY = {'word': 8192, 'char': 128, 'subword': 8192}  # usual sizes, before the data are read
-
 
 _MODEL_RANGES = {
   'num_params': (lambda v: v >= 0, 'an integer >= 0 (0 takes hidden_size)'),
   'num_layers': (lambda v: v >= 1, 'an integer >= 1'),
   'embedding_size': (lambda v: v >= 0, 'an integer >= 0 (0 is one-hot)'),
   'dropout': (lambda v: 0.0 <= v < 1.0, 'a number in [0, 1)'),
-  'weight_dropout': (lambda v: 0.0 <= v < 1.0, 'a number in [0, 1)'),
   'init_scale': (lambda v: 0.0 <= v < math.inf, "a number >= 0 (0 is the cell's own)"),
   'dtype': (lambda v: v in DTYPES, f'one of {", ".join(DTYPES)}'),
 }
@@ -70,12 +38,10 @@ def base_config() -> ConfigDict:
         'steps': 0,  # either steps
         'epochs': 0,  # or epochs
         'batch_size': 50,
-        'unroll_length': 50,
         'micro_batches': 1,  # slices of a device's rows, for less memory
         'ema_decay': 0.0,  # of the average of parameters, at first the first ones; 0 is off
         'eval_every': 0,  # steps; 0 is once per epoch
         'stop_after': 0,  # evaluations in a row without a better headline end the run; 0 is off
-        'eval_lanes': 50,  # parallel streams of an evaluation while training
         'checkpoint_every': 0,  # steps; 0 is at every evaluation
         'log_every': 50,
         'show_steps': (),  # steps after which a sample is shown
@@ -86,7 +52,7 @@ def base_config() -> ConfigDict:
 
 
 def check_ranges(config: ConfigDict) -> None:
-  """Checks the blocks of `base_config`; a config without training has `seed` alone.
+  """Checks the blocks of `base_config`; a study has `seed` alone.
 
   Raises:
     InputError: a number out of range, as one sentence that names the field.
@@ -96,9 +62,8 @@ def check_ranges(config: ConfigDict) -> None:
     return
   optimizer.check_config(config.optimizer)
   train = config.train
-  for field in ('batch_size', 'unroll_length', 'micro_batches', 'eval_lanes', 'log_every'):
-    if field in train:
-      require(f'train.{field}', train[field], train[field] >= 1, 'an integer >= 1')
+  for field in ('batch_size', 'micro_batches', 'log_every'):
+    require(f'train.{field}', train[field], train[field] >= 1, 'an integer >= 1')
   for field in ('steps', 'epochs', 'eval_every', 'checkpoint_every', 'stop_after'):
     require(f'train.{field}', train[field], train[field] >= 0, 'an integer >= 0')
   require(
@@ -114,10 +79,6 @@ def check_ranges(config: ConfigDict) -> None:
     all(isinstance(step, int) and step >= 0 for step in shown),
     'integers >= 0',
   )
-  for field, (holds, expected) in _MODEL_RANGES.items():
-    if field in config.get('model', {}):
-      require(f'model.{field}', config.model[field], holds(config.model[field]), expected)
-  _check_size(config.get('model', {}))
   _check_grid(config)
   require('train.ema_decay', train.ema_decay, 0.0 <= train.ema_decay < 1.0, 'a number in [0, 1)')
   if bool(train.steps) == bool(train.epochs):
@@ -128,8 +89,16 @@ def check_ranges(config: ConfigDict) -> None:
     )
 
 
-def _check_size(model):
-  size, budget = model.get('hidden_size', 1), model.get('num_params', 0)
+def check_model(model: ConfigDict) -> None:
+  """Checks what the `model` blocks of most experiments share: `hidden_size`, and others if there.
+
+  Raises:
+    InputError: a number out of range, as one sentence that names the field.
+  """
+  for field, (holds, expected) in _MODEL_RANGES.items():
+    if field in model:
+      require(f'model.{field}', model[field], holds(model[field]), expected)
+  size, budget = model.hidden_size, model.get('num_params', 0)
   require(
     'model.hidden_size',
     size,
@@ -155,30 +124,8 @@ def _check_grid(config):
     )
 
 
-def check_unchanged(saved: ConfigDict, config: ConfigDict, workdir: str, training: bool) -> None:
-  """Checks that a config may be used with what `workdir` holds.
-
-  A run that goes on may change `CHANGEABLE` alone; every other mode may name another text or
-  engine.
-
-  Raises:
-    InputError: other fields differ; it names them.
-  """
-  before, now = flat(saved), flat(config)
-  changed = [
-    f'{field} ({before.get(field)!r} in the workdir, now {now.get(field)!r})'
-    for field in {**before, **now}
-    if before.get(field) != now.get(field) and field not in (CHANGEABLE if training else _PLACES)
-  ]
-  if changed:
-    raise InputError(
-      f'{workdir} holds a run with another {", another ".join(changed)}'
-      + ('; use a new workdir' if training else '')
-    )
-
-
 def trains(config: ConfigDict) -> bool:
-  """Returns whether the experiment trains a model; one that does not has no block `train`."""
+  """Returns whether the experiment trains a model; a study has no block `train`."""
   return 'train' in config
 
 
@@ -187,25 +134,19 @@ def rows_per_step(config: ConfigDict) -> int:
   return config.train.batch_size // config.train.micro_batches
 
 
-def copy(config: ConfigDict) -> ConfigDict:
-  """Returns a copy that does not change with `config`."""
-  return config.copy_and_resolve_references()
+def kept_by_layers(config: ConfigDict, num_steps: int) -> int:
+  """Returns roughly how many bytes recurrent layers keep of T steps for their backward pass.
 
+  Seven float32 numbers per unit, as a fused LSTM does.
 
-def kept_bytes(config: ConfigDict) -> int:
-  """Returns roughly what a step keeps for its backward pass.
-
-  Seven float32 numbers per unit, as a fused LSTM does; of a translator the logits, their softmax
-  and their gradient, since its vocabulary may be large.
+  Args:
+    config: `hidden_size`, or `num_params` in its place, and `num_layers` of its block `model` are
+      read.
+    num_steps: T.
   """
-  if 'batch_tokens' in config.train:
-    symbols = config.train.batch_tokens // config.train.micro_batches
-    return 3 * 4 * symbols * (config.data.vocabulary_size or _VOCABULARY.get(config.data.unit, 0))
-  model = config.get('model', {})
-  layers = model.get('num_layers', 1)
-  units = model.get('hidden_size', 0) or math.isqrt(model.get('num_params', 0) // (4 * layers))
-  steps = config.train.get('unroll_length') or config.get('data', {}).get('length', 0)
-  return 7 * 4 * units * layers * rows_per_step(config) * steps
+  model = config.model
+  units = model.hidden_size or math.isqrt(model.num_params // (4 * model.num_layers))
+  return 7 * 4 * units * model.num_layers * rows_per_step(config) * num_steps
 
 
 def update_from_json(config: ConfigDict, values: dict) -> ConfigDict:

@@ -69,7 +69,8 @@ def slope(lags: np.ndarray, values: np.ndarray) -> float:
 
   Args:
     lags: [K], increasing.
-    values: [K] norms; zeros, which have vanished below float32, are left out.
+    values: [K] norms; zeros, which have vanished below float32, and what is not finite are left
+      out.
 
   Returns:
     The slope; not-a-number where fewer than two norms remain.
@@ -78,5 +79,6 @@ def slope(lags: np.ndarray, values: np.ndarray) -> float:
     np.asarray(lags)[len(lags) // 2 :],
     np.asarray(values, np.float64)[len(lags) // 2 :],
   )
-  lags, values = lags[values > 0], values[values > 0]
+  known = np.isfinite(values) & (values > 0)
+  lags, values = lags[known], values[known]
   return float(np.polyfit(lags, np.log(values), 1)[0]) if len(lags) > 1 else np.nan

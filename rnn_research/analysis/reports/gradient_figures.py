@@ -19,6 +19,7 @@ from rnn_research.analysis.reports.plots import (
   logarithmic,
   styles,
 )
+from rnn_research.analysis.reports.tables import finite, quantiles
 
 _FLOOR = 1e-12  # what is smaller is not drawn; the CSV has it
 
@@ -35,7 +36,7 @@ def lag_figure(curves: Mapping[str, np.ndarray], text: str) -> Plot:
   lags = np.arange(1, len(next(iter(curves.values()))) + 1)
   table, drawn = {'lag': lags}, []
   for (label, norms), style in zip(curves.items(), styles(len(curves)), strict=True):
-    low, middle, high = np.quantile(norms, (0.1, 0.5, 0.9), axis=1)
+    low, middle, high = quantiles(norms, (0.1, 0.5, 0.9))
     _line(axes, lags, middle, style, label)
     axes.fill_between(
       lags,
@@ -113,7 +114,7 @@ def jacobian_figure(
   left, right = figure.subplots(1, 2)
   rows = {'cell': [], 'what': [], 'place': [], 'log singular value': []}
   for (label, values), style in zip(steps.items(), styles(len(steps)), strict=True):
-    middle = np.median(values, axis=0)
+    middle = _medians(values.T)
     places = (np.arange(len(middle)) + 0.5) / len(middle)
     _line(left, places, np.exp(middle), style, label)
     _line(right, lags, np.exp(products[label][:, 0]), style, label)
@@ -128,7 +129,7 @@ def jacobian_figure(
   for axes, drawn, words in (
     (
       left,
-      [np.median(v, axis=0) for v in steps.values()],
+      [_medians(v.T) for v in steps.values()],
       ('rank / size of the state', 'singular values of a step'),
     ),
     (
@@ -167,13 +168,13 @@ def paths_figure(
   upper, lower = figure.subplots(2, sharex=True, height_ratios=(1.5, 1))
   lags, table = np.arange(1, len(total) + 1), {}
   gate_style, direct_style = styles(2)
-  table['total'] = np.median(total, axis=1)
+  table['total'] = _medians(total)
   upper.plot(lags, table['total'], color=GREY, linewidth=7, alpha=0.45, label='total')
   for label, norms, style in (
     ('through c alone', direct, direct_style),
     ('through gates and W', gates, gate_style),
   ):
-    table[label] = np.median(norms, axis=1)
+    table[label] = _medians(norms)
     # At lag 1 there is no gate on the way: what is left of the difference is rounding.
     _line(
       upper,
@@ -184,11 +185,12 @@ def paths_figure(
     )
   _log_from_floor(upper, np.concatenate([table['total'], table['through c alone']]))
   upper.set_ylabel(r'$\|\,\partial L_T / \partial c_{T-k}\|$', fontsize=LABEL)
-  low, middle, high = np.quantile(share, (0.1, 0.5, 0.9), axis=1)
+  low, middle, high = quantiles(share, (0.1, 0.5, 0.9))
   _line(lower, lags, middle, direct_style, '')
   lower.fill_between(lags, low, high, color=VERMILLION, alpha=0.2, linewidth=0)
   lower.axhline(1.0, color='black', linewidth=1)
-  lower.set_ylim(min(-0.05, max(low.min(), -1.0)), max(1.1, min(high.max(), 2.0)))
+  shown = np.clip([-0.05, 1.1, *finite(low), *finite(high)], -1.0, 2.0)
+  lower.set_ylim(np.nanmin(shown), np.nanmax(shown))
   lower.yaxis.set_major_formatter(PercentFormatter(1.0))
   lower.set_ylabel('share through\nc alone', fontsize=LABEL)
   lower.set_xlabel('lag k, steps', fontsize=LABEL)
@@ -258,6 +260,10 @@ def gate_figure(
   return Plot(figure, table)
 
 
+def _medians(rows):
+  return quantiles(rows, (0.5,))[0]
+
+
 def _lag_axes(ylabel):
   figure = Figure(figsize=(11, 6.6), layout='constrained')
   axes = figure.subplots()
@@ -284,7 +290,7 @@ def _line(axes, xs, ys, style, label, filled=True):
 
 def _log_from_floor(axes, values, floor=_FLOOR):
   shown = values[np.isfinite(values) & (values > 0)]
-  logarithmic(axes, np.clip(shown, floor, 1.0 / floor))
-  axes.set_ylim(top=2.0 * axes.get_ylim()[1])  # a norm of 1 is not drawn on the frame
-  axes.yaxis.set_major_formatter(LogFormatterSciNotation())
+  if logarithmic(axes, np.clip(shown, floor, 1.0 / floor)):
+    axes.set_ylim(top=2.0 * axes.get_ylim()[1])  # a norm of 1 is not drawn on the frame
+    axes.yaxis.set_major_formatter(LogFormatterSciNotation())
   finish(axes)

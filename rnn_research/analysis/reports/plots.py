@@ -19,6 +19,7 @@ BLUE, VERMILLION, GREY = '#0072B2', '#D55E00', '#767676'
 _COLOURS = (BLUE, VERMILLION, '#000000', '#E69F00', '#009E73', '#CC79A7', '#56B4E9')
 _LINES, _MARKERS = ('-', '--', '-.', ':', (0, (5, 1, 1, 1, 1, 1))), 'os^DvPX*<>'
 LABEL, TICK, _CAPTION = 18, 15, 13
+DPI = 120  # of a saved figure
 
 
 class Plot(NamedTuple):
@@ -117,7 +118,7 @@ def gradient_figure(rows: Rows) -> Plot:
 
 def save(plot: Plot, path: str | os.PathLike) -> None:
   """Writes the figure to `path`, a .png, and its numbers beside it as .csv."""
-  plot.figure.savefig(path, dpi=120)
+  plot.figure.savefig(path, dpi=DPI)
   write_csv(Path(path).with_suffix('.csv'), plot.table)
 
 
@@ -132,19 +133,24 @@ def _norm_panel(axes: Axes, steps: np.ndarray, mean: np.ndarray, largest: np.nda
   logarithmic(axes, np.concatenate([mean, largest]))
 
 
-def logarithmic(axes: Axes, values: np.ndarray) -> None:
-  """Makes the y axis logarithmic, from the 1, 2 or 5 below all positive `values` to the one above
-  them."""
-  axes.set_yscale('log')
-  shown = values[values > 0]
+def logarithmic(axes: Axes, values: np.ndarray) -> bool:
+  """Makes the y axis logarithmic, from the 1, 2 or 5 below all positive finite `values` to the one
+  above them; returns whether there are any, since without them it stays linear."""
+  shown = values[np.isfinite(values) & (values > 0)]
   if not len(shown):
-    return
-  ladder = np.outer(10.0 ** np.arange(-20, 20), (1, 2, 5)).ravel()
+    return False
+  shown = np.clip(shown, 1e-300, 1e300)
+  ends = np.floor(np.log10([shown.min(), shown.max()])).astype(int)
+  ladder = np.outer(10.0 ** np.arange(ends[0] - 1, ends[1] + 2), (1, 2, 5)).ravel()
   low, high = ladder[ladder <= shown.min()][-1], ladder[ladder >= shown.max()][0]
+  if low == high:
+    low, high = ladder[ladder < low][-1], ladder[ladder > high][0]
+  axes.set_yscale('log')
   axes.set_ylim(low, high)
   axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 200 * low else (1,)))
   axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f'{value:g}'))
   axes.yaxis.set_minor_formatter(NullFormatter())
+  return True
 
 
 def _validation_points(axes: Axes, steps: np.ndarray, values: np.ndarray, training: float) -> None:

@@ -30,8 +30,8 @@ class Curves(NamedTuple):
   values: np.ndarray
 
 
-class Run(NamedTuple):
-  """A training run.
+class LoggedRun(NamedTuple):
+  """A training run, as its log tells.
 
   Attributes:
     workdir: where it is.
@@ -44,7 +44,7 @@ class Run(NamedTuple):
   rows: Sequence[Mapping[str, Any]]
 
 
-def read_run(workdir: str | os.PathLike) -> Run:
+def read_run(workdir: str | os.PathLike) -> LoggedRun:
   """Reads a workdir.
 
   Raises:
@@ -62,19 +62,19 @@ def read_run(workdir: str | os.PathLike) -> Run:
     raise InputError(f'{workdir} holds {name}, which trains no model')
   if 'headline' not in about or 'grid' not in about['config']:
     raise InputError(f'{workdir} holds {name} of an earlier version, whose log cannot be compared')
-  run = Run(str(workdir), about, read_log(workdir))
+  run = LoggedRun(str(workdir), about, read_log(workdir))
   if not any(figure_name(run) in row for row in run.rows):
     raise InputError(f'{workdir} holds a run without any evaluation yet')
   return run
 
 
-def figure_name(run: Run) -> str:
+def figure_name(run: LoggedRun) -> str:
   """Returns the name in the log of what a run calls its best: 'valid/accuracy'."""
   split, metric, _ = run.about['headline']
   return f'{split}/{metric}'
 
 
-def by_learning_rate(run: Run) -> dict[float, Curves]:
+def by_learning_rate(run: LoggedRun) -> dict[float, Curves]:
   """Returns the curves of a run for each learning rate; one entry where it is no grid."""
   config, name, names = ConfigDict(run.about['config']), figure_name(run), {}
   for i, one in enumerate(members(config)):
@@ -91,7 +91,7 @@ def by_learning_rate(run: Run) -> dict[float, Curves]:
   }
 
 
-def best_curves(run: Run) -> tuple[float, Curves]:
+def best_curves(run: LoggedRun) -> tuple[float, Curves]:
   """Returns the learning rate with the best mean over seeds at the last evaluation, and its curves.
 
   A rate that loses a seed is worse than one that loses none.
@@ -110,13 +110,13 @@ def badness(curves: Curves, sense: str) -> tuple[int, float]:
   )
 
 
-def without_memory(run: Run) -> float | None:
+def without_memory(run: LoggedRun) -> float | None:
   """Returns the headline figure of what needs no memory, None where the run's log has none."""
   name = f'{figure_name(run)}_without_memory'
   return next((row[name] for row in run.rows if name in row), None)
 
 
-def labels(runs: Sequence[Run]) -> list[str]:
+def labels(runs: Sequence[LoggedRun]) -> list[str]:
   """Returns a label for each run: its variant, or the fields of its config in which the runs
   differ, or its folder."""
   variants = [run.about['experiment'].split(':')[-1] for run in runs]

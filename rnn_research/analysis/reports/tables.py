@@ -13,8 +13,15 @@ import numpy as np
 
 from rnn_research.training.result import write_text
 
+_METRICS = {'bleu': 'BLEU', 'exact': 'share of exact translations'}
+
 Rows = Sequence[Mapping[str, Any]]  # lines of a metrics log
 Table = Mapping[str, Sequence[float | str]]  # name -> column
+
+
+def metric_name(metric: str) -> str:
+  """Returns a metric's name for people."""
+  return _METRICS.get(metric, metric.replace('_', ' '))
 
 
 def columns(rows: Rows, names: Iterable[str]) -> dict[str, np.ndarray]:
@@ -26,17 +33,36 @@ def columns(rows: Rows, names: Iterable[str]) -> dict[str, np.ndarray]:
     names: what is wanted.
 
   Returns:
-    `step` and each name -> [N] float64, not-a-number where a step has no such number.
+    `step` and each name -> [N] float64, not-a-number where a step has no such finite number.
   """
   names, by_step = list(names), {}
   for row in rows:
     if any(name in row for name in names):
       by_step.setdefault(row['step'], {}).update(row)
   steps = sorted(by_step)
-  found = {
-    name: np.array([by_step[step].get(name) for step in steps], np.float64) for name in names
-  }
-  return {'step': np.array(steps, np.float64), **found}
+  logged = lambda name: np.array([by_step[step].get(name) for step in steps], np.float64)
+  return {'step': np.array(steps, np.float64), **{name: finite(logged(name)) for name in names}}
+
+
+def finite(values: np.ndarray) -> np.ndarray:
+  """Returns float64 numbers with not-a-number in the place of infinities, which cannot be drawn."""
+  values = np.asarray(values, np.float64)
+  return np.where(np.isfinite(values), values, np.nan)
+
+
+def quantiles(rows: np.ndarray, shares: Sequence[float]) -> np.ndarray:
+  """Returns quantiles of the finite numbers of each of N rows.
+
+  Args:
+    rows: [N, S] numbers.
+    shares: Q numbers in [0, 1].
+
+  Returns:
+    [Q, N] float64, not-a-number for a row without a finite number.
+  """
+  known = [row[np.isfinite(row)] for row in np.asarray(rows, np.float64)]
+  nothing = np.full(len(shares), np.nan)
+  return np.array([np.quantile(row, shares) if len(row) else nothing for row in known]).T
 
 
 def running_mean(values: np.ndarray, width: int) -> np.ndarray:
@@ -65,12 +91,6 @@ def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
   return ''.join(f'| {" | ".join(row)} |\n' for row in (header, rule, *rows))
 
 
-def picture(text: str, name: str) -> str:
-  """Returns the Markdown of a figure, `text` in its place where it cannot be shown, and of a link
-  to its numbers."""
-  return f'![{text}]({name}.png)\n\nNumbers: [{name}.csv]({name}.csv)\n'
-
-
 def fenced(text: str) -> str:
   """Returns `text` as a Markdown code block that no content of it can end."""
   longest = max((len(run) for run in re.findall('`+', text)), default=0)
@@ -90,11 +110,6 @@ def samples_markdown(rows: Rows) -> str:
   return '\n'.join(f'### {_heading(step, losses)}\n\n{fenced(text)}' for step, text in samples)
 
 
-def write_samples(path: str | os.PathLike, rows: Rows) -> None:
-  """Writes the samples of a log as Markdown; see `samples_markdown`."""
-  write_text(path, f'# What the model wrote while it trained\n\n{samples_markdown(rows)}')
-
-
 def read_result(workdir: str | os.PathLike) -> dict[str, Any] | None:
   """Returns result.json of a workdir, None where the run is not finished."""
   path = Path(workdir) / 'result.json'
@@ -112,7 +127,7 @@ def result_markdown(result: Mapping[str, Any] | None) -> str:
   }
   names = list(dict.fromkeys(name for values in figures.values() for name in values))
   table = markdown(
-    ['split', *(name.replace('_', ' ') for name in names)],
+    ['split', *map(metric_name, names)],
     [[split, *(_format(values.get(name)) for name in names)] for split, values in figures.items()],
   )
   return (

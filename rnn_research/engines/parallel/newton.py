@@ -152,7 +152,7 @@ def newton_scan(
   return unflatten(last_state(jnp.concatenate([problem.start[None], hs]), mask, reset)), ys, info
 
 
-def parallel(cell: Cell, **options) -> Cell:
+def with_newton(cell: Cell, **options) -> Cell:
   """Evaluates a cell over whole sequences by Newton's iteration instead of step by step.
 
   Args:

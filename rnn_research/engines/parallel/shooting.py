@@ -120,7 +120,7 @@ def shooting_scan(
   return jax.tree.map(lambda a: a[-1], ends), ys, info
 
 
-def shooting(cell: Cell, **options) -> Cell:
+def with_shooting(cell: Cell, **options) -> Cell:
   """Evaluates a cell over whole sequences by multiple shooting; its chunks run in the form that
   `cell` has itself.
 

@@ -13,7 +13,8 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from rnn_research.analysis.reports.plots import LABEL, TICK, Plot, caption
-from rnn_research.data import tokens
+from rnn_research.data.codec import UNKNOWN
+from rnn_research.data.words import JOINER
 from rnn_research.tasks.translation.translator import Translation
 
 _ABREAST, _ALONE = (
@@ -112,14 +113,13 @@ def alignment_figure(translations: Sequence[Translation], text: str) -> Plot:
 
 
 def _notes(translations):
-  unknown = tokens.SPECIALS[tokens.UNK]
   return ''.join(
     note
     for note, holds in (
       (
-        f' {unknown} is a word the model does not know: the text has the source word it looked at '
+        f' {UNKNOWN} is a word the model does not know: the text has the source word it looked at '
         'most.',
-        lambda found: unknown in found.symbols,
+        lambda found: UNKNOWN in found.symbols,
       ),
       (
         f' {_BOX} is a character that no font has.',
@@ -163,8 +163,9 @@ def _panel(axes: Axes, letter: str, found: Translation, size: float) -> None:
 
 
 def _label(symbol: str) -> str:
-  """Returns a symbol such that every font shows it: a space as its sign, what has no glyph as a
-  box."""
+  """Returns a symbol such that every font shows it: without the marks of what it is joined to, a
+  space as its sign, what has no glyph as a box."""
+  symbol = symbol.strip(JOINER) or symbol
   shown = ''.join('\u2423' if c == ' ' else c if ord(c) in _fonts()[1] else _BOX for c in symbol)
   return shown if len(shown) <= _LABEL_LETTERS else f'{shown[: _LABEL_LETTERS - 1]}\u2026'
 

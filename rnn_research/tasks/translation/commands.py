@@ -1,52 +1,80 @@
 """Modes of a trained translator: translate lines, score given pairs; and what is said of the data
 before training."""
 
-import contextlib
+import functools
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import jax
 import numpy as np
 
 from rnn_research.data.buckets import Bucket, EncodedPairs, evaluation_batches
-from rnn_research.data.pairs import cut_lines, language_of, read_lines, read_pairs
-from rnn_research.decoding.beam import check_beam
+from rnn_research.data.files import open_output
+from rnn_research.data.pairs import Pairs, cut_lines, language_of, read_lines, read_pairs
+from rnn_research.decoding.beam import Beam, check_beam
 from rnn_research.decoding.sampling import Sampling, check_sampling
 from rnn_research.errors import InputError, require, require_seed
-from rnn_research.models.conditional_model import EncoderDecoder
+from rnn_research.experiment import Command, flags_of
+from rnn_research.models.conditional_model import ConditionalModel
 from rnn_research.tasks.translation.corpus import Codec, encode_pairs, unknown_rates
-from rnn_research.tasks.translation.translator import Beam, Translation, translator
+from rnn_research.tasks.translation.translator import Translation, translator
 from rnn_research.typing import Params
 
 # Lines that are translated, and written, together.
 _CHUNK = 256
 
 
-def translate(
-  model: EncoderDecoder,
-  codec: Codec,
-  max_length: int,
-  params: Params,
-  input: str,
-  output: str,
-  beam_size: int,
-  n_best: int,
-  length_penalty: float,
-  coverage_penalty: float,
-  temperature: float,
-  seed: int,
-) -> None:
-  """Translates the lines of a file as they come; what is written stays if it is interrupted.
+def commands_of(
+  model: ConditionalModel, codec: Codec, max_length: int, nats: Callable
+) -> dict[str, Callable]:
+  """Returns what a trained translator can do: command -> `(params, ..) -> value`.
 
-  An empty line gives an empty line. With `n_best` above 1 a line is: number of the input line,
-  score, translation, separated by tabs.
+  Args:
+    model: the model.
+    codec: of its languages.
+    max_length: longer sources are cut.
+    nats: compiled `conditional_loss.nats` of the model.
+  """
+  make = functools.cache(lambda how, n_best: translator(model, codec, how, max_length, n_best))
+  return {
+    'translate': functools.partial(translate, make),
+    'translations': functools.partial(translations, make),
+    'score': lambda params, sources, targets: scores(nats, codec, params, sources, targets)[0],
+    'scores': functools.partial(scores, nats, codec),
+    'languages': lambda params: codec.languages,
+  }
+
+
+def translations(
+  make: Callable[..., Callable],
+  params: Params,
+  texts: Sequence[str],
+  beam_size: int = 5,
+  n_best: int = 1,
+  length_penalty: float = 1.0,
+  coverage_penalty: float = 0.0,
+  temperature: float = 0.0,
+  seed: int = 0,
+) -> Iterator[list[Translation]]:
+  """Returns an iterator over the `n_best` translations of every text, the best in front.
+
+  Args:
+    make: `(how, n_best) -> translate`, see `translator`.
+    params: of the model.
+    texts: sentences; the translations of an empty one are empty.
+    beam_size: hypotheses of the beam search; 1 is greedy.
+    n_best: translations of each text.
+    length_penalty: alpha of Wu et al. 2016.
+    coverage_penalty: beta of Wu et al. 2016.
+    temperature: above 0 translations are drawn, not searched for.
+    seed: of the drawing.
 
   Raises:
-    InputError: a number out of range, an input that cannot be read or that is in the target
-    language.
+    InputError: a number out of range.
   """
-  check_beam(beam_size, length_penalty, coverage_penalty)
+  beam = Beam(beam_size, length_penalty, coverage_penalty)
+  check_beam(beam)
   require(
     'n_best', n_best, 1 <= n_best <= beam_size, f'an integer in [1, {beam_size}], the beam_size'
   )
@@ -58,59 +86,103 @@ def translate(
   )
   require_seed('seed', seed)
   check_sampling(Sampling(temperature))
-  _check_language(codec, input, 'input')
-  how = Sampling(temperature) if temperature else Beam(beam_size, length_penalty, coverage_penalty)
-  run, key = translator(model, codec, how, max_length, n_best), jax.random.key(seed)
+  how = Sampling(temperature) if temperature else beam
+  run, key = make(how, n_best), jax.random.key(seed)
+  return (
+    found
+    for start in range(0, len(texts), _CHUNK)
+    for found in run(params, texts[start : start + _CHUNK], jax.random.fold_in(key, start))
+  )
+
+
+def translate(
+  make: Callable[..., Callable], params: Params, texts: Sequence[str], **options
+) -> list[str]:
+  """Returns the best translation of every text; see `translations`."""
+  return [best.text for best, *_ in translations(make, params, texts, **options)]
+
+
+def scores(
+  nats: Callable, codec: Codec, params: Params, sources: Sequence[str], targets: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:
+  """Returns log p(target | source) of every pair, [N] float64, and the target symbols with the end,
+  [N].
+
+  Raises:
+    InputError: there are not as many sources as targets.
+  """
+  if len(sources) != len(targets):
+    raise InputError(
+      f'there are {len(sources)} sources and {len(targets)} targets, expected as many'
+    )
+  encoded, values = encode_pairs(codec, Pairs(sources, targets, 0)), np.zeros(len(sources))
+  for places, batch in evaluation_batches(encoded):
+    values[places] = -np.asarray(nats(params, batch), np.float64)[: len(places)]
+  return values, np.array([len(ids) + 1 for ids in encoded.targets])
+
+
+def translate_file(run, input: str, output: str, n_best: int, **options) -> None:
+  """Translates the lines of a file as they come; what is written stays if it is interrupted.
+
+  An empty line gives an empty line. With `n_best` above 1 a line is: number of the input line,
+  score, translation, separated by tabs.
+
+  Raises:
+    InputError: a number out of range, an input that cannot be read or that is in the target
+    language.
+  """
+  _check_language(run, input, 'input')
   lines, counts = _lines(input), {'empty': 0, 'cut': 0}
-  if output != '-' and Path(output).exists() and input != '-' and Path(output).samefile(input):
+  found = run.translations(lines, n_best=n_best, **options)
+  if _same_file(input, output):
     raise InputError(f'output is {output}, expected another file than that of input')
-  with _open(output, 'output') if output != '-' else contextlib.nullcontext(sys.stdout) as out:
-    for start in range(0, len(lines), _CHUNK):
-      chunk = lines[start : start + _CHUNK]
-      results = run(params, chunk, jax.random.fold_in(key, start))
-      out.writelines(_written(results, start, n_best))
+  with open_output(output, 'output') as out:
+    for number, (line, hypotheses) in enumerate(zip(lines, found, strict=True), 1):
+      out.writelines(_written(hypotheses, number, n_best))
       out.flush()
-      counts['empty'] += sum(not line for line in chunk)
-      counts['cut'] += sum(best.cut for best, *_ in results)
-  _warn(counts, max_length)
+      counts['empty'] += not line
+      counts['cut'] += hypotheses[0].cut
+  _warn(counts, run.config.data.max_length)
   print(f'{len(lines)} lines translated', file=sys.stderr)
 
 
-def _check_language(codec, path, flag):
-  here, there = codec.source.language, codec.target.language
+def _check_language(run, path, flag):
+  here, there = run.languages()
   if there and here != there and language_of(path) == there:
     raise InputError(
       f'{flag} is {path}, which is named after {there}, expected {here or "the source language"}: '
-      'the '
-      f'model translates from {here or "it"} to {there}'
+      f'the model translates from {here or "it"} to {there}'
     )
 
 
 def _lines(path: str) -> list[str]:
-  if path != '-':
-    lines = read_lines(path, 'input')
-  else:
+  """Returns the lines of a file, of a pipe, or of standard input for '-'; nothing has no lines."""
+  if path == '-':
     data = sys.stdin.buffer.read()
-    lines = cut_lines(data, 'input') if data else []
-  return [line.strip() for line in lines]
+  elif not _is_stream(Path(path).expanduser()):
+    return [line.strip() for line in read_lines(path, 'input')]
+  else:
+    data = Path(path).expanduser().read_bytes()
+  return [line.strip() for line in cut_lines(data, 'input')] if data else []
 
 
-def _open(path: str, flag: str):
-  """Opens a file for writing; raises InputError, naming the flag, where that fails."""
-  try:
-    return open(path, 'w', encoding='utf-8')
-  except OSError as e:
-    raise InputError(f'{flag}: {path} cannot be written ({e.strerror})') from e
+def _is_stream(file):
+  """Returns whether a file is read to its end as it is: a pipe, a device, or an empty one."""
+  return file.exists() and not file.is_dir() and file.stat().st_size == 0
 
 
-def _written(results: Sequence[list[Translation]], start: int, n_best: int) -> Iterator[str]:
-  for number, found in enumerate(results, start + 1):
-    for hypothesis in found[:n_best]:
-      yield (
-        f'{hypothesis.text}\n'
-        if n_best == 1
-        else f'{number}\t{hypothesis.score:.4f}\t{hypothesis.text}\n'
-      )
+def _same_file(input, output):
+  one, other = Path(input).expanduser(), Path(output).expanduser()
+  return '-' not in (input, output) and other.is_file() and other.samefile(one)
+
+
+def _written(found: Sequence[Translation], number: int, n_best: int) -> Iterator[str]:
+  for hypothesis in found[:n_best]:
+    yield (
+      f'{hypothesis.text}\n'
+      if n_best == 1
+      else f'{number}\t{hypothesis.score:.4f}\t{hypothesis.text}\n'
+    )
 
 
 def _warn(counts, max_length):
@@ -126,9 +198,7 @@ def _warn(counts, max_length):
     )
 
 
-def score(
-  scores: Callable, codec: Codec, params: Params, source: str, target: str, out: str
-) -> None:
+def score_file(run, source: str, target: str, out: str) -> None:
   """Writes a table of given pairs: log p(target | source), target symbols with the end, source,
   target.
 
@@ -138,18 +208,13 @@ def score(
   require(
     'source', source, bool(source), 'a file of sentences, and --target that of their translations'
   )
-  _check_language(codec, source, 'source')
+  _check_language(run, source, 'source')
   pairs = read_pairs(source, target, flag='source')
-  with _open(out, 'out') if out else contextlib.nullcontext(sys.stdout) as f:
-    _write_scores(scores, codec, params, pairs, f)
+  with open_output(out, 'out') as f:
+    _write_scores(*run.scores(pairs.sources, pairs.targets), pairs, f)
 
 
-def _write_scores(scores, codec, params, pairs, f):
-  values = np.zeros(len(pairs.sources))
-  encoded = encode_pairs(codec, pairs)
-  for places, batch in evaluation_batches(encoded):
-    values[places] = -np.asarray(scores(params, batch), np.float64)[: len(places)]
-  lengths = [len(ids) + 1 for ids in encoded.targets]
+def _write_scores(values, lengths, pairs, f):
   blank = lambda text: text.replace('\t', ' ')
   f.write('log_probability\tsymbols\tsource\ttarget\n')
   f.writelines(
@@ -159,15 +224,45 @@ def _write_scores(scores, codec, params, pairs, f):
   per_symbol = -values.sum() / sum(lengths)
   print(
     f'{len(values)} pairs, {pairs.empty} empty ones left out, {per_symbol:.4f} nats per target '
-    'symbol, '
-    f'perplexity {np.exp(per_symbol):.2f}',
+    f'symbol, perplexity {np.exp(per_symbol):.2f}',
     file=sys.stderr,
   )
+
+
+COMMANDS = {
+  'translate': Command(
+    'translates the lines of a file',
+    {
+      'input': ('-', 'UTF-8 text, one sentence per line; - is standard input'),
+      'output': ('-', 'file for the translations; - is standard output'),
+      **flags_of(
+        translations,
+        beam_size='hypotheses of the beam search; 1 is greedy',
+        n_best='translations per line; above 1 each with its line number and score',
+        length_penalty='alpha of Wu et al. 2016: 0 prefers short translations',
+        coverage_penalty='beta of Wu et al. 2016: above 0 what attention left out costs',
+        temperature='above 0 translations are drawn, from logits divided by it, not searched for',
+        seed='of the drawing',
+      ),
+    },
+    translate_file,
+  ),
+  'score': Command(
+    'writes the log-probability of given translations',
+    {
+      'source': ('', 'file of source sentences'),
+      'target': ('', 'file of their translations; without it --source has tab-separated pairs'),
+      'out': ('', 'file for the table; by default it is printed'),
+    },
+    score_file,
+  ),
+}
 
 
 def describe(
   codec: Codec,
   empty: Mapping[str, int],
+  drawn: Collection[str],
   encoded: Mapping[str, EncodedPairs],
   num_trained: int,
   max_length: int,
@@ -178,6 +273,7 @@ def describe(
   Args:
     codec: of the languages.
     empty: split -> pairs that were left out since a side is empty.
+    drawn: the splits that are shares of the pairs to train on.
     encoded: split -> pairs, also those that are too long to train on.
     num_trained: training pairs that are not.
     max_length: the longest that are not.
@@ -187,18 +283,18 @@ def describe(
   for split, pairs in encoded.items():
     source, target = unknown_rates(pairs)
     too_long = len(pairs.sources) - num_trained if split == 'train' else 0
+    share = ', a share of those to train on' if split in drawn else ''
     left_out = f', {empty[split]} left out with an empty side' if empty[split] else ''
     left_out += (
       f', {too_long} of them left out with more than {max_length} symbols' if too_long else ''
     )
     lines.append(
-      f'{split}: {len(pairs.sources):,} pairs{left_out}; unknown symbols {source:.2%} in sources, '
-      f'{target:.2%} in targets'
+      f'{split}: {len(pairs.sources):,} pairs{share}{left_out}; unknown symbols {source:.2%} in '
+      f'sources, {target:.2%} in targets'
     )
   sizes = (
-    f'{len(side.lexicon.symbols):,} '
-    f'{side.units.kind}s{f" ({side.language})" if side.language else ""}'
-    for side in codec
+    f'{len(side.symbols):,} {side.unit}s{f" ({language})" if language else ""}'
+    for side, language in zip(codec[:2], codec.languages, strict=True)
   )
   shapes = ', '.join(f'{b.rows} x {b.source_length} to {b.target_length}' for b in buckets)
   return '\n'.join(

@@ -11,27 +11,25 @@ import numpy as np
 from matplotlib.figure import Figure
 from sacrebleu import sentence_chrf
 
-from rnn_research.analysis.reports import plots
+from rnn_research.analysis.reports import plots, sections
 from rnn_research.analysis.reports.length_figure import length_edges, length_figure
 from rnn_research.analysis.reports.plots import LABEL, TICK, VERMILLION, Plot
+from rnn_research.analysis.reports.sections import Section
 from rnn_research.analysis.reports.tables import (
   Rows,
   columns,
   fenced,
-  picture,
+  metric_name,
   read_result,
   result_markdown,
-  write_samples,
 )
-from rnn_research.data import tokens
+from rnn_research.data.codec import SPECIALS, TextCodec
 from rnn_research.metrics.bleu import bleu_by_length, corpus_bleu
 from rnn_research.tasks.translation.alignment_figure import alignment_figure, choose
 from rnn_research.tasks.translation.translator import Translation, shown
 from rnn_research.training.metrics_log import read_log
-from rnn_research.training.result import write_text
 
 _SAMPLES = 5
-_NAMES = {'bleu': 'BLEU', 'exact': 'share of exact translations'}
 
 
 class HeldOut(NamedTuple):
@@ -59,41 +57,26 @@ def write_report(held_out: HeldOut, workdir: str | os.PathLike, out_dir: str | o
       are read.
     out_dir: an existing folder.
   """
-  rows, out = read_log(workdir), Path(out_dir)
-  about = json.loads((Path(workdir) / 'config.json').read_text('utf-8'))
+  rows, about = read_log(workdir), json.loads((Path(workdir) / 'config.json').read_text('utf-8'))
   metric = about['headline'][1]
   similar = [
     sentence_chrf(found.text, [reference]).score
     for found, reference in zip(held_out.translations, held_out.references, strict=True)
   ]
-  looks = choose(held_out.translations, similar)
-  figures = {
-    'loss': plots.loss_curves(rows, 'every target symbol given those before it'),
-    'gradients': plots.gradient_figure(rows),
-    metric: score_curve(rows, metric),
-    'bleu_by_length': _by_length(held_out, about),
-  }
-  if looks:
-    figures['alignments'] = _alignments(held_out, about, looks)
-  for name, plot in figures.items():
-    plots.save(plot, out / f'{name}.png')
-  write_samples(out / 'samples.md', rows)
-  write_text(
-    out / 'README.md',
-    '\n'.join(
-      [
-        f'# {about["experiment"]}\n',
-        result_markdown(read_result(workdir)),
-        _bleu(held_out),
-        f'## Loss\n\n{picture("Training and validation loss over steps", "loss")}',
-        f'## Validation\n\n{picture(f"{_NAMES[metric]} over steps", metric)}',
-        f'## Length\n\n{picture("BLEU over source length", "bleu_by_length")}',
-        _attention(held_out, looks),
-        '## Gradients\n\n'
-        + picture('Gradient norm, share clipped and learning rate over steps', 'gradients'),
-        _samples(held_out, similar),
-      ]
-    ),
+  by_length, looks = _by_length(held_out, about), choose(held_out.translations, similar)
+  sections.write_samples(out_dir, rows)
+  sections.write(
+    out_dir,
+    about['experiment'],
+    [
+      Section('', before=f'{result_markdown(read_result(workdir))}\n{_bleu(held_out)}'),
+      sections.loss_section(rows, 'every target symbol given those before it'),
+      Section('Validation', metric, score_curve(rows, metric), f'{metric_name(metric)} over steps'),
+      Section('Length', 'bleu_by_length', by_length, 'BLEU over source length'),
+      _attention(held_out, about, looks),
+      sections.gradient_section(rows),
+      Section('Translations', before=_samples(held_out, similar)),
+    ],
   )
 
 
@@ -131,12 +114,12 @@ def score_curve(rows: Rows, metric: str) -> Plot:
     )
     axes.set_ylim(0, max(1.15 * values[best], 0.1))
   axes.set_xlabel('training step', fontsize=LABEL)
-  axes.set_ylabel(_NAMES[metric], fontsize=LABEL)
+  axes.set_ylabel(metric_name(metric), fontsize=LABEL)
   plots.finish(axes)
   plots.caption(
     figure,
-    f'Validation sentences, translated greedily and without dropout: {_NAMES[metric]}. The decoder '
-    'reads what it wrote itself. The number is the best one.'
+    f'Validation sentences, translated greedily and without dropout: {metric_name(metric)}. The '
+    'decoder reads what it wrote itself. The number is the best one.'
     f'{plots.of_grid(rows, "validation: its best member")}',
   )
   return Plot(figure, table)
@@ -147,9 +130,8 @@ def _by_length(held_out: HeldOut, about: Mapping[str, Any]) -> Plot:
   kind, unit = (
     ('char', 'characters') if about['config']['data']['unit'] == 'char' else ('word', 'words')
   )
-  lengths = [
-    len(symbols) for symbols in tokens.split_all(tokens.Units(kind, False, ''), held_out.sources)
-  ]
+  splitter = TextCodec('sentences', kind, SPECIALS)
+  lengths = list(map(len, splitter.split_all(held_out.sources)))
   groups = bleu_by_length(
     [found.text for found in held_out.translations],
     held_out.references,
@@ -188,13 +170,17 @@ def _bleu(held_out):
   )
 
 
-def _attention(held_out, looks):
+def _attention(held_out, about, looks):
   if not looks:
-    return '## Attention\n\nThe decoder has no attention: it sees the source as one vector.\n'
-  return (
-    f'## Attention\n\n{picture("Attention of each written symbol over the source", "alignments")}\n'
-    f'(a), (b), .. in turn, each with its translation and, in parentheses, its reference:\n\n'
-    f'{_blocks(held_out, [row for _, row in looks])}'
+    text = 'The decoder has no attention: it sees the source as one vector.'
+    return Section('Attention', before=text)
+  return Section(
+    'Attention',
+    'alignments',
+    _alignments(held_out, about, looks),
+    'Attention of each written symbol over the source',
+    after='(a), (b), .. in turn, each with its translation and, in parentheses, its reference:\n\n'
+    + _blocks(held_out, [row for _, row in looks]),
   )
 
 
@@ -209,22 +195,15 @@ def _samples(held_out, similar):
   drawn = np.random.default_rng(0).permutation(len(size))
   intro = (
     'The first two by chrF of the sentence (sacrebleu), among equals the longest first. While it '
-    'trained, the '
-    'model wrote [samples.md](samples.md).'
+    'trained, the model wrote [samples.md](samples.md).\n'
   )
-  return '\n'.join(
-    [
-      f'## Translations\n\n{intro}\n',
-      *(
-        f'### {name}\n\n{_blocks(held_out, chosen[:_SAMPLES])}'
-        for name, chosen in (
-          ('Most like their references', good),
-          ('Least like their references', bad),
-          ('Drawn at random', drawn),
-        )
-      ),
-    ]
-  )
+  chosen = {
+    'Most like their references': good,
+    'Least like their references': bad,
+    'Drawn at random': drawn,
+  }
+  blocks = (f'### {name}\n\n{_blocks(held_out, rows[:_SAMPLES])}' for name, rows in chosen.items())
+  return '\n'.join([intro, *blocks])
 
 
 def _blocks(held_out, rows):

@@ -1,34 +1,23 @@
 """The report of gradient flow: one section per figure, each measured, drawn and put into words
 here."""
 
-import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import NamedTuple
 
 import jax
 import numpy as np
 
-from rnn_research.analysis.measures import clipping, flow
+from rnn_research.analysis.measures import flow
 from rnn_research.analysis.measures.linear_case import slope
-from rnn_research.analysis.reports import gradient_figures, plots
-from rnn_research.analysis.reports.clipping_figure import clipping_figure
+from rnn_research.analysis.reports import gradient_figures
+from rnn_research.analysis.reports.sections import Section
 from rnn_research.experiment import Recurrence
+from rnn_research.tasks.gradient_flow import clipping
+from rnn_research.tasks.gradient_flow.clipping_figure import clipping_figure
 from rnn_research.training.progress import show
-from rnn_research.training.result import write_text
 from rnn_research.typing import Key
 
 Networks = Mapping[str, Sequence[Recurrence]]  # name -> draws of one network
 _INPUT_SCALE = 0.1  # of the linear case: small states, so that tanh begins nearly linear
-
-
-class Section(NamedTuple):
-  """A figure, its heading and its file's stem, and its numbers: group -> {metric: number}."""
-
-  title: str
-  stem: str
-  plot: plots.Plot
-  metrics: dict[str, dict[str, float]]
 
 
 def gradients(networks: Networks, num_lags: int, about: str) -> Section:
@@ -49,7 +38,7 @@ def gradients(networks: Networks, num_lags: int, about: str) -> Section:
     f'before. {about}'
   )
   plot = gradient_figures.lag_figure(curves, text)
-  return Section('How far back a gradient reaches', 'gradient_by_lag', plot, metrics)
+  return _section('How far back a gradient reaches', 'gradient_by_lag', plot, metrics)
 
 
 def jacobians(networks: Networks, num_lags: int, about: str) -> Section:
@@ -67,7 +56,7 @@ def jacobians(networks: Networks, num_lags: int, about: str) -> Section:
   plot = gradient_figures.jacobian_figure(
     steps, products, lags, f'{about} Whole state of the last layer, one row.'
   )
-  return Section('Jacobians', 'jacobians', plot, metrics)
+  return _section('Jacobians', 'jacobians', plot, metrics)
 
 
 def paths(name: str, draws: Sequence[Recurrence], num_lags: int, about: str) -> list[Section]:
@@ -83,7 +72,7 @@ def paths(name: str, draws: Sequence[Recurrence], num_lags: int, about: str) -> 
   }
   text = f'Gradient of the loss at step T with respect to c k steps before, in two parts. {about}'
   plot = gradient_figures.paths_figure(*found, text)
-  return [Section(f'The two paths of the gradient: {name}', f'paths_{name}', plot, metrics)]
+  return [_section(f'The two paths of the gradient: {name}', f'paths_{name}', plot, metrics)]
 
 
 def gates(networks: Networks, about: str) -> list[Section]:
@@ -103,7 +92,9 @@ def gates(networks: Networks, about: str) -> list[Section]:
     for gate, (left, right) in found.items()
   }
   return [
-    Section('Open and shut gates', 'gates', gradient_figures.gate_figure(fractions, about), metrics)
+    _section(
+      'Open and shut gates', 'gates', gradient_figures.gate_figure(fractions, about), metrics
+    )
   ]
 
 
@@ -123,7 +114,7 @@ def linear_case(
     'values from s/2 '
     f'to s, {hidden_size} units, inputs N(0, {_INPUT_SCALE}^2), median over {batch_size} rows.'
   )
-  return Section(
+  return _section(
     'The linear case', 'linear_case', gradient_figures.linear_figure(curves, text), metrics
   )
 
@@ -168,24 +159,9 @@ def clipped_training(settings: Mapping[str, float], seed: int) -> Section:
     f'{clipped["share_above_clip_norm"]:.0%} were cut.'
   )
   plot = clipping_figure(runs, clip_norm, text)
-  return Section('Clipping what explodes', 'clipping', plot, metrics)
+  return _section('Clipping what explodes', 'clipping', plot, metrics)
 
 
-def write(
-  out_dir: str | os.PathLike, heading: str, sections: Sequence[Section]
-) -> dict[str, dict[str, float]]:
-  """Writes README.md with every figure and its numbers, and returns the finite numbers of all
-  sections by group."""
-  out, lines, metrics = Path(out_dir), [f'# {heading}\n'], {}
-  for section in sections:
-    plots.save(section.plot, out / f'{section.stem}.png')
-    lines += [
-      f'## {section.title}\n',
-      f'![{section.title}]({section.stem}.png)\n',
-      f'Numbers: [{section.stem}.csv]({section.stem}.csv)\n',
-    ]
-    for group, numbers in section.metrics.items():
-      metrics.setdefault(group, {}).update({k: v for k, v in numbers.items() if np.isfinite(v)})
-    show(f'{section.title}: done')
-  write_text(out / 'README.md', '\n'.join(lines))
-  return metrics
+def _section(title, stem, plot, metrics):
+  show(f'{title}: done')
+  return Section(title, stem, plot, metrics=metrics)

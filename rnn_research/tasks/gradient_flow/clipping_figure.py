@@ -6,8 +6,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rnn_research.analysis.measures.clipping import diverged_at
 from rnn_research.analysis.reports.plots import GREY, LABEL, TICK, Plot, caption, finish, styles
+from rnn_research.analysis.reports.tables import finite
+from rnn_research.tasks.gradient_flow.clipping import diverged_at
 
 
 def clipping_figure(
@@ -22,12 +23,9 @@ def clipping_figure(
   """
   figure = Figure(figsize=(12.5, 6.6), layout='constrained')
   left, right = figure.subplots(1, 2, width_ratios=(1.4, 1))
-  finite = np.concatenate([norm[np.isfinite(norm) & (norm > 0)] for _, norm in runs.values()])
-  bins = np.geomspace(max(finite.min(), 1e-3), min(finite.max(), 1e6), 40)
-  table = {}
+  bins, table = _bins(np.concatenate([norm.ravel() for _, norm in runs.values()])), {}
   for (label, (loss, norm)), (colour, line, _) in zip(runs.items(), styles(len(runs)), strict=True):
-    losses = np.array([_smooth(row) for row in loss])
-    for i, row in enumerate(losses):
+    for i, row in enumerate(map(_smooth, finite(loss))):
       left.plot(row, color=colour, linestyle=line, linewidth=1.8, label=label if i == 0 else None)
       gone = diverged_at(loss[i])
       if gone is not None:
@@ -35,8 +33,8 @@ def clipping_figure(
           gone, 1.15, color=colour, marker='x', markersize=11, markeredgewidth=2.5, clip_on=False
         )
       table |= {
-        f'{label}, seed {i}: loss': np.where(np.isfinite(loss[i]), loss[i], np.nan),
-        f'{label}, seed {i}: gradient norm': np.where(np.isfinite(norm[i]), norm[i], np.nan),
+        f'{label}, seed {i}: loss': finite(loss[i]),
+        f'{label}, seed {i}: gradient norm': finite(norm[i]),
       }
     right.hist(
       np.clip(norm[np.isfinite(norm)], bins[0], bins[-1]),
@@ -52,6 +50,13 @@ def clipping_figure(
   return Plot(figure, {'update': np.arange(loss.shape[1]), **table})
 
 
+def _bins(norms: np.ndarray) -> np.ndarray:
+  """Returns edges from the smallest to the largest norm, both in [1e-3, 1e6]."""
+  shown = norms[np.isfinite(norms) & (norms > 0)]
+  low, high = np.clip([shown.min(), shown.max()] if len(shown) else [1.0, 1.0], 1e-3, 1e6)
+  return np.geomspace(low, high, 40) if low < high else np.geomspace(low / 3.0, low * 3.0, 40)
+
+
 def _clipping_axes(left: Axes, right: Axes, clip_norm: float) -> None:
   left.axhline(1 / 6, color=GREY, linewidth=1.5, linestyle=':', label='always saying 1')
   left.set(ylim=(0.03, 1.2), yscale='log')
@@ -60,7 +65,7 @@ def _clipping_axes(left: Axes, right: Axes, clip_norm: float) -> None:
   left.set_xlabel('update', fontsize=LABEL)
   left.set_ylabel('mean squared error', fontsize=LABEL)
   right.axvline(clip_norm, color='black', linewidth=1.5, label='clipping norm')
-  right.set(xscale='log', yscale='log')
+  right.set(xscale='log', yscale='log' if right.dataLim.y1 > 0.0 else 'linear')
   right.set_xlabel('gradient norm before clipping', fontsize=LABEL)
   right.set_ylabel('updates', fontsize=LABEL)
   for axes in (left, right):

@@ -1,0 +1,115 @@
+"""The report of one run's members, and that of several runs side by side."""
+
+import os
+from collections.abc import Sequence
+
+from rnn_research.analysis.reports import run_curves
+from rnn_research.analysis.reports.curve_figure import curve_figure
+from rnn_research.analysis.reports.length_figure import compare_lengths
+from rnn_research.analysis.reports.run_curves import LoggedRun
+from rnn_research.analysis.reports.sections import Section, gradient_section, write
+from rnn_research.analysis.reports.tables import markdown, metric_name
+from rnn_research.training.grid import spread
+
+_FIGURES = ('mean', 'standard deviation', 'lowest', 'highest')
+_HEAD = ('run', 'parameters', 'learning rate', 'seeds', *_FIGURES, 'steps', 'commit', 'workdir')
+
+
+def write_run(workdir: str | os.PathLike, out_dir: str | os.PathLike) -> None:
+  """Writes README.md and the figure of a run, a curve per learning rate, with its numbers as CSV,
+  to `out_dir`."""
+  run = run_curves.read_run(workdir)
+  curves = list(run_curves.by_learning_rate(run).values())
+  split, metric, sense = run.about['headline']
+  name = metric_name(metric)
+  write(
+    out_dir,
+    run.about['experiment'],
+    [
+      Section('', before=_about(run)),
+      Section(
+        f'{split} {name} at the last evaluation',
+        'curves',
+        curve_figure(curves, metric, sense, run_curves.without_memory(run)),
+        f'{name} over training steps',
+        before=markdown(['', *_FIGURES], [[curve.label, *_last(curve)] for curve in curves]),
+      ),
+      gradient_section(run.rows),
+    ],
+  )
+
+
+def write_comparison(
+  runs: Sequence[LoggedRun], out_dir: str | os.PathLike
+) -> dict[str, dict[str, float]]:
+  """Writes README.md and the figure of several runs with one headline, and returns what belongs
+  into result.json.
+
+  Each run is shown at its best learning rate.
+  """
+  split, metric, sense = runs[0].about['headline']
+  best = [run_curves.best_curves(run) for run in runs]
+  shown = sorted(
+    zip(run_curves.labels(runs), best, runs, strict=True),
+    key=lambda item: run_curves.badness(item[1][1], sense),
+  )
+  baselines = {run_curves.without_memory(run) for run in runs}
+  curves = [curve._replace(label=label) for label, (_, curve), _ in shown]
+  text = (
+    f'Figures of {split} at the last evaluation, over the seeds of each run at the learning rate '
+    'that is best by the same figure; best first.'
+  )
+  name, lengths = metric_name(metric), compare_lengths({one[0]: one[2].workdir for one in shown})
+  return write(
+    out_dir,
+    f'{name} of {len(runs)} runs',
+    [
+      Section(
+        '',
+        'curves',
+        curve_figure(curves, metric, sense, baselines.pop() if len(baselines) == 1 else None),
+        f'{name} over training steps',
+        before=f'{markdown(_HEAD, [_row(*one) for one in shown])}\n{text}',
+        metrics={label: _metrics(metric, *found) for label, found, _ in shown},
+      ),
+      Section('', 'bleu_by_length', lengths, 'BLEU over source length'),
+    ],
+  )
+
+
+def _row(label, best, run):
+  rate, curve = best
+  return [
+    label,
+    f'{run.about["params"]:,}',
+    f'{rate:g}',
+    str(len(curve.values)),
+    *_last(curve),
+    f'{curve.steps[-1]:,.0f}',
+    (run.about['git_hash'] or '')[:7],
+    run.workdir,
+  ]
+
+
+def _metrics(metric, rate, curve):
+  found = spread(curve.values[:, -1])
+  return {f'{metric}_{name}': value for name, value in found.items()} | {'learning_rate': rate}
+
+
+def _last(curve):
+  found = spread(curve.values[:, -1])
+  lost = len(curve.values) - found['seeds']
+  mean = f'{found["mean"]:.4g}' if 'mean' in found else ''
+  note = f' ({lost} of {len(curve.values)} not finite)' if lost else ''
+  return [
+    f'{mean}{note}',
+    *(f'{found[name]:.4g}' if name in found else '' for name in ('std', 'lowest', 'highest')),
+  ]
+
+
+def _about(run):
+  model = run.about['config']['model']
+  return (
+    f'{model["cell"]}, {run.about["params"]:,} parameters, {run.about["engine"]}; seed '
+    f'{run.about["seed"]}, commit {run.about["git_hash"]}.'
+  )

@@ -1,0 +1,254 @@
+"""A text as symbol ids and back, by character, byte, word or subword.
+
+There are two layouts of ids. A running text, what a language model reads, has the symbols of its
+training part, sorted, and last the unknown symbol. Sentences, what a translator reads one by one,
+have `SPECIALS` and then their symbols by falling frequency. Whatever the training part did not show
+becomes the unknown symbol.
+"""
+
+import codecs
+import itertools
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rnn_research.data import old_words, running_text, subwords, words
+from rnn_research.data.running_text import REPLACEMENT, UNKNOWN, UNKNOWN_BYTE
+from rnn_research.errors import InputError, require
+
+SENTENCE_UNITS = ('word', 'char', 'subword')
+PAD, BOS, EOS, UNK = range(4)  # ids of sentences
+SPECIALS = ('<pad>', '<bos>', '<eos>', '<unk>')
+RULES = 2
+
+
+class TextCodec(NamedTuple):
+  """How a text becomes symbol ids and back.
+
+  Attributes:
+    layout: 'text' or 'sentences', see above.
+    unit: of `running_text.UNITS` or `SENTENCE_UNITS`.
+    symbols: id -> symbol: str, or int byte value.
+    lower: whether sentences are lower-cased.
+    model: of `subwords.learn`; '' of other units.
+    rules: version of the rules by which texts are read and split: `RULES`, or what the codec was
+      trained with. In version 1 white space of sentences was kept, words were not marked where they
+      join, and what stands for spaces and unknown subwords could not be written; files of a running
+      text were read with their byte order marks, and words joined by nothing.
+    has_unknown: whether the training text itself has the unknown symbol, as Penn Treebank has
+      `<unk>`. It is not known of word texts of version 1, and taken to be so.
+  """
+
+  layout: str
+  unit: str
+  symbols: tuple
+  lower: bool = False
+  model: str = ''
+  rules: int = RULES
+  has_unknown: bool = False
+
+  @property
+  def unknown(self) -> int:
+    """The id of the unknown symbol."""
+    return UNK if self.layout == 'sentences' else len(self.symbols) - 1
+
+  @property
+  def never_written(self) -> tuple[int, ...]:
+    """The ids that no sample may have, since they stand for nothing that could be written."""
+    unknown = () if self.has_unknown else (self.unknown,)
+    return (PAD, BOS, *unknown) if self.layout == 'sentences' else unknown
+
+  def normalise(self, text: str) -> str:
+    """Returns what `decode(encode(text))` is where every symbol is known.
+
+    Sentences are in Unicode's form NFC, lower-cased where the codec is, their runs of white space
+    one space, with none around them. The words of a running text have one space between them, none
+    around a line end. Characters and bytes of a running text are as they were.
+    """
+    if self.layout == 'text':
+      return running_text.normalise(text, self.unit)
+    text = unicodedata.normalize('NFC', text.lower() if self.lower else text)
+    return text if self.rules == 1 else ' '.join(text.split())
+
+  def split(self, text: str) -> Sequence:
+    """Returns a text as symbols: a str (characters), bytes, or a list of str."""
+    return self.split_all([text])[0]
+
+  def split_all(self, texts: Iterable[str]) -> list[Sequence]:
+    """Returns texts as symbols."""
+    if self.layout == 'text':
+      return [running_text.split(text, self.unit) for text in texts]
+    texts = [self.normalise(text) for text in texts]
+    if self.unit == 'subword':
+      escaped = texts if self.rules == 1 else map(subwords.escape, texts)
+      return subwords.split_all(self.model, list(escaped))
+    return list(map(self._words.split if self.unit == 'word' else list, texts))
+
+  @property
+  def _words(self):
+    return old_words if self.rules == 1 else words
+
+  def join(self, symbols: Sequence) -> str:
+    """Returns symbols as text: unknown characters, subwords and bytes that are no UTF-8 as U+FFFD,
+    an unknown word as `<unk>`."""
+    if self.layout == 'text' or self.unit == 'char':
+      return running_text.join(symbols, self.unit)
+    if self.unit == 'word':
+      return self._words.join(symbols)
+    symbols = [REPLACEMENT if symbol == UNKNOWN else symbol for symbol in symbols]
+    text = subwords.join(self.model, symbols)
+    return text if self.rules == 1 else subwords.unescape(text)
+
+  def ids(self, symbols: Sequence) -> np.ndarray:
+    """Returns the ids of symbols, [N] int32; the names of `SPECIALS` in sentences are unknown."""
+    return _encoder(self)(symbols)
+
+  def encode(self, text: str) -> np.ndarray:
+    """Returns the ids of a text, [N] int32; of a sentence without BOS and EOS."""
+    return self.ids(self.split(text))
+
+  def encode_all(self, texts: Iterable[str]) -> list[np.ndarray]:
+    """Returns the ids of texts, each [N] int32; of sentences without BOS and EOS."""
+    return list(map(_encoder(self), self.split_all(texts)))
+
+  def decode(self, ids: Iterable[int]) -> str:
+    """Returns ids as text; of a sentence those before the first EOS, without PAD and BOS."""
+    if self.layout == 'sentences':
+      before = itertools.takewhile(lambda i: i != EOS, ids)
+      ids = (i for i in before if i not in (PAD, BOS))
+    return self.join([self.symbols[i] for i in ids])
+
+  def decode_pieces(self, pieces: Iterable[Sequence[int]], before: str = '') -> Iterator[str]:
+    """Yields the text of a running text's ids as they come, also where a piece ends inside a
+    character.
+
+    Args:
+      pieces: ids.
+      before: the text that they go on from.
+    """
+    if self.unit == 'byte':
+      decoder = codecs.getincrementaldecoder('utf-8')('replace')
+      for ids in pieces:
+        yield decoder.decode(running_text.join_bytes(self.symbols[i] for i in ids))
+      yield decoder.decode(b'', final=True)
+      return
+    for ids in pieces:
+      text = self.decode(ids)
+      apart = before and text and not (before[-1].isspace() or text.startswith('\n'))
+      before = text or before
+      yield f' {text}' if apart and self.unit == 'word' else text
+
+  def unseen(self, text: str) -> list:
+    """Returns the distinct symbols of a text that the codec lacks, in order of appearance."""
+    known = set(self.symbols) - ({UNKNOWN} if not self.has_unknown else set())
+    return [symbol for symbol in dict.fromkeys(self.split(text)) if symbol not in known]
+
+  def to_json(self) -> dict[str, Any]:
+    """Returns the codec as what `json` can write."""
+    return self._asdict() | {'symbols': list(self.symbols)}
+
+
+def from_json(value: Mapping[str, Any]) -> TextCodec:
+  """Returns the codec that `to_json` wrote, now or in one of its earlier forms."""
+  if 'lexicon' in value:
+    units = value['units']
+    symbols = tuple(value['lexicon']['symbols'])
+    return TextCodec('sentences', units['kind'], symbols, units['lower'], units['model'], rules=1)
+  earlier = {'layout': 'text', 'rules': 1, 'has_unknown': value['unit'] == 'word'}
+  return TextCodec(**{**earlier, **value, 'symbols': tuple(value['symbols'])})
+
+
+def train_text_codec(symbols: Sequence, unit: str) -> TextCodec:
+  """Returns the codec of running texts that knows the symbols of a training text.
+
+  A word text that has `<unk>` itself (Penn Treebank) gets no other unknown symbol.
+
+  Args:
+    symbols: of `running_text.split`.
+    unit: of `running_text.UNITS`.
+  """
+  unknown, seen = UNKNOWN_BYTE if unit == 'byte' else UNKNOWN, set(symbols)
+  known = sorted(seen - {unknown})
+  return TextCodec('text', unit, (*known, unknown), has_unknown=unknown in seen)
+
+
+def train_sentence_codec(
+  texts: Sequence[str], unit: str, lower: bool, min_frequency: int, vocabulary_size: int
+) -> TextCodec:
+  """Returns the codec of sentences that knows the frequent symbols of training sentences.
+
+  Args:
+    texts: training sentences; subwords are learned from them.
+    unit: of `SENTENCE_UNITS`.
+    lower: whether everything is lower-cased.
+    min_frequency: how often a symbol must occur; subwords of one character need not.
+    vocabulary_size: how many symbols there are at most, with `SPECIALS`; 0 is no limit.
+
+  Raises:
+    InputError: there is no such unit, `vocabulary_size` leaves no room, no symbol is frequent
+      enough, or the package tokenizers is missing.
+  """
+  require('data.unit', unit, unit in SENTENCE_UNITS, f'one of {", ".join(SENTENCE_UNITS)}')
+  codec = TextCodec('sentences', unit, SPECIALS, lower)
+  if unit == 'subword':
+    normal = map(codec.normalise, texts)
+    codec = codec._replace(model=_learn_subwords(map(subwords.escape, normal), vocabulary_size))
+  if vocabulary_size and vocabulary_size <= len(SPECIALS):
+    raise InputError(
+      f'data.vocabulary_size is {vocabulary_size}, expected more than the {len(SPECIALS)} '
+      'specials, or 0'
+    )
+  counts = Counter(itertools.chain.from_iterable(codec.split_all(texts)))
+  kept = [s for s, count in counts.items() if count >= min_frequency and s not in SPECIALS]
+  if not kept:
+    raise InputError(
+      f'data.min_frequency is {min_frequency}, but no symbol of the training sentences occurs as '
+      'often'
+    )
+  kept.sort(key=lambda symbol: (-counts[symbol], symbol))
+  if unit == 'subword':  # training texts may have a character as part of longer subwords alone
+    kept += sorted(subwords.characters(codec.model) - {*kept})
+  return codec._replace(symbols=(*SPECIALS, *kept)[: vocabulary_size or None])
+
+
+def _learn_subwords(texts, vocabulary_size):
+  others = len(SPECIALS) - 1  # of the special symbols subwords have but the unknown one
+  model = subwords.learn(texts, vocabulary_size - others, UNKNOWN)
+  needed = subwords.count(model) + others
+  if needed > vocabulary_size:
+    raise InputError(
+      f'data.vocabulary_size is {vocabulary_size}, expected {needed} subwords or more: the special '
+      'ones and the characters of the training texts'
+    )
+  return model
+
+
+def _encoder(codec: TextCodec) -> Callable[[Sequence], np.ndarray]:
+  """Returns the function from symbols to their ids, [N] int32."""
+  if codec.layout == 'text' and codec.unit != 'word':
+    known = codec.symbols[:-1] if codec.unit == 'byte' else list(map(ord, codec.symbols[:-1]))
+    return lambda symbols: _look_up(known, _codes(symbols, codec.unit))
+  places = {symbol: i for i, symbol in enumerate(codec.symbols)}
+  if codec.layout == 'sentences':
+    places |= dict.fromkeys(SPECIALS, UNK)
+  unknown = codec.unknown
+  return lambda symbols: np.fromiter(
+    (places.get(symbol, unknown) for symbol in symbols), np.int32, len(symbols)
+  )
+
+
+def _codes(symbols: str | bytes, unit: str) -> np.ndarray:
+  """Returns the code points of a str, or the values of bytes, as [N] unsigned integers."""
+  if unit == 'byte':
+    return np.frombuffer(symbols, np.uint8)
+  return np.frombuffer(symbols.encode('utf-32-le', 'surrogatepass'), '<u4')
+
+
+def _look_up(known: Sequence[int], codes: np.ndarray) -> np.ndarray:
+  """Returns the places of codes among the K known ones, [N] int32; K where they are not there."""
+  table = np.full(1 + max(int(codes.max(initial=0)), *known, 0), len(known), np.int32)
+  table[np.asarray(known, np.int64)] = np.arange(len(known))
+  return table[codes]

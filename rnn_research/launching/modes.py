@@ -1,0 +1,105 @@
+"""What it means to launch: a table of modes, each one function `(start, **flags) -> None`."""
+
+import functools
+from collections.abc import Mapping
+
+import experiments
+from rnn_research import workdir
+from rnn_research.errors import UsageError
+from rnn_research.experiment import Command
+from rnn_research.launching import runs
+from rnn_research.launching.config import CHANGEABLE, Start, check_unchanged
+from rnn_research.launching.flags import ENGINE, Mode, Request
+from rnn_research.training import backend, checkpoint
+from rnn_research.training.config import rows_per_step, trains
+
+
+def train(start: Start) -> None:
+  """Trains, from the newest checkpoint of the workdir if there is one."""
+  resumed = checkpoint.has_checkpoint(start.workdir)
+  if backend.is_distributed() and not start.named:
+    raise _not_distributed()
+  if resumed:
+    check_unchanged(start, CHANGEABLE, '; use a new workdir')
+  backend.configure(
+    rows_per_step(start.config),
+    start.num_devices or runs.saved_devices(start.workdir),
+    experiments.kept_bytes(start.name, start.config),
+  )
+  backend.initialize_distributed()
+  assets = workdir.assets(start.workdir) if resumed else None
+  experiment = experiments.build(start.name, start.config, assets)
+  runs.train(experiment, start)
+
+
+def evaluate(start: Start) -> None:
+  """Evaluates the best parameters on whole splits; writes and prints result-evaluate.json."""
+  runs.evaluate(_open(start, experiments.places(start.name)))
+
+
+def report(start: Start) -> None:
+  """Writes figures and samples for people to the folder report."""
+  run = _open(start, ())
+  runs.write_report(run.experiment, run.params, run.workdir)
+
+
+def command(own: Command, start: Start, **values) -> None:
+  """Does what a mode of the experiment's own does."""
+  own.main(_open(start, experiments.places(start.name) if own.reads_data else ()), **values)
+
+
+def study(redraw: bool, start: Start) -> None:
+  """Runs a study, or prints its result again; with `redraw` runs it again."""
+  made = experiments.build(start.name, start.config)
+  runs.study(made, start, redraw)
+
+
+def find(request: Request, start: Start, commands: Mapping[str, Command]) -> Mode:
+  """Returns the mode of a request: that of a study, of every experiment, or of this one.
+
+  Raises:
+    UsageError: there is none.
+  """
+  if not trains(start.saved):
+    return _of_study(request, start.name)
+  modes = {
+    'train': Mode(train, num_devices=True),
+    'evaluate': Mode(evaluate),
+    'report': Mode(report, config=False),
+    **{
+      name: Mode(functools.partial(command, own), own.flags, config=own.reads_data)
+      for name, own in commands.items()
+    },
+  }
+  if request.mode not in modes:
+    raise UsageError(f'mode is {request.mode!r}, expected one of {", ".join(modes)}')
+  return modes[request.mode]
+
+
+def _of_study(request, name):
+  modes = {mode: Mode(functools.partial(study, mode == 'report')) for mode in ('train', 'report')}
+  if request.mode not in modes:
+    raise UsageError(
+      f'--mode={request.mode} needs a trained model, and {name} trains none: start it without '
+      '--mode'
+    )
+  if request.num_devices:
+    raise UsageError(f'--num_devices is not used by {name}, which trains no model')
+  return modes[request.mode]
+
+
+def _open(start, places):
+  """Returns the trained run of a workdir, which may read other data and have another engine."""
+  if backend.is_distributed():
+    raise _not_distributed()
+  check_unchanged(start, (ENGINE, *places))
+  backend.configure(1)
+  assets = workdir.assets(start.workdir)
+  experiment = experiments.build(start.name, start.config, assets)
+  return workdir.restore(start.workdir, start.name, start.config, experiment)
+
+
+def _not_distributed():
+  return UsageError(
+    'several processes run only --mode=train, in the one --workdir that all of them name'
+  )

@@ -1,0 +1,134 @@
+"""A trained run, opened from Python.
+
+run = workdir.load('runs/my_lm')
+run.evaluate()                                 {'valid': {'nats_per_symbol': ..}, ..}
+run.trace(num_steps=50)                        states and gates of every layer
+run.sample('def ', length=200)                 what its experiment offers: `Experiment.commands`
+"""
+
+import functools
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+from ml_collections import ConfigDict
+
+from rnn_research.analysis.measures.traces import Trace, trace_layers
+from rnn_research.errors import InputError, UsageError
+from rnn_research.experiment import Experiment, Recurrence
+from rnn_research.training import checkpoint
+from rnn_research.training.config import trains, update_from_json
+from rnn_research.typing import Params
+
+
+class Run(NamedTuple):
+  """A trained model in its workdir. The commands of its experiment are methods of it: `run.sample`.
+
+  Attributes:
+    workdir: its folder; nothing in it is changed.
+    name: 'experiment:variant'.
+    config: the resolved config.
+    experiment: what `build` made of it.
+    step: updates after which the parameters were saved.
+    params: those of the best evaluation.
+  """
+
+  workdir: str
+  name: str
+  config: ConfigDict
+  experiment: Experiment
+  step: int
+  params: Params
+
+  def __getattr__(self, name: str) -> Callable[..., Any]:
+    commands = self.experiment.commands
+    if name not in commands:
+      known = ', '.join(commands) or 'none'
+      raise AttributeError(f'a run of {self.name} has no command {name} (there are: {known})')
+    return functools.partial(commands[name], self.params)
+
+  def __dir__(self) -> list[str]:
+    return [*object.__dir__(self), *self.experiment.commands]
+
+  def evaluate(self) -> dict[str, dict[str, Any]]:
+    """Returns split -> {metric: value}, of whole held-out splits."""
+    key, experiment = jax.random.key(self.config.seed), self.experiment
+    splits = experiment.final_evaluate or experiment.evaluate
+    return {split: measure(self.params, key) for split, measure in splits.items()}
+
+  def recurrence(self, num_steps: int = 100, seed: int = 0) -> Recurrence:
+    """Returns the cells of the model with held-out inputs.
+
+    Args:
+      num_steps: T.
+      seed: decides which inputs.
+
+    Raises:
+      InputError: the experiment has none to analyse, or its data no sequence of T steps.
+    """
+    if num_steps < 1:
+      raise InputError(f'num_steps is {num_steps}, expected an integer >= 1')
+    if self.experiment.recurrence is None:
+      raise InputError(
+        f'{self.workdir} holds a run of {self.name}, which has no recurrence to analyse'
+      )
+    return self.experiment.recurrence(self.params, num_steps, jax.random.key(seed))
+
+  def trace(self, num_steps: int = 100, seed: int = 0) -> tuple[Trace, ...]:
+    """Returns what every layer did on held-out inputs; see `recurrence`."""
+    found = self.recurrence(num_steps, seed)
+    return trace_layers(found.cells, found.params, found.xs)
+
+
+def load(workdir: str | Path) -> Run:
+  """Opens the run in a workdir, with its own data; raises InputError where there is none.
+
+  Its engine is 'auto', whatever it was trained with: that may be missing here.
+  """
+  import experiments  # the one import that goes up: only the workdir knows which one it needs
+
+  folder = str(Path(workdir).expanduser())
+  if not (Path(folder) / 'config.json').exists():
+    raise InputError(f'{folder} holds no run: it has no config.json')
+  name, config = read_config(folder, experiments.get_config)
+  if not trains(config):
+    raise InputError(f'{folder} holds a run of {name}, which trains no model to open')
+  if 'engine' in config.get('model', {}):
+    config.model.engine = 'auto'
+  return restore(folder, name, config, experiments.build(name, config, assets(folder)))
+
+
+def restore(workdir: str, name: str, config: ConfigDict, experiment: Experiment) -> Run:
+  """Returns a run with the parameters of the best evaluation; raises InputError where none can be
+  read."""
+  template = jax.eval_shape(experiment.init, jax.random.key(0))
+  return Run(workdir, name, config, experiment, *checkpoint.restore_params(workdir, template))
+
+
+def assets(workdir: str) -> dict[str, Any]:
+  """Returns what `build` needs of a trained workdir: the experiment's assets and the data's
+  fingerprint."""
+  meta = checkpoint.read_meta(workdir)[1]
+  return meta['assets'] | {'fingerprint': meta['fingerprint']}
+
+
+def read_config(workdir: str, get_config: Callable[[str], ConfigDict]) -> tuple[str, ConfigDict]:
+  """Returns 'experiment:variant' and the config of the run in a workdir.
+
+  Args:
+    workdir: its folder.
+    get_config: 'experiment:variant' -> the config before a run changes it.
+
+  Raises:
+    UsageError: there is no config of a run.
+  """
+  path = Path(workdir) / 'config.json'
+  try:
+    saved = json.loads(path.read_text('utf-8'))
+    return saved['experiment'], update_from_json(
+      get_config(saved['experiment']).unlock(), saved['config']
+    ).lock()
+  except (OSError, KeyError, TypeError, AttributeError, ValueError) as e:
+    raise UsageError(f'{path} is not the config of a run ({type(e).__name__}: {e})') from e

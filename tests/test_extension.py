@@ -1,0 +1,142 @@
+"""A stranger's experiment, on image files of its own: one file beside the others, and nothing else changed."""
+
+import sys
+
+import numpy as np
+import pytest
+from launching import files_of, read_json
+from PIL import Image
+
+import experiments
+
+ROWS = '''
+"""Which way do the stripes run? PNG files, read row by row."""
+
+import hashlib
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+from PIL import Image
+
+from rnn_research.cells import make_cell
+from rnn_research.data.examples import shuffled
+from rnn_research.errors import InputError
+from rnn_research.experiment import Experiment
+from rnn_research.losses import cross_entropy
+from rnn_research.models.sequence_model import sequence_model
+from rnn_research.training.config import base_config
+
+VARIANTS = {'small': 'a GRU of 8 units'}
+PLACES = ('data.path',)
+
+
+def get_config(variant='small'):
+  config = base_config()
+  config.data = ConfigDict({'path': ''})
+  config.model = ConfigDict({'cell': 'gru', 'units': 8})
+  config.train.update({'steps': 40, 'batch_size': 8, 'eval_every': 20, 'log_every': 10})
+  config.optimizer.learning_rate = 3e-2
+  return config.lock()
+
+
+def check(config):
+  if config.model.units < 1:
+    raise InputError(f'model.units is {config.model.units}, expected an integer >= 1')
+
+
+def read(folder, split):
+  files = sorted((Path(folder) / split).glob('*/*.png'))
+  if not files:
+    raise InputError(f'data.path: there are no images in {folder}/{split}, expected CLASS/NAME.png')
+  names = sorted({file.parent.name for file in files})
+  images = np.stack([np.asarray(Image.open(file), np.float32) / 255 for file in files])
+  return {'inputs': images, 'targets': np.int32([names.index(file.parent.name) for file in files])}
+
+
+def build(config, assets=None):
+  model = sequence_model((make_cell(config.model.cell, config.model.units),), 6, 2)
+
+  def loss(params, carry, batch, key, step):
+    total = cross_entropy(model.outputs(params, batch['inputs'], key), batch['targets']).sum()
+    return total, (jnp.float32(len(batch['targets'])), carry, {})
+
+  def train_data():
+    arrays = read(config.data.path, 'train')
+    digest = hashlib.sha256(arrays['inputs'].tobytes()).hexdigest()
+    return shuffled(arrays, config.train.batch_size, config.seed, digest)
+
+  def valid(params, key):
+    arrays = read(config.data.path, 'valid')
+    answers = model.outputs(params, arrays['inputs']).argmax(-1)
+    return {'error': float((answers != arrays['targets']).mean())}
+
+  return Experiment(model.init, loss, train_data, {'valid': valid}, ('valid', 'error', 'min'))
+'''
+
+
+def draw(folder, split, count, seed):
+  """Writes images of 6 x 6 pixels, half of them with stripes along the rows."""
+  rng = np.random.default_rng(seed)
+  for i in range(count):
+    stripes = np.broadcast_to(rng.integers(0, 256, (6, 1)), (6, 6))
+    way = 'along' if i % 2 else 'across'
+    (folder / split / way).mkdir(parents=True, exist_ok=True)
+    pixels = np.uint8(stripes if way == 'along' else stripes.T)
+    Image.fromarray(pixels).save(folder / split / way / f'{i}.png')
+
+
+@pytest.fixture
+def images(tmp_path, monkeypatch):
+  """Puts the experiment `rows` beside the others; returns a folder of images."""
+  (tmp_path / 'mine').mkdir()
+  (tmp_path / 'mine' / 'rows.py').write_text(ROWS)
+  monkeypatch.setattr(experiments, '__path__', [*experiments.__path__, str(tmp_path / 'mine')])
+  monkeypatch.delitem(sys.modules, 'experiments.rows', raising=False)
+  folder = tmp_path / 'images'
+  draw(folder, 'train', 40, 0)
+  draw(folder, 'valid', 20, 1)
+  return folder
+
+
+def test_an_experiment_with_images_is_one_file(images, main, tmp_path):
+  code, out, _ = main('--list')
+  assert code == 0
+  assert 'rows:small                       a GRU of 8 units' in out
+  workdir = tmp_path / 'run'
+  code, out, err = main('--experiment=rows', f'--workdir={workdir}', f'--config.data.path={images}')
+  assert (code, err) == (0, '')
+  assert 'after 40 steps' in out
+  assert read_json(workdir, 'result.json')['metrics']['valid']['error'] < 0.4
+  assert (workdir / 'report' / 'curves.png').exists()
+
+  # The images may lie elsewhere when the model is used, and be others.
+  moved = images.rename(tmp_path / 'moved')
+  draw(moved, 'valid', 60, 2)
+  code, out, err = main(f'--workdir={workdir}', '--mode=evaluate', f'--config.data.path={moved}')
+  assert (code, err) == (0, '')
+  assert 'valid: error ' in out
+  for path in (workdir / 'report').iterdir():
+    path.unlink()
+  assert main(f'--workdir={workdir}', '--mode=report')[0] == 0
+  assert (workdir / 'report' / 'README.md').exists()
+
+
+def test_what_it_declares_is_what_may_change(images, main, tmp_path):
+  flags = ['--experiment=rows', f'--workdir={tmp_path / "run"}', f'--config.data.path={images}']
+  code, _, err = main(*flags, '--config.model.units=0')
+  assert (code, err) == (1, 'error: model.units is 0, expected an integer >= 1\n')
+  assert main(*flags, '--config.train.steps=2')[0] == 0
+  before = files_of(tmp_path / 'run')
+  code, _, err = main(flags[1], '--mode=evaluate', '--config.model.units=9')
+  assert code == 1
+  assert 'another model.units (8 in the workdir, now 9)' in err
+  code, _, err = main(flags[1], f'--config.data.path={tmp_path}')
+  assert code == 1
+  assert 'another data.path' in err
+  code, _, err = main(flags[1], '--mode=sample')
+  assert (code, err.count('\n')) == (2, 1)
+  assert 'expected one of train, evaluate, report' in err
+  assert files_of(tmp_path / 'run') == before

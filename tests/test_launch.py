@@ -34,7 +34,7 @@ def test_lists_cells(main):
 
 
 def test_help_names_every_flag():
-  out, _ = run('--help')
+  out, _ = run('--help', fresh=True)
   for flag in (
     'experiment',
     'workdir',
@@ -61,6 +61,7 @@ def default_run(make_once):
       '--config.train.eval_lanes=500',
       '--config.train.show_steps=0,8',
       cwd=folder,
+      fresh=True,
     )
     (folder / 'stdout.txt').write_text(out, 'utf-8')
 

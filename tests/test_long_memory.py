@@ -317,6 +317,10 @@ def test_a_recurrence_has_the_loss_of_the_last_answer(name):
       "model.w_h_init is 'orthogonal', expected '' for irnn",
     ),
     (
+      {'model': {'cell': 'gru', 'forget_bias': 3.0}},
+      'model.forget_bias is 3.0, expected 1.0 for gru, which has no such option',
+    ),
+    (
       {'model': {'cell': 'elman', 'chrono_steps': 9}},
       'model.chrono_steps is 9, expected 0 for elman',
     ),
@@ -329,3 +333,10 @@ def test_what_is_refused(fields, said):
   with pytest.raises(InputError, match=said):
     config.check_ranges(values.lock())
     experiments.build('long_memory', values).train_data()
+
+
+def test_an_option_that_a_cell_lacks_may_be_that_of_the_variant_alone():
+  values = experiments.get_config('char_lm:zaremba_small').unlock()
+  values.model.update(cell='gru', forget_bias=1.0)
+  with pytest.raises(InputError, match=r'^model\.forget_bias is 1\.0, expected 0\.0 for gru'):
+    experiments.build('char_lm:zaremba_small', values.lock())

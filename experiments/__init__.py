@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from rnn_research.errors import InputError, did_you_mean
+from rnn_research.errors import InputError, did_you_mean, require
 from rnn_research.experiment import Command, Experiment, Study
 
 
@@ -71,7 +71,13 @@ def movable(name: str) -> tuple[str, ...]:
 
 
 def check(name: str, config: ConfigDict) -> None:
-  """Checks what 'experiment:variant' alone knows of its config; raises InputError."""
+  """Checks what 'experiment:variant' alone knows of its config.
+
+  Raises:
+    InputError: a field out of range, or a field of `model` that the chosen cell lacks and that is
+      not the variant's.
+  """
+  _check_cell_options(config.get('model', {}), get_config(name).get('model', {}))
   _offer(name, 'check', lambda config: None)(config)
 
 
@@ -84,6 +90,19 @@ def build(name: str, config: ConfigDict, assets: dict | None = None) -> Experime
   """Makes the experiment of 'experiment:variant'; see `rnn_research.experiment`."""
   check(name, config)
   return _module(split_name(name)[0]).build(config, assets)
+
+
+def _check_cell_options(model, default):
+  """Raises InputError where an option of other cells was changed, which the chosen one ignores."""
+  if 'cell' not in model:
+    return
+  from rnn_research.cells import CELLS, options_of  # slow to load, and not needed to list
+
+  if model.cell in CELLS:
+    others = set().union(*map(options_of, CELLS)) - options_of(model.cell)
+    for field in sorted(others & set(model) & set(default)):
+      expected = f'{default[field]!r} for {model.cell}, which has no such option'
+      require(f'model.{field}', model[field], model[field] == default[field], expected)
 
 
 def _module(name):

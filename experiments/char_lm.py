@@ -8,7 +8,6 @@ network learns to write.
 What each variant reaches, with command, seed and machine, is in the README's table of results.
 """
 
-import codecs
 import functools
 import itertools
 import math
@@ -20,12 +19,13 @@ import numpy as np
 from jax.nn.initializers import lecun_normal
 from ml_collections import ConfigDict
 
-from rnn_research.cells import make_cell
+from rnn_research.cells import make_cell, options_for
 from rnn_research.combinators.weights import weight_dropout
 from rnn_research.data import codec as codec_lib
-from rnn_research.data import streams, text
+from rnn_research.data import running_text, streams, text
 from rnn_research.data.files import open_output
-from rnn_research.decoding.sampling import Sampling, check_sampling, sampler
+from rnn_research.decoding.language import sampler
+from rnn_research.decoding.sampling import Sampling, check_sampling
 from rnn_research.engines import dispatch
 from rnn_research.errors import InputError, require, require_seed
 from rnn_research.experiment import Command, Experiment, Recurrence, flags_of
@@ -254,7 +254,7 @@ def check(config: ConfigDict) -> None:
   for field in ('unroll_length', 'eval_lanes'):
     require(f'train.{field}', train[field], train[field] >= 1, 'an integer >= 1')
   require('train.reset_rate', train.reset_rate, 0.0 <= train.reset_rate < 1.0, 'a number in [0, 1)')
-  data, units = config.data, codec_lib.TEXT_UNITS
+  data, units = config.data, running_text.UNITS
   require('data.unit', data.unit, data.unit in units, f'one of {", ".join(units)}')
   if data.glob != _EVERY_FILE and not data.path:
     raise InputError(f'data.glob is {data.glob!r}, expected data.path with it, the folder it is of')
@@ -276,8 +276,10 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
   Raises:
     InputError: data that cannot be used.
   """
-  load = functools.cache(lambda: text.load_corpus(**config.data))
-  vocabulary = codec_lib.from_json(assets['vocabulary']) if assets else load().codec
+  saved = codec_lib.from_json(assets['vocabulary']) if assets else None
+  rules = saved.rules if saved else codec_lib.RULES
+  load = functools.cache(lambda: text.load_corpus(**config.data, rules=rules))
+  vocabulary = saved or load().codec
   model = _make_model(config.model, len(vocabulary.symbols))
   score = jax.jit(functools.partial(log_probabilities, model))
   trained_on = assets['data'] if assets else _jsonable(config.data)
@@ -320,7 +322,7 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
 
   @functools.cache  # compiled once for every way to draw
   def generator(sampling):
-    return sampler(model, sampling, forbidden=_never_sampled(vocabulary))
+    return sampler(model, sampling, forbidden=vocabulary.never_written)
 
   def write(temperature, params, key):
     generate = generator(Sampling(temperature))
@@ -390,10 +392,9 @@ def _make_model(config, vocabulary_size):
     cell = make_cell(
       config.cell,
       hidden_size,
-      forget_bias=config.forget_bias,
       engine=config.engine,
       dtype=dtype,
-      **options,
+      **options_for(config.cell, forget_bias=config.forget_bias, **options),
     )
     cells = (
       weight_dropout(cell, config.weight_dropout) if config.weight_dropout else cell,
@@ -454,30 +455,8 @@ def _measures(log_probabilities, count):
 def _write(generate, vocabulary, params, prompt, length, key):
   """Returns an iterator over pieces of text that the model writes after `prompt`; '' stands for a
   line end."""
-  join = _joiner(vocabulary, prompt)
-  return (
-    join(drawn[:, 0])
-    for drawn in generate(params, _prompt_ids(vocabulary, prompt)[:, None], length, key)
-  )
-
-
-def _joiner(vocabulary, prompt):
-  """Returns a function from ids to text whose results can be joined, also where a piece ends inside
-  a character."""
-  if vocabulary.unit == 'byte':
-    decoder = codecs.getincrementaldecoder('utf-8')('replace')
-    return lambda ids: decoder.decode(bytes(vocabulary.symbols[i] for i in ids))
-  if vocabulary.unit == 'char':
-    return lambda ids: vocabulary.decode(ids)
-  last = [prompt]
-
-  def join(ids):
-    piece = vocabulary.decode(ids)
-    apart = last[0] and not last[0][-1].isspace() and not piece.startswith('\n')
-    last[0] = piece
-    return f' {piece}' if apart else piece
-
-  return join
+  drawn = generate(params, _prompt_ids(vocabulary, prompt)[:, None], length, key)
+  return vocabulary.decode_pieces((ids[:, 0] for ids in drawn), prompt)
 
 
 def _prompt_ids(vocabulary, prompt):
@@ -492,12 +471,6 @@ def _prompt_ids(vocabulary, prompt):
     return ids
   start = vocabulary.encode('\n')
   return np.where(start == vocabulary.unknown, 0, start)
-
-
-def _never_sampled(vocabulary):
-  # In a word text <unk> is a word like any other; elsewhere it stands for nothing that could be
-  # written.
-  return () if vocabulary.unit == 'word' else (vocabulary.unknown,)
 
 
 def _stream(

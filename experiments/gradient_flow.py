@@ -19,7 +19,6 @@ from ml_collections import ConfigDict
 from rnn_research import workdir
 from rnn_research.analysis.measures import flow
 from rnn_research.cells import make_cell
-from rnn_research.cells.gates import require_gates
 from rnn_research.errors import InputError, comma_list, require
 from rnn_research.experiment import Study
 
@@ -92,9 +91,9 @@ def build(config: ConfigDict, assets: dict | None = None) -> Study:
   gated = {
     name: make_cell(name, config.flow.hidden_size) for name in comma_list(config.flow.gate_cells)
   }
-  x = jax.ShapeDtypeStruct((1, flow.NUM_INPUTS), np.float32)
   for name, cell in gated.items():
-    require_gates(name, jax.eval_shape(lambda key, c=cell: c.init(key, x), jax.random.key(0)))
+    if cell.gates is None:
+      raise InputError(f'{name} has no gates, so there are no gate statistics of it')
   if config.workdir_of:
     network = workdir.load(config.workdir_of).recurrence(config.flow.num_steps, config.seed)
     return Study(functools.partial(_report_trained, config, network))
@@ -134,8 +133,8 @@ def check(config: ConfigDict) -> None:
 
 
 def _report_untrained(config, cells, gated, workdir, out_dir):
-  from rnn_research.analysis.reports import gradient_report as report  # matplotlib is slow to load
   from rnn_research.analysis.reports import sections
+  from rnn_research.tasks.gradient_flow import report  # matplotlib is slow to load
 
   settings, keys = config.flow, jax.random.split(jax.random.key(config.seed), config.flow.draws + 1)
   draws = lambda cell: [
@@ -178,8 +177,8 @@ def _report_untrained(config, cells, gated, workdir, out_dir):
 
 
 def _report_trained(config, network, workdir, out_dir):
-  from rnn_research.analysis.reports import gradient_report as report
   from rnn_research.analysis.reports import sections
+  from rnn_research.tasks.gradient_flow import report
 
   networks, num_lags = {'trained': [network]}, config.flow.lags
   about = (

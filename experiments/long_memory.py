@@ -20,7 +20,7 @@ from jax.tree_util import Partial
 from ml_collections import ConfigDict
 
 from rnn_research import initializers
-from rnn_research.cells import CELLS, make_cell, options_of
+from rnn_research.cells import make_cell, options_for
 from rnn_research.engines import dispatch
 from rnn_research.errors import InputError, require
 from rnn_research.experiment import Experiment, Recurrence
@@ -122,13 +122,6 @@ def check(config: ConfigDict) -> None:
     model.chrono_steps == 0 or model.chrono_steps >= 3,
     '0 or an integer >= 3',
   )
-  for field, default in (('w_h_init', ''), ('chrono_steps', 0)):
-    require(
-      f'model.{field}',
-      model[field],
-      model.cell not in CELLS or model[field] == default or field in options_of(model.cell),
-      f'{default!r} for {model.cell}, which has no such option',
-    )
 
 
 def kept_bytes(config: ConfigDict) -> int:
@@ -187,10 +180,9 @@ def _make_model(config, task):
     cell = make_cell(
       config.cell,
       hidden_size,
-      forget_bias=config.forget_bias,
       engine=config.engine,
       dtype=dtype,
-      **options,
+      **options_for(config.cell, forget_bias=config.forget_bias, **options),
     )
     return sequence_model(
       (cell,) * config.num_layers,

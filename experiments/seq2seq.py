@@ -1,9 +1,9 @@
 """Sequence to sequence: translation, from a single vector to attention.
 
   python launch.py --experiment=seq2seq     dates as people write them to ISO dates: a minute
-  python launch.py --experiment=seq2seq:bahdanau --config.data.source=train.de.gz
-  --config.data.target=train.en.gz python launch.py --workdir=DIR --mode=translate --input=FILE
-  --output=FILE
+  python launch.py --experiment=seq2seq:bahdanau --config.data.source=train.de.gz \\
+    --config.data.target=train.en.gz
+  python launch.py --workdir=DIR --mode=translate --input=FILE --output=FILE
 
 Any two files whose lines are translations of each other will do. What the variants reach, with
 command, seed and machine, is in the README under "Translation".
@@ -16,20 +16,20 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from rnn_research.cells import make_cell
+from rnn_research.cells import make_cell, options_for
 from rnn_research.data.buckets import evaluation_batches, make_buckets, pair_stream
-from rnn_research.encoders.recurrent import Encoder
+from rnn_research.decoding.beam import Beam
 from rnn_research.engines import dispatch
 from rnn_research.errors import InputError, require
 from rnn_research.experiment import Experiment
 from rnn_research.initializers import uniform
-from rnn_research.memory import attention
+from rnn_research.memory.attention import SCORES
 from rnn_research.metrics.bleu import corpus_bleu
-from rnn_research.models import decoders
 from rnn_research.models.conditional_loss import LossOptions, nats, training_loss
-from rnn_research.models.conditional_model import encoder_decoder
+from rnn_research.models.decoders import ATTENDING, DECODERS
 from rnn_research.tasks.translation import commands, corpus
-from rnn_research.tasks.translation.translator import Beam, shown, translator
+from rnn_research.tasks.translation.model import SOURCES, example_of, translation_model
+from rnn_research.tasks.translation.translator import shown, translator
 from rnn_research.training.config import DTYPES, base_config, check_model
 
 VARIANTS = {
@@ -79,7 +79,11 @@ def get_config(variant: str = 'dates') -> ConfigDict:
       'valid_target': '',
       'test_source': '',
       'test_target': '',
-      'splits': (0.9, 0.05, 0.05),  # shares of train, valid, test where valid or test have no files
+      'splits': (
+        0.9,
+        0.05,
+        0.05,
+      ),  # shares of train, valid, test where these have no own
       'tfds': '',  # a translation data set of tensorflow-datasets in place of files
       'data_dir': '',  # where tensorflow-datasets keeps its data
       'unit': 'word',  # word, char, subword
@@ -212,9 +216,9 @@ def check(config: ConfigDict) -> None:
     else 'an integer >= 0 (0 is no limit)',
   )
   require(
-    'model.decoder', model.decoder, model.decoder in _DECODERS, f'one of {", ".join(_DECODERS)}'
+    'model.decoder', model.decoder, model.decoder in DECODERS, f'one of {", ".join(DECODERS)}'
   )
-  require('model.score', model.score, model.score in _SCORES, f'one of {", ".join(_SCORES)}')
+  require('model.score', model.score, model.score in SCORES, f'one of {", ".join(SCORES)}')
   require(
     'model.embedding_size', model.embedding_size, model.embedding_size >= 1, 'an integer >= 1'
   )
@@ -242,7 +246,7 @@ def check(config: ConfigDict) -> None:
   require(
     'train.sampling_steps', train.sampling_steps, train.sampling_steps >= 0, 'an integer >= 0'
   )
-  if model.score == 'dot' and model.decoder in ('bahdanau', 'luong') and model.bidirectional:
+  if model.score == 'dot' and model.decoder in ATTENDING and model.bidirectional:
     raise InputError(
       "model.score is 'dot', expected general or additive where model.bidirectional is True: what "
       'both directions make is twice as wide as the decoder'
@@ -287,7 +291,11 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
   options = LossOptions(
     config.train.label_smoothing, config.train.sampling_rate, config.train.sampling_steps
   )
-  scores = jax.jit(functools.partial(nats, model))
+  scores = jax.jit(lambda params, batch: nats(model, params, example_of(batch)))
+
+  def loss(params, carry, batch, key, step):
+    total, weight, sums = training_loss(model, options, params, example_of(batch), key, step)
+    return total, (weight, carry, sums)
 
   @functools.cache
   def held_out(split):
@@ -334,8 +342,8 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     write_report(HeldOut(split, pairs.sources, references, found), workdir, out_dir)
 
   return Experiment(
-    init=model.init,
-    loss=functools.partial(training_loss, model, options),
+    init=lambda key: model.init(key, SOURCES),
+    loss=loss,
     train_data=functools.partial(_train_data, config, codec, load),
     evaluate={'valid': measure_quickly},
     final_evaluate={
@@ -352,31 +360,15 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
   )
 
 
-_DECODERS = {
-  'sutskever': lambda cells, score, size, **options: decoders.sutskever(cells),
-  'cho': lambda cells, score, size, **options: decoders.cho(cells),
-  'bahdanau': lambda cells, score, size, dropout, dtype: decoders.attends_before(
-    cells, score, dropout=dropout
-  ),
-  'luong': decoders.attends_after,
-}
-_SCORES = {
-  'additive': attention.additive,
-  'general': lambda size, dtype: attention.general(dtype=dtype),
-  'dot': lambda size, dtype: attention.dot(),
-}
-
-
 def _make_cells(config):
   scale = config.init_scale
   options = {'w_x_init': uniform(scale), 'w_h_init': uniform(scale)} if scale else {}
   cell = make_cell(
     config.cell,
     config.hidden_size,
-    forget_bias=config.forget_bias,
     engine=config.engine,
     dtype=DTYPES[config.dtype],
-    **options,
+    **options_for(config.cell, forget_bias=config.forget_bias, **options),
   )
   state = jax.eval_shape(
     lambda key: cell.initial_state(cell.init(key, np.zeros((1, 1))), 1), jax.random.key(0)
@@ -387,34 +379,20 @@ def _make_cells(config):
 
 def _engine(config, cells):
   chosen = dispatch.explain(config.cell, config.engine, cells[0].scan)
-  steps = (
-    '; the decoder, whose every step attends, steps'
-    if config.decoder in ('bahdanau', 'luong')
-    else ''
-  )
+  steps = '; the decoder, whose every step attends, steps' if config.decoder in ATTENDING else ''
   return f'{chosen}{steps}'
 
 
 def _make_model(config, cells, codec):
-  dtype = DTYPES[config.dtype]
-  encoder = Encoder(cells, cells if config.bidirectional else (), config.reversed_source)
-  decoder = _DECODERS[config.decoder](
-    cells,
-    _SCORES[config.score](config.hidden_size, dtype=dtype),
-    config.hidden_size,
-    dropout=config.dropout,
-    dtype=dtype,
+  fields = (
+    *('decoder', 'score', 'hidden_size', 'embedding_size', 'bidirectional', 'reversed_source'),
+    *('readout_size', 'tied', 'dropout'),
   )
-  sizes = len(codec.source.symbols), len(codec.target.symbols)
-  return encoder_decoder(
-    encoder,
-    decoder,
-    sizes,
-    config.embedding_size,
-    readout_size=config.readout_size,
-    tied=config.tied,
-    dropout=config.dropout,
-    dtype=dtype,
+  return translation_model(
+    cells,
+    (len(codec.source.symbols), len(codec.target.symbols)),
+    dtype=DTYPES[config.dtype],
+    **{name: config[name] for name in fields},
   )
 
 
@@ -425,7 +403,9 @@ def _train_data(config, codec, load):
   pairs = corpus.within(encoded['train'], data.max_length)
   buckets = make_buckets(pairs, data.buckets, config.train.batch_tokens, config.train.batch_size)
   empty = {split: texts.empty for split, texts in loaded.splits.items()}
-  about = commands.describe(codec, empty, encoded, len(pairs.sources), data.max_length, buckets)
+  about = commands.describe(
+    codec, empty, loaded.drawn, encoded, len(pairs.sources), data.max_length, buckets
+  )
   return pair_stream(pairs, buckets, config.seed, loaded.fingerprint)._replace(about=about)
 
 

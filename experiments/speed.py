@@ -3,11 +3,11 @@ cost of each size.
 
   python launch.py --experiment=speed --workdir=DIR     minutes; the report is DIR/report/speed.md
   python launch.py --experiment=speed:quick
-  python launch.py --experiment=speed --config.measure.cells=gru --config.measure.shapes='((128, 1,
-  100, 100),)' python launch.py --experiment=speed --config.measure.groups=translation
-  python launch.py --experiment=speed --config.measure.groups=comparisons
-  --config.measure.parts=step \\
-    --config.measure.rivals=linen,torch,bfloat16
+  python launch.py --experiment=speed --config.measure.cells=gru \\
+    --config.measure.shapes='((128, 1, 100, 100),)'
+  python launch.py --experiment=speed --config.measure.groups=translation
+  python launch.py --experiment=speed --config.measure.groups=comparisons \\
+    --config.measure.parts=step --config.measure.rivals=linen,torch,bfloat16
 
 Nothing is trained to an end: times are all there is. PyTorch is compared with if it is installed.
 Leave the machine alone while it runs.
@@ -23,7 +23,7 @@ from ml_collections import ConfigDict
 from rnn_research.benchmark import contenders, groups, suite
 from rnn_research.benchmark.contenders import CELLS, PARTS, RIVALS, Setting
 from rnn_research.engines.dispatch import DESCRIPTIONS
-from rnn_research.errors import InputError, require
+from rnn_research.errors import InputError, comma_list, require
 from rnn_research.experiment import Study
 from rnn_research.training.progress import show
 from rnn_research.training.result import git_hash
@@ -160,14 +160,11 @@ def check(config: ConfigDict) -> None:
 
 def _check_names(measure):
   for field, known in (('groups', GROUPS), ('cells', CELLS), ('parts', PARTS), ('rivals', RIVALS)):
-    everything = field in ('groups', 'rivals') and not measure[field]
-    require(
-      f'measure.{field}',
-      measure[field],
-      everything or set(measure[field].split(',')) <= set(known),
-      f'some of {", ".join(known)}, with commas',
-    )
-  require('measure.parts', measure.parts, 'step' in measure.parts.split(','), 'step among them')
+    text, names = measure[field], set(comma_list(measure[field]))
+    everything = field in ('groups', 'rivals') and not text
+    holds = everything or (names and names <= set(known))
+    require(f'measure.{field}', text, holds, f'some of {", ".join(known)}, with commas')
+  require('measure.parts', measure.parts, 'step' in comma_list(measure.parts), 'step among them')
   engines = 'auto', *DESCRIPTIONS
   require(
     'measure.engine', measure.engine, measure.engine in engines, f'one of {", ".join(engines)}'
@@ -213,57 +210,45 @@ def _report(config, workdir, out_dir):
   return write_report(measured, out_dir)
 
 
-def _named(value, known):
+def _named(text, known):
   """Returns the names in a list with commas, all that are known for an empty one."""
-  return value.split(',') if value else known
+  return comma_list(text) or known
 
 
 def _groups(config, has_gpu, has_torch):
   """Returns what can be measured: each of `GROUPS` -> `() -> its part of the report`."""
   measure, seed = config.measure, config.seed
   effort = suite.Effort(measure.rounds, measure.calls, measure.seconds, has_gpu)
+  names = _named(measure.rivals, RIVALS)
   available = lambda rivals: {
     label: rival for label, rival in rivals.items() if has_torch or not label.startswith('PyTorch')
   }
-  rivals = lambda cell: available(
-    contenders.comparison(cell, has_gpu, _named(measure.rivals, RIVALS))
-  )
-  parts = [
-    part for part in PARTS[::-1] if part in measure.parts.split(',')
-  ]  # memory is that of the first, the step
+  rivals = lambda cell: available(contenders.comparison(cell, has_gpu, names))
+  # Memory is that of the first part, the step.
+  parts = [part for part in PARTS[::-1] if part in comma_list(measure.parts)]
   shapes = measure.shapes + (measure.gpu_shapes if has_gpu else ())
   gru = lambda hidden_size, *rows_and_steps: Setting('gru', hidden_size, 1, *rows_and_steps, seed)
+  compared = [
+    Setting(cell, *shape, seed, measure.engine)
+    for cell in comma_list(measure.cells)
+    for shape in shapes
+  ]
+  drawn = [
+    Setting('lstm', 1, 1, *rows_and_steps, seed)
+    for rows_and_steps in dict.fromkeys(shape[2:] for shape in shapes)
+  ]
+  scaled = Setting('lstm', *measure.scaling_base, seed, measure.engine)
+  written = Setting('lstm', *measure.sampling, 1, measure.sample_length, seed)
   return {
-    'comparisons': lambda: groups.comparisons(
-      [
-        Setting(cell, *shape, seed, measure.engine)
-        for cell in measure.cells.split(',')
-        for shape in shapes
-      ],
-      rivals,
-      parts,
-      effort,
-    ),
+    'comparisons': lambda: groups.comparisons(compared, rivals, parts, effort),
     'parallel': lambda: groups.parallel([gru(*sizes) for sizes in measure.parallel], effort),
-    'scaling': lambda: groups.scaling(
-      Setting('lstm', *measure.scaling_base, seed, measure.engine), measure.scaling_factors, effort
-    ),
-    'sampling': lambda: groups.sampling(
-      Setting('lstm', *measure.sampling, 1, measure.sample_length, seed),
-      available(contenders.sampling(has_gpu)),
-      effort,
-    ),
+    'scaling': lambda: groups.scaling(scaled, measure.scaling_factors, effort),
+    'sampling': lambda: groups.sampling(written, available(contenders.sampling(has_gpu)), effort),
     'translation': lambda: groups.translation(
       gru(*measure.translation), available(contenders.translation(has_gpu)), effort
     ),
-    'pipeline': lambda: groups.pipeline(
-      [
-        Setting('lstm', 1, 1, *shape, seed)
-        for shape in dict.fromkeys(shape[2:] for shape in shapes)
-      ],
-      effort,
-    ),
-    'memory': lambda: suite.long_gradients(measure.long_steps),
+    'pipeline': lambda: groups.pipeline(drawn, effort),
+    'memory': lambda: groups.memory(measure.long_steps),
   }
 
 

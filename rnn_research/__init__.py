@@ -22,6 +22,7 @@ from rnn_research.cells import (
   recurrent_highway,
   rin,
   tree_cell,
+  with_engine,
 )
 from rnn_research.combinators.depth import highway, residual, stack
 from rnn_research.combinators.weights import (
@@ -68,5 +69,6 @@ __all__ = [
   'unroll_layers',
   'variational_dropout',
   'weight_dropout',
+  'with_engine',
   'zoneout',
 ]

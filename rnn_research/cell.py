@@ -69,6 +69,17 @@ class PrepareFn(Protocol):
   ) -> tuple[Params, PyTree]: ...
 
 
+class GatesFn(Protocol):
+  """Returns what one step computes on its way to the state: name -> [B, H] float32, named as in the
+  cell's equations.
+
+  It takes what `step` takes, so `params` are prepared and `u` is projected. Candidates, which may
+  be any number, have names that begin with g or n; everything else lies in (0, 1).
+  """
+
+  def __call__(self, params: Params, state: State, u: PyTree) -> dict[str, Array]: ...
+
+
 class Cell(NamedTuple):
   """A recurrence `(h_t, y_t) = f(h_{t-1}, x_t)`: the same function and parameters at every step.
 
@@ -79,6 +90,7 @@ class Cell(NamedTuple):
     step: `(params, state, u, *, key=None, ctx=None) -> (state, y)`.
     scan: a whole-sequence form that must equal stepping, or None.
     prepare: what is computed once per unroll, or None.
+    gates: `(params, state, u) -> {name: [B, H]}`, for people who look inside, or None.
   """
 
   init: InitFn
@@ -87,3 +99,4 @@ class Cell(NamedTuple):
   step: StepFn
   scan: ScanFn | None = None
   prepare: PrepareFn | None = None
+  gates: GatesFn | None = None

@@ -130,8 +130,7 @@ def lstm_params_to_linen(params: LSTMParams) -> dict:
   Raises:
     ValueError: peepholes or a projection, which Flax does not have.
   """
-  if params.peepholes is not None or params.w_p is not None:
-    raise ValueError('Flax has no LSTM with peepholes or a projection')
+  _check_plain_lstm(params)
   kernels = zip(
     'ifgo', _split(params.w_x, 4), _split(params.w_h, 4), _split(params.b, 4), strict=True
   )
@@ -176,8 +175,7 @@ def gru_params_from_linen(flax_params: dict) -> GRUParams:
 def lstm_params_to_nnx(params: LSTMParams) -> dict:
   """Returns what `nnx.update` writes into an `nnx.OptimizedLSTMCell`. Raises as
   `lstm_params_to_linen`."""
-  if params.peepholes is not None or params.w_p is not None:
-    raise ValueError('Flax has no LSTM with peepholes or a projection')
+  _check_plain_lstm(params)
   return {'dense_i': {'kernel': params.w_x}, 'dense_h': {'kernel': params.w_h, 'bias': params.b}}
 
 
@@ -235,6 +233,14 @@ def _split(array, count):
 
 def _join(tree, prefix, gates, leaf):
   return jnp.concatenate([tree[prefix + gate][leaf] for gate in gates], -1)
+
+
+def _check_plain_lstm(params):
+  if not isinstance(params, LSTMParams) or params.w_p is not None:
+    raise ValueError(
+      'Flax has no LSTM with peepholes or a projection, expected LSTMParams without w_p, found '
+      f'{type(params).__name__}'
+    )
 
 
 def _check_reset_after(params):

@@ -4,7 +4,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.nn.initializers import lecun_normal
 
+from rnn_research.errors import InputError
 from rnn_research.typing import Array, Key, Params, PyTree
 
 # At or below this vocabulary size a one-hot product beats the lookup on CPU, whose gradient is a
@@ -65,6 +67,35 @@ def affine(x: Array, w: Array | Masked | Normalized, b: Array, dtype=jnp.float32
   return product + _over_columns(b, product)
 
 
+def input_product(
+  xs: Array, w: Array | Masked | Normalized, b: Array | None = None, dtype=jnp.float32
+) -> Array:
+  """Returns `x_t w + b` of all steps, what `project` of a cell that multiplies features is made of.
+
+  Args:
+    xs: [T, B, F].
+    w: [F, H]; see `matmul`.
+    b: [H], or None.
+    dtype: precision of the factors.
+
+  Returns:
+    [T, B, H] float32.
+
+  Raises:
+    InputError: `xs` is not [T, B, F].
+  """
+  check_features(xs)
+  return matmul(xs, w, dtype) if b is None else affine(xs, w, b, dtype)
+
+
+def check_features(xs: Array) -> None:
+  """Raises InputError unless inputs are [T, B, F]: [T, F] would broadcast in silence."""
+  if xs.ndim != 3:
+    raise InputError(
+      f'xs has shape {xs.shape}, expected [T, B, F]: time steps, batch rows and features'
+    )
+
+
 def normalize(a: Array, epsilon: float = 1e-5) -> Array:
   """Returns `(a - mean) / sqrt(var + epsilon)` over the last axis (Ba et al. 2016, equation 4)."""
   centred = a - a.mean(-1, keepdims=True)
@@ -115,6 +146,12 @@ def embed(table: Array, ids: Array) -> Array:
 def dense(params: Params, x: Array, dtype=jnp.float32) -> Array:
   """Returns `x w + b` for `params = {'w': [F, V], 'b': [V]}`, in float32."""
   return affine(x, params['w'], params['b'], dtype)
+
+
+def init_dense(key: Key, size: int, units: int) -> Params:
+  """Returns the parameters of `dense` from [..., size] to [..., units]; the bias starts at zero."""
+  w = lecun_normal()(key, (size, units), jnp.float32)
+  return {'w': w, 'b': jnp.zeros(units, jnp.float32)}
 
 
 def _over_columns(a, like):

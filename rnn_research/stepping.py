@@ -6,7 +6,7 @@ import jax
 from jax import lax
 
 from rnn_research.cell import Cell
-from rnn_research.typing import Key, Params, PyTree, State
+from rnn_research.typing import Array, Key, Params, PyTree, State
 
 
 def free_run(
@@ -74,3 +74,8 @@ def prepare_cell(
   if cell.prepare is None:
     return params, ctx
   return cell.prepare(params, ctx, batch_size, key=key)
+
+
+def last_h(state: State) -> Array:
+  """Returns h of a state, of the last layer where it is that of a stack: [B, H]."""
+  return state.h if hasattr(state, 'h') else last_h(state[-1])

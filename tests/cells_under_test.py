@@ -53,9 +53,6 @@ def _stochastic_stack(dtype=jnp.float32):
 
 CASES = {name: _registered(name) for name in CELLS} | {
   'lstm_projection': lambda dtype=jnp.float32: lstm(HIDDEN, projection_size=3, dtype=dtype),
-  'lstm_peephole_projection': lambda dtype=jnp.float32: lstm(
-    HIDDEN, peepholes=True, projection_size=3, dtype=dtype
-  ),
   'stack': lambda dtype=jnp.float32: stack(lstm(HIDDEN, dtype=dtype), gru(3, dtype=dtype)),
   'stack_stochastic': _stochastic_stack,
   'residual': lambda dtype=jnp.float32: residual(gru(NUM_INPUTS, dtype=dtype)),

@@ -7,12 +7,14 @@ import shutil
 
 import jax
 import pytest
-from launching import COMPILED_ONCE, TINY, prose, run
+from launching import COMPILED_ONCE, QUICK_XLA, TINY, prose, run
 
 import launch
 from rnn_research.training import backend
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+# Before any test starts the backend, which reads it; the user's own flags come last and win.
+os.environ['XLA_FLAGS'] = f'{QUICK_XLA} {os.environ.get("XLA_FLAGS", "")}'.strip()
 DATA_DIR = (ROOT / os.environ.get('RNN_RESEARCH_DATA', '../shared/data')).resolve()
 
 

@@ -90,6 +90,7 @@ ORACLES = {
   'lstm_nfg': (variant_step('igo', 'nfg'), -0.712838912966),
   'lstm_niaf': (variant_step('ifgo', 'niaf'), 0.232004079687),
   'lstm_nig': (variant_step('fgo', 'nig'), -0.306136953126),
+  'lstm_peephole': (variant_step('ifgo', ''), 0.161945573398),
   'lstm_noaf': (variant_step('ifgo', 'noaf'), 0.171940814699),
   'lstm_nog': (variant_step('ifg', 'nog'), 0.055447136246),
   'mgu': (mgu_step, -0.791237750984),

@@ -29,7 +29,7 @@ def nas_step(p, state, x):
 
 def rhn_step(p, state, x):
   s, u = state['h'], x @ p.w_x
-  for w, b in zip((p.w_h1, p.w_h2, p.w_h3), p.b, strict=True):
+  for w, b in zip(p.w_h, p.b, strict=True):
     n, t = np.split(u + s @ w + b, 2, -1)
     s, u = np.tanh(n) * sigmoid(t) + s * (1.0 - sigmoid(t)), 0.0
   return {'h': s}, s

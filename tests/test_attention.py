@@ -9,10 +9,11 @@ import pytest
 from cells_under_test import assert_close, assert_same, noisy
 
 from rnn_research import elman, lstm, unroll
-from rnn_research.cells.attention_decoders import bahdanau, input_feeding, last_h, luong
+from rnn_research.cells.attention_decoders import bahdanau, input_feeding, luong
 from rnn_research.combinators.depth import stack
 from rnn_research.memory import attention
 from rnn_research.memory.attention import Memory, read
+from rnn_research.stepping import last_h
 from rnn_research.unroll import length_mask
 
 pytestmark = pytest.mark.usefixtures('strict_shapes', 'quick_compilation')

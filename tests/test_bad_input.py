@@ -189,8 +189,8 @@ def test_numbers_out_of_range(main, text, tmp_path, assignment):
     ('cudnn', 'expected one of auto, scan, fused'),
     ('pallas', "engine 'pallas' cannot run: "),
     (
-      'newton --config.model.cell=lru',
-      "engine is 'newton', expected auto for lru, which has one form only",
+      'fused --config.model.cell=lru',
+      "engine is 'fused', expected one of auto, scan, linear, newton, shooting for lru",
     ),
     (
       'auto --config.model.cell=lru --config.model.weight_dropout=0.3',

@@ -4,7 +4,6 @@ import contextlib
 import math
 import signal
 import sys
-import time
 
 import jax
 import numpy as np
@@ -19,18 +18,18 @@ from rnn_research.benchmark import (
   flax_contenders,
   groups,
   jax_contenders,
-  jax_translation,
   parallel,
   report,
   serve,
   suite,
   tables,
   workers,
+  workloads,
 )
 from rnn_research.benchmark.contenders import Contender, Setting
 from rnn_research.benchmark.jax_programs import carried
-from rnn_research.benchmark.pipeline import batches
 from rnn_research.benchmark.suite import Effort
+from rnn_research.data.streams import text_stream
 from rnn_research.errors import InputError
 from rnn_research.parameters import num_parameters
 
@@ -212,7 +211,7 @@ def test_both_life_cycles_give_the_same_rows(stub):
     assert [
       {
         label: values.get('failed')
-        or {part: spread['calls'] for part, spread in values['parts'].items()}
+        or {part: times['calls'] for part, times in values['parts'].items()}
         for label, values in row['contenders'].items()
       }
       for row in rows
@@ -443,70 +442,100 @@ def one_device(monkeypatch):
   monkeypatch.setattr(jax_contenders, '_configure', lambda setting: None)
 
 
+@pytest.fixture
+def results(monkeypatch):
+  """Returns a list of what every call of a program of JAX gave: (state, result)."""
+  seen = []
+
+  def spy(setting, advance, state, seconds=None):
+    def spied(state):
+      seen.append(advance(state))
+      return seen[-1]
+
+    return carried(setting, spied, state, seconds)
+
+  for module in (jax_contenders, flax_contenders):
+    monkeypatch.setattr(module, 'carried', spy)
+  return seen
+
+
+def loss_of(module, part, result):
+  """Returns the loss in nats per symbol that a program of JAX gave."""
+  if module is flax_contenders:
+    return float(result[0] if part == 'gradient' else result)
+  return float(result['loss'] if part == 'step' else result[0][0] / result[0][1])
+
+
+def assert_trains(losses, tolerance):
+  """Asserts that a forward pass, a gradient and 30 steps begin with one loss, and steps lower it."""
+  forward, gradient, first, *_, last = losses
+  assert forward == pytest.approx(math.log(contenders.NUM_SYMBOLS), abs=0.5)
+  assert [gradient, first] == pytest.approx([forward] * 2, abs=tolerance)
+  assert last < first - 0.05
+
+
 @pytest.mark.parametrize('cell', contenders.CELLS)
 @pytest.mark.parametrize(
-  'module, name',
+  'module, name, options',
   [
-    (jax_contenders, 'ours'),
-    (jax_contenders, 'plain_scan'),
-    (jax_contenders, 'ours_bfloat16'),
-    (flax_contenders, 'linen'),
-    (flax_contenders, 'nnx'),
+    (jax_contenders, 'ours', {}),
+    (jax_contenders, 'ours', {'engine': 'scan'}),
+    (jax_contenders, 'ours', {'dtype': 'bfloat16'}),
+    (flax_contenders, 'linen', {}),
+    (flax_contenders, 'nnx', {}),
   ],
 )
-def test_contenders_of_jax_run_every_part(module, name, cell, one_device, quick_compilation):
-  makers = getattr(module, name)(SETTING._replace(cell=cell))
+def test_contenders_of_jax_train(
+  module, name, options, cell, one_device, results, quick_compilation
+):
+  makers, losses = getattr(module, name)(SETTING._replace(cell=cell), **options), []
   for part in contenders.PARTS:
+    results.clear()
     program = makers[part]()
-    program.run()
-    program.run()
+    for _ in range(30 if part == 'step' else 1):
+      program.run()
+      losses.append(loss_of(module, part, results[-1][1]))
   assert program.compile_seconds > 0
+  assert_trains(losses, 1e-2 if options.get('dtype') else 1e-5)
 
 
 def test_engines_reach_our_cells(one_device):
   with pytest.raises(InputError, match=r"engine is 'cudnn', expected one of .* for gru"):
     jax_contenders.ours(SETTING._replace(cell='gru', engine='cudnn'))
-  assert jax_contenders.plain_scan(SETTING._replace(cell='gru', engine='cudnn')).keys() == set(
-    contenders.PARTS
-  )
+  plain = jax_contenders.ours(SETTING._replace(cell='gru', engine='cudnn'), engine='scan')
+  assert plain.keys() == set(contenders.PARTS)
 
 
-@pytest.mark.parametrize('name', [rival.function for rival in contenders.ENGINES.values()])
-def test_engines_for_long_sequences_agree(name, quick_compilation):
-  makers = getattr(parallel, name)(SETTING._replace(cell='gru', unroll_length=20))
+@pytest.mark.parametrize(
+  'engine', [rival.options['engine'] for rival in contenders.ENGINES.values()]
+)
+def test_engines_for_long_sequences_agree(engine, quick_compilation):
+  setting = SETTING._replace(cell='gru', unroll_length=20)
+  makers, plain = (parallel.long(setting, name) for name in (engine, 'scan'))
   program = makers['forward']()
-  program.run()
-  makers['gradient']().run()
-  assert program.difference() <= (0.0 if name == 'scan' else 1e-5)
+  assert program.difference() <= (0.0 if engine == 'scan' else 1e-5)
+  assert program.run().shape == (20, SETTING.batch_size, SETTING.hidden_size)
+  gradient, expected = (made['gradient']().run() for made in (makers, plain))
+  assert float(optax.tree.norm(expected)) > 1e-3
+  for a, b in zip(jax.tree.leaves(gradient), jax.tree.leaves(expected), strict=True):
+    np.testing.assert_allclose(a, b, atol=1e-6)
 
 
-def test_ours_trains(one_device, quick_compilation, monkeypatch):
+def test_ours_trains(one_device, quick_compilation, results):
   """The programs do what they are named after: a state goes on, and only the step changes parameters."""
-  seen = []
-  carried = jax_contenders.carried
-
-  def spy(setting, advance, state, seconds=None):
-    def spied(state):
-      state, result = advance(state)
-      seen.append((state, result))
-      return state, result
-
-    return carried(setting, spied, state, seconds)
-
-  monkeypatch.setattr(jax_contenders, 'carried', spy)
   makers = jax_contenders.ours(SETTING)
   step = makers['step']()
   losses = []
   for _ in range(30):
     step.run()
-    losses.append(float(seen[-1][1]['loss']))
+    losses.append(float(results[-1][1]['loss']))
   assert losses[0] == pytest.approx(math.log(contenders.NUM_SYMBOLS), abs=0.5)
   assert losses[-1] < losses[0] - 0.1
-  seen.clear()
+  results.clear()
   gradient, forward = makers['gradient'](), makers['forward']()
   for run_part in (gradient.run, gradient.run, forward.run):
     run_part()
-  (first, ((total, weight, _), (grads,))), (second, _), (_, ((same, _), _)) = seen
+  (first, ((total, weight, _), (grads,))), (second, _), (_, ((same, _), _)) = results
   assert float(total / weight) == pytest.approx(losses[0], rel=1e-5)
   assert float(same) == pytest.approx(float(total), rel=1e-5)
   assert float(optax.tree.norm(grads)) > 0
@@ -515,28 +544,65 @@ def test_ours_trains(one_device, quick_compilation, monkeypatch):
   )
 
 
-def test_the_pipeline_draws_batches():
-  program = batches(SETTING)['batches']()
-  program.run()
+def test_the_pipeline_draws_batches(monkeypatch):
+  drawn = []
+
+  def spy(*args):
+    stream = text_stream(*args)
+    return stream._replace(iterator=(drawn.append(batch) or batch for batch in stream.iterator))
+
+  monkeypatch.setattr(workloads, 'text_stream', spy)
+  workloads.batches(SETTING)['batches']().run()
+  assert len(drawn) == contenders.BATCHES_DRAWN
+  shape = SETTING.batch_size, SETTING.unroll_length
+  for batch in drawn:
+    assert batch['inputs'].shape == batch['targets'].shape == shape
+    np.testing.assert_array_equal(batch['inputs'][:, 1:], batch['targets'][:, :-1])
+
+
+def test_our_sampler_writes_to_the_full_length(monkeypatch, quick_compilation):
+  monkeypatch.setattr(workloads.backend, 'configure', lambda num_devices: None)
+  chunks = workloads.sampling(SETTING._replace(batch_size=1))['sampler']().run()
+  ids = np.concatenate([np.ravel(chunk) for chunk in chunks])
+  assert len(ids) == SETTING.unroll_length
+  assert ((ids >= 0) & (ids < contenders.NUM_SYMBOLS)).all()
 
 
 @pytest.mark.skipif(not sys.platform.startswith('linux'), reason='the limit of memory needs Linux')
 def test_rematerialisation_runs_where_all_states_do_not_fit():
-  stored, recomputed = suite.long_gradients(80_000).values()
+  stored, recomputed = groups.memory(80_000).values()
   assert stored['temporary'] > 512 * 2**20 > 2 * recomputed['temporary']
   assert 'Out of memory' in stored['refused']
   assert recomputed['seconds'] > 0.0
 
 
-@pytest.mark.parametrize('name', ['onednn', 'native'])
-def test_contenders_of_torch_run_every_part(name):
+@pytest.mark.parametrize('cell', contenders.CELLS)
+def test_contenders_of_torch_train(cell):
   pytest.importorskip('torch')
   from rnn_research.benchmark import torch_contenders
 
-  for cell in contenders.CELLS:
-    makers = getattr(torch_contenders, name)(SETTING._replace(cell=cell))
+  by_onednn = {}
+  for onednn in (True, False):
+    losses = []
+    makers = torch_contenders.training(SETTING._replace(cell=cell), onednn=onednn)
     for part in contenders.PARTS:
-      makers[part]().run()
+      program = makers[part]()
+      losses += [float(program.run()) for _ in range(30 if part == 'step' else 1)]
+    assert_trains(losses, 0.2)  # each part goes on with the state of the one before
+    by_onednn[onednn] = losses
+  assert by_onednn[True] == pytest.approx(by_onednn[False], abs=1e-3)
+
+
+def test_torch_writes_to_the_full_length():
+  pytest.importorskip('torch')
+  from rnn_research.benchmark import torch_contenders
+
+  makers = torch_contenders.sampling(SETTING, 'cpu')
+  assert list(makers) == ['LSTMCell', 'nn.LSTM']
+  for make in makers.values():
+    ids = make().run().numpy()
+    assert ids.shape == (SETTING.unroll_length,)
+    assert ((ids >= 0) & (ids < contenders.NUM_SYMBOLS)).all()
 
 
 def translate(translator, params):
@@ -545,20 +611,24 @@ def translate(translator, params):
   return found.ids[:, 0]
 
 
-def test_ours_translates_to_the_full_length():
-  model, translator = jax_translation.translator(SETTING)
-  ids = translate(translator, model.init(jax.random.key(0)))
+def test_ours_translates_to_the_full_length(monkeypatch):
+  monkeypatch.setattr(workloads.backend, 'configure', lambda num_devices: None)
+  model, translator = workloads.translator(SETTING)
+  sources = contenders.sentences(SETTING)
+  ids = translate(translator, model.init(jax.random.key(SETTING.seed), sources))
   assert not np.isin(ids, contenders.NEVER_WRITTEN).any()
+  found = workloads.translation(SETTING)['greedy']().run()
+  np.testing.assert_array_equal(found.ids[:, 0], ids)
 
 
 def test_pytorch_writes_the_translations_of_ours():
   """With the same parameters, of which PyTorch has a second bias for two gates of every GRU: zeros."""
   torch = pytest.importorskip('torch')
-  from rnn_research.benchmark import torch_translation
+  from rnn_research.benchmark import torch_contenders
 
-  model, translator = jax_translation.translator(SETTING)
-  params = noisy(model.init(jax.random.key(0)), 1, 0.3)
-  theirs = torch_translation.Translator(SETTING.hidden_size)
+  model, translator = workloads.translator(SETTING)
+  params = noisy(model.init(jax.random.key(0), contenders.sentences(SETTING)), 1, 0.3)
+  theirs = torch_contenders.Translator(SETTING.hidden_size)
   assert (
     sum(p.numel() for p in theirs.parameters())
     == num_parameters(params) + 3 * 2 * SETTING.hidden_size
@@ -568,14 +638,16 @@ def test_pytorch_writes_the_translations_of_ours():
   )
   ids = theirs.translate(torch.from_numpy(contenders.sentences(SETTING)), SETTING.unroll_length)
   np.testing.assert_array_equal(ids, translate(translator, params))
-  torch_translation.greedy(SETTING)['greedy']().run()
+  written = torch_contenders.translation(SETTING, 'cpu')['greedy']().run()
+  assert written.shape == ids.shape
+  assert not np.isin(written, contenders.NEVER_WRITTEN).any()
 
 
 def in_pytorch(params):
-  """Returns our parameters under the names and in the layout of `torch_translation.Translator`."""
+  """Returns our parameters under the names and in the layout of `torch_contenders.Translator`."""
   decoder = params['decoder'][0]
   (bridge,) = jax.tree.leaves(params['bridge'], is_leaf=lambda a: isinstance(a, dict))
-  (forward, backward), score = params['encoder'][0], decoder.attention
+  (forward, backward), score = params['encoder']['layers'][0], decoder.attention
   dense = lambda name, w, b=None: (
     {f'{name}.weight': w.T} | ({} if b is None else {f'{name}.bias': b})
   )
@@ -586,8 +658,8 @@ def in_pytorch(params):
     f'{name}.bias_hh{suffix}': np.pad(p.b_hn, (2 * SETTING.hidden_size, 0)),
   }
   return {
-    'source.weight': params['source'],
-    'target.weight': params['target'],
+    'source.weight': params['encoder']['embedding'],
+    'target.weight': params['embedding'],
     **gru('encoder', forward, '_l0'),
     **gru('encoder', backward, '_l0_reverse'),
     **gru('decoder', decoder.cell),
@@ -595,7 +667,7 @@ def in_pytorch(params):
     **dense('query', score.w_q),
     **dense('key', score.w_k, score.b),
     **dense('score', score.v[:, None]),
-    **dense('head', **params['head']),
+    **dense('head', **params['readout']['head']),
   }
 
 
@@ -611,9 +683,14 @@ def test_an_accelerator_takes_steps_in_a_row(monkeypatch):
   assert SETTING._replace(num_layers=4, unroll_length=1024).in_a_row() == 1
 
 
-def test_seconds_are_those_of_one_step():
-  programs = {'a': lambda: serve.Program(lambda: time.sleep(0.2), times=4)}
-  answer = serve._answerer(lambda setting: programs)
-  answer({'build': list(SETTING), 'parts': ['a']})
-  (seconds,) = answer({'calls': {'a': 1}, 'discard': 0})['a']
-  assert 0.05 <= seconds < 0.2
+def test_seconds_are_those_of_one_step(monkeypatch):
+  clock = [0.0]
+
+  def work():
+    clock[0] += 2.0
+
+  monkeypatch.setattr(serve.time, 'perf_counter', lambda: clock[0])
+  answer = serve._answerer(lambda setting: {'a': lambda: serve.Program(work, times=4)})
+  assert answer({'build': list(SETTING), 'parts': ['a']})['seconds'] == {'a': 2.0}
+  assert answer({'calls': {'a': 3}, 'discard': 2}) == {'a': [0.5] * 3}
+  assert clock[0] == 2.0 * (2 + 2 + 3)  # twice while it builds

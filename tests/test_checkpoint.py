@@ -1,18 +1,22 @@
 """Checkpoints: exact, on other device counts, and after everything that can go wrong with a disk."""
 
+import contextlib
+import logging
 import os
 import shutil
 import subprocess
 import sys
+import warnings
 from typing import NamedTuple
 
 import grain
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
-from rnn_research.training import checkpoint
+from rnn_research.training import checkpoint, checkpoint_io
 
 META = {'vocabulary': ['a', 'é', '\n'], 'config': {'seed': 1}}
 
@@ -123,6 +127,54 @@ def test_any_damaged_part_falls_back(tmp_path, damaged, capsys):
   assert 'going back to 10' in capsys.readouterr().err
 
 
+@pytest.mark.parametrize('harm', ['halved', 'empty', 'gone', 'other'])
+def test_the_reason_is_said(tmp_path, harm, capsys):
+  save_steps(tmp_path, 10, 20)
+  file = tmp_path / 'checkpoints' / '20' / 'meta' / 'metadata'
+  {
+    'halved': lambda: os.truncate(file, file.stat().st_size // 2),
+    'empty': lambda: os.truncate(file, 0),
+    'gone': file.unlink,
+    'other': lambda: file.write_bytes(b'\x82\x00'),
+  }[harm]()
+  assert restore(tmp_path).step == 10
+  err = capsys.readouterr().err
+  assert err.startswith(f'warning: checkpoint 20 in {tmp_path}/checkpoints cannot be read (')
+  assert any(name in err for name in ('JSONDecodeError', 'FileNotFoundError', 'UnicodeDecodeError'))
+
+
+def fails(*args, **kwargs):
+  """Fails as orbax does where a thread of its own failed."""
+  raise RuntimeError('reading failed') from kwargs['cause']
+
+
+@pytest.mark.parametrize(
+  'cause',
+  [
+    MemoryError('no room'),
+    PermissionError(13, 'no room'),
+    ValueError('RESOURCE_EXHAUSTED: no room'),
+    jax.errors.JaxRuntimeError('RESOURCE_EXHAUSTED: no room'),
+    TypeError('no room'),
+  ],
+  ids=lambda e: type(e).__name__,
+)
+@pytest.mark.parametrize('method', ['restore', 'item_metadata'])
+def test_what_another_error_keeps_from_being_read_is_left_alone(
+  tmp_path, cause, method, monkeypatch, capsys
+):
+  save_steps(tmp_path, 10, 20)
+  checkpoint.save_best(tmp_path, 20, make_state()['params'], 1.0)
+  with monkeypatch.context() as patch:
+    patch.setattr(ocp.CheckpointManager, method, lambda *a, **k: fails(cause=cause))
+    for read in (restore, lambda d: checkpoint.restore_params(d, make_state()['params'])):
+      with pytest.raises(OSError, match=r'20 could not be read .*no room.*; it is left as it is'):
+        read(tmp_path)
+  assert sorted(p.name for p in (tmp_path / 'checkpoints').iterdir()) == ['10', '20']
+  assert capsys.readouterr().err == ''
+  assert restore(tmp_path).step == 20
+
+
 def test_missing_parts_fall_back(tmp_path, capsys):
   save_steps(tmp_path, 10, 20)
   shutil.rmtree(tmp_path / 'checkpoints' / '20' / 'state')
@@ -202,6 +254,127 @@ def test_saving_is_quiet(tmp_path, capfd):
   restore(tmp_path)
   checkpoint.restore_params(tmp_path, make_state()['params'])
   assert capfd.readouterr() == ('', '')
+
+
+SPELLINGS = [
+  'lr=[0.01]',
+  '[!x]',
+  'a\\b',
+  '\\',
+  'st*r',
+  'what?',
+  '{a,b}',
+  'sp ace',
+  'ñü漢字',
+  '%41#b',
+  '~',
+  'new\nline',
+  '\'"`$x',
+  '-x',
+]
+
+
+@pytest.mark.parametrize('name', SPELLINGS)
+def test_any_name_of_a_folder(tmp_path, name, capsys, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  workdir = os.path.join(name, 'run')
+  save_steps(workdir, 1, 2, 3)
+  checkpoint.save_best(workdir, 2, make_state(2)['params'], 1.0)
+  assert_same(restore(workdir).state, make_state(3))
+  assert checkpoint.restore_params(workdir, make_state()['params'])[0] == 2
+  truncate(tmp_path / name / 'run' / 'checkpoints' / '3')
+  assert capsys.readouterr() == ('', '')
+  assert_same(restore(workdir).state, make_state(2))
+  assert f'{workdir}/checkpoints' in capsys.readouterr().err
+  assert sorted(p.name for p in (tmp_path / name / 'run' / 'checkpoints').iterdir()) == [
+    '2',
+    'unreadable-3',
+  ]
+  assert [p.name for p in tmp_path.iterdir()] == [name], 'something was written elsewhere'
+
+
+def test_a_way_through_a_link(tmp_path):
+  (tmp_path / 'far' / 'inner').mkdir(parents=True)
+  (tmp_path / 'link').symlink_to(tmp_path / 'far' / 'inner')
+  save_steps(tmp_path / 'link' / '..' / 'run', 1)
+  assert restore(tmp_path / 'far' / 'run').step == 1
+
+
+def test_a_save_that_cannot_be_read_back_removes_nothing(tmp_path, monkeypatch):
+  workdir = tmp_path / '[0.01]'
+  save_steps(workdir, 1, 2)
+  checkpoint.save_best(workdir, 2, make_state()['params'], 1.0)
+  # Left to itself, orbax writes nothing that can be read under such a name.
+  monkeypatch.setattr(checkpoint_io, '_plain_name', contextlib.nullcontext)
+  said = r'step 3 was saved in .*, but cannot be read back \(.*NOT_FOUND.*earlier checkpoints are'
+  with pytest.raises(OSError, match=said):
+    save_steps(workdir, 3)
+  with pytest.raises(OSError, match=said):
+    checkpoint.save_best(workdir, 3, make_state()['params'], 0.5)
+  monkeypatch.undo()
+  assert [p.name for p in (workdir / 'best').iterdir() if p.name != '3'] == ['2']
+  assert restore(workdir).step == 2
+
+
+def record(text, path):
+  return logging.LogRecord('absl', logging.WARNING, path, 1, text, (), None)
+
+
+def test_what_orbax_says_of_a_save_is_printed(tmp_path, monkeypatch, capsys, caplog):
+  save = ocp.CheckpointManager.save
+
+  def talkative(*args, **kwargs):
+    logging.getLogger('absl').handle(record('the merge was skipped\nand more', '/a/orbax/b.py'))
+    logging.getLogger('absl').handle(record('of somebody else', '/a/grain/b.py'))
+    return save(*args, **kwargs)
+
+  monkeypatch.setattr(ocp.CheckpointManager, 'save', talkative)
+  save_steps(tmp_path, 1)
+  assert capsys.readouterr().err == 'warning: the merge was skipped\n'
+  assert [r.getMessage() for r in caplog.records] == ['of somebody else']
+
+
+def test_a_failure_leaves_hooks_and_logs_as_they_were(tmp_path, capfd):
+  state = lambda: (
+    sys.excepthook,
+    sys.unraisablehook,
+    [logging.getLogger(name).level for name in ('absl', 'asyncio')],
+    [list(logging.getLogger(name).filters) for name in ('absl', 'asyncio')],
+    list(warnings.filters),
+  )
+  before = state()
+  save_steps(tmp_path, 1, 2)
+  truncate(tmp_path / 'checkpoints' / '2')
+  assert restore(tmp_path).step == 1
+  assert state() == before
+  assert capfd.readouterr().err.count('\n') == 1
+
+
+LATE = """
+import gc, os, sys, time
+import jax
+from rnn_research.training import checkpoint
+state = {f'w{i}': jax.random.normal(jax.random.key(i), (300, 100)) for i in range(20)}
+with checkpoint.open_manager(sys.argv[1]) as manager:
+  for step in (1, 2):
+    checkpoint.save(manager, step, state, None, {})
+for path in (manager.path / '2').glob('state/**/d/*'):
+  os.truncate(path, path.stat().st_size // 2)
+with checkpoint.open_manager(sys.argv[1]) as manager:
+  assert checkpoint.restore_latest(manager, state).step == 1
+time.sleep(0.5)
+gc.collect()
+raise RuntimeError('Event loop is closed')
+"""
+
+
+def test_nothing_late_but_the_errors_of_others(tmp_path):
+  done = run_python(LATE, tmp_path)
+  lines = done.stderr.splitlines()
+  assert lines[0].startswith('warning: checkpoint 2 ')
+  assert lines[1] == 'Traceback (most recent call last):'
+  assert lines[-1] == 'RuntimeError: Event loop is closed'
+  assert done.stderr.count('Event loop is closed') == 1
 
 
 SHARDED = """

@@ -1,20 +1,22 @@
 """Codecs of running texts: round trips, the unknown symbol, exact counts on real text, speed."""
 
 import json
+import re
 import time
 
 import numpy as np
 import pytest
 
 from rnn_research.data import codec as codecs
-from rnn_research.data.codec import TextCodec, split_text, train_text_codec
+from rnn_research.data import running_text
+from rnn_research.data.codec import TextCodec, train_text_codec
 from rnn_research.data.files import read_bytes
 
 TEXT = '\ufeffnaïve 🙂 日本語\r\nsecond\tline\x85\u2028🙂\n'
 
 
 def train(data, unit):
-  return train_text_codec(split_text(data, unit), unit)
+  return train_text_codec(running_text.split(data, unit), unit)
 
 
 @pytest.mark.parametrize('unit', ['char', 'byte'])
@@ -67,6 +69,65 @@ def test_unknown_word_of_the_text_is_the_unknown_symbol():
   assert codec.encode('dog')[0] == codec.encode('<unk>')[0] == 3
 
 
+def random_texts(count):
+  rng = np.random.default_rng(0)
+  pieces = [
+    *'ab日🙂é',
+    'e\u0301',
+    *' \n\r\t\x85\u2028\x1c\xa0\0',
+    '\r\n',
+    '  ',
+    '\ufeff',
+    '\ufffd',
+    '<unk>',
+    '<eos>',
+    '<pad>',
+  ]
+  return [''.join(rng.choice(pieces, size)) for size in rng.integers(0, 30, count)]
+
+
+@pytest.mark.parametrize('unit', ['char', 'byte', 'word'])
+def test_any_text_comes_back(unit):
+  texts = random_texts(2000)
+  codec = train('\n'.join(texts), unit)
+  for text in texts:
+    lines = re.sub(r'(^|(?<=\s))<eos>($|(?=\s))', '\n', text).split('\n')
+    words = '\n'.join(re.sub(r'\s+', ' ', line).strip() for line in lines)
+    assert codec.normalise(text) == (words if unit == 'word' else text)
+    assert codec.decode(codec.encode(text)) == codec.normalise(text)
+
+
+@pytest.mark.parametrize('unit', ['char', 'byte', 'word'])
+def test_pieces_of_a_text_can_be_joined(unit):
+  text = 'é 漢\n🙂 a\n\nb c'
+  codec = train(text, unit)
+  ids = codec.encode(text)
+  for size in (1, 2, 3, 100):
+    pieces = (ids[start : start + size] for start in range(0, len(ids), size))
+    assert ''.join(codec.decode_pieces(pieces)) == text
+  before = {'word': ['a', 'a\n', '\n'], 'char': ['a'], 'byte': ['a']}[unit]
+  joined = [f'{text}{"".join(codec.decode_pieces([ids[:1]], text))}' for text in before]
+  assert joined == {'word': ['a é', 'a\né', '\né'], 'char': ['aé'], 'byte': ['a\ufffd']}[unit]
+
+
+def test_bytes_of_an_unfinished_character_are_written():
+  codec = train('漢', 'byte')
+  assert list(codec.decode_pieces([codec.encode('漢')[:2]])) == ['', '\ufffd']
+  assert list(codec.decode_pieces([])) == ['']
+
+
+@pytest.mark.parametrize('unit', ['char', 'byte', 'word'])
+def test_the_unknown_symbol_is_written_where_the_text_has_it(unit):
+  codec = train('a b <unk', unit)
+  assert codec.never_written == (codec.unknown,)
+  assert codec.unseen('a <unk>') == {'char': ['>'], 'byte': [ord('>')], 'word': ['<unk>']}[unit]
+  codec = train('a <unk> b', unit)
+  assert codec.never_written == (() if unit == 'word' else (codec.unknown,))
+  assert codec.unseen('<unk>') == []
+  again = codecs.from_json(json.loads(json.dumps(codec.to_json())))
+  assert again == codec
+
+
 def test_invalid_bytes_are_written_as_replacement():
   codec = train('é', 'byte')
   assert codec.decode(codec.encode('é')[:1]) == '\ufffd'
@@ -115,8 +176,10 @@ def test_codec_is_a_plain_value():
 def test_vocabularies_of_earlier_checkpoints_are_read():
   codec = codecs.from_json(json.loads('{"unit": "char", "symbols": ["a", "b", "<unk>"]}'))
   np.testing.assert_array_equal(codec.encode('bac'), [1, 0, 2])
+  assert (codec.rules, codec.never_written) == (1, (2,))
   codec = codecs.from_json(json.loads('{"unit": "byte", "symbols": [97, 255, -1]}'))
   np.testing.assert_array_equal(codec.encode('ab'), [0, 2])
   assert codec.decode([0, 2]) == 'a\ufffd'
   codec = codecs.from_json(json.loads('{"unit": "word", "symbols": ["<eos>", "a", "<unk>"]}'))
   np.testing.assert_array_equal(codec.encode('a\n b'), [1, 0, 2])
+  assert (codec.rules, codec.never_written) == (1, ())

@@ -10,8 +10,12 @@ import pytest
 from rnn_research.cells import gru, lstm, min_gru
 from rnn_research.combinators.depth import residual, stack
 from rnn_research.combinators.weights import variational_dropout, zoneout
-from rnn_research.decoding import sampling
-from rnn_research.decoding.sampling import Sampling, check_sampling, sample, sampler
+from rnn_research.decoding import language
+from rnn_research.decoding.beam import Beam
+from rnn_research.decoding.decode import decode
+from rnn_research.decoding.language import sampler
+from rnn_research.decoding.sampling import Sampling, check_sampling, sample
+from rnn_research.decoding.step import Rules, Specials
 from rnn_research.layers import ONE_HOT_LIMIT
 from rnn_research.models.language_model import language_model
 
@@ -217,7 +221,7 @@ def test_forbidden_symbols_are_never_drawn(model):
 
 def test_one_compilation_for_all_lengths_and_keys(model, monkeypatch):
   draws = []
-  monkeypatch.setattr(sampling, 'sample', lambda *args: draws.append(1) or sample(*args))
+  monkeypatch.setattr(language, 'sample', lambda *args: draws.append(1) or sample(*args))
   generate = sampler(model[0], Sampling(0.8))
   for seed, length in enumerate((300, 1, 65, 1000)):
     assert sum(map(len, generate(model[1], PROMPT, length, jax.random.key(seed)))) == length
@@ -247,3 +251,55 @@ def test_the_noise_of_cells_needs_no_dropout_of_the_model(cell):
     params, noisy.initial_state(params, PROMPT.shape[1]), PROMPT, key=key
   )[1]
   assert (np.asarray(run(jax.random.key(1))) != np.asarray(run(jax.random.key(2)))).any()
+
+
+@pytest.mark.parametrize('how', [Sampling(0.7), Sampling(1.0, 0, 0.9)])
+def test_top_k_of_all_symbols_draws_what_no_top_k_draws(how):
+  logits = jnp.repeat(LOGITS, 300, 0)
+  for top_k in (V, V + 1, 1000):
+    np.testing.assert_array_equal(draw(logits, how._replace(top_k=top_k)), draw(logits, how))
+
+
+@pytest.mark.parametrize('temperature', [1e-39, 1e-45, 1e-7])
+def test_a_temperature_too_low_to_divide_by_is_zero(temperature):
+  assert draw(jnp.asarray(LOGITS), Sampling(temperature)).tolist() == [1, 5]
+  logits = jnp.float32([[1e3, 2e3, 5.0]])
+  assert draw(logits, Sampling(temperature)).tolist() == [1]
+
+
+NO_ENDS = Rules(20, (0,), Specials(pad=-1, bos=-1, eos=-1))
+
+
+@pytest.mark.parametrize('how', [Beam(), Beam(4, 0.0), Sampling(0.9)])
+def test_a_language_model_is_decoded_like_any_other(model, how):
+  """Greedy, by beam search and drawn: what is written has the probability that it says."""
+  model, params = model
+  states, _ = model.read(params, PROMPT[:-1])
+  prepared = model.prepare(params, 2)
+  first, limits = jnp.asarray(PROMPT[-1]), jnp.full(2, 20)
+  found = decode(
+    lambda copies: model.stepper(prepared),
+    states,
+    first,
+    limits,
+    NO_ENDS,
+    how,
+    key=jax.random.key(0),
+  )
+  assert found.ids.shape == (2, how.size if isinstance(how, Beam) else 1, 20)
+  for row in range(2):
+    for ids, log_prob in zip(found.ids[row], found.log_probs[row], strict=True):
+      whole = np.concatenate([PROMPT[:, row], ids])[:, None]
+      _, hs = model.unroll(params, model.initial_state(params, 1), whole[:-1])
+      log_p = jax.nn.log_softmax(model.logits(params, hs)[:, 0], -1)
+      expected = log_p[np.arange(len(whole) - 1), whole[1:, 0]][-20:].sum()
+      np.testing.assert_allclose(log_prob, expected, rtol=1e-4)
+  if how == Beam():
+    np.testing.assert_array_equal(
+      found.ids[:, 0].T, run((model, params), Sampling(0.0), PROMPT, 20, forbidden=(0,))
+    )
+  if how == Beam(4, 0.0):
+    greedily = decode(
+      lambda copies: model.stepper(prepared), states, first, limits, NO_ENDS, Beam()
+    )
+    assert (found.log_probs[:, 0] >= greedily.log_probs[:, 0] - 1e-5).all()

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from rnn_research.analysis.reports import gradient_figures, plots
-from rnn_research.analysis.reports.clipping_figure import clipping_figure
 from rnn_research.analysis.reports.curve_figure import curve_figure
 from rnn_research.analysis.reports.length_figure import length_figure
 from rnn_research.analysis.reports.run_curves import Curves
 from rnn_research.benchmark import figures
 from rnn_research.benchmark.contenders import Setting
 from rnn_research.metrics.bleu import LengthGroup
+from rnn_research.tasks.gradient_flow.clipping_figure import clipping_figure
 from rnn_research.tasks.translation.alignment_figure import alignment_figure
 from rnn_research.tasks.translation.report import score_curve
 from rnn_research.tasks.translation.translator import Translation

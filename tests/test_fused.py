@@ -1,5 +1,7 @@
 """The fused engine over sequences long enough to be cut into chunks, and the choice of an engine."""
 
+import re
+
 import jax
 import numpy as np
 import pytest
@@ -12,12 +14,15 @@ from cells_under_test import (
   loss_of,
   noisy,
   perturbed,
+  run,
   stepped,
 )
 
 from rnn_research import CELLS, gru, lstm, unroll
+from rnn_research.cells import make_cell
 from rnn_research.cells.elman import elman
 from rnn_research.engines import dispatch, fused
+from rnn_research.errors import InputError
 
 FUSED = ['elman', 'irnn', 'lstm', 'gru', 'gru_reset_before']
 CHUNK, LONG = 40, 89  # steps: two chunks and a rest
@@ -144,9 +149,99 @@ def test_the_choice_is_explained():
     f'fused scan with a hand-written backward pass (the fastest measured for lstm on {jax.default_backend()})'
   )
   assert dispatch.explain('gru', 'scan', None) == 'step by step under lax.scan (asked for)'
-  own = dispatch.explain('lru', 'auto', CELLS['lru'](4).scan)
-  assert own == "the cell's own form for whole sequences (it has no other)"
-  assert (
-    dispatch.explain('lstm_peephole', 'auto', None)
-    == 'step by step under lax.scan (this cell has no other form)'
+  own = dispatch.explain('gru', 'auto', lambda params, state, xs: None)
+  assert own == 'the form for whole sequences of gru itself'
+  assert dispatch.explain('lstm_peephole', 'auto', None) == (
+    'step by step under lax.scan (lstm_peephole has no form of its own for whole sequences)'
   )
+
+
+PLAIN = 'step by step under lax.scan'
+OF_AUTO = {
+  **dict.fromkeys(['elman', 'irnn', 'rin', 'gru', 'gru_reset_before', 'lstm'], 'fused'),
+  **dict.fromkeys(['lru', 'min_gru', 'min_lstm'], 'linear'),
+}
+
+
+@pytest.mark.parametrize('name', CELLS)
+def test_what_is_explained_of_auto_is_what_runs(name):
+  if jax.default_backend() != 'cpu':
+    pytest.skip('the table is that of a CPU')
+  cell, engine = make_cell(name, 4), OF_AUTO.get(name)
+  said = dispatch.explain(name, 'auto', cell.scan)
+  if engine is None:
+    assert cell.scan is None
+    assert said == f'{PLAIN} ({name} has no form of its own for whole sequences)'
+    return
+  why = 'the fastest measured' if engine == 'fused' else 'the default, nothing was measured'
+  assert cell.scan.cell == name and cell.scan.name() == engine
+  assert said == f'{dispatch.DESCRIPTIONS[engine]} ({why} for {name} on cpu)'
+
+
+def test_every_row_of_the_table_belongs_to_a_cell_and_its_forms():
+  for (_, name), engines in dispatch.FASTEST.items():
+    scan = make_cell(name, 4).scan
+    assert scan.cell == name and set(engines) <= {form.name for form in scan.forms}
+
+
+def test_names_of_forms_are_explained():
+  scans = [make_cell(name, 4).scan for name in CELLS]
+  names = {form.name for scan in scans if scan is not None for form in scan.forms}
+  assert names | {'scan', 'newton', 'shooting'} == set(dispatch.DESCRIPTIONS)
+
+
+@pytest.mark.parametrize(
+  ('name', 'values_of'),
+  [*((name, run) for name in CELLS), *((name, gradients) for name in ('lru', 'lstm_fgr', 'mut1'))],
+)
+def test_every_cell_takes_every_engine_that_needs_no_form(name, values_of):
+  plain = make_cell(name, 3, engine='scan')
+  assert plain.scan is None
+  params, xs = perturbed(plain, scale=0.1), inputs(5)
+  state = noisy(plain.initial_state(params, 3), 3)
+  loop = {
+    'mask': np.array([[1, 1, 1, 0, 1], [0] * 5, [1] * 5], bool).T,
+    'reset': np.array([[0, 0, 1, 0, 0], [0] * 5, [0, 0, 0, 0, 1]], bool).T,
+  }
+  expected = values_of(plain, params, xs, state, **loop)
+  for engine in ('newton', 'shooting'):
+    cell = make_cell(name, 3, engine=engine)
+    assert cell.scan is not None
+    assert_near(values_of(cell, params, xs, state, **loop), expected, 2e-4)
+
+
+@pytest.mark.parametrize('name', ['gru', 'lru', 'min_gru', 'min_lstm'])
+def test_a_cell_that_steps_has_forward_mode(name):
+  cell = make_cell(name, 3, engine='scan')
+  params, xs = perturbed(cell), inputs(3)
+  state = cell.initial_state(params, 3)
+  ys, tangents = jax.jvp(lambda s: unroll(cell, params, xs, s)[1], (state,), (state,))
+  assert tangents.shape == ys.shape
+
+
+def test_a_hessian_passes_the_fused_form():
+  params, xs = perturbed(elman(2)), inputs(3, 1)
+  loss = lambda cell: lambda b: unroll(cell, params._replace(b=b), xs)[1].sum()
+  got, expected = (
+    jax.hessian(loss(elman(2, engine=engine)))(params.b) for engine in ('auto', 'scan')
+  )
+  assert_close(got, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+  ('name', 'options', 'sentence'),
+  [
+    ('lstm', {'forget_bais': 3.0}, "lstm has no option 'forget_bais', did you mean forget_bias?"),
+    (
+      'gru',
+      {'forget_bias': 3.0},
+      "gru has no option 'forget_bias' (options: chrono_steps, dtype, ",
+    ),
+    ('gru_reset_before', {'reset': 'after'}, "gru_reset_before has no option 'reset'"),
+    ('lstm_peephole', {'change': 'np'}, "lstm_peephole has no option 'change'"),
+    ('lru', {'hidden_sise': 3}, "lru has no option 'hidden_sise'"),
+  ],
+)
+def test_an_option_that_a_cell_lacks_is_refused(name, options, sentence):
+  with pytest.raises(InputError, match=re.escape(sentence)):
+    make_cell(name, 4, **options)

@@ -28,8 +28,8 @@ from rnn_research import gru, lstm, unroll
 from rnn_research.cells.lstm import LSTMState
 from rnn_research.engines import dispatch
 from rnn_research.engines.gpu import check, cudnn, pallas
-from rnn_research.engines.gpu.forms import compute_capability
-from rnn_research.engines.gpu.pallas_gates import GRU, LSTM
+from rnn_research.engines.gpu.device import compute_capability
+from rnn_research.engines.gpu.elementwise import GRU, LSTM
 from rnn_research.errors import InputError
 
 MAKERS = {'lstm': (lstm, LSTM), 'gru': (gru, GRU)}

@@ -9,7 +9,7 @@ from jax.flatten_util import ravel_pytree
 from jax.nn.initializers import orthogonal
 
 from rnn_research import elman, gru, lstm, stack, unroll
-from rnn_research.analysis.measures import clipping, flow, gradients
+from rnn_research.analysis.measures import flow, gradients
 from rnn_research.analysis.measures.gradients import (
   direct_share,
   lstm_paths,
@@ -22,6 +22,7 @@ from rnn_research.analysis.measures.linear_case import linear, normal_matrix, sl
 from rnn_research.analysis.measures.traces import trace
 from rnn_research.errors import InputError
 from rnn_research.experiment import Recurrence
+from rnn_research.tasks.gradient_flow import clipping
 
 pytestmark = pytest.mark.usefixtures('strict_shapes', 'quick_compilation')
 
@@ -220,7 +221,7 @@ def test_without_recurrent_weights_all_of_it_is_direct(name):
 
 
 def test_shares_add_up_to_one():
-  cell, xs = make('lstm_peephole'), inputs()
+  cell, xs = lstm(HIDDEN), inputs()
   paths = lstm_paths(
     cell, noisy(perturbed(cell), 9), xs, random_readout(jax.random.key(0), BATCH, HIDDEN)
   )

@@ -41,15 +41,6 @@ FLOORS = [
 ]
 # `load` finds out which experiment a workdir belongs to only when it is called.
 UP = {('rnn_research.workdir', 'experiments')}
-# To be removed.
-KNOWN = {
-  # Forms of a GPU read the parameters of their cells, and their kernels ask for the device.
-  ('rnn_research.engines.gpu.forms', 'rnn_research.cells.gru'),
-  ('rnn_research.engines.gpu.cudnn', 'rnn_research.engines.gpu.forms'),
-  ('rnn_research.engines.gpu.pallas', 'rnn_research.engines.gpu.forms'),
-  # Clipping is measured on the adding problem.
-  ('rnn_research.analysis.measures.clipping', 'rnn_research.tasks.long_memory.synthetic'),
-}
 # Names for notebooks, from everywhere; nothing inside imports it.
 FRONT_DOOR = 'rnn_research'
 
@@ -101,17 +92,17 @@ def test_imports_go_down(name):
     for one, other in ARROWS
     if one == name and (other == FRONT_DOOR or floor_of(other) < floor_of(one))
   }
-  assert up - KNOWN == set()
+  assert up == set()
 
 
 def test_there_is_no_circle():
-  below = {name: {other for one, other in ARROWS - KNOWN if one == name} for name in MODULES}
+  below = {name: {other for one, other in ARROWS if one == name} for name in MODULES}
   graphlib.TopologicalSorter(below).prepare()
 
 
 def test_what_is_excused_is_still_there():
   every = {(name, other) for name in MODULES for other in imports_of(name)}
-  assert every >= UP | KNOWN
+  assert every >= UP
 
 
 def test_every_floor_is_inhabited():

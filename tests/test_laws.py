@@ -356,6 +356,7 @@ PROTOCOLS = {
   'step': contract.StepFn,
   'scan': contract.ScanFn,
   'prepare': contract.PrepareFn,
+  'gates': contract.GatesFn,
 }
 
 

@@ -10,6 +10,7 @@ nbformat = pytest.importorskip('nbformat')
 jupyter_client = pytest.importorskip('jupyter_client')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   'path', sorted((ROOT / 'notebooks').glob('*.ipynb')), ids=lambda path: path.stem
 )

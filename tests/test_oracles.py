@@ -24,10 +24,8 @@ def elman_step(p, state, x, phi=np.tanh):
 def lstm_step(p, state, x):
   c, h = state['c'], state['h']
   i, f, g, o = np.split(product(x, p.w_x) + product(h, p.w_h) + p.b, 4, -1)
-  p_i, p_f, p_o = (0.0, 0.0, 0.0) if p.peepholes is None else p.peepholes
-  i, f = sigmoid(i + p_i * c), sigmoid(f + p_f * c)
-  c = f * c + i * np.tanh(g)
-  h = sigmoid(o + p_o * c) * np.tanh(c)
+  c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+  h = sigmoid(o) * np.tanh(c)
   h = h if p.w_p is None else h @ p.w_p
   return {'c': c, 'h': h}, h
 
@@ -83,9 +81,7 @@ ORACLES = {
   'elman': (elman_step, 0.884864086596),
   'irnn': (irnn_step, 1.242693848896),
   'lstm': (lstm_step, 0.149439042943),
-  'lstm_peephole': (lstm_step, 0.161945573398),
   'lstm_projection': (lstm_step, -0.100007809762),
-  'lstm_peephole_projection': (lstm_step, -0.288206582186),
   'gru': (gru_step, 0.124076597908),
   'gru_reset_before': (gru_step, -0.085306673078),
   'lru': (lru_step, 1.990037387977),

@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 
+from rnn_research.tasks.translation import corpus
 from rnn_research.tasks.translation.synthetic import (
   FORMATS,
   MONTHS,
@@ -72,6 +73,33 @@ def test_dates():
 ])  # fmt: skip
 def test_known_dates_are_written_as_people_do(written, target):
   assert written in {write_date(datetime.date.fromisoformat(target), form) for form in FORMATS}
+
+
+@pytest.mark.parametrize(
+  'examples, splits, counts',
+  [
+    (1000, (0.5, 0.25, 0.25), [500, 250, 250]),
+    (20_000, (0.9, 0.05, 0.05), [18_000, 1000, 1000]),
+    (100, (0.71, 0.29, 0), [71, 29]),
+    (270, (0.9, 0.05, 0.05), [244, 13, 13]),
+    (3, (0.98, 0.01, 0.01), [1, 1, 1]),
+  ],
+)
+def test_tasks_are_divided_by_their_fractions(examples, splits, counts):
+  data = {'task': 'dates', 'examples': examples, 'splits': splits, 'test_source': ''}
+  found = corpus.load_corpus(data)
+  assert [len(pairs.sources) for pairs in found.splits.values()] == counts
+  assert tuple(found.splits) == ('train', *corpus.held_out_names(data))
+  assert found.drawn == ()
+
+
+@pytest.mark.parametrize(
+  'splits, sentence',
+  [((0.9, 0.0, 0.1), 'there are no validation pairs'), ((0.01, 0.98, 0.01), 'data.examples is 3')],
+)
+def test_fractions_that_leave_no_pairs_are_refused(splits, sentence):
+  with pytest.raises(ValueError, match=f'^{sentence}'):
+    corpus.load_corpus({'task': 'dates', 'examples': 3, 'splits': splits})
 
 
 @pytest.mark.parametrize('task', PAIR_TASKS)

@@ -7,7 +7,10 @@ import pytest
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import registered
 
+from rnn_research.data.codec import SPECIALS, TextCodec
 from rnn_research.data.pairs import Pairs, language_of, read_pairs, read_tfds_pairs
+from rnn_research.tasks.translation import corpus
+from rnn_research.tasks.translation.commands import describe
 
 SENTENCES = [' '.join(['word'] * (7 * i % 23 + 1)) for i in range(400)]
 
@@ -40,6 +43,14 @@ def test_compressed_files_are_read(tmp_path):
   (tmp_path / 'a.de.gz').write_bytes(gzip.compress('für\n'.encode()))
   (tmp_path / 'b').write_text('for\n')
   assert read_pairs(str(tmp_path / 'a.de.gz'), str(tmp_path / 'b')) == Pairs(['für'], ['for'], 0)
+
+
+def test_gzip_files_are_read_under_any_name_and_marks_are_no_text(tmp_path):
+  (tmp_path / 'a.txt').write_bytes(gzip.compress('\ufeffein s\r\nzwei'.encode()))
+  (tmp_path / 'b').write_bytes('\ufeffone s\r\n\ufefftwo'.encode())
+  assert read_pairs(str(tmp_path / 'a.txt'), str(tmp_path / 'b')) == Pairs(
+    ['ein s', 'zwei'], ['one s', '\ufefftwo'], 0
+  )
 
 
 def test_pairs_with_an_empty_side_are_left_out_and_counted(tmp_path):
@@ -114,8 +125,8 @@ def test_language_is_the_last_suffix():
   assert {name: language_of(name) for name in names} == names
 
 
-def prepare(folder, name, features, supervised_keys=None):
-  """Prepares a data set of three examples, whose texts end with the names of their features."""
+def prepare(folder, name, features, supervised_keys=None, splits=('train',)):
+  """Prepares a data set of three examples per split, whose texts end with the names of their features."""
   with registered.skip_registration():
 
     class Toy(tfds.core.GeneratorBasedBuilder):
@@ -127,7 +138,7 @@ def prepare(folder, name, features, supervised_keys=None):
         )
 
       def _split_generators(self, dl_manager):
-        return {'train': self._generate_examples()}
+        return {split: self._generate_examples() for split in splits}
 
       def _generate_examples(self):
         for number in range(3):
@@ -146,6 +157,41 @@ def test_translation_data_sets_are_read(tmp_path):
   assert keyed.targets == [source.replace('pt', 'en') for source in keyed.sources]
   plain = read_tfds_pairs('plain', str(tmp_path), 'train')
   assert (plain.sources, plain.targets) == (keyed.targets, keyed.sources)
+
+
+@pytest.mark.parametrize('names, drawn', [
+  (('train',), ('valid', 'test')), (('train', 'validation'), ('test',)), (('train', 'test'), ('valid',)),
+  (('train', 'validation', 'test'), ()),
+])  # fmt: skip
+def test_splits_that_a_data_set_lacks_are_shares_of_its_training_pairs(tmp_path, names, drawn):
+  tfds.disable_progress_bar()
+  features = tfds.features.Translation(languages=('pt', 'en'))
+  prepare(tmp_path, 'lacking', features, ('pt', 'en'), names)
+  data = {
+    'task': '', 'tfds': 'lacking', 'data_dir': str(tmp_path), 'splits': (0.4, 0.3, 0.3), 'test_source': '',
+    'valid_source': '',
+  }  # fmt: skip
+  found = corpus.load_corpus(data)
+  sizes = {split: len(pairs.sources) for split, pairs in found.splits.items()}
+  whole = lambda split: 1 if split in drawn else 3
+  assert sizes == {'train': 3 - len(drawn), 'valid': whole('valid'), 'test': whole('test')}
+  assert found.drawn == drawn
+  held_out = corpus.load_held_out(data, found.fingerprint, lambda: found)
+  assert held_out == {split: found.splits[split] for split in ('valid', 'test')}
+  trained = found.splits['train'].sources
+  assert not set(trained) & {s for split in drawn for s in found.splits[split].sources}
+  assert 'test' not in corpus.load_corpus(data | {'splits': (0.7, 0.3, 0)}).splits
+
+
+def test_what_is_a_share_of_the_training_pairs_is_said():
+  codec = corpus.Codec(*(TextCodec('sentences', 'word', SPECIALS),) * 2, ('', ''))
+  encoded = corpus.encode_pairs(codec, Pairs(['a'], ['b'], 0))
+  said = describe(
+    codec, {'valid': 0, 'test': 2}, ['valid'], {'valid': encoded, 'test': encoded}, 1, 9, []
+  )
+  valid, test, *_ = said.split('\n')
+  assert valid.startswith('valid: 1 pairs, a share of those to train on; unknown symbols')
+  assert test.startswith('test: 1 pairs, 2 left out with an empty side; unknown symbols')
 
 
 def test_translation_data_sets_have_two_texts(tmp_path):

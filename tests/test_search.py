@@ -9,13 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnn_research.decoding.beam import beam_search, check_beam, repeat_rows
+from rnn_research.decoding.beam import Beam, beam_search, check_beam
+from rnn_research.decoding.decode import decode as decode_by
 from rnn_research.decoding.sampling import Sampling
-from rnn_research.decoding.search import Specials, greedy, sampled
+from rnn_research.decoding.single import greedy, sampled
+from rnn_research.decoding.step import Rules, Specials, hypotheses_of, repeat_rows
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
 
 PAD, BOS, EOS = Specials()
+KEY = jax.random.key(0)
 T, S = 4, 3
 LIMITS = np.array([4, 1, 2, 3], np.int32)
 MASK = np.array([[1, 1, 1], [1, 0, 0], [1, 1, 0], [0, 1, 1]], bool)
@@ -52,7 +55,7 @@ def model(tables):
     return (
       (row, t + 1, last),
       tables.log_probs[row, context(t, before, tables), last],
-      tables.weights[row, last],
+      {'weights': tables.weights[row, last]},
     )
 
   return step
@@ -63,31 +66,31 @@ def start(rows):
 
 
 @functools.cache
-def compiled(search, **options):
-  def run(tables, rows, limits, *key, source_mask=None):
-    mask = {} if source_mask is None else {'source_mask': source_mask}
-    return search(model(tables), start(rows), *key, len(rows), limits, **options, **mask)
+def compiled(search, rules, options):
+  def run(tables, rows, limits, *rest):
+    first = jnp.full(len(rows), BOS, jnp.int32)
+    return search(model(tables), start(rows), first, limits, rules, *options, *rest)
 
   return jax.jit(run)
 
 
 def decode(
-  search, tables, *key, rows=np.arange(4), limits=LIMITS, max_length=T, source_mask=None, **options
+  search, tables, *rest, rows=np.arange(4), limits=LIMITS, max_length=T, forbidden=(), how=()
 ):
-  run = compiled(search, max_length=max_length, **options)
-  found = run(tables, rows, limits, *key, source_mask=source_mask)
-  return jax.tree.map(np.asarray, found)
+  run = compiled(search, Rules(max_length, forbidden), how)
+  return jax.tree.map(np.asarray, run(tables, rows, limits, *rest))
 
 
-def decode_beam(tables, beam_size, length_penalty=0.0, coverage_penalty=0.0, **options):
-  return decode(
-    beam_search,
-    tables,
-    beam_size=beam_size,
-    length_penalty=length_penalty,
-    coverage_penalty=coverage_penalty,
-    **options,
-  )
+def decode_beam(
+  tables, beam_size, length_penalty=0.0, coverage_penalty=0.0, source_mask=None, **options
+):
+  how = (Beam(beam_size, length_penalty, coverage_penalty),)
+  rest = () if source_mask is None else (source_mask,)
+  return decode(beam_search, tables, *rest, how=how, **options)
+
+
+def decode_sampled(tables, seed, sampling, **options):
+  return decode(sampled, tables, jax.random.key(seed), how=(sampling,), **options)
 
 
 def rescore(tables, row, ids, penalties=(0.0, 0.0), mask=(True,) * S):
@@ -114,7 +117,9 @@ def sequences(size, limit, forbidden):
 def texts(found, row):
   """Returns the sequences found for a row, best first, and checks what surrounds them."""
   lengths = found.lengths[row]
-  for ids, weights, length in zip(found.ids[row], found.weights[row], lengths, strict=True):
+  for ids, weights, length in zip(
+    found.ids[row], found.extras['weights'][row], lengths, strict=True
+  ):
     assert (ids[length:] == PAD).all() and (weights[length:] == 0).all()
   return [
     tuple(ids[:length].tolist())
@@ -132,7 +137,7 @@ def assert_consistent(tables, found, penalties=(0.0, 0.0), mask=np.ones((4, S), 
       np.testing.assert_allclose(
         [found.log_probs[row, k], found.scores[row, k]], [log_prob, score], rtol=1e-5
       )
-      np.testing.assert_array_equal(found.weights[row, k, : len(ids)], weights)
+      np.testing.assert_array_equal(found.extras['weights'][row, k, : len(ids)], weights)
 
 
 @pytest.mark.parametrize(
@@ -234,14 +239,14 @@ def test_a_beam_of_one_and_temperature_zero_are_greedy(size, contexts, ties):
     assert [texts(line, row) for row in range(4)] == [
       [greedy_by_lists(toy, row, limit, (PAD,))] for row, limit in enumerate(LONG)
     ]
-    cold = decode(sampled, toy, jax.random.key(seed), sampling=Sampling(0.0), **settings)
+    cold = decode_sampled(toy, seed, Sampling(0.0), **settings)
     for other in (decode_beam(toy, 1, **settings), cold):
       jax.tree.map(np.testing.assert_array_equal, other, line)
     lengths |= set(line.lengths[0].tolist())
   assert len(lengths) > 3
 
 
-NARROW = dict(beam_size=2, length_penalty=1.2, coverage_penalty=0.2)
+NARROW = {'how': (Beam(2, 1.2, 0.2),)}
 
 
 @pytest.mark.parametrize(('search', 'options'), [(greedy, {}), (beam_search, NARROW)])
@@ -277,7 +282,9 @@ def test_the_loop_ends_when_all_rows_have_ended_and_needs_no_jit(search, options
     jax.debug.callback(lambda: steps.append(1))
     return step(state, last)
 
-  found = search(counted, start(np.arange(4)), 4, LONG, 12, forbidden=(PAD,), **options)
+  first = jnp.full(4, BOS, jnp.int32)
+  how = options.get('how', ())
+  found = search(counted, start(np.arange(4)), first, LONG, Rules(12, (PAD,)), *how)
   jax.effects_barrier()
   assert len(steps) < 12
   jitted = decode(search, toy, limits=LONG, max_length=12, forbidden=(PAD,), **options)
@@ -289,9 +296,7 @@ def test_the_loop_ends_when_all_rows_have_ended_and_needs_no_jit(search, options
   [
     functools.partial(decode, greedy),
     functools.partial(decode_beam, beam_size=2),
-    lambda toy, **options: decode(
-      sampled, toy, jax.random.key(1), sampling=Sampling(3.0), **options
-    ),
+    lambda toy, **options: decode_sampled(toy, 1, Sampling(3.0), **options),
   ],
   ids=['greedy', 'beam', 'sampled'],
 )
@@ -306,14 +311,7 @@ def test_forbidden_symbols_are_never_written(search):
 
 def test_draws_follow_the_model():
   toy, count = tables(5), 40_000
-  found = decode(
-    sampled,
-    toy,
-    jax.random.key(0),
-    rows=np.full(count, 2),
-    limits=np.full(count, 2),
-    sampling=Sampling(),
-  )
+  found = decode_sampled(toy, 0, Sampling(), rows=np.full(count, 2), limits=np.full(count, 2))
   drawn, counts = np.unique(found.ids[:, 0, :2], axis=0, return_counts=True)
   frequencies = dict(zip(map(tuple, drawn.tolist()), counts / count, strict=True))
   for ids in sequences(5, 2, ()):
@@ -323,8 +321,9 @@ def test_draws_follow_the_model():
 
 def test_draws_are_scored_by_the_model_itself():
   toy = tables(1)
-  settings = dict(limits=LONG, max_length=12, sampling=Sampling(0.5, 4))
-  one, same, other = (decode(sampled, toy, jax.random.key(seed), **settings) for seed in (0, 0, 1))
+  one, same, other = (
+    decode_sampled(toy, seed, Sampling(0.5, 4), limits=LONG, max_length=12) for seed in (0, 0, 1)
+  )
   assert_consistent(toy, one)
   np.testing.assert_array_equal(one.ids, same.ids)
   assert (one.ids != other.ids).any()
@@ -334,24 +333,23 @@ def test_draws_are_scored_by_the_model_itself():
 def test_of_equals_the_lowest_ids_come_first(size):
   costs = np.tile(np.minimum(np.arange(size, dtype=np.float32), 2), (3, 1))
   costs = np.random.default_rng(0).permuted(costs, axis=1)
-  step = lambda state, ids: (state, -state, jnp.zeros((len(ids), 0)))
-  found = beam_search(
-    step, costs, 3, jnp.ones(3, int), 1, beam_size=4, length_penalty=0.0, coverage_penalty=0.0
-  )
+  step = lambda state, ids: (state, -state, {})
+  first = jnp.zeros(3, jnp.int32)
+  found = beam_search(step, costs, first, jnp.ones(3, int), Rules(1), Beam(4, 0.0))
   np.testing.assert_array_equal(found.ids[:, :, 0], np.argsort(costs, 1, stable=True)[:, :4])
 
 
 def test_a_model_without_attention_or_state():
   log_probs = np.log([0.1, 0.1, 0.2, 0.6]).astype(np.float32)
-  step = lambda state, ids: (state, jnp.tile(log_probs, (len(ids), 1)), jnp.zeros((len(ids), 0)))
-  options = dict(beam_size=2, length_penalty=0.0)
-  found = beam_search(step, None, 2, jnp.array([3, 2]), 3, coverage_penalty=0.0, **options)
+  step = lambda state, ids: (state, jnp.tile(log_probs, (len(ids), 1)), {})
+  given = step, None, jnp.full(2, BOS), jnp.array([3, 2]), Rules(3)
+  found = beam_search(*given, Beam(2, 0.0))
   np.testing.assert_array_equal(found.ids, [[[3, 3, 3], [2, 0, 0]], [[3, 3, 0], [2, 0, 0]]])
-  assert found.weights.shape == (2, 2, 3, 0)
+  assert found.extras == {}
   with pytest.raises(
     ValueError, match=r'coverage_penalty is 0\.2, expected 0 for a model without attention'
   ):
-    beam_search(step, None, 2, jnp.array([3, 2]), 3, coverage_penalty=0.2, **options)
+    beam_search(*given, Beam(2, 0.0, 0.2))
 
 
 def test_other_ids_of_special_symbols():
@@ -359,14 +357,56 @@ def test_other_ids_of_special_symbols():
   step = lambda state, ids: (
     state,
     jnp.where(ids[:, None] == 2, log_probs, log_probs[::-1]),
-    jnp.zeros((len(ids), 0)),
+    {},
   )
-  options = dict(
-    batch_size=1, limits=jnp.array([4]), max_length=4, specials=Specials(pad=1, bos=2, eos=0)
+  rules = Rules(4, specials=Specials(pad=1, bos=2, eos=0))
+  given = step, None, jnp.array([2]), jnp.array([4]), rules
+  for found in (greedy(*given), beam_search(*given, Beam(1, 0.0))):
+    np.testing.assert_array_equal(found.ids, [[[3, 0, 1, 1]]])
+
+
+def test_extras_of_any_shape_follow_their_hypothesis():
+  """A step that records what it read: along a hypothesis, everything written but the last."""
+  log_probs = jnp.log(np.random.default_rng(0).dirichlet(np.ones(6), 6).astype(np.float32))
+
+  def step(state, ids):
+    return state, log_probs[ids], {'read': jnp.stack([ids, 10 * ids], -1)[:, :, None]}
+
+  given = step, None, jnp.array([3, 5]), jnp.array([6, 4]), Rules(6, (PAD,))
+  for found in (greedy(*given), beam_search(*given, Beam(3, 0.0))):
+    found = jax.device_get(found)
+    assert found.extras['read'].shape == (2, found.ids.shape[1], 6, 2, 1)
+    for row, first in enumerate((3, 5)):
+      for one in hypotheses_of(found, row):
+        read = [first, *one.ids[:-1]]
+        np.testing.assert_array_equal(one.extras['read'][:, 0, 0], read)
+        np.testing.assert_array_equal(one.extras['read'][:, 1, 0], 10 * np.array(read))
+
+
+def test_hypotheses_of_a_row_are_those_that_there_are():
+  found = decode_beam(tables(0), ALL, limits=np.array([1, 1, 1, 1]))
+  several = hypotheses_of(found, 1)
+  assert len(several) == 5 and [one.score for one in several] == sorted(
+    (one.score for one in several), reverse=True
   )
-  by_beam = functools.partial(beam_search, beam_size=1, length_penalty=0.0, coverage_penalty=0.0)
-  for search in (greedy, by_beam):
-    np.testing.assert_array_equal(search(step, None, **options).ids, [[[3, 0, 1, 1]]])
+  assert all(len(one.ids) == 1 and one.extras['weights'].shape == (1, S) for one in several)
+
+
+@pytest.mark.parametrize(
+  ('how', 'direct'),
+  [
+    (Beam(), lambda step, *given: greedy(step(1), *given)),
+    (Beam(3, 0.7), lambda step, *given: beam_search(step(3), *given, Beam(3, 0.7))),
+    (Sampling(2.0), lambda step, *given: sampled(step(1), *given, Sampling(2.0), KEY)),
+  ],
+  ids=str,
+)
+def test_decoding_by_any_way_is_that_way(how, direct):
+  toy = jax.tree.map(jnp.asarray, tables(6))
+  given = start(np.arange(4)), jnp.full(4, BOS, jnp.int32), LONG, Rules(12, (PAD,))
+  stepper = lambda copies: model(toy)
+  found = decode_by(stepper, *given, how, key=KEY)
+  jax.tree.map(np.testing.assert_array_equal, found, direct(stepper, *given))
 
 
 def test_rows_are_repeated_next_to_each_other():
@@ -385,4 +425,4 @@ def test_rows_are_repeated_next_to_each_other():
 )
 def test_numbers_out_of_range(numbers, text):
   with pytest.raises(ValueError, match=text):
-    check_beam(*numbers)
+    check_beam(Beam(*numbers))

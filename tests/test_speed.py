@@ -10,7 +10,7 @@ from launching import files_of, read_json, run, start
 
 import experiments
 from experiments.speed import GROUPS
-from rnn_research.benchmark import contenders, jax_contenders, suite
+from rnn_research.benchmark import contenders, groups, jax_contenders
 from rnn_research.experiment import Study
 
 
@@ -28,7 +28,7 @@ def assert_report(workdir, labels):
   assert text.count('--config.measure.groups=parallel') == 1
   assert 'failed' not in text
   assert '--experiment=speed:debug' in text
-  assert set(measured['scaling']) == set(suite.AXES)
+  assert set(measured['scaling']) == set(groups.AXES)
   assert {path.name for path in (workdir / 'report').iterdir()} == {
     'ratios.csv',
     'ratios.png',
@@ -111,9 +111,9 @@ def test_speed_with_torch(tmp_path):
 def test_parts_rivals_and_engines_are_chosen(tmp_path):
   out, _ = measure(
     tmp_path,
-    '--config.measure.groups=comparisons,parallel',
+    '--config.measure.groups=comparisons, parallel,',
     '--config.measure.parts=step',
-    '--config.measure.rivals=scan,cudnn',
+    '--config.measure.rivals=scan, cudnn',
     '--config.measure.engine=newton',
   )
   measured = read_json(tmp_path / 'report', 'speed.json')
@@ -162,7 +162,7 @@ def test_what_needs_a_model_is_refused(measured, main, flags):
   'assignment',
   [
     'groups=memory,x',
-    'groups=memory,',
+    'groups=,',
     'cells=lstm,gur',
     'cells=',
     'parts=',

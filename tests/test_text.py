@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 
+from experiments import char_lm
 from rnn_research.data.files import read_bytes
 from rnn_research.data.stdlib_corpus import standard_library_source
 from rnn_research.data.text import cut, encode_foreign, load_corpus
@@ -123,6 +124,81 @@ def test_fingerprint_sees_held_out_text(tmp_path):
   assert len(digests) == 2
 
 
+def symbols_of(path, unit, **options):
+  corpus = load_corpus(path=str(path), unit=unit, splits=(1, 0, 0), **options)
+  return corpus.codec.decode(corpus.splits['train'])
+
+
+def test_files_of_a_folder_begin_lines_of_words_without_byte_order_marks(tmp_path):
+  contents = ['\ufeffhello world', '', '\ufeff', 'foo bar\r\n', 'a\ufeff b', '\ufeffc']
+  for number, content in enumerate(contents):
+    (tmp_path / f'{number}').write_bytes(content.encode())
+  assert symbols_of(tmp_path, 'word') == 'hello world\nfoo bar\na\ufeff b\nc'
+  assert symbols_of(tmp_path, 'char') == 'hello worldfoo bar\r\na\ufeff bc'
+  assert symbols_of(tmp_path, 'byte') == ''.join(contents)
+  assert symbols_of(tmp_path, 'word', rules=1) == '\ufeffhello world\ufefffoo bar\na\ufeff b\ufeffc'
+  assert symbols_of(tmp_path, 'char', rules=1) == ''.join(contents)
+
+
+def test_another_text_is_read_by_the_rules_of_the_codec(tmp_path):
+  (tmp_path / 'a').write_text('\ufeffa b', 'utf-8')
+  (tmp_path / 'b').write_text('a c', 'utf-8')
+  new = load_corpus(path=str(tmp_path), unit='word', splits=(1, 0, 0)).codec
+  old = load_corpus(path=str(tmp_path), unit='word', splits=(1, 0, 0), rules=1).codec
+  read = lambda codec: codec.decode(encode_foreign(str(tmp_path), '**/*', codec))
+  assert (read(new), read(old)) == ('a b\na c', '\ufeffa ba c')
+
+
+def test_a_model_trained_before_goes_on_with_the_text_as_it_was_read(tmp_path):
+  (tmp_path / 'a').write_text('\ufeffa b ' * 9, 'utf-8')
+  (tmp_path / 'b').write_text('b c ' * 9, 'utf-8')
+  config = char_lm.get_config('debug')
+  config.data.update({'path': str(tmp_path), 'unit': 'word', 'splits': (0.8, 0.2, 0.0)})
+  config.train.update({'batch_size': 1, 'unroll_length': 2})
+  old = load_corpus(**config.data, rules=1)
+  assets = {
+    'vocabulary': {'unit': 'word', 'symbols': list(old.codec.symbols)},
+    'data': config.data.to_dict(),
+    'held_out': ['valid'],
+    'fingerprint': old.fingerprint,
+  }
+  again = char_lm.build(config, assets)
+  assert again.train_data().fingerprint == old.fingerprint
+  assert again.assets['vocabulary']['rules'] == 1
+  new = char_lm.build(config)
+  assert new.train_data().fingerprint != old.fingerprint
+  assert new.assets['vocabulary']['rules'] == 2
+
+
+TEXTS = {
+  'crlf': 'a b\r\nc\r\n', 'mark': '\ufeffa b\n', 'no last line end': 'a\nb', 'blank lines': '\n\n a \n\n',
+  'separators': 'a\x85b\u2028c\x1cd\xa0e\x0bf', 'decomposed': 'e\u0301 é \U0001f642', 'names': '<unk> <eos> x<eos>y <pad>',
+}  # fmt: skip
+
+
+@pytest.mark.parametrize('unit', ['char', 'byte', 'word'])
+@pytest.mark.parametrize('name', TEXTS)
+@pytest.mark.parametrize('place', ['file', 'gzip', 'folder', 'valid_path'])
+def test_every_text_comes_back_from_every_reader(tmp_path, unit, name, place):
+  text = TEXTS[name]
+  expected = text if unit == 'byte' else text.removeprefix('\ufeff')
+  if unit == 'word':
+    expected = expected.replace(' <eos> ', '\n')
+    expected = '\n'.join(re.sub(r'\s+', ' ', line).strip() for line in expected.split('\n'))
+  (tmp_path / 'folder').mkdir()
+  path = tmp_path / 'folder' / 'text.txt'
+  path.write_bytes(gzip.compress(text.encode()) if place == 'gzip' else text.encode())
+  where = tmp_path / 'folder' if place == 'folder' else path
+  split = 'valid' if place == 'valid_path' else 'train'
+  held_out = {'valid_path': str(where)} if split == 'valid' else {}
+  if split == 'valid':
+    where = tmp_path / 'train'
+    where.write_bytes(path.read_bytes() * 2)
+  corpus = load_corpus(path=str(where), unit=unit, splits=(1, 0, 0), **held_out)
+  assert corpus.codec.decode(corpus.splits[split]) == expected
+  assert corpus.codec.normalise(expected) == expected
+
+
 CONTENTS = {
   'empty': (b'', "is empty; expected a text"),
   'binary': (b'MZ\0\1', r'binary is binary \(a NUL byte at offset 2\)'),
@@ -130,6 +206,7 @@ CONTENTS = {
   'utf16': ('héllo'.encode('utf-16'), r'NUL byte at offset 3'),
   'cut.gz': (gzip.compress(b'text' * 100)[:-9], 'cut.gz is not a whole gzip file'),
   'no.gz': (b'plain text', 'no.gz is not a whole gzip file'),
+  'cut': (gzip.compress(b'text' * 100)[:-9], 'cut is not a whole gzip file'),
   'flipped.gz': (gzip.compress(b'text' * 100)[:10] + b'\xff' * 30, 'flipped.gz is not a whole gzip file'),
   'short': (b'x', 'split has 0 symbols|split has 1 symbols'),
 }  # fmt: skip
@@ -209,7 +286,6 @@ def test_war_and_peace_has_the_published_symbols(data_dir):
   assert sum(map(len, corpus.splits.values())) == 3_258_246
   assert len(set(read_bytes(path))) == 87
   characters = load_corpus(path=path)
-  assert characters.codec.decode(characters.splits['train'][:1]) == '\ufeff'
   assert '\r' in characters.codec.symbols
 
 

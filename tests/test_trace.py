@@ -1,6 +1,5 @@
 """Traces of states and gates: the cell's own state, rebuilt from the gates; a trained model's, from its workdir."""
 
-import functools
 import json
 
 import jax
@@ -9,24 +8,14 @@ import numpy as np
 import pytest
 from cells_under_test import BATCH, CASES, HIDDEN, NUM_INPUTS, inputs, make, noisy, perturbed
 
-from rnn_research import CELLS, elman, gru, layer_norm, lstm, unroll
+from rnn_research import CELLS, elman, gru, highway, layer_norm, lstm, residual, unroll
 from rnn_research import workdir as workdir_lib
 from rnn_research.analysis import trace, trace_layers
-from rnn_research.analysis.measures.traces import saturation
-from rnn_research.cells import lstm_variant, lstm_variants, mut, mut1
-from rnn_research.cells.gates import GATES, gates_of, require_gates
-from rnn_research.cells.gru import GRUParams
-from rnn_research.cells.layer_norm_lstm import LayerNormLSTMParams
-from rnn_research.cells.lstm import LSTMParams
-from rnn_research.cells.lstm_variants import LSTMVariantParams
-from rnn_research.cells.mgu import MGUParams
-from rnn_research.cells.min_gru import MinGRUParams
-from rnn_research.cells.min_lstm import MinLSTMParams
-from rnn_research.cells.mlstm import MLSTMParams
-from rnn_research.cells.mut import MUTParams
-from rnn_research.cells.rhn import RHNParams, recurrent_highway
+from rnn_research.analysis.measures.traces import saturation, without_candidates
+from rnn_research.cells import lstm_variant, mut1, recurrent_highway
 from rnn_research.data.text import load_corpus
 from rnn_research.errors import InputError
+from rnn_research.stepping import project_one
 
 pytestmark = pytest.mark.usefixtures('strict_shapes', 'quick_compilation')
 
@@ -45,20 +34,36 @@ def rebuild_layer_norm_lstm(p, before, g, xs):
 
 def rebuild_variant(p, before, g, xs):
   c = g.get('f', 1.0) * before['c'] + g.get('i', 1.0) * g['g']
-  h = g.get('o', 1.0) * (c if isinstance(p, lstm_variants.PARAMS['noaf']) else np.tanh(c))
-  return {'c': c, 'h': h} | (
-    {'gates': np.concatenate([g[name] for name in 'ifo'], -1)} if 'gates' in before else {}
-  )
+  return {'c': c, 'h': g.get('o', 1.0) * np.tanh(c)}
 
 
-def rebuild_mut(p, before, g, xs):
+def rebuild_noaf(p, before, g, xs):
+  c = g['f'] * before['c'] + g['i'] * g['g']
+  return {'c': c, 'h': g['o'] * c}
+
+
+def rebuild_fgr(p, before, g, xs):
+  gates = np.concatenate([g[name] for name in 'ifo'], -1)
+  return rebuild_variant(p, before, g, xs) | {'gates': gates}
+
+
+def rebuild_gru(p, before, g, xs):
+  return {'h': g['z'] * before['h'] + (1 - g['z']) * g['n']}
+
+
+def rebuild_mut(p, before, g, x_n):
   """Rebuilds the candidate too, which alone depends on r."""
-  h, size = before['h'], len(p.w_h)
-  bare = xs if p.w_x_bare is None else xs @ p.w_x_bare
-  x_n = np.tanh(bare) if isinstance(p, mut.PARAMS['mut1']) else (xs @ p.w_x)[..., -size:]
-  n = np.tanh(x_n + p.b[-size:] + (g['r'] * h) @ p.w_hn)
+  n = np.tanh(x_n + p.b[-len(p.w_h) :] + (g['r'] * before['h']) @ p.w_hn)
   np.testing.assert_allclose(g['n'], n, rtol=1e-5, atol=2e-6)
-  return {'h': g['z'] * n + (1 - g['z']) * h}
+  return {'h': g['z'] * n + (1 - g['z']) * before['h']}
+
+
+def rebuild_mut1(p, before, g, xs):
+  return rebuild_mut(p, before, g, np.tanh(xs if p.w_x_bare is None else xs @ p.w_x_bare))
+
+
+def rebuild_last_block_mut(p, before, g, xs):
+  return rebuild_mut(p, before, g, (xs @ p.w_x)[..., -len(p.w_h) :])
 
 
 def rebuild_rhn(p, before, g, xs):
@@ -68,29 +73,50 @@ def rebuild_rhn(p, before, g, xs):
   return {'h': s}
 
 
-REBUILD = {
-  LSTMParams: rebuild_lstm,
-  LSTMVariantParams: rebuild_variant,
-  LayerNormLSTMParams: rebuild_layer_norm_lstm,
-  MLSTMParams: rebuild_lstm,
-  MGUParams: lambda p, before, g, xs: {'h': (1 - g['f']) * before['h'] + g['f'] * g['n']},
-  MUTParams: rebuild_mut,
-  GRUParams: lambda p, before, g, xs: {'h': g['z'] * before['h'] + (1 - g['z']) * g['n']},
-  MinGRUParams: lambda p, before, g, xs: {'h': (1 - g['z']) * before['h'] + g['z'] * g['n']},
-  MinLSTMParams: lambda p, before, g, xs: {
-    'h': (g['f'] * before['h'] + g['i'] * g['g']) / (g['f'] + g['i'])
-  },
-  RHNParams: rebuild_rhn,
-}
-CANDIDATES = ('g', 'n', 'n1', 'n2', 'n3')
-HAS_GATES = [
-  name for name in CASES if gates_of(jax.eval_shape(functools.partial(perturbed, make(name))))
-]
-# Zoneout mixes the state that its cell computes with the one before.
-GATED = {name: make(name) for name in HAS_GATES if name != 'zoneout'} | {
+def rebuild_zoneout(p, before, g, xs):
+  new, kept = rebuild_lstm(p, before, g, xs), {'c': 0.5, 'h': 0.25}
+  return {name: kept[name] * before[name] + (1 - kept[name]) * new[name] for name in new}
+
+
+def inside(rebuild):
+  """Returns the rebuilding of a cell whose parameters are a field of others."""
+  return lambda p, before, g, xs: rebuild(p.cell, before, g, xs)
+
+
+MORE = {
   'lstm_variant': lstm_variant(HIDDEN),
   'mut1_bare': mut1(NUM_INPUTS),
   'rhn_layer_norm': layer_norm(recurrent_highway(HIDDEN, depth=2)),
+  'residual_lstm': residual(lstm(NUM_INPUTS)),
+  'highway_gru': highway(gru(NUM_INPUTS)),
+}
+REBUILD = {
+  **dict.fromkeys(('lstm', 'lstm_projection', 'layer_norm', 'mlstm'), rebuild_lstm),
+  **dict.fromkeys(('variational_dropout', 'residual_lstm'), rebuild_lstm),
+  **{
+    name: rebuild_variant
+    for name in ('lstm_variant', *CASES)
+    if name.startswith(('lstm_n', 'lstm_c', 'lstm_p', 'lstm_v')) and name != 'lstm_projection'
+  },
+  'lstm_noaf': rebuild_noaf,
+  'lstm_fgr': rebuild_fgr,
+  'layer_norm_lstm': rebuild_layer_norm_lstm,
+  **dict.fromkeys(('gru', 'gru_reset_before', 'layer_norm_before', 'residual'), rebuild_gru),
+  'weight_dropout': rebuild_gru,
+  'highway_gru': rebuild_gru,
+  'learned_initial_state': inside(rebuild_lstm),
+  'mgu': lambda p, before, g, xs: {'h': (1 - g['f']) * before['h'] + g['f'] * g['n']},
+  'mut1': rebuild_mut1,
+  'mut1_bare': rebuild_mut1,
+  'mut2': rebuild_last_block_mut,
+  'mut3': rebuild_last_block_mut,
+  'min_gru': lambda p, before, g, xs: {'h': (1 - g['z']) * before['h'] + g['z'] * g['n']},
+  'min_lstm': lambda p, before, g, xs: {
+    'h': (g['f'] * before['h'] + g['i'] * g['g']) / (g['f'] + g['i'])
+  },
+  'rhn': rebuild_rhn,
+  'rhn_layer_norm': rebuild_rhn,
+  'zoneout': rebuild_zoneout,
 }
 
 
@@ -98,19 +124,17 @@ def as_float64(tree):
   return jax.tree.map(lambda a: np.asarray(a, np.float64), tree)
 
 
-def rebuild_of(params):
-  return next(rebuild for kind, rebuild in REBUILD.items() if isinstance(params, kind))
+def of_name(name):
+  return MORE[name] if name in MORE else make(name)
 
 
-def test_every_kind_of_gates_is_tested():
-  params = [perturbed(cell) for cell in GATED.values()]
-  assert {type(p) for p in params if not isinstance(p, RHNParams)} == set(GATES)
-  assert {rebuild_of(p) for p in params} == set(REBUILD.values())
+def test_every_cell_with_gates_is_rebuilt():
+  assert {name for name in (*CASES, *MORE) if of_name(name).gates is not None} == set(REBUILD)
 
 
-@pytest.mark.parametrize('name', GATED)
+@pytest.mark.parametrize('name', REBUILD)
 def test_gates_rebuild_the_states(name):
-  cell = GATED[name]
+  cell = of_name(name)
   params, xs = perturbed(cell), inputs()
   start = noisy(cell.initial_state(params, BATCH), 7)
   found = as_float64(trace(cell, params, xs, start))
@@ -118,14 +142,30 @@ def test_gates_rebuild_the_states(name):
     field: np.concatenate([np.asarray(getattr(start, field))[None], states[:-1]])
     for field, states in found.states.items()
   }
-  rebuilt = rebuild_of(params)(as_float64(params), before, found.gates, as_float64(xs))
+  rebuilt = REBUILD[name](as_float64(params), before, found.gates, as_float64(xs))
   assert rebuilt.keys() == found.states.keys()
   for field, states in rebuilt.items():
     np.testing.assert_allclose(found.states[field], states, rtol=1e-5, atol=2e-6)
-  sigmoids = gates_of(params).sigmoids
-  assert set(sigmoids) == found.gates.keys() - set(CANDIDATES)
-  for gate in sigmoids:
-    assert 0.0 < found.gates[gate].min() < found.gates[gate].max() < 1.0
+  sigmoids = without_candidates(found.gates)
+  assert sigmoids.keys() == found.gates.keys() - {'g', 'n', 'n1', 'n2', 'n3'}
+  for gate in sigmoids.values():
+    assert 0.0 < gate.min() < gate.max() < 1.0
+
+
+@pytest.mark.parametrize('name', ['variational_dropout', 'weight_dropout'])
+def test_gates_read_the_parameters_that_a_step_reads(name):
+  """With a key these are dropped weights, of which the state is made."""
+  cell, x = make(name), inputs()[0]
+  plain = perturbed(cell)
+  params, _ = cell.prepare(plain, None, BATCH, key=jax.random.key(3))
+  state = noisy(cell.initial_state(params, BATCH), 7)
+  u = project_one(cell, params, x)
+  found, (new, _) = cell.gates(params, state, u), cell.step(params, state, u)
+  rebuilt = REBUILD[name](None, state._asdict(), found, None)
+  for field, value in rebuilt.items():
+    np.testing.assert_allclose(getattr(new, field), value, rtol=1e-5, atol=2e-6)
+  before = cell.gates(plain, state, project_one(cell, plain, x))
+  assert all(np.abs(found[gate] - before[gate]).max() > 1e-3 for gate in found)
 
 
 @pytest.mark.parametrize(
@@ -172,17 +212,8 @@ def test_saturated_fractions():
   np.testing.assert_allclose(right, [0.25, 0.0, 0.75])
 
 
-def test_a_cell_without_gates():
-  assert require_gates('gru', perturbed(gru(3))) is GATES[GRUParams]
-  shapes = jax.eval_shape(
-    lambda key: recurrent_highway(3, depth=2).init(key, inputs()[0]), jax.random.key(0)
-  )
-  assert require_gates('rhn', shapes).sigmoids == ('t1', 't2')
-  with pytest.raises(
-    InputError, match=r'^elman has no gates that cells/gates\.py knows, so there are no gate'
-  ):
-    require_gates('elman', perturbed(elman(3)))
-  assert {name for name in CELLS if gates_of(perturbed(make(name))) is None} == {
+def test_cells_without_gates():
+  assert {name for name in CELLS if make(name).gates is None} == {
     'elman',
     'irnn',
     'lru',

@@ -2,7 +2,8 @@
 parent process."""
 
 from collections.abc import Collection, Mapping
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,23 +13,15 @@ NUM_SYMBOLS = 65  # of tiny Shakespeare
 CLIP_NORM, LEARNING_RATE = 5.0, 2e-3
 CELLS = ('lstm', 'gru', 'elman')
 PARTS = ('forward', 'gradient', 'step')
-RIVALS = (
-  'scan',
-  'linen',
-  'nnx',
-  'cudnn',
-  'torch',
-  'bfloat16',
-)  # short names of those who are compared with ours
+# Short names of those who are compared with ours.
+RIVALS = ('scan', 'linen', 'nnx', 'cudnn', 'torch', 'bfloat16')
 BATCHES_DRAWN = 100  # by one call of the data pipeline
 SOURCE_LENGTH, VOCABULARY_SIZE = 14, 6000  # of a translation, the same size in both languages
 NEVER_WRITTEN = (PAD, BOS, EOS, UNK)  # without an end every translation is as long as the others
 
-_JAX, _FLAX, _TORCH = (
-  f'rnn_research.benchmark.{name}_contenders' for name in ('jax', 'flax', 'torch')
-)
-_JAX_TRANSLATION, _TORCH_TRANSLATION = (
-  f'rnn_research.benchmark.{name}_translation' for name in ('jax', 'torch')
+_JAX, _FLAX, _TORCH, _PARALLEL, _WORK = (
+  f'rnn_research.benchmark.{name}'
+  for name in ('jax_contenders', 'flax_contenders', 'torch_contenders', 'parallel', 'workloads')
 )
 
 
@@ -59,22 +52,22 @@ class Setting(NamedTuple):
     return max(1, min(10, 2000 // (self.num_layers * self.unroll_length)))
 
   def __str__(self):
-    return (
-      f'{self.cell} {self.num_layers} x {self.hidden_size}, batch {self.batch_size}, '
-      f'unroll {self.unroll_length}'
-    )
+    sizes = f'{self.num_layers} x {self.hidden_size}'
+    return f'{self.cell} {sizes}, batch {self.batch_size}, unroll {self.unroll_length}'
 
 
 class Contender(NamedTuple):
   """Attributes:
   module: imported by the worker alone.
-  function: name in `module` of `(setting) -> part -> () -> Program`.
+  function: name in `module` of `(setting, **options) -> part -> () -> Program`.
+  options: of the function.
   against: whom it is compared with.
   name: its short name, of `RIVALS`; '' for ours, which nobody needs to ask for.
   """
 
   module: str
   function: str
+  options: Mapping[str, Any] = MappingProxyType({})
   against: str = 'ours'
   name: str = ''
 
@@ -90,61 +83,55 @@ def comparison(cell: str, has_gpu: bool, names: Collection[str] = RIVALS) -> dic
   """
   found = {
     'ours': Contender(_JAX, 'ours'),
-    'plain lax.scan': Contender(_JAX, 'plain_scan', name='scan'),
+    'plain lax.scan': Contender(_JAX, 'ours', {'engine': 'scan'}, name='scan'),
     'flax.linen.RNN': Contender(_FLAX, 'linen', name='linen'),
     'flax.nnx.RNN': Contender(_FLAX, 'nnx', name='nnx'),
-    **(
-      _on_gpu(cell)
-      if has_gpu
-      else {
-        'PyTorch with oneDNN': Contender(_TORCH, 'onednn', name='torch'),
-        'PyTorch without oneDNN': Contender(_TORCH, 'native', name='torch'),
-      }
-    ),
+    **(_on_gpu(cell) if has_gpu else _on_cpu()),
   }
   return {label: rival for label, rival in found.items() if rival.name in ('', *names)}
 
 
+def _on_cpu():
+  return {
+    f'PyTorch {word} oneDNN': Contender(_TORCH, 'training', {'onednn': onednn}, name='torch')
+    for word, onednn in (('with', True), ('without', False))
+  }
+
+
 def _on_gpu(cell):
-  cudnn = (
-    {'jax.experimental.rnn': Contender(_FLAX, 'cudnn', name='cudnn')} if cell == 'lstm' else {}
-  )
-  return cudnn | {
-    'PyTorch, float32': Contender(_TORCH, 'cuda', name='torch'),
-    'ours, bfloat16': Contender(_JAX, 'ours_bfloat16', 'ours, bfloat16', 'bfloat16'),
-    'PyTorch, bfloat16': Contender(_TORCH, 'cuda_bfloat16', 'ours, bfloat16', 'bfloat16'),
+  cudnn = {'jax.experimental.rnn': Contender(_FLAX, 'cudnn', name='cudnn')}
+  on_cuda, half = {'device': 'cuda'}, {'dtype': 'bfloat16'}
+  reduced = ('ours, bfloat16', 'bfloat16')  # whom they are compared with, and their short name
+  return (cudnn if cell == 'lstm' else {}) | {
+    'PyTorch, float32': Contender(_TORCH, 'training', on_cuda, name='torch'),
+    'ours, bfloat16': Contender(_JAX, 'ours', half, *reduced),
+    'PyTorch, bfloat16': Contender(_TORCH, 'training', on_cuda | half, *reduced),
   }
 
 
 def sampling(has_gpu: bool) -> dict[str, Contender]:
   """Returns those who are compared in writing symbols one after the other: label -> contender."""
-  return {
-    'ours': Contender(_JAX, 'sampling'),
-    'PyTorch': Contender(_TORCH, 'sampling_cuda' if has_gpu else 'sampling'),
-  }
+  return _writing('sampling', has_gpu)
 
 
 def translation(has_gpu: bool) -> dict[str, Contender]:
   """Returns those who are compared in translating a batch of sentences: label -> contender."""
-  return {
-    'ours': Contender(_JAX_TRANSLATION, 'greedy'),
-    'PyTorch': Contender(_TORCH_TRANSLATION, 'greedy_cuda' if has_gpu else 'greedy'),
-  }
+  return _writing('translation', has_gpu)
+
+
+def _writing(function, has_gpu):
+  device = {'device': 'cuda' if has_gpu else 'cpu'}
+  return {'ours': Contender(_WORK, function), 'PyTorch': Contender(_TORCH, function, device)}
 
 
 OURS = {'ours': Contender(_JAX, 'ours')}
 # For one long sequence; the first is what the others are compared with.
-ENGINES = {
-  label: Contender('rnn_research.benchmark.parallel', function)
-  for label, function in (
-    ('plain lax.scan', 'scan'),
-    ('fused', 'fused'),
-    ('newton', 'newton'),
-    ('shooting', 'shooting'),
-  )
+ENGINES = {'plain lax.scan': Contender(_PARALLEL, 'long', {'engine': 'scan'})} | {
+  engine: Contender(_PARALLEL, 'long', {'engine': engine})
+  for engine in ('fused', 'newton', 'shooting')
 }
-PIPELINE = {'pipeline': Contender('rnn_research.benchmark.pipeline', 'batches')}
-MEMORY = Contender('rnn_research.benchmark.memory', 'gradient')
+PIPELINE = {'pipeline': Contender(_WORK, 'batches')}
+MEMORY = Contender(_WORK, 'long_gradient')
 LIBRARIES = {'jax': Contender(_JAX, 'about'), 'torch': Contender(_TORCH, 'about')}
 # What is shown in one row, that of the quicker.
 EITHER = {'PyTorch': ('PyTorch with oneDNN', 'PyTorch without oneDNN')}
@@ -153,15 +140,16 @@ EITHER = {'PyTorch': ('PyTorch with oneDNN', 'PyTorch without oneDNN')}
 def symbols(setting: Setting) -> Mapping[str, np.ndarray]:
   """Returns the batch that all contenders train on: {'inputs', 'targets'}, [B, T] int32 each,
   uniform symbols."""
-  shape = setting.batch_size, setting.unroll_length + 1
-  ids = np.random.default_rng(setting.seed).integers(NUM_SYMBOLS, size=shape, dtype=np.int32)
+  ids = _uniform(setting, 0, NUM_SYMBOLS, setting.unroll_length + 1)
   return {'inputs': ids[:, :-1], 'targets': ids[:, 1:]}
 
 
 def sentences(setting: Setting) -> np.ndarray:
   """Returns the sources that all contenders translate: [B, `SOURCE_LENGTH`] int32, uniform
   symbols."""
-  shape = setting.batch_size, SOURCE_LENGTH
-  return np.random.default_rng(setting.seed).integers(
-    len(NEVER_WRITTEN), VOCABULARY_SIZE, size=shape, dtype=np.int32
-  )
+  return _uniform(setting, len(NEVER_WRITTEN), VOCABULARY_SIZE, SOURCE_LENGTH)
+
+
+def _uniform(setting, low, high, length):
+  shape = setting.batch_size, length
+  return np.random.default_rng(setting.seed).integers(low, high, size=shape, dtype=np.int32)

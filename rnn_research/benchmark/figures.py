@@ -22,14 +22,8 @@ from rnn_research.analysis.reports.plots import (
 
 # Okabe and Ito 2008, from dark to light so that neighbours differ in grey too; hatches are the
 # second sign.
-_BARS = (
-  (BLUE, ''),
-  ('#E69F00', '//'),
-  ('#56B4E9', ''),
-  ('#F0E442', '..'),
-  (VERMILLION, '\\\\'),
-  ('#CC79A7', 'xx'),
-)
+_COLOURS = (BLUE, '#E69F00', '#56B4E9', '#F0E442', VERMILLION, '#CC79A7')
+_HATCHES = ('', '//', '', '..', '\\\\', 'xx')
 _LINES = {
   'hidden_size': ('hidden units', BLUE, 'o', '-'),
   'num_layers': ('layers', VERMILLION, 's', '--'),
@@ -45,24 +39,18 @@ def ratio_figure(comparisons: Sequence[Mapping[str, Any]]) -> Plot:
   Args:
     comparisons: {'setting': Setting, 'rows': as of `tables.shown`} each.
   """
+  rows = [row for comparison in comparisons for row in comparison['rows'].items()]
   labels = list(
-    dict.fromkeys(
-      label
-      for comparison in comparisons
-      for label, values in comparison['rows'].items()
-      if 'step' in values.get('ratios', {})
-    )
+    dict.fromkeys(label for label, values in rows if 'step' in values.get('ratios', {}))
   )
-  cells = list(dict.fromkeys(comparison['setting'].cell for comparison in comparisons))
-  figure = Figure(figsize=(11, 1.6 + 3.6 * len(cells)), layout='constrained')
-  panels = figure.subplots(len(cells), squeeze=False)[:, 0]
-  for axes, cell in zip(panels, cells, strict=True):
-    _bars(
-      axes,
-      cell,
-      [comparison for comparison in comparisons if comparison['setting'].cell == cell],
-      labels,
-    )
+  by_cell = {}
+  for comparison in comparisons:
+    by_cell.setdefault(comparison['setting'].cell, []).append(comparison)
+  figure = Figure(figsize=(11, 1.6 + 3.6 * len(by_cell)), layout='constrained')
+  panels = figure.subplots(len(by_cell), squeeze=False)[:, 0]
+  for axes, (cell, of_cell) in zip(panels, by_cell.items(), strict=True):
+    _bars(axes, of_cell, labels)
+    _dress(axes, cell, of_cell)
   if labels:
     figure.legend(
       *panels[0].get_legend_handles_labels(),
@@ -74,8 +62,7 @@ def ratio_figure(comparisons: Sequence[Mapping[str, Any]]) -> Plot:
   caption(
     figure,
     'Training step, median time divided by that of ours in the same precision: above the line at 1 '
-    'ours '
-    'is quicker. Shapes: layers x hidden units, batch, unroll.',
+    'ours is quicker. Shapes: layers x hidden units, batch, unroll.',
   )
   table = {
     'cell': [c['setting'].cell for c in comparisons],
@@ -85,107 +72,81 @@ def ratio_figure(comparisons: Sequence[Mapping[str, Any]]) -> Plot:
   return Plot(figure, table)
 
 
-def scaling_figure(scaling: Mapping[str, Sequence[Mapping[str, Any]]]) -> Plot:
-  """Draws our training step over the multiple of each size, log-log, one line per axis.
-
-  Args:
-    scaling: axis -> [{'factor', 'size', 'step': spread, or 'failed'}, ..].
-  """
-  figure = Figure(figsize=(11, 6.6), layout='constrained')
-  measured = {
-    axis: [point for point in points if 'step' in point] for axis, points in scaling.items()
-  }
-  rows = [(axis, point) for axis, points in measured.items() for point in points]
-  if rows:
-    _lines(figure.subplots(), measured, [point for _, point in rows])
-  caption(
-    figure,
-    'Median time of our training step when one size grows and the others stay at their smallest.',
-  )
-  return Plot(
-    figure,
-    {
-      'axis': [axis for axis, _ in rows],
-      'size': [point['size'] for _, point in rows],
-      **{name: [point['step'][name] for _, point in rows] for name in ('median', 'lower', 'upper')},
-    },
-  )
-
-
-def _lines(axes, measured, all_points):
-  for axis, points in measured.items():
-    name, colour, marker, style = _LINES[axis]
-    sizes = ', '.join(str(point['size']) for point in points)
-    axes.plot(
-      [point['factor'] for point in points],
-      [1e3 * point['step']['median'] for point in points],
-      color=colour,
-      marker=marker,
-      linestyle=style,
-      linewidth=2.5,
-      markersize=9,
-      label=f'{name}: {sizes}',
-    )
-  factors = sorted({point['factor'] for point in all_points})
-  first = min(all_points, key=lambda point: point['factor'])
-  axes.plot(
-    factors,
-    [1e3 * first['step']['median'] * factor / first['factor'] for factor in factors],
-    color=GREY,
-    linewidth=1.2,
-    zorder=1.5,
-    label='proportional',
-  )
-  axes.set_xscale('log')
-  logarithmic(axes, np.array([1e3 * point['step']['median'] for point in all_points]))
-  axes.set_xticks(factors, [f'x {factor}' for factor in factors])
-  axes.xaxis.set_minor_locator(NullLocator())
-  axes.set_xlabel('size, as a multiple of the smallest', fontsize=LABEL)
-  axes.set_ylabel('training step, ms', fontsize=LABEL)
-  finish(axes)
-  axes.legend(fontsize=TICK, frameon=False, loc='upper left')
-
-
-def _bars(axes, cell, comparisons, labels):
+def _bars(axes, comparisons, labels):
   width = min(0.8 / max(len(labels), 1), 0.2)
-  for i, (label, (colour, hatch)) in enumerate(zip(labels, _BARS, strict=False)):
+  for i, (label, colour, hatch) in enumerate(zip(labels, _COLOURS, _HATCHES, strict=False)):
     places = np.arange(len(comparisons)) + (i - (len(labels) - 1) / 2) * width
-    heights = np.array([_ratio(comparison, label) for comparison in comparisons])
-    bars = axes.bar(
-      places,
-      np.where(np.isfinite(heights), heights, 0.0),
-      width,
-      color=colour,
-      hatch=hatch,
-      edgecolor='black',
-      linewidth=0.8,
-      label=label,
-    )
-    texts = [
-      '' if label not in comparison['rows'] else 'failed' if np.isnan(height) else f'{height:.2f}'
-      for comparison, height in zip(comparisons, heights, strict=True)
-    ]
+    ratios = np.array([_ratio(comparison, label) for comparison in comparisons])
+    heights = np.where(np.isfinite(ratios), ratios, 0.0)
+    style = {'color': colour, 'hatch': hatch, 'edgecolor': 'black', 'linewidth': 0.8}
+    bars = axes.bar(places, heights, width, label=label, **style)
     axes.bar_label(
       bars,
-      texts,
+      [
+        '' if label not in comparison['rows'] else 'failed' if np.isnan(ratio) else f'{ratio:.2f}'
+        for comparison, ratio in zip(comparisons, ratios, strict=True)
+      ],
       fontsize=TICK - 3,
       padding=2,
       rotation=90 if len(labels) > 4 else 0,
       bbox={'facecolor': 'white', 'edgecolor': 'none', 'pad': 0.5, 'alpha': 0.8},
     )
-  axes.axhline(
-    1.0, color='black', linewidth=1.5, linestyle='--', zorder=0.9
-  )  # behind the bars and their numbers
+
+
+def _dress(axes, cell, comparisons):
+  # Behind the bars and their numbers.
+  axes.axhline(1.0, color='black', linewidth=1.5, linestyle='--', zorder=0.9)
   axes.set_xlim(-0.6, len(comparisons) - 0.4)
-  axes.set_xticks(
-    range(len(comparisons)), [_shape(comparison['setting']) for comparison in comparisons]
-  )
+  axes.set_xticks(range(len(comparisons)), [_shape(one['setting']) for one in comparisons])
   axes.set_ylabel(f'{cell}:\ntime / ours', fontsize=LABEL)
   axes.tick_params(labelsize=TICK)
   axes.grid(axis='y', alpha=0.3)
   axes.set_axisbelow(True)
   axes.margins(y=0.12)
   axes.spines[['top', 'right']].set_visible(False)
+
+
+def scaling_figure(scaling: Mapping[str, Sequence[Mapping[str, Any]]]) -> Plot:
+  """Draws our training step over the multiple of each size, log-log, one line per axis.
+
+  Args:
+    scaling: axis -> [{'factor', 'size', 'step': quartiles, or 'failed'}, ..].
+  """
+  figure = Figure(figsize=(11, 6.6), layout='constrained')
+  rows = [(axis, point) for axis, points in scaling.items() for point in points if 'step' in point]
+  if rows:
+    _lines(figure.subplots(), rows)
+  caption(
+    figure,
+    'Median time of our training step when one size grows and the others stay at their smallest.',
+  )
+  table = {'axis': [axis for axis, _ in rows], 'size': [point['size'] for _, point in rows]}
+  for name in ('median', 'lower', 'upper'):
+    table[name] = [point['step'][name] for _, point in rows]
+  return Plot(figure, table)
+
+
+def _lines(axes, rows):
+  factors = np.array([point['factor'] for _, point in rows])
+  times = np.array([1e3 * point['step']['median'] for _, point in rows])
+  for axis in dict.fromkeys(axis for axis, _ in rows):
+    name, colour, marker, style = _LINES[axis]
+    own = [i for i, row in enumerate(rows) if row[0] == axis]
+    sizes = ', '.join(str(rows[i][1]['size']) for i in own)
+    look = {'color': colour, 'marker': marker, 'linestyle': style}
+    label = f'{name}: {sizes}'
+    axes.plot(factors[own], times[own], linewidth=2.5, markersize=9, label=label, **look)
+  ticks, first = np.unique(factors), np.argmin(factors)
+  proportional = times[first] * ticks / factors[first]
+  axes.plot(ticks, proportional, color=GREY, linewidth=1.2, zorder=1.5, label='proportional')
+  axes.set_xscale('log')
+  logarithmic(axes, times)
+  axes.set_xticks(ticks, [f'x {factor}' for factor in ticks])
+  axes.xaxis.set_minor_locator(NullLocator())
+  axes.set_xlabel('size, as a multiple of the smallest', fontsize=LABEL)
+  axes.set_ylabel('training step, ms', fontsize=LABEL)
+  finish(axes)
+  axes.legend(fontsize=TICK, frameon=False, loc='upper left')
 
 
 def _shape(setting):

@@ -20,34 +20,26 @@ from rnn_research.benchmark.contenders import (
 from rnn_research.benchmark.jax_programs import carried, timed
 from rnn_research.losses import cross_entropy
 
+_CELLS = {'lstm': 'OptimizedLSTMCell', 'gru': 'GRUCell', 'elman': 'SimpleCell'}
+
 
 def linen(setting: Setting):
   """`flax.linen.RNN` layers."""
-  cell = {
-    'lstm': flax.linen.OptimizedLSTMCell,
-    'gru': flax.linen.GRUCell,
-    'elman': flax.linen.SimpleCell,
-  }[setting.cell]
+  size, cell = setting.hidden_size, getattr(flax.linen, _CELLS[setting.cell])
 
   class Model(flax.linen.Module):
     @flax.linen.compact
     def __call__(self, ids, carries):
       hs, ends = jax.nn.one_hot(ids, NUM_SYMBOLS), []
       for carry in carries:
-        end, hs = flax.linen.RNN(cell(setting.hidden_size), return_carry=True)(
-          hs, initial_carry=carry
-        )
+        end, hs = flax.linen.RNN(cell(size), return_carry=True)(hs, initial_carry=carry)
         ends.append(end)
       return flax.linen.Dense(NUM_SYMBOLS)(hs), tuple(ends)
 
-  model, key, batch = Model(), jax.random.key(setting.seed), symbols(setting)
-  shape = setting.batch_size, setting.hidden_size
-  carries = tuple(
-    cell(setting.hidden_size).initialize_carry(key, shape) for _ in range(setting.num_layers)
-  )
-  return _functional(
-    setting, model.apply, model.init(key, batch['inputs'], carries), carries, batch
-  )
+  model, key, inputs = Model(), jax.random.key(setting.seed), symbols(setting)['inputs']
+  zeros = cell(size).initialize_carry(key, (setting.batch_size, size))
+  carries = (zeros,) * setting.num_layers
+  return _functional(setting, model.apply, model.init(key, inputs, carries), carries)
 
 
 def cudnn(setting: Setting):
@@ -62,33 +54,23 @@ def cudnn(setting: Setting):
   lengths = jnp.full(setting.batch_size, setting.unroll_length, jnp.int32)
 
   def apply(params, ids, carry):
-    hs, *carry = rnn.lstm(
-      jax.nn.one_hot(ids, NUM_SYMBOLS), *carry, params['rnn'], lengths, *sizes, 0.0, False
-    )
+    xs = jax.nn.one_hot(ids, NUM_SYMBOLS)
+    hs, *carry = rnn.lstm(xs, *carry, params['rnn'], lengths, *sizes, 0.0, False)
     return hs @ params['w'] + params['b'], tuple(carry)
 
   zeros = jnp.zeros((setting.num_layers, setting.batch_size, setting.hidden_size))
-  return _functional(setting, apply, params, (zeros, zeros), symbols(setting))
+  return _functional(setting, apply, params, (zeros, zeros))
 
 
 def nnx(setting: Setting):
   """`flax.nnx.RNN` layers."""
-  cell = {
-    'lstm': flax.nnx.OptimizedLSTMCell,
-    'gru': flax.nnx.GRUCell,
-    'elman': flax.nnx.SimpleCell,
-  }[setting.cell]
-  rngs, batch = flax.nnx.Rngs(setting.seed), symbols(setting)
+  cell, rngs = getattr(flax.nnx, _CELLS[setting.cell]), flax.nnx.Rngs(setting.seed)
 
   class Model(flax.nnx.Module):
     def __init__(self):
       sizes = [NUM_SYMBOLS] + [setting.hidden_size] * setting.num_layers
-      self.layers = flax.nnx.List(
-        [
-          flax.nnx.RNN(cell(num_in, num_out, rngs=rngs), return_carry=True)
-          for num_in, num_out in itertools.pairwise(sizes)
-        ]
-      )
+      make = lambda pair: flax.nnx.RNN(cell(*pair, rngs=rngs), return_carry=True)
+      self.layers = flax.nnx.List(map(make, itertools.pairwise(sizes)))
       self.head = flax.nnx.Linear(setting.hidden_size, NUM_SYMBOLS, rngs=rngs)
 
     def __call__(self, ids, carries):
@@ -98,36 +80,22 @@ def nnx(setting: Setting):
         ends.append(end)
       return self.head(hs), tuple(ends)
 
-  def loss(model, carries, batch):
-    logits, carries = model(batch['inputs'], carries)
-    return cross_entropy(logits, batch['targets']).mean(), carries
+  model = Model()
+  tx = flax.nnx.Optimizer(model, _users_optimizer(), wrt=flax.nnx.Param)
+  forward, gradient = _parts(flax.nnx.value_and_grad, lambda model, *inputs: model(*inputs))
 
-  differentiate = flax.nnx.value_and_grad(loss, has_aux=True)
-
-  @flax.nnx.jit
-  def forward(model, carries, batch):
-    value, carries = loss(model, carries, batch)
-    return carries, value
-
-  @flax.nnx.jit
-  def gradient(model, carries, batch):
-    (value, carries), grads = differentiate(model, carries, batch)
-    return carries, (value, grads)
-
-  @flax.nnx.jit
-  def step(model, tx, carries, batch):
-    (value, carries), grads = differentiate(model, carries, batch)
+  def step(carries, model, tx, batch):
+    carries, (value, grads) = gradient(carries, model, batch)
     tx.update(model, grads)
     return carries, value
 
-  model = Model()
-  tx = flax.nnx.Optimizer(model, _users_optimizer(), wrt=flax.nnx.Param)
-  shape = setting.batch_size, NUM_SYMBOLS
+  shape, batch = (setting.batch_size, NUM_SYMBOLS), symbols(setting)
   carries = tuple(layer.cell.initialize_carry(shape, rngs) for layer in model.layers)
 
   def program(function, *held):
-    seconds = timed(lambda: function.lower(*held, carries, batch).compile())[1]
-    return carried(setting, lambda carries: function(*held, carries, batch), carries, seconds)
+    function = flax.nnx.jit(function)
+    seconds = timed(lambda: function.lower(carries, *held, batch).compile())[1]
+    return carried(setting, lambda carries: function(carries, *held, batch), carries, seconds)
 
   return {
     'forward': lambda: program(forward, model),
@@ -136,27 +104,14 @@ def nnx(setting: Setting):
   }
 
 
-def _functional(setting, apply, params, carry, batch):
+def _functional(setting, apply, params, carry):
   """The three programs as a user of `apply(params, ids, carry) -> (logits, carry)` writes them."""
-  tx = _users_optimizer()
-
-  def loss(params, carry, batch):
-    logits, carry = apply(params, batch['inputs'], carry)
-    return cross_entropy(logits, batch['targets']).mean(), carry
-
-  differentiate = jax.value_and_grad(loss, has_aux=True)
-
-  def forward(carry, params, batch):
-    value, carry = loss(params, carry, batch)
-    return carry, value
-
-  def gradient(carry, params, batch):
-    (value, carry), grads = differentiate(params, carry, batch)
-    return carry, (value, grads)
+  tx, batch = _users_optimizer(), symbols(setting)
+  forward, gradient = _parts(jax.value_and_grad, apply)
 
   def step(state, batch):
     params, opt_state, carry = state
-    (value, carry), grads = differentiate(params, carry, batch)
+    carry, (value, grads) = gradient(carry, params, batch)
     updates, opt_state = tx.update(grads, opt_state, params)
     return (optax.apply_updates(params, updates), opt_state, carry), value
 
@@ -169,6 +124,25 @@ def _functional(setting, apply, params, carry, batch):
     'gradient': lambda: program(gradient, carry, params, batch),
     'step': lambda: program(step, (params, tx.init(params), carry), batch),
   }
+
+
+def _parts(value_and_grad, apply):
+  """Returns forward pass and gradient, `(carry, model, batch) -> (carry, result)`, of
+  `apply(model, ids, carry) -> (logits, carry)`."""
+
+  def loss(model, carry, batch):
+    logits, carry = apply(model, batch['inputs'], carry)
+    return cross_entropy(logits, batch['targets']).mean(), carry
+
+  def forward(carry, model, batch):
+    value, carry = loss(model, carry, batch)
+    return carry, value
+
+  def gradient(carry, model, batch):
+    (value, carry), grads = value_and_grad(loss, has_aux=True)(model, carry, batch)
+    return carry, (value, grads)
+
+  return forward, gradient
 
 
 def _users_optimizer():

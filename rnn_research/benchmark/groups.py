@@ -1,5 +1,6 @@
 """The groups of the experiment `speed`: numbers for its report, and lines for people who wait."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -7,6 +8,8 @@ from rnn_research.benchmark import contenders, suite, tables, workers
 from rnn_research.benchmark.contenders import Contender, Setting
 from rnn_research.benchmark.suite import Effort
 from rnn_research.training.progress import show
+
+AXES = ('hidden_size', 'num_layers', 'batch_size', 'unroll_length')
 
 
 def comparisons(
@@ -27,113 +30,138 @@ def comparisons(
     return [_compare(setting, rivals(setting.cell), parts, effort, hire) for setting in settings]
 
 
+def _compare(setting, rivals, parts, effort, hire):
+  results = suite.compare(rivals, setting, dict.fromkeys(rivals, parts), effort, hire=hire)
+  against = {label: rival.against for label, rival in rivals.items()}
+  summaries = tables.summary(results, against, setting.batch_size * setting.unroll_length)
+  _say(setting, tables.shown(summaries), _ratio_or_time)
+  return {'setting': setting._asdict(), 'contenders': summaries}
+
+
+def _ratio_or_time(label, values):
+  if 'step' in values['ratios']:
+    return f'{values["which"]} {values["ratios"]["step"]:.2f}'
+  return f'{label} {1e3 * values["parts"]["step"]["median"]:.4g} ms'
+
+
 def parallel(settings: Iterable[Setting], effort: Effort) -> list[dict[str, Any]]:
   """Returns {'setting', 'engines': as of `tables.speedups`} of each setting."""
+  rivals, measured = contenders.ENGINES, []
+  parts = dict.fromkeys(rivals, ('forward', 'gradient'))
+  time = lambda label, values: f'{label} {1e3 * values["parts"]["gradient"]["median"]:.4g} ms'
   with workers.hiring(effort.accelerator) as hire:
-    return [_engines(setting, effort, hire) for setting in settings]
+    for setting in settings:
+      engines = tables.speedups(suite.compare(rivals, setting, parts, effort, hire=hire))
+      _say(setting, engines, time)
+      measured.append({'setting': setting._asdict(), 'engines': engines})
+  return measured
 
 
 def scaling(
   base: Setting, factors: Iterable[int], effort: Effort
 ) -> dict[str, list[dict[str, Any]]]:
-  """Returns axis -> [{'factor', 'size', 'step': spread, or 'failed'}, ..] of our training step."""
-  measured = suite.scaling(base, factors, effort)
-  for points in measured.values():
-    for point in points:
-      if 'times' in point:
-        point['step'] = tables.spread(point.pop('times'))
+  """Measures our training step with each of `AXES` multiplied by each factor.
+
+  Returns:
+    axis -> [{'factor', 'size', 'step': quartiles, or 'failed'}, ..]
+  """
+  changed = {
+    (axis, factor): base._replace(**{axis: factor * getattr(base, axis)})
+    for axis in AXES
+    for factor in factors
+  }
+  steps = _steps(dict.fromkeys(changed.values()), effort)
   show('cost of each size: done')
-  return measured
+  return {
+    axis: [
+      {'factor': factor, 'size': getattr(setting, axis), **steps[setting]}
+      for (name, factor), setting in changed.items()
+      if name == axis
+    ]
+    for axis in AXES
+  }
+
+
+def _steps(settings, effort):
+  """Returns setting -> {'step': quartiles} of our training step, or {'failed': why}."""
+  # On a CPU the devices follow the batch size and cannot change in a process, all else can.
+  sizes, steps = sorted({setting.batch_size for setting in settings}), {}
+  for group in [sizes] if effort.accelerator else [[size] for size in sizes]:
+    with workers.hiring(lasting=True) as hire:
+      for setting in (one for one in settings if one.batch_size in group):
+        parts = {'ours': ['step']}
+        ours = suite.compare(contenders.OURS, setting, parts, effort, hire=hire)['ours']
+        step = _quartiles(ours, 'step')
+        steps[setting] = step if 'failed' in step else {'step': step}
+  return steps
 
 
 def sampling(
   setting: Setting, rivals: Mapping[str, Contender], effort: Effort
 ) -> dict[str, dict[str, Any]]:
-  """Returns label -> spread, or {'failed': why}, of whole texts: one is enough for a turn, three in
-  all."""
+  """Returns label -> quartiles, or {'failed': why}, of whole texts: one is enough for a turn, three
+  in all."""
   parts = {'ours': ['sampler'], 'PyTorch': ['LSTMCell', 'nn.LSTM']}
-  measured, effort = {}, effort._replace(rounds=min(effort.rounds, 3), calls=1)
-  for label, result in suite.compare(rivals, setting, parts, effort, discard=0).items():
-    for part in parts[label]:
-      measured[f'{label}: {part}'] = (
-        result if 'failed' in result else tables.spread(result['times'][part])
-      )
-  show(f'sampling: {_rates(measured, setting.unroll_length, "characters")}')
+  effort = effort._replace(rounds=min(effort.rounds, 3), calls=1)
+  results = suite.compare(rivals, setting, parts, effort, discard=0)
+  measured = {
+    f'{label}: {part}': _quartiles(result, part)
+    for label, result in results.items()
+    for part in parts[label]
+  }
+  _say_rates('sampling', measured, setting.unroll_length, 'characters')
   return measured
 
 
 def translation(
   setting: Setting, rivals: Mapping[str, Contender], effort: Effort
 ) -> dict[str, dict[str, Any]]:
-  """Returns label -> spread, or {'failed': why}, of a batch of sentences."""
+  """Returns label -> quartiles, or {'failed': why}, of a batch of sentences."""
   results = suite.compare(rivals, setting, dict.fromkeys(rivals, ('greedy',)), effort)
-  measured = {
-    label: result if 'failed' in result else tables.spread(result['times']['greedy'])
-    for label, result in results.items()
-  }
-  show(f'translation: {_rates(measured, setting.batch_size, "sentences")}')
+  measured = {label: _quartiles(result, 'greedy') for label, result in results.items()}
+  _say_rates('translation', measured, setting.batch_size, 'sentences')
   return measured
 
 
 def pipeline(settings: Iterable[Setting], effort: Effort) -> list[dict[str, Any]]:
-  """Returns {'batch_size', 'unroll_length', 'symbols_per_second', and the spread of a call, or
+  """Returns {'batch_size', 'unroll_length', 'symbols_per_second', and the quartiles of a call, or
   'failed'} of each."""
   return [_draw(setting, effort) for setting in settings]
 
 
-def _compare(setting, rivals, parts, effort, hire):
-  results = suite.compare(rivals, setting, dict.fromkeys(rivals, parts), effort, hire=hire)
-  against = {label: rival.against for label, rival in rivals.items()}
-  summaries = tables.summary(results, against, setting.batch_size * setting.unroll_length)
-  show(f'{setting}: {_line(tables.shown(summaries))}')
-  return {'setting': setting._asdict(), 'contenders': summaries}
+def _draw(setting, effort):
+  found = suite.compare(contenders.PIPELINE, setting, {'pipeline': ['batches']}, effort)
+  drawn = _quartiles(found['pipeline'], 'batches')
+  num_rows, num_steps = setting.batch_size, setting.unroll_length
+  if 'failed' not in drawn:
+    num_symbols = contenders.BATCHES_DRAWN * num_rows * num_steps
+    drawn['symbols_per_second'] = num_symbols / drawn['median']
+  rate = lambda label, values: f'{values["symbols_per_second"]:,.0f} characters/s'
+  _say(f'drawing batches of {num_rows} x {num_steps}', {'pipeline': drawn}, rate)
+  return {'batch_size': num_rows, 'unroll_length': num_steps, **drawn}
 
 
-def _line(rows):
-  """Returns the time of ours and the ratios of the others, for people who wait."""
-  parts = []
-  for label, values in rows.items():
-    if 'failed' in values:
-      parts.append(f'{label} failed: {values["failed"]}')
-    elif 'step' in values['ratios']:
-      parts.append(f'{values["which"]} {values["ratios"]["step"]:.2f}')
-    else:
-      parts.append(f'{label} {1e3 * values["parts"]["step"]["median"]:.4g} ms')
-  return ', '.join(parts)
+def memory(num_steps: int) -> dict[str, dict[str, Any]]:
+  """Measures the gradient of one long sequence, with every state stored and with few: label ->
+  `workloads.long_gradient`."""
+  every = math.isqrt(num_steps)
+  ways = {'every state stored': (num_steps, None), f'remat_every={every}': (num_steps, every)}
+  return suite.ask(dict.fromkeys(ways, contenders.MEMORY), ways)
 
 
-def _engines(setting, effort, hire):
-  parts = dict.fromkeys(contenders.ENGINES, ('forward', 'gradient'))
-  engines = tables.speedups(suite.compare(contenders.ENGINES, setting, parts, effort, hire=hire))
-  said = [
-    f'{label} failed: {values["failed"]}'
-    if 'failed' in values
-    else f'{label} {1e3 * values["parts"]["gradient"]["median"]:.4g} ms'
-    for label, values in engines.items()
-  ]
-  show(f'{setting}: {", ".join(said)}')
-  return {'setting': setting._asdict(), 'engines': engines}
+def _quartiles(result, part):
+  return dict(result) if 'failed' in result else tables.quartiles(result['times'][part])
 
 
-def _rates(measured, amount, unit):
-  return ', '.join(
-    f'{label} failed'
-    if 'failed' in values
-    else f'{label} {amount / values["median"]:,.0f} {unit}/s'
+def _say_rates(about, measured, amount, unit):
+  rate = lambda label, values: f'{label} {amount / values["median"]:,.0f} {unit}/s'
+  _say(about, measured, rate)
+
+
+def _say(about, measured, word):
+  """Shows `word(label, values)` of all that were measured, or why one failed."""
+  said = (
+    f'{label} failed: {values["failed"]}' if 'failed' in values else word(label, values)
     for label, values in measured.items()
   )
-
-
-def _draw(setting, effort):
-  (result,) = suite.compare(
-    contenders.PIPELINE, setting, {'pipeline': ['batches']}, effort
-  ).values()
-  row = {'batch_size': setting.batch_size, 'unroll_length': setting.unroll_length}
-  if 'failed' in result:
-    return {**row, **result}
-  drawn = tables.spread(result['times']['batches'])
-  rate = contenders.BATCHES_DRAWN * setting.batch_size * setting.unroll_length / drawn['median']
-  show(
-    f'drawing batches of {setting.batch_size} x {setting.unroll_length}: {rate:,.0f} characters/s'
-  )
-  return {**row, **drawn, 'symbols_per_second': rate}
+  show(f'{about}: {", ".join(said)}')

@@ -6,13 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rnn_research.analysis.reports import plots
-from rnn_research.analysis.reports.tables import markdown
-from rnn_research.benchmark import figures, memory, tables
+from rnn_research.analysis.reports.sections import Section, write
+from rnn_research.benchmark import figures, tables, workloads
 from rnn_research.benchmark.contenders import SOURCE_LENGTH, VOCABULARY_SIZE, Setting
-from rnn_research.training.result import write_json, write_text
-
-_IN_A_ROW = 'Training takes up to ten steps in a row in a call, whose time is divided by them. '
+from rnn_research.training.result import write_json
 
 
 def write_report(
@@ -22,207 +19,175 @@ def write_report(
   numbers as CSV.
 
   Args:
-    measured: {'machine', 'command', 'notes', 'measure'} and the groups that were measured of
-      {'comparisons': [{'setting', 'contenders': as of `tables.summary`}, ..], 'parallel':
-      [{'setting', 'engines': as of `tables.speedups`}, ..], 'scaling', 'pipeline', 'memory',
-      'sampling' and 'translation': label -> spread, or {'failed': why}}.
+    measured: {'machine', 'command', 'notes', 'measure'} and, of what `groups` returns, the groups
+      that were measured.
     out_dir: an existing folder.
 
   Returns:
     cell -> {label: geometric mean of the training step's ratio to ours}.
   """
-  out = Path(out_dir)
-  comparisons = [
-    {'setting': Setting(**comparison['setting']), 'rows': tables.shown(comparison['contenders'])}
-    for comparison in measured.get('comparisons', ())
-  ]
-  by_cell = {}
-  for comparison in comparisons:
-    by_cell.setdefault(comparison['setting'].cell, []).append(comparison['rows'])
+  comparisons, by_cell = [], {}
+  for one in measured.get('comparisons', ()):
+    setting, rows = Setting(**one['setting']), tables.shown(one['contenders'])
+    comparisons.append({'setting': setting, 'rows': rows})
+    by_cell.setdefault(setting.cell, []).append(rows)
   means = {cell: tables.geometric_means(rows) for cell, rows in by_cell.items()}
-  write_json(out / 'speed.json', {**measured, 'geometric_means': means})
+  write_json(Path(out_dir) / 'speed.json', {**measured, 'geometric_means': means})
+  effort, on_gpu = measured['measure'], measured['machine']['platform'] == 'gpu'
+  sections = [_introduction(measured, on_gpu)]
   if comparisons:
-    plots.save(figures.ratio_figure(comparisons), out / 'ratios.png')
-  if 'scaling' in measured:
-    plots.save(figures.scaling_figure(measured['scaling']), out / 'scaling.png')
-  write_text(out / 'speed.md', '\n'.join(_sections(measured, comparisons, means)))
+    sections += [_ratios(comparisons, means, effort, on_gpu), _times(comparisons)]
+  sections += [make(measured[name], effort) for name, make in _OTHERS.items() if name in measured]
+  write(out_dir, 'Speed', sections, 'speed.md')
   return {
     cell: {label: parts['step'] for label, parts in by_label.items() if 'step' in parts}
     for cell, by_label in means.items()
   }
 
 
-def _sections(measured, comparisons, means):
-  effort, on_gpu = measured['measure'], measured['machine']['platform'] == 'gpu'
-  yield f'# Speed\n\n{_machine(measured["machine"])}\n'
-  yield f'```sh\n{shlex.join(measured["command"])}\n```\n'
-  yield from (f'{note}\n' for note in measured['notes'])
-  yield (
-    'Every contender is a process of its own, and one works at a '
-    f'time{", after all have built" if on_gpu else ""}: '
-    f'{effort["rounds"]} turns of up to '
-    f'{effort["calls"]} calls, the first call of each turn not counted. '
-    f'{_IN_A_ROW if on_gpu else ""}'
-    'A time is a median with quartiles; a ratio '
-    'is a median divided by that of ours in the same precision, so above 1 ours is quicker.\n'
-  )
-  if comparisons:
-    yield from _comparisons(comparisons, means, effort, on_gpu)
-  for group, section in (
-    ('parallel', _parallel),
-    ('scaling', _scaling),
-    ('sampling', _sampling),
-    ('translation', _translation),
-    ('pipeline', _pipeline),
-    ('memory', _memory),
-  ):
-    if group in measured:
-      yield section(measured[group], effort)
-
-
-def _comparisons(comparisons, means, effort, on_gpu):
-  forced = '' if effort['engine'] == 'auto' else f' Ours runs with the engine {effort["engine"]}.'
-  compilation = (
-    ', of all contenders side by side: alone it takes fewer seconds, and XLA, which chooses among '
-    'kernels '
-    'by timing them, does so on a GPU that others use'
+def _introduction(measured, on_gpu):
+  effort = measured['measure']
+  together = ', after all have built' if on_gpu else ''
+  in_a_row = (
+    'Training takes up to ten steps in a row in a call, whose time is divided by them. '
     if on_gpu
     else ''
   )
-  memory = (
-    "of the device's memory, empty where an earlier shape in the same process needed as much"
-    if on_gpu
-    else 'beyond what the process held after its imports, compilation included'
+  text = (
+    f'Every contender is a process of its own, and one works at a time{together}: '
+    f'{effort["rounds"]} turns of up to {effort["calls"]} calls, the first call of each turn not '
+    f'counted. {in_a_row}A time is a median with quartiles; a ratio is a median divided by that of '
+    'ours in the same precision, so above 1 ours is quicker.'
   )
-  yield (
-    '## Ratios, geometric means over shapes\n\n'
-    'A character model over 65 one-hot symbols: forward pass; forward and backward pass; and the '
-    'whole training step '
-    f'with clipping by global norm and Adam, recurrent state passed on.{forced} Compilation is '
-    'that of the training '
-    f'step{compilation}. Memory is the peak of building and running the training step {memory}.\n\n'
-    f'{tables.means_table(means)}'
-  )
-  yield (
-    '![Training step of each contender divided by ours](ratios.png)\n\nNumbers: '
-    '[ratios.csv](ratios.csv), '
-    '[speed.json](speed.json)\n'
-  )
-  yield '## Times\n\nIn bold: the ratio to ours.\n'
-  for comparison in comparisons:
-    yield f'### {comparison["setting"]}\n\n{tables.comparison_table(comparison["rows"])}'
+  command = f'```sh\n{shlex.join(measured["command"])}\n```'
+  parts = [_machine(measured['machine']), command, *measured['notes'], text]
+  return Section('', before='\n\n'.join(parts))
 
 
 def _machine(machine):
   device = f', {machine["device"]}' if machine['platform'] != 'cpu' else ''
-  libraries = ', '.join(
-    f'{name} {machine[name]}'
-    for name in ('python', 'jax', 'flax', 'optax', 'torch')
-    if machine.get(name)
-  )
+  names = ('python', 'jax', 'flax', 'optax', 'torch')
+  libraries = ', '.join(f'{name} {machine[name]}' for name in names if machine.get(name))
   return (
     f'{machine["processor"]}, {machine["cores"]} cores, {machine["memory_gib"]} GiB{device}; '
     f'{machine["system"]}; {libraries}; commit {machine["git_hash"] or "unknown"}.'
   )
 
 
-def _parallel(parallel, effort):
-  measured = [{**one, 'setting': Setting(**one['setting'])} for one in parallel]
-  return (
-    '## Long sequences\n\nOne GRU layer in float32 reads random numbers: its outputs, and the '
-    'gradient of their '
-    'mean square. In bold: the time of the plain scan divided by that of the engine, so above 1 '
-    'the engine is '
-    'quicker. The largest difference is that of its outputs, at most 1 in size, to those of the '
-    'plain scan with '
-    'the same parameters; on a GPU the plain scan rounds the factors of its products to TF32.\n\n'
-    f'{tables.engines_table(measured)}'
+def _ratios(comparisons, means, effort, on_gpu):
+  forced = '' if effort['engine'] == 'auto' else f' Ours runs with the engine {effort["engine"]}.'
+  compilation, memory = '', 'beyond what the process held after its imports, compilation included'
+  if on_gpu:
+    compilation = (
+      ', of all contenders side by side: alone it takes fewer seconds, and XLA, which chooses '
+      'among kernels by timing them, does so on a GPU that others use'
+    )
+    memory = (
+      "of the device's memory, empty where an earlier shape in the same process needed as much"
+    )
+  text = (
+    'A character model over 65 one-hot symbols: forward pass; forward and backward pass; and the '
+    'whole training step with clipping by global norm and Adam, recurrent state passed on.'
+    f'{forced} Compilation is that of the training step{compilation}. Memory is the peak of '
+    f'building and running the training step {memory}.\n\n{tables.means_table(means)}'
   )
+  return Section(
+    'Ratios, geometric means over shapes',
+    'ratios',
+    figures.ratio_figure(comparisons),
+    'Training step of each contender divided by ours',
+    before=text,
+    after='Numbers of all groups: [speed.json](speed.json)',
+  )
+
+
+def _times(comparisons):
+  blocks = [
+    f'### {one["setting"]}\n\n{tables.comparison_table(one["rows"])}' for one in comparisons
+  ]
+  return Section('Times', before='\n'.join(['In bold: the ratio to ours.\n', *blocks]))
+
+
+def _parallel(parallel, effort):
+  text = (
+    'One GRU layer in float32 reads random numbers: its outputs, and the gradient of their mean '
+    'square. In bold: the time of the plain scan divided by that of the engine, so above 1 the '
+    'engine is quicker. The largest difference is that of its outputs, at most 1 in size, to those '
+    'of the plain scan with the same parameters; on a GPU the plain scan rounds the factors of its '
+    'products to TF32.'
+  )
+  table = tables.engines_table([{**one, 'setting': Setting(**one['setting'])} for one in parallel])
+  return Section('Long sequences', before=f'{text}\n\n{table}')
 
 
 def _scaling(scaling, effort):
   hidden_size, num_layers, batch_size, unroll_length = effort['scaling_base']
   rows = [
-    [
-      axis.replace('_', ' '),
-      str(point['size']),
-      f'failed: {point["failed"]}' if 'failed' in point else tables.milliseconds(point['step']),
-    ]
+    ([axis.replace('_', ' '), str(point['size'])], point)
     for axis, points in scaling.items()
     for point in points
   ]
-  return (
-    '## Cost of a training step\n\n![Training step over the multiple of each size](scaling.png)\n\n'
-    f'LSTM {num_layers} x {hidden_size}, batch {batch_size}, unroll {unroll_length}, one size '
-    'changed at a time, '
-    f'ours alone.\n\n{markdown(["changed", "size", "training step, ms"], rows)}\n'
-    'Numbers: [scaling.csv](scaling.csv)\n'
+  table = tables.table(
+    ['changed', 'size', 'training step, ms'],
+    rows,
+    lambda point: [tables.milliseconds(point['step'])],
+  )
+  return Section(
+    'Cost of a training step',
+    'scaling',
+    figures.scaling_figure(scaling),
+    'Training step over the multiple of each size',
+    after=f'LSTM {num_layers} x {hidden_size}, batch {batch_size}, unroll {unroll_length}, one '
+    f'size changed at a time, ours alone.\n\n{table}',
   )
 
 
 def _sampling(sampling, effort):
-  hidden_size, num_layers = effort['sampling']
-  return (
-    f'## Sampling\n\n{effort["sample_length"]:,} characters, one after the other, batch 1, LSTM '
-    f'{num_layers} x {hidden_size}.\n\n{_rates(sampling, effort["sample_length"], "characters/s")}'
-  )
+  (hidden_size, num_layers), length = effort['sampling'], effort['sample_length']
+  text = f'{length:,} characters, one after the other, batch 1, LSTM {num_layers} x {hidden_size}.'
+  table = tables.rates_table(sampling, length, 'characters')
+  return Section('Sampling', before=f'{text}\n\n{table}')
 
 
 def _translation(translation, effort):
   hidden_size, batch_size, num_written = effort['translation']
-  return (
-    f'## Translating\n\nGreedily, {batch_size} sentences at once: {SOURCE_LENGTH} symbols are read '
-    'and '
-    f'{num_written} written of each, in vocabularies of {VOCABULARY_SIZE:,}. A GRU in both '
-    'directions, additive '
-    f'attention, a GRU; embeddings and layers of {hidden_size} units.\n\n'
-    f'{_rates(translation, batch_size, "sentences/s")}'
+  text = (
+    f'Greedily, {batch_size} sentences at once: {SOURCE_LENGTH} symbols are read and {num_written} '
+    f'written of each, in vocabularies of {VOCABULARY_SIZE:,}. A GRU in both directions, additive '
+    f'attention, a GRU; embeddings and layers of {hidden_size} units.'
   )
-
-
-def _rates(measured, amount, heading):
-  """Returns times, rates and ratios as Markdown; the first one is ours."""
-  ours, *_ = (values.get('median') for values in measured.values())
-  rows = []
-  for label, values in measured.items():
-    if 'failed' in values:
-      rows.append([label, f'failed: {values["failed"]}', '', ''])
-      continue
-    ratio = f'{values["median"] / ours:.2f}' if ours and not label.startswith('ours') else ''
-    rows.append([label, tables.milliseconds(values), f'{amount / values["median"]:,.0f}', ratio])
-  return markdown(['', 'ms', heading, 'time / ours'], rows)
+  table = tables.rates_table(translation, batch_size, 'sentences')
+  return Section('Translating', before=f'{text}\n\n{table}')
 
 
 def _pipeline(pipeline, effort):
-  rows = [
-    [
-      f'batch {row["batch_size"]}, unroll {row["unroll_length"]}',
-      f'failed: {row["failed"]}' if 'failed' in row else f'{row["symbols_per_second"]:,.0f}',
-    ]
-    for row in pipeline
-  ]
-  return (
-    '## Drawing batches on the host\n\nNo device is used.\n\n'
-    f'{markdown(["", "characters/s"], rows)}\n'
-  )
+  rows = [([f'batch {row["batch_size"]}, unroll {row["unroll_length"]}'], row) for row in pipeline]
+  rate = lambda row: [f'{row["symbols_per_second"]:,.0f}']
+  table = tables.table(['', 'characters/s'], rows, rate)
+  return Section('Drawing batches on the host', before=f'No device is used.\n\n{table}')
 
 
 def _memory(gradients, effort):
-  rows = [
-    [
-      label,
-      f'{values["temporary"] / 2**20:,.0f}' if 'temporary' in values else '',
-      f'{values["seconds"]:.2f}'
-      if 'seconds' in values
-      else values.get('refused', values.get('failed')),
-    ]
-    for label, values in gradients.items()
-  ]
-  return (
-    f'## A long sequence\n\nThe gradient of {effort["long_steps"]:,} steps of an LSTM 1 x '
-    f'{memory.HIDDEN}, batch '
-    f'{memory.BATCH}, in a process that may hold {memory.LIMIT / 2**20:.0f} MiB more than before '
-    'it starts (on '
-    f'Linux, without a GPU). Temporary memory is what the compiled program asks for.\n\n'
-    f'{markdown(["", "temporary memory, MiB", "seconds"], rows)}'
+  text = (
+    f'The gradient of {effort["long_steps"]:,} steps of an LSTM 1 x {workloads.HIDDEN}, batch '
+    f'{workloads.BATCH}, in a process that may hold {workloads.LIMIT / 2**20:.0f} MiB more than '
+    'before it starts (on Linux, without a GPU). Temporary memory is what the compiled program '
+    'asks for.'
   )
+  took = lambda row: f'{row["seconds"]:.2f}' if 'seconds' in row else row['refused']
+  table = tables.table(
+    ['', 'temporary memory, MiB', 'seconds'],
+    [([label], row) for label, row in gradients.items()],
+    lambda row: [f'{row["temporary"] / 2**20:,.0f}', took(row)],
+  )
+  return Section('A long sequence', before=f'{text}\n\n{table}')
+
+
+_OTHERS = {
+  'parallel': _parallel,
+  'scaling': _scaling,
+  'sampling': _sampling,
+  'translation': _translation,
+  'pipeline': _pipeline,
+  'memory': _memory,
+}

@@ -1,12 +1,12 @@
 """A worker: one contender in a process of its own, since the thread pools of two libraries steal
 cores of each other.
 
-  python -m rnn_research.benchmark.serve MODULE FUNCTION
+  python -m rnn_research.benchmark.serve MODULE FUNCTION OPTIONS
 
 It imports MODULE, answers {'ready': true}, and then each line of JSON on stdin with a line of JSON
-on stdout, until stdin ends:
+on stdout, until stdin ends. OPTIONS, as JSON, are passed to FUNCTION by name.
 
-  {'ask': [argument, ..]}                  MODULE.FUNCTION(argument, ..)
+  {'ask': [argument, ..]}                  FUNCTION(argument, ..)
   {'build': setting, 'parts': [name, ..]}  makes each part and calls it twice; see `_build`
   {'calls': {name: n, ..}, 'discard': k}   calls the first part k times, then each part n times:
                                            {name: [second, ..]}
@@ -14,6 +14,7 @@ on stdout, until stdin ends:
 An exception is answered with {'failed': one line} and ends it.
 """
 
+import functools
 import gc
 import importlib
 import json
@@ -24,14 +25,14 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rnn_research.benchmark.contenders import Setting
 
 
 class Program(NamedTuple):
   """Attributes:
-  run: does the work and waits for the end of it.
+  run: does the work, waits for the end of it, and may return what came of it.
   compile_seconds: what tracing and compiling took, None where nothing is compiled.
   device_memory: `() -> bytes`, peak use of an accelerator; None where the process's own memory
     counts.
@@ -40,7 +41,7 @@ class Program(NamedTuple):
   times: how often `run` does the work; the seconds of a call are those of once.
   """
 
-  run: Callable[[], None]
+  run: Callable[[], Any]
   compile_seconds: float | None = None
   device_memory: Callable[[], int] | None = None
   difference: Callable[[], float] | None = None
@@ -53,10 +54,11 @@ def main(argv: list[str]) -> None:
   replies = os.fdopen(os.dup(1), 'w')
   os.dup2(2, 1)  # what libraries print must not come between
   say = lambda answer: print(json.dumps(answer), file=replies, flush=True)
+  module, function, options = argv
   try:
-    function = getattr(importlib.import_module(argv[0]), argv[1])
+    function = getattr(importlib.import_module(module), function)
     say({'ready': True})
-    answer = _answerer(function)
+    answer = _answerer(functools.partial(function, **json.loads(options)))
     for line in sys.stdin:
       say(answer(json.loads(line)))
   except Exception as error:  # of any library that is measured
@@ -66,23 +68,23 @@ def main(argv: list[str]) -> None:
 def _answerer(function):
   programs, idle_memory = {}, _peak()
 
+  def call(counts, discard):
+    first = programs[next(iter(counts))]
+    for _ in range(discard):
+      first.run()
+    seconds = lambda program: _seconds(program) / program.times
+    return {part: [seconds(programs[part]) for _ in range(n)] for part, n in counts.items()}
+
   def answer(request):
     if 'ask' in request:
       return function(*request['ask'])
     if 'calls' in request:
-      first = programs[next(iter(request['calls']))]
-      for _ in range(request['discard']):
-        first.run()
-      return {
-        part: [_seconds(programs[part]) / programs[part].times for _ in range(n)]
-        for part, n in request['calls'].items()
-      }
+      return call(request['calls'], request['discard'])
     earlier = _memory(programs, idle_memory) if programs else -1
     programs.clear()
     gc.collect()  # what the last setting held
-    return _build(
-      function(Setting(*request['build'])), request['parts'], programs, idle_memory, earlier
-    )
+    makers = function(Setting(*request['build']))
+    return _build(makers, request['parts'], programs, idle_memory, earlier)
 
   return answer
 
@@ -134,12 +136,9 @@ def _seconds(program):
 def _peak():
   """Returns the peak of this process's memory in bytes."""
   status = Path('/proc/self/status')
-  if (
-    status.exists()
-  ):  # on Linux `ru_maxrss` starts with the peak of the process that started this one
-    return 1024 * int(
-      next(line for line in status.read_text().splitlines() if line.startswith('VmHWM')).split()[1]
-    )
+  if status.exists():  # here `ru_maxrss` starts with the peak of the process that started this one
+    line = next(line for line in status.read_text().splitlines() if line.startswith('VmHWM'))
+    return 1024 * int(line.split()[1])
   return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
     1 if sys.platform == 'darwin' else 1024
   )

@@ -1,15 +1,11 @@
-"""The measurements: contenders in turn, what a step costs at several sizes, the gradient of a long
-sequence."""
+"""Contenders measured in turn, each in a process of its own."""
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from rnn_research.benchmark import contenders, workers
 from rnn_research.benchmark.contenders import Contender, Setting
 from rnn_research.benchmark.workers import Hire, WorkerError
-
-AXES = ('hidden_size', 'num_layers', 'batch_size', 'unroll_length')
 
 
 class Effort(NamedTuple):
@@ -30,9 +26,17 @@ class Effort(NamedTuple):
 
 def libraries() -> dict[str, dict[str, Any]]:
   """Returns what each library says about itself, {'failed': why} of one that cannot be imported."""
-  with workers.started(contenders.LIBRARIES) as crew:
+  return ask(contenders.LIBRARIES, dict.fromkeys(contenders.LIBRARIES, ()))
+
+
+def ask(
+  asked: Mapping[str, Contender], arguments: Mapping[str, Sequence[Any]]
+) -> dict[str, dict[str, Any]]:
+  """Returns label -> what each contender's function says to its arguments, or {'failed': why}."""
+  with workers.started(asked) as crew:
     return {
-      name: _attempt(lambda w=worker: workers.ask(w, {'ask': []})) for name, worker in crew.items()
+      label: _attempt(lambda w=worker, n=label: workers.ask(w, {'ask': arguments[n]}))
+      for label, worker in crew.items()
     }
 
 
@@ -67,59 +71,9 @@ def compare(
     for _ in range(effort.rounds):
       for label, result in results.items():
         if 'failed' not in result:
-          results[label] = _attempt(
-            lambda w=crew[label], r=result: _measured(w, r, effort, discard)
-          )
+          measure = lambda w=crew[label], r=result: _measured(w, r, effort, discard)
+          results[label] = _attempt(measure)
   return results
-
-
-def scaling(
-  base: Setting, factors: Iterable[int], effort: Effort
-) -> dict[str, list[dict[str, Any]]]:
-  """Measures our training step with each of `AXES` multiplied by each factor.
-
-  Returns:
-    axis -> [{'factor', 'size', 'times' or 'failed'}, ..]
-  """
-  changed = {
-    (axis, factor): base._replace(**{axis: factor * getattr(base, axis)})
-    for axis in AXES
-    for factor in factors
-  }
-  # On a CPU the devices follow the batch size and cannot change in a process, all else can.
-  sizes = sorted({setting.batch_size for setting in changed.values()})
-  results = {}
-  for group in [sizes] if effort.accelerator else [[size] for size in sizes]:
-    with workers.hiring(lasting=True) as hire:
-      results |= {
-        setting: _alone(setting, effort, hire)
-        for setting in dict.fromkeys(changed.values())
-        if setting.batch_size in group
-      }
-  return {
-    axis: [
-      {'factor': factor, 'size': getattr(setting, axis), **results[setting]}
-      for (name, factor), setting in changed.items()
-      if name == axis
-    ]
-    for axis in AXES
-  }
-
-
-def long_gradients(num_steps: int) -> dict[str, dict[str, Any]]:
-  """Measures the gradient of one long sequence, with every state stored and with few: label ->
-  `memory.gradient`."""
-  ways = {'every state stored': None, f'remat_every={math.isqrt(num_steps)}': math.isqrt(num_steps)}
-  with workers.started(dict.fromkeys(ways, contenders.MEMORY)) as crew:
-    return {
-      label: _attempt(lambda w=crew[label], e=every: workers.ask(w, {'ask': [num_steps, e]}))
-      for label, every in ways.items()
-    }
-
-
-def _alone(setting, effort, hire):
-  result = compare(contenders.OURS, setting, {'ours': ['step']}, effort, hire=hire)['ours']
-  return result if 'failed' in result else {'times': result['times']['step']}
 
 
 def _built(worker, parts):
@@ -135,7 +89,7 @@ def _measured(worker, result, effort, discard):
   return {**result, 'times': {part: [*result['times'][part], *times[part]] for part in times}}
 
 
-def _attempt(work):
+def _attempt(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
   try:
     return work()
   except WorkerError as e:

@@ -1,7 +1,7 @@
 """From times to medians, ratios and Markdown."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,16 +12,11 @@ from rnn_research.benchmark.contenders import EITHER, PARTS
 _HEADINGS = {'forward': 'forward', 'gradient': 'forward + backward', 'step': 'training step'}
 
 
-def spread(times: Sequence[float]) -> dict[str, float]:
+def quartiles(times: Sequence[float]) -> dict[str, float]:
   """Returns {'median', 'lower', 'upper', 'calls'}: the quartiles of times in seconds, and how many
   there are."""
-  lower, median, upper = np.percentile(times, (25, 50, 75))
-  return {
-    'median': float(median),
-    'lower': float(lower),
-    'upper': float(upper),
-    'calls': len(times),
-  }
+  lower, median, upper = map(float, np.percentile(times, (25, 50, 75)))
+  return {'median': median, 'lower': lower, 'upper': upper, 'calls': len(times)}
 
 
 def summary(
@@ -35,30 +30,18 @@ def summary(
     num_symbols: in a training step.
 
   Returns:
-    label -> {'parts': part -> spread, 'ratios': part -> median / median of the one it is compared
-    with (above 1: that one is quicker), 'symbols_per_second', 'compile_seconds', 'memory'}, or
-    {'failed': why}. `ratios` is empty for one that is compared with itself, and where the other one
-    failed.
+    label -> {'parts': part -> quartiles, 'ratios': part -> median / median of the one it is
+    compared with (above 1: that one is quicker), 'symbols_per_second', 'compile_seconds',
+    'memory'}, or {'failed': why}. `ratios` is empty for one that is compared with itself, and where
+    the other one failed.
   """
-  parts = {
-    label: {part: spread(times) for part, times in result['times'].items()}
-    for label, result in results.items()
-    if 'failed' not in result
-  }
-  return {
-    label: dict(result)
-    if 'failed' in result
-    else {
-      'parts': parts[label],
-      'ratios': {}
-      if against[label] == label
-      else ratios(parts[label], parts.get(against[label], {})),
-      'symbols_per_second': num_symbols / parts[label]['step']['median'],
-      'compile_seconds': result['compile_seconds'],
-      'memory': result['memory'],
-    }
-    for label, result in results.items()
-  }
+  summaries = _summaries(results, ('compile_seconds', 'memory'))
+  for label, values in summaries.items():
+    if 'failed' not in values:
+      other = summaries.get(against[label], {}) if against[label] != label else {}
+      values['ratios'] = _ratios(values['parts'], other.get('parts', {}))
+      values['symbols_per_second'] = num_symbols / values['parts']['step']['median']
+  return summaries
 
 
 def speedups(results: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -68,43 +51,42 @@ def speedups(results: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, An
     results: of `suite.compare`; the first is that of the plain scan.
 
   Returns:
-    label -> {'parts': part -> spread, 'ratios': part -> median of the plain scan / median (above 1:
-    quicker than it), 'difference'}, or {'failed': why}. `ratios` is empty for the plain scan, and
-    where that failed.
+    label -> {'parts': part -> quartiles, 'ratios': part -> median of the plain scan / median (above
+    1: quicker than it), 'difference'}, or {'failed': why}. `ratios` is empty for the plain scan,
+    and where that failed.
   """
-  parts = {
-    label: {part: spread(times) for part, times in result['times'].items()}
-    if 'times' in result
-    else {}
-    for label, result in results.items()
-  }
-  plain = next(iter(results))
+  summaries = _summaries(results, ('difference',))
+  plain = next(iter(summaries))
+  for label, values in summaries.items():
+    if 'failed' not in values:
+      others = {} if label == plain else summaries[plain].get('parts', {})
+      values['ratios'] = _ratios(others, values['parts'])
+  return summaries
+
+
+def _summaries(results, names):
+  """Returns label -> {'parts': part -> quartiles, and the entries `names`}, or {'failed': why}."""
   return {
     label: dict(result)
     if 'failed' in result
-    else {
-      'parts': parts[label],
-      'ratios': {} if label == plain else ratios(parts[plain], parts[label]),
-      'difference': result['difference'],
-    }
+    else {'parts': {part: quartiles(times) for part, times in result['times'].items()}}
+    | {name: result[name] for name in names}
     for label, result in results.items()
   }
 
 
-def ratios(
-  parts: Mapping[str, Mapping[str, float]], others: Mapping[str, Mapping[str, float]]
-) -> dict[str, float]:
-  """Returns part -> median / median of the other one, for parts that both have."""
+def _ratios(parts, others):
   return {part: parts[part]['median'] / others[part]['median'] for part in parts if part in others}
 
 
 def shown(summaries: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
   """Returns summaries with one row for the quicker of `EITHER`, its label as 'which', in the place
   of the first."""
+  step = lambda values: values['parts']['step']['median'] if 'parts' in values else math.inf
   rows = {}
   for label, values in summaries.items():
     name = next((name for name, labels in EITHER.items() if label in labels), label)
-    if name not in rows or _step(values) < _step(rows[name]):
+    if name not in rows or step(values) < step(rows[name]):
       rows[name] = {**values, 'which': label}
   return rows
 
@@ -114,68 +96,99 @@ def geometric_means(
 ) -> dict[str, dict[str, float]]:
   """Returns label -> part -> geometric mean of the ratios over the comparisons (as of `shown`) that
   have one."""
-  collected = {}
+  logs = {}
   for rows in comparisons:
     for label, values in rows.items():
       for part, ratio in values.get('ratios', {}).items():
-        collected.setdefault(label, {}).setdefault(part, []).append(ratio)
+        logs.setdefault(label, {}).setdefault(part, []).append(math.log(ratio))
   return {
-    label: {
-      part: math.exp(sum(map(math.log, values)) / len(values)) for part, values in by_part.items()
-    }
-    for label, by_part in collected.items()
+    label: {part: math.exp(sum(found) / len(found)) for part, found in by_part.items()}
+    for label, by_part in logs.items()
   }
+
+
+def table(
+  header: Sequence[str],
+  rows: Iterable[tuple[Sequence[str], Mapping[str, Any]]],
+  cells: Callable[[Mapping[str, Any]], Sequence[str]],
+) -> str:
+  """Returns rows as Markdown: names, then `cells(values)`, or why there are none.
+
+  Args:
+    header: of all columns.
+    rows: names, values.
+    cells: values -> what stands in the other columns.
+  """
+
+  def row(names, values):
+    if 'failed' not in values:
+      return [*names, *cells(values)]
+    failed = f'failed: {values["failed"].replace("|", "/")}'
+    return [*names, failed, *[''] * (len(header) - len(names) - 1)]
+
+  return markdown(header, [row(*one) for one in rows])
 
 
 def comparison_table(rows: Mapping[str, Mapping[str, Any]]) -> str:
   """Returns a comparison (as of `shown`) as Markdown."""
   parts = _measured(values.get('parts', ()) for values in rows.values())
+
+  def cells(values):
+    compiled, memory = values['compile_seconds'], values['memory']
+    return [
+      *_times(values, parts),
+      f'{values["symbols_per_second"]:,.0f}',
+      '' if compiled is None else f'{compiled:.1f}',
+      '' if memory is None else f'{memory / 2**20:,.0f}',
+    ]
+
   header = ['', *_milliseconds(parts), 'symbols/s', 'compile, s', 'memory, MiB']
-  return markdown(
-    header, [[_named(label, values), *_cells(values, parts)] for label, values in rows.items()]
-  )
+  name = lambda label, values: values['which'] if 'parts' in values else label
+  return table(header, [([name(*row)], row[1]) for row in rows.items()], cells)
 
 
 def engines_table(measured: Iterable[Mapping[str, Any]]) -> str:
   """Returns {'setting', 'engines': as of `speedups`} of every setting as Markdown."""
-  rows, parts = [], PARTS[:2]
-  for one in measured:
-    for label, values in one['engines'].items():
-      rest = (
-        [_failed(values), *[''] * len(parts)]
-        if 'failed' in values
-        else [*_times(values, parts), f'{values["difference"]:.1e}']
-      )
-      rows.append([f'{one["setting"]}: {label}', *rest])
-  return markdown(['', *_milliseconds(parts), 'largest difference'], rows)
+  rows = [
+    ([f'{one["setting"]}: {label}'], values)
+    for one in measured
+    for label, values in one['engines'].items()
+  ]
+  cells = lambda values: [*_times(values, PARTS[:2]), f'{values["difference"]:.1e}']
+  return table(['', *_milliseconds(PARTS[:2]), 'largest difference'], rows, cells)
 
 
 def means_table(means: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
   """Returns cell -> label -> part -> ratio as Markdown."""
   parts = _measured(by_part for by_label in means.values() for by_part in by_label.values())
-  return markdown(
-    ['cell', 'against', *(_HEADINGS[part] for part in parts)],
-    [
-      [cell, label, *(f'{by_part[part]:.2f}' if part in by_part else '' for part in parts)]
-      for cell, by_label in means.items()
-      for label, by_part in by_label.items()
-    ],
-  )
+  rows = [
+    ([cell, label], by_part)
+    for cell, by_label in means.items()
+    for label, by_part in by_label.items()
+  ]
+  cells = lambda by_part: [f'{by_part[part]:.2f}' if part in by_part else '' for part in parts]
+  return table(['cell', 'against', *(_HEADINGS[part] for part in parts)], rows, cells)
+
+
+def rates_table(measured: Mapping[str, Mapping[str, Any]], amount: int, unit: str) -> str:
+  """Returns label -> quartiles as Markdown: times, how much of `amount` a second, ratios to the
+  first, which is ours."""
+  ours = next(iter(measured.values())).get('median')
+
+  def cells(values):
+    ratio = '' if values['is_ours'] or not ours else f'{values["median"] / ours:.2f}'
+    return [milliseconds(values), f'{amount / values["median"]:,.0f}', ratio]
+
+  rows = [
+    ([label], {**values, 'is_ours': label.startswith('ours')}) for label, values in measured.items()
+  ]
+  return table(['', 'ms', f'{unit}/s', 'time / ours'], rows, cells)
 
 
 def milliseconds(values: Mapping[str, float]) -> str:
-  """Returns a spread for people: median and quartiles."""
-  return '{} ({} - {})'.format(
-    *(f'{1e3 * values[name]:.4g}' for name in ('median', 'lower', 'upper'))
-  )
-
-
-def _step(values):
-  return values['parts']['step']['median'] if 'parts' in values else math.inf
-
-
-def _named(label, values):
-  return values['which'] if 'parts' in values else label
+  """Returns quartiles for people: the median, and the other two."""
+  median, lower, upper = (f'{1e3 * values[name]:.4g}' for name in ('median', 'lower', 'upper'))
+  return f'{median} ({lower} - {upper})'
 
 
 def _measured(by_part):
@@ -188,22 +201,6 @@ def _milliseconds(parts):
   return [f'{_HEADINGS[part]}, ms' for part in parts]
 
 
-def _cells(values, parts):
-  if 'failed' in values:
-    return [_failed(values), *[''] * (len(parts) + 2)]
-  compiled, memory = values['compile_seconds'], values['memory']
-  return [
-    *_times(values, parts),
-    f'{values["symbols_per_second"]:,.0f}',
-    '' if compiled is None else f'{compiled:.1f}',
-    '' if memory is None else f'{memory / 2**20:,.0f}',
-  ]
-
-
 def _times(values, parts):
   bold = {part: f' **{ratio:.2f}**' for part, ratio in values['ratios'].items()}
   return [milliseconds(values['parts'][part]) + bold.get(part, '') for part in parts]
-
-
-def _failed(values):
-  return f'failed: {values["failed"].replace("|", "/")}'

@@ -29,9 +29,8 @@ class Worker(NamedTuple):
   unfit: str = ''  # why it could not import what it needs
 
 
-Hire = Callable[
-  [Mapping[str, Contender]], AbstractContextManager[dict[str, Worker]]
-]  # as `started`
+# As `started`.
+Hire = Callable[[Mapping[str, Contender]], AbstractContextManager[dict[str, Worker]]]
 
 
 @contextlib.contextmanager
@@ -39,9 +38,7 @@ def started(contenders: Mapping[str, Contender]) -> Iterator[dict[str, Worker]]:
   """Starts a worker per contender and waits for their imports; at the end, whatever it is, all of
   them are killed."""
   with contextlib.ExitStack() as stack:
-    workers = {
-      name: stack.enter_context(_started(contender)) for name, contender in contenders.items()
-    }
+    workers = {name: stack.enter_context(_started(one)) for name, one in contenders.items()}
     yield {name: worker._replace(unfit=_unfit(worker)) for name, worker in workers.items()}
 
 
@@ -61,9 +58,7 @@ def hiring(lasting: bool) -> Iterator[Hire]:
 
     @contextlib.contextmanager
     def hire(contenders):
-      missing = {
-        name: contender for name, contender in contenders.items() if not _serves(crew.get(name))
-      }
+      missing = {name: one for name, one in contenders.items() if not _serves(crew.get(name))}
       crew.update(stack.enter_context(started(missing)))
       yield {name: crew[name] for name in contenders}
 
@@ -113,23 +108,12 @@ def _started(contender):
     'XLA_PYTHON_CLIENT_PREALLOCATE': 'false',
     'PYTHONPATH': os.pathsep.join(filter(None, [str(_ROOT), os.environ.get('PYTHONPATH')])),
   }
-  command = [
-    sys.executable,
-    '-m',
-    'rnn_research.benchmark.serve',
-    contender.module,
-    contender.function,
-  ]
+  module, function, options = contender[:3]
+  serve = [sys.executable, '-m', 'rnn_research.benchmark.serve']
+  command = [*serve, module, function, json.dumps(dict(options))]
   with tempfile.TemporaryFile('w+', encoding='utf-8', errors='replace') as errors:
-    process = subprocess.Popen(
-      command,
-      env=os.environ | settings,
-      stdin=subprocess.PIPE,
-      stdout=subprocess.PIPE,
-      stderr=errors,
-      text=True,
-      encoding='utf-8',
-    )
+    pipes = {'stdin': subprocess.PIPE, 'stdout': subprocess.PIPE, 'stderr': errors}
+    process = subprocess.Popen(command, env=os.environ | settings, encoding='utf-8', **pipes)
     try:
       yield Worker(process, errors)
     finally:

@@ -18,6 +18,7 @@ from rnn_research.cells.mut import mut1, mut2, mut3
 from rnn_research.cells.nas import nas
 from rnn_research.cells.rhn import recurrent_highway
 from rnn_research.cells.tree import Tree, tree_cell
+from rnn_research.engines.dispatch import with_engine
 from rnn_research.errors import InputError, did_you_mean
 
 # name -> factory(hidden_size, *, dtype=...). A new cell is one file and one line here.
@@ -37,7 +38,7 @@ CELLS = {
   'lstm_noaf': functools.partial(lstm_variant, change='noaf'),
   'lstm_nog': functools.partial(lstm_variant, change='nog'),
   'lstm_np': functools.partial(lstm_variant, change='np'),
-  'lstm_peephole': functools.partial(lstm, peepholes=True),
+  'lstm_peephole': functools.partial(lstm_variant, change=''),
   'mgu': mgu,
   'min_gru': min_gru,
   'min_lstm': min_lstm,
@@ -72,32 +73,40 @@ __all__ = [
   'recurrent_highway',
   'rin',
   'tree_cell',
+  'with_engine',
 ]
 
 
 def options_of(name: str) -> set[str]:
-  """Returns the keywords that the factory of a registered cell takes; none for an unknown name."""
-  return set(inspect.signature(CELLS[name]).parameters) if name in CELLS else set()
+  """Returns the options of a registered cell beside its engine, which every cell has."""
+  fixed = getattr(CELLS[name], 'keywords', {})
+  return set(inspect.signature(CELLS[name]).parameters) - {'hidden_size', 'engine', *fixed}
 
 
-def make_cell(name: str, hidden_size: int, **options) -> Cell:
-  """Makes a registered cell; options it does not know are left out.
+def options_for(name: str, **wanted) -> dict:
+  """Returns those of the wanted options that a cell takes; all of them for an unknown name."""
+  return {k: v for k, v in wanted.items() if name not in CELLS or k in options_of(name)}
+
+
+def make_cell(name: str, hidden_size: int, *, engine: str = 'auto', **options) -> Cell:
+  """Makes a registered cell.
 
   Args:
     name: a key of `CELLS`.
     hidden_size: H.
-    **options: keywords of some factories, such as `forget_bias`, `w_h_init` or `dtype`.
+    engine: see `with_engine`.
+    **options: keywords of the cell's factory, such as `forget_bias`, `w_h_init` or `dtype`.
 
   Raises:
-    InputError: no such cell, or it has no such engine.
+    InputError: there is no such cell, or it has no such engine or option.
   """
   if name not in CELLS:
     raise InputError(
       f'unknown cell {name!r}{did_you_mean(name, CELLS)} (cells: {", ".join(CELLS)})'
     )
-  known = options_of(name)
-  if 'engine' not in known and options.get('engine', 'auto') != 'auto':
-    raise InputError(
-      f'engine is {options["engine"]!r}, expected auto for {name}, which has one form only'
-    )
-  return CELLS[name](hidden_size, **{k: v for k, v in options.items() if k in known})
+  known = sorted(options_of(name))
+  for option in options:
+    if option not in known:
+      near = did_you_mean(option, known)
+      raise InputError(f'{name} has no option {option!r}{near} (options: {", ".join(known)})')
+  return with_engine(CELLS[name](hidden_size, **options), engine)

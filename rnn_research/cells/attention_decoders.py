@@ -12,8 +12,8 @@ from jax.nn.initializers import lecun_normal
 
 from rnn_research.cell import Cell
 from rnn_research.layers import matmul
-from rnn_research.memory.attention import Attention, read
-from rnn_research.stepping import prepare_cell, project_one
+from rnn_research.memory.attention import Attention, Memory, prepared, read
+from rnn_research.stepping import last_h, prepare_cell, project_one
 from rnn_research.typing import Array, Params, State
 
 
@@ -58,13 +58,10 @@ def bahdanau(cell: Cell, attention: Attention) -> Cell:
 
   def init(key, x, ctx=None):
     key_cell, key_attention = jax.random.split(key)
-    values = ctx.values
-    params = cell.init(
-      key_cell, jax.ShapeDtypeStruct((*x.shape[:-1], x.shape[-1] + values.shape[-1]), jnp.float32)
-    )
-    return DecoderParams(
-      params, attention.init(key_attention, _query_size(cell, params), values.shape[-1])
-    )
+    value_size = _memory(ctx).values.shape[-1]
+    params = cell.init(key_cell, _wider(x, value_size))
+    size = _query_size(cell, params)
+    return DecoderParams(params, attention.init(key_attention, size, value_size))
 
   def step(params, state, u, *, key=None, ctx=None):
     context, weights = read(attention, params.attention, last_h(state), ctx)
@@ -93,7 +90,7 @@ def luong(cell: Cell, attention: Attention, *, dtype=jnp.float32) -> Cell:
   def init(key, x, ctx=None):
     key_cell, key_attention, key_c = jax.random.split(key, 3)
     params = cell.init(key_cell, x)
-    size, value_size = _query_size(cell, params), ctx.values.shape[-1]
+    size, value_size = _query_size(cell, params), _memory(ctx).values.shape[-1]
     w_c = lecun_normal()(key_c, (value_size + size, size), jnp.float32)
     return DecoderParams(params, attention.init(key_attention, size, value_size), w_c)
 
@@ -101,9 +98,8 @@ def luong(cell: Cell, attention: Attention, *, dtype=jnp.float32) -> Cell:
     state, _ = cell.step(params.cell, state, project_one(cell, params.cell, u), key=key)
     h = last_h(state)
     context, weights = read(attention, params.attention, h, ctx)
-    return state, Read(
-      jnp.tanh(matmul(jnp.concatenate([context, h], -1), params.w_c, dtype)), context, weights
-    )
+    joined = jnp.concatenate([context, h], -1)
+    return state, Read(jnp.tanh(matmul(joined, params.w_c, dtype)), context, weights)
 
   return _decoder(cell, attention, init, step)
 
@@ -120,9 +116,7 @@ def input_feeding(cell: Cell, size: int) -> Cell:
   """
 
   def init(key, x, ctx=None):
-    return cell.init(
-      key, jax.ShapeDtypeStruct((*x.shape[:-1], x.shape[-1] + size), jnp.float32), ctx
-    )
+    return cell.init(key, _wider(x, size), ctx)
 
   def initial_state(params, batch_size):
     return FedState(
@@ -135,13 +129,8 @@ def input_feeding(cell: Cell, size: int) -> Cell:
     return FedState(inner, y.h), y
 
   return cell._replace(
-    init=init, initial_state=initial_state, project=lambda params, xs: xs, step=step
+    init=init, initial_state=initial_state, project=lambda params, xs: xs, step=step, gates=None
   )
-
-
-def last_h(state: State) -> Array:
-  """Returns h of a state, of the last layer where it is that of a stack: [B, H]."""
-  return state.h if hasattr(state, 'h') else last_h(state[-1])
 
 
 def _decoder(cell, attention, init, step):
@@ -150,11 +139,24 @@ def _decoder(cell, attention, init, step):
 
   def prepare(params, ctx, batch_size, *, key=None):
     inner, _ = prepare_cell(cell, params.cell, None, batch_size, key)
-    return params._replace(cell=inner), ctx._replace(
-      keys=attention.keys(params.attention, ctx.values)
-    )
+    memory = prepared(attention, params.attention, _memory(ctx))
+    return params._replace(cell=inner), memory
 
   return Cell(init, initial_state, lambda params, xs: xs, step, None, prepare)
+
+
+def _memory(ctx):
+  if not isinstance(ctx, Memory):
+    found = 'none' if ctx is None else type(ctx).__name__
+    raise ValueError(
+      f'a cell that attends needs ctx=Memory(values [B, S, M], mask [B, S]), found {found}'
+    )
+  return ctx
+
+
+def _wider(x, size):
+  """Returns the shape of inputs [B, F] with `size` more features."""
+  return jax.ShapeDtypeStruct((*x.shape[:-1], x.shape[-1] + size), jnp.float32)
 
 
 def _query_size(cell, params):

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 from jax.nn.initializers import lecun_normal, normal, orthogonal
 
 from rnn_research.cell import Cell
-from rnn_research.engines.dispatch import with_engine
+from rnn_research.engines.dispatch import Auto, Form, with_engine
 from rnn_research.engines.fused import Pointwise, Weights, fused_scan
 from rnn_research.initializers import identity
-from rnn_research.layers import affine, matmul
+from rnn_research.layers import input_product, matmul
 from rnn_research.typing import Array
 
 
@@ -58,7 +58,7 @@ def elman(
   """
   if activation not in _POINTWISE:
     raise ValueError(f'activation is {activation!r}, expected one of {sorted(_POINTWISE)}')
-  return _elman(hidden_size, _POINTWISE[activation], w_x_init, w_h_init, engine, dtype)
+  return _elman('elman', hidden_size, _POINTWISE[activation], w_x_init, w_h_init, engine, dtype)
 
 
 def irnn(hidden_size: int, *, engine: str = 'auto', dtype=jnp.float32) -> Cell:
@@ -74,14 +74,7 @@ def irnn(hidden_size: int, *, engine: str = 'auto', dtype=jnp.float32) -> Cell:
   Source: Le, Jaitly and Hinton 2015, section 2. Deviates from the paper: 0.001 is taken as a
   standard deviation.
   """
-  return elman(
-    hidden_size,
-    activation='relu',
-    w_x_init=normal(0.001),
-    w_h_init=identity,
-    engine=engine,
-    dtype=dtype,
-  )
+  return _elman('irnn', hidden_size, _POINTWISE['relu'], normal(0.001), identity, engine, dtype)
 
 
 def rin(hidden_size: int, *, engine: str = 'auto', dtype=jnp.float32) -> Cell:
@@ -100,10 +93,10 @@ def rin(hidden_size: int, *, engine: str = 'auto', dtype=jnp.float32) -> Cell:
   Source: Hu et al. 2018, equations 12-13 and section 3.1. Deviates from the paper: its 10^-3 is
   taken as a standard deviation.
   """
-  return _elman(hidden_size, _IDENTITY_RELU, normal(0.001), normal(0.001), engine, dtype)
+  return _elman('rin', hidden_size, _IDENTITY_RELU, normal(0.001), normal(0.001), engine, dtype)
 
 
-def _elman(hidden_size, pointwise, w_x_init, w_h_init, engine, dtype):
+def _elman(name, hidden_size, pointwise, w_x_init, w_h_init, engine, dtype):
   def init(key, x, ctx=None):
     key_x, key_h = jax.random.split(key)
     return ElmanParams(
@@ -116,7 +109,7 @@ def _elman(hidden_size, pointwise, w_x_init, w_h_init, engine, dtype):
     return ElmanState(jnp.zeros((batch_size, hidden_size), params.b.dtype))
 
   def project(params, xs):
-    return affine(xs, params.w_x, params.b, dtype)
+    return input_product(xs, params.w_x, params.b, dtype)
 
   def step(params, state, u, *, key=None, ctx=None):
     state, _ = pointwise.forward((u,), lambda i, a: matmul(a, params.w_h, dtype), state)
@@ -129,7 +122,8 @@ def _elman(hidden_size, pointwise, w_x_init, w_h_init, engine, dtype):
     )
     return state, hs.astype(dtype)
 
-  return with_engine(Cell(init, initial_state, project, step), 'elman', engine, {'fused': scan})
+  auto = Auto(name, (Form('fused', scan),))
+  return with_engine(Cell(init, initial_state, project, step, auto), engine)
 
 
 def _tanh_forward(us, product, state):

@@ -8,11 +8,12 @@ import jax.numpy as jnp
 from jax.nn.initializers import lecun_normal, orthogonal
 
 from rnn_research.cell import Cell
-from rnn_research.engines.dispatch import with_engine
+from rnn_research.engines.dispatch import Auto, Form, with_engine
 from rnn_research.engines.fused import Pointwise, Weights, fused_scan, joined
-from rnn_research.engines.gpu.forms import gru_engines
+from rnn_research.engines.gpu import elementwise
+from rnn_research.engines.gpu.forms import pallas_form
 from rnn_research.initializers import chrono
-from rnn_research.layers import affine, matmul, sigmoid
+from rnn_research.layers import affine, input_product, matmul, sigmoid
 from rnn_research.typing import Array
 
 
@@ -67,9 +68,9 @@ def gru(
   Source: Cho et al. 2014 (arXiv 1406.1078: version 3 resets before, version 1 after); chrono
   initialisation Tallec and Ollivier 2018. Deviates from the paper: biases.
   """
-  if reset not in _POINTWISE:
+  if reset not in _FORMS:
     raise ValueError(f"reset is {reset!r}, expected 'after' or 'before'")
-  pointwise, after = _POINTWISE[reset], reset == 'after'
+  (pointwise, compute_gates), after = _FORMS[reset], reset == 'after'
   whole = joined(pointwise, ((0, 1, 2),) if after else ((0, 1), (2,)))
 
   def init(key, x, ctx=None):
@@ -90,17 +91,22 @@ def gru(
     return GRUState(jnp.zeros((batch_size, hidden_size), params.b.dtype))
 
   def project(params, xs):
-    return affine(xs, params.w_x, params.b, dtype)
+    return input_product(xs, params.w_x, params.b, dtype)
+
+  def products(params, h):
+    if after:
+      ms = jnp.split(affine(h, params.w_h, _recurrent_bias(params), dtype), 3, -1)
+      return lambda i, a: ms[i]
+    ms = jnp.split(matmul(h, params.w_h, dtype), 2, -1)
+    return lambda i, a: ms[i] if i < 2 else matmul(a, params.w_hn, dtype)
 
   def step(params, state, u, *, key=None, ctx=None):
-    if after:
-      ms = jnp.split(affine(state.h, params.w_h, recurrent_bias(params), dtype), 3, -1)
-      product = lambda i, a: ms[i]
-    else:
-      ms = jnp.split(matmul(state.h, params.w_h, dtype), 2, -1)
-      product = lambda i, a: ms[i] if i < 2 else matmul(a, params.w_hn, dtype)
-    state, _ = pointwise.forward(jnp.split(u, 3, -1), product, state)
+    state, _ = pointwise.forward(jnp.split(u, 3, -1), products(params, state.h), state)
     return state, state.h.astype(dtype)
+
+  def gates(params, state, u):
+    r, z, n, *_ = compute_gates(jnp.split(u, 3, -1), products(params, state.h), state.h)
+    return {'r': r, 'z': z, 'n': n}
 
   def scan(params, state, xs, *, mask=None, reset=None, reset_state=None):
     weights, form = (_separate, pointwise) if jax.default_backend() == 'cpu' else (_joined, whole)
@@ -109,12 +115,15 @@ def gru(
     )
     return state, hs.astype(dtype)
 
-  cell, name = Cell(init, initial_state, project, step), 'gru' if after else 'gru_reset_before'
-  for_gpus = gru_engines(hidden_size, dtype, cell._replace(scan=scan)) if after else {}
-  return with_engine(cell, name, engine, {'fused': scan, **for_gpus})
+  fused = Cell(init, initial_state, project, step, scan, gates=gates)
+  forms = (Form('fused', scan),)
+  if after:
+    forms += (pallas_form(elementwise.GRU, hidden_size, dtype, fused, _recurrent_bias),)
+  auto = Auto('gru' if after else 'gru_reset_before', forms)
+  return with_engine(fused._replace(scan=auto), engine)
 
 
-def recurrent_bias(params: GRUParams) -> Array:
+def _recurrent_bias(params: GRUParams) -> Array:
   """Returns b_hn as the bias of h W_h, [3H] float32, where the reset comes after the product: zeros
   for r and z."""
   return jnp.pad(params.b_hn, (2 * params.b_hn.shape[0], 0))
@@ -131,7 +140,7 @@ def _joined(params):
   """Returns the weights of a fused scan with a block per factor of the recurrent products, h or r *
   h."""
   if params.w_hn is None:
-    return Weights((params.w_x,), (params.w_h,), (params.b,), (recurrent_bias(params),))
+    return Weights((params.w_x,), (params.w_h,), (params.b,), (_recurrent_bias(params),))
   at = [params.w_h.shape[-1]]
   return Weights(
     tuple(jnp.split(params.w_x, at, -1)),
@@ -145,12 +154,16 @@ def _joined(params):
 # product.
 
 
+def _gates_after(us, product, h):
+  r = sigmoid(us[0] + product(0, h))
+  z = sigmoid(us[1] + product(1, h))
+  m = product(2, h)
+  return r, z, jnp.tanh(us[2] + r * m), m
+
+
 def _forward_after(us, product, state):
   """The step with the reset after the product. Residuals are its linearisation."""
-  r = sigmoid(us[0] + product(0, state.h))
-  z = sigmoid(us[1] + product(1, state.h))
-  m = product(2, state.h)
-  n = jnp.tanh(us[2] + r * m)
+  r, z, n, m = _gates_after(us, product, state.h)
   difference = state.h - n
   dn = (1.0 - z) * (1.0 - n * n)
   return GRUState(n + z * difference), (
@@ -169,11 +182,15 @@ def _backward_after(residuals, dstate, product_t):
   return (dr, dz, dn), GRUState(dh * z + product_t(0, dr) + product_t(1, dz) + product_t(2, dn * r))
 
 
+def _gates_before(us, product, h):
+  r = sigmoid(us[0] + product(0, h))
+  z = sigmoid(us[1] + product(1, h))
+  return r, z, jnp.tanh(us[2] + product(2, r * h))
+
+
 def _forward_before(us, product, state):
   """The step with the reset before the product."""
-  r = sigmoid(us[0] + product(0, state.h))
-  z = sigmoid(us[1] + product(1, state.h))
-  n = jnp.tanh(us[2] + product(2, r * state.h))
+  r, z, n = _gates_before(us, product, state.h)
   difference = state.h - n
   residuals = (1.0 - z) * (1.0 - n * n), r, state.h * r * (1.0 - r), difference * z * (1.0 - z), z
   return GRUState(n + z * difference), residuals
@@ -188,7 +205,7 @@ def _backward_before(residuals, dstate, product_t):
   return (dr, dz, dn), GRUState(dh * z + dreset * r + product_t(0, dr) + product_t(1, dz))
 
 
-_POINTWISE = {
-  'after': Pointwise(_forward_after, _backward_after),
-  'before': Pointwise(_forward_before, _backward_before),
+_FORMS = {
+  'after': (Pointwise(_forward_after, _backward_after), _gates_after),
+  'before': (Pointwise(_forward_before, _backward_before), _gates_before),
 }

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 from jax.nn.initializers import lecun_normal, orthogonal
 
 from rnn_research.cell import Cell
-from rnn_research.cells.lstm import LSTMState, activate, lstm
+from rnn_research.cells.lstm import LSTMState, lstm
 from rnn_research.combinators.weights import layer_norm
-from rnn_research.layers import matmul, normalize
+from rnn_research.layers import normalize
 from rnn_research.typing import Array
 
 
@@ -77,10 +77,9 @@ def layer_norm_lstm(
     )
 
   def step(params, state, u, *, key=None, ctx=None):
-    gates, _ = activate(u + matmul(state.h, params.w_h, dtype))
-    i, f, g, o = jnp.split(gates, 4, -1)
-    c = f * state.c + i * g
-    h = o * jnp.tanh(params.c_scale[None] * normalize(c) + params.c_offset[None])
+    gates = normalized.gates(params, state, u)
+    c = gates['f'] * state.c + gates['i'] * gates['g']
+    h = gates['o'] * jnp.tanh(params.c_scale[None] * normalize(c) + params.c_offset[None])
     return LSTMState(c, h), h.astype(dtype)
 
-  return Cell(init, normalized.initial_state, normalized.project, step)
+  return Cell(init, normalized.initial_state, normalized.project, step, gates=normalized.gates)

@@ -10,8 +10,9 @@ from jax import lax
 from jax.nn.initializers import lecun_normal
 
 from rnn_research.cell import Cell
+from rnn_research.engines.dispatch import Auto, Form, with_engine
 from rnn_research.engines.parallel.linear import diagonal_scan
-from rnn_research.layers import matmul
+from rnn_research.layers import input_product, matmul
 from rnn_research.typing import Array
 from rnn_research.unroll import select
 
@@ -37,6 +38,7 @@ def lru(
   r_max: float = 1.0,
   max_phase: float = 2.0 * math.pi,
   w_x_init: Callable = lecun_normal(),
+  engine: str = 'auto',
   dtype=jnp.float32,
 ) -> Cell:
   """The linear recurrent unit.
@@ -56,6 +58,7 @@ def lru(
     max_phase: largest angle of lambda, in radians.
     w_x_init: initialiser of Re B, Im B and D, [F, H] each; B is then divided by sqrt(2), which
       keeps E |x_t B|^2.
+    engine: 'auto', 'linear', 'newton', 'shooting' or 'scan'; see `rnn_research.engines.dispatch`.
     dtype: precision of the products; parameters, state and recurrence are float32.
 
   Returns:
@@ -63,6 +66,7 @@ def lru(
 
   Raises:
     ValueError: not 0 <= r_min < r_max <= 1.
+    InputError: there is no such engine.
 
   Source: Orvieto et al. 2023 (arXiv 2303.06349), equations 4-7 and lemma 3.2. Deviates from the
   paper: D is a matrix, since inputs need not be H wide; it starts like B.
@@ -92,7 +96,7 @@ def lru(
     return LRUState(zeros(), zeros())  # two arrays: one buffer cannot be donated twice
 
   def project(params, xs):
-    re, im = jnp.split(matmul(xs, params.w_x, dtype), 2, -1)
+    re, im = jnp.split(input_product(xs, params.w_x, dtype=dtype), 2, -1)
     gamma = jnp.broadcast_to(jnp.exp(params.gamma_log), re.shape)
     return gamma * re, gamma * im, matmul(xs, params.w_xd, dtype)
 
@@ -120,7 +124,8 @@ def lru(
     ys = ys if mask is None else select(mask, ys, jnp.zeros_like(ys))
     return LRUState(s.real, s.imag), ys
 
-  return Cell(init, initial_state, project, step, scan)
+  auto = Auto('lru', (Form('linear', scan),))
+  return with_engine(Cell(init, initial_state, project, step, auto), engine)
 
 
 def _eigenvalues(params, shape):

@@ -1,4 +1,4 @@
-"""Long short-term memory, with optional peepholes and projection."""
+"""Long short-term memory, with an optional projection."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -9,11 +9,12 @@ import numpy as np
 from jax.nn.initializers import lecun_normal, orthogonal
 
 from rnn_research.cell import Cell
-from rnn_research.engines.dispatch import with_engine
+from rnn_research.engines.dispatch import Auto, Form, with_engine
 from rnn_research.engines.fused import Pointwise, Weights, fused_scan
-from rnn_research.engines.gpu.forms import lstm_engines
+from rnn_research.engines.gpu import elementwise
+from rnn_research.engines.gpu.forms import cudnn_form, pallas_form
 from rnn_research.initializers import chrono
-from rnn_research.layers import affine, matmul
+from rnn_research.layers import input_product, matmul
 from rnn_research.typing import Array
 
 
@@ -21,7 +22,6 @@ class LSTMParams(NamedTuple):
   w_x: Any  # [F, 4H] float32, gates in the order i f g o
   w_h: Any  # [H or P, 4H] float32
   b: Array  # [4H] float32
-  peepholes: Array | None = None  # [3, H] float32, p_i p_f p_o
   w_p: Any = None  # [H, P] float32
 
 
@@ -35,7 +35,6 @@ def lstm(
   *,
   forget_bias: float = 1.0,
   chrono_steps: int = 0,
-  peepholes: bool = False,
   projection_size: int | None = None,
   w_x_init: Callable = lecun_normal(),
   w_h_init: Callable = orthogonal(),
@@ -44,22 +43,21 @@ def lstm(
 ) -> Cell:
   """Long short-term memory with a forget gate.
 
-    i = sigmoid(x_t W_i + h_{t-1} R_i + p_i * c_{t-1} + b_i)    input gate
-    f = sigmoid(x_t W_f + h_{t-1} R_f + p_f * c_{t-1} + b_f)    forget gate
-    g = tanh(x_t W_g + h_{t-1} R_g + b_g)                       candidate
+    i = sigmoid(x_t W_i + h_{t-1} R_i + b_i)    input gate
+    f = sigmoid(x_t W_f + h_{t-1} R_f + b_f)    forget gate
+    g = tanh(x_t W_g + h_{t-1} R_g + b_g)       candidate
+    o = sigmoid(x_t W_o + h_{t-1} R_o + b_o)    output gate
     c_t = f * c_{t-1} + i * g
-    o = sigmoid(x_t W_o + h_{t-1} R_o + p_o * c_t + b_o)        output gate, which sees the new cell
     h_t = (o * tanh(c_t)) W_p,    y_t = h_t
 
-  The p terms exist with `peepholes`, W_p with `projection_size`; with either the only engines are
-  'newton', 'shooting' and 'scan'.
+  W_p exists with `projection_size`, and then the only engines are 'newton', 'shooting' and 'scan'.
+  With peepholes it is `lstm_variant`.
 
   Args:
     hidden_size: H.
     forget_bias: added to b_f at initialisation.
     chrono_steps: T of b_f = log U[1, T - 1] and b_i = -b_f at initialisation, in place of
       `forget_bias`; 0: off.
-    peepholes: whether gates see the cell.
     projection_size: P, the size of h; None leaves h at size H.
     w_x_init: initialiser of [F, 4H].
     w_h_init: initialiser of one gate's [H, H].
@@ -74,9 +72,9 @@ def lstm(
     InputError: there is no such engine.
     ValueError: at `init`, `chrono_steps` is neither 0 nor at least 3.
 
-  Source: Hochreiter and Schmidhuber 1997; forget gate Gers et al. 2000; peepholes Gers et al. 2002;
-  projection Sak et al. 2014; chrono initialisation Tallec and Ollivier 2018. Deviates from the
-  papers: gradients are not truncated; the state starts at zero.
+  Source: Hochreiter and Schmidhuber 1997; forget gate Gers et al. 2000; projection Sak et al. 2014;
+  chrono initialisation Tallec and Ollivier 2018. Deviates from the papers: gradients are not
+  truncated; the state starts at zero.
   """
   output_size = projection_size or hidden_size
 
@@ -89,7 +87,6 @@ def lstm(
       w_x=w_x_init(key_x, (x.shape[-1], 4 * hidden_size), jnp.float32),
       w_h=jnp.concatenate(blocks, 1),
       b=gate_biases(key_b, 'ifgo', hidden_size, forget_bias, chrono_steps),
-      peepholes=jnp.zeros((3, hidden_size), jnp.float32) if peepholes else None,
       w_p=lecun_normal()(key_p, (hidden_size, output_size), jnp.float32)
       if projection_size
       else None,
@@ -100,14 +97,10 @@ def lstm(
     return LSTMState(zeros(hidden_size), zeros(output_size))
 
   def project(params, xs):
-    return affine(xs, params.w_x, params.b, dtype)
+    return input_product(xs, params.w_x, params.b, dtype)
 
   def step(params, state, u, *, key=None, ctx=None):
-    product = lambda i, a: matmul(a, params.w_h, dtype)
-    if peepholes:
-      state = _peephole_step(u + product(0, state.h), state.c, params.peepholes)
-    else:
-      state, _ = _forward((u,), product, state)
+    state, _ = _forward((u,), lambda i, a: matmul(a, params.w_h, dtype), state)
     if projection_size:
       state = state._replace(h=matmul(state.h, params.w_p, dtype))
     return state, state.h.astype(dtype)
@@ -119,14 +112,19 @@ def lstm(
     )
     return state, hs.astype(dtype)
 
-  cell = Cell(init, initial_state, project, step)
-  fused = cell._replace(scan=scan)
-  forms = (
-    {}
-    if peepholes or projection_size
-    else {'fused': scan, **lstm_engines(hidden_size, dtype, fused)}
-  )
-  return with_engine(cell, 'lstm', engine, forms)
+  def gates(params, state, u):
+    values, _ = activate(u + matmul(state.h, params.w_h, dtype))
+    return dict(zip('ifgo', jnp.split(values, 4, -1), strict=True))
+
+  cell = Cell(init, initial_state, project, step, gates=gates)
+  if not projection_size:
+    fused = cell._replace(scan=scan)
+    for_gpus = (
+      cudnn_form(hidden_size, dtype, fused),
+      pallas_form(elementwise.LSTM, hidden_size, dtype, fused),
+    )
+    cell = cell._replace(scan=Auto('lstm', (Form('fused', scan), *for_gpus)))
+  return with_engine(cell, engine)
 
 
 def gate_biases(key, blocks, hidden_size, forget_bias, chrono_steps, input_bias=0.0):
@@ -171,10 +169,3 @@ def _backward(residuals, dstate, product_t):
 
 
 _POINTWISE = Pointwise(_forward, _backward)
-
-
-def _peephole_step(z, c, peepholes):
-  z_i, z_f, z_g, z_o = jnp.split(z, 4, -1)
-  p_i, p_f, p_o = peepholes[:, None]
-  c = jax.nn.sigmoid(z_f + p_f * c) * c + jax.nn.sigmoid(z_i + p_i * c) * jnp.tanh(z_g)
-  return LSTMState(c, jax.nn.sigmoid(z_o + p_o * c) * jnp.tanh(c))

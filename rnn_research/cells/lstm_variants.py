@@ -1,5 +1,4 @@
-"""The eight ablations of the LSTM that Greff et al. compare, each one change to the cell with
-peepholes."""
+"""The LSTM with peepholes, and its eight ablations that Greff et al. compare."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -10,8 +9,8 @@ from jax.nn.initializers import lecun_normal, orthogonal
 
 from rnn_research.cell import Cell
 from rnn_research.cells.lstm import LSTMState, gate_biases
-from rnn_research.layers import affine, matmul, sigmoid
-from rnn_research.typing import Array, Params, State
+from rnn_research.layers import input_product, matmul, sigmoid
+from rnn_research.typing import Array, State
 
 
 class LSTMVariantParams(NamedTuple):
@@ -49,11 +48,6 @@ VARIANTS = {
   'np': Variant(peepholes=False),
   'fgr': Variant(gate_recurrence=True),
 }
-# Shapes do not tell whose parameters they are, types do.
-PARAMS = {
-  change: type(f'LSTMVariant{change.upper()}Params', (LSTMVariantParams,), {})
-  for change in VARIANTS
-}
 
 
 def lstm_variant(
@@ -85,7 +79,7 @@ def lstm_variant(
     np       no peepholes                      p = 0, so the function of `lstm`               - 3H
     fgr      full gate recurrence              [i f o]_{t-1} Q is added to the three gates    + 9HH
 
-  The change '' is the cell itself, `lstm` with peepholes. With fgr the gates are part of the state;
+  The change '' is the cell itself. With fgr the gates are part of the state;
   they start at 0.
 
   Args:
@@ -104,8 +98,8 @@ def lstm_variant(
   Raises:
     ValueError: there is no such change; at `init`, `chrono_steps` is neither 0 nor at least 3.
 
-  Source: Greff et al. 2015 (arXiv 1503.04069). Deviates from the paper: peepholes start at zero,
-  the forget bias at 1.
+  Source: peepholes Gers et al. 2002; Greff et al. 2015 (arXiv 1503.04069). Deviates from the
+  papers: peepholes start at zero, the forget bias at 1.
   """
   if change not in VARIANTS:
     raise ValueError(f'change is {change!r}, expected one of {", ".join(filter(None, VARIANTS))}')
@@ -115,7 +109,7 @@ def lstm_variant(
   def init(key, x, ctx=None):
     key_x, key_h, key_q, key_b = jax.random.split(key, 4)
     square = lambda k: w_h_init(k, (hidden_size, hidden_size), jnp.float32)
-    return PARAMS[change](
+    return LSTMVariantParams(
       w_x=w_x_init(key_x, (x.shape[-1], len(blocks) * hidden_size), jnp.float32),
       w_h=jnp.concatenate([square(k) for k in jax.random.split(key_h, 4)[: len(blocks)]], 1),
       b=gate_biases(
@@ -142,20 +136,23 @@ def lstm_variant(
     )
 
   def project(params, xs):
-    return affine(xs, params.w_x, params.b, dtype)
+    return input_product(xs, params.w_x, params.b, dtype)
 
   def step(params, state, u, *, key=None, ctx=None):
-    c, gates = cell_and_gates(variant, params, state, u, dtype)
-    h = gates.get('o', 1.0) * variant.h(c)
+    c, found = _cell_and_gates(variant, params, state, u, dtype)
+    h = found.get('o', 1.0) * variant.h(c)
     if variant.gate_recurrence:
-      return GateState(c, h, jnp.concatenate([gates[name] for name in 'ifo'], -1)), h.astype(dtype)
+      return GateState(c, h, jnp.concatenate([found[name] for name in 'ifo'], -1)), h.astype(dtype)
     return LSTMState(c, h), h.astype(dtype)
 
-  return Cell(init, initial_state, project, step)
+  def gates(params, state, u):
+    return _cell_and_gates(variant, params, state, u, dtype)[1]
+
+  return Cell(init, initial_state, project, step, gates=gates)
 
 
-def cell_and_gates(
-  variant: Variant, params: Params, state: State, u: Array, dtype=jnp.float32
+def _cell_and_gates(
+  variant: Variant, params: LSTMVariantParams, state: State, u: Array, dtype
 ) -> tuple[Array, dict[str, Array]]:
   """Returns c_t, and by name the candidate and all gates that are not 1; `u` [B, KH] is x_t W +
   b."""

@@ -9,7 +9,7 @@ from jax.nn.initializers import lecun_normal, orthogonal
 
 from rnn_research.cell import Cell
 from rnn_research.cells.gru import GRUState
-from rnn_research.layers import affine, matmul, sigmoid
+from rnn_research.layers import input_product, matmul, sigmoid
 from rnn_research.typing import Array
 
 
@@ -58,14 +58,16 @@ def mgu(
     return GRUState(jnp.zeros((batch_size, hidden_size), params.b.dtype))
 
   def project(params, xs):
-    return affine(xs, params.w_x, params.b, dtype)
+    return input_product(xs, params.w_x, params.b, dtype)
+
+  def gates(params, state, u):
+    u_f, u_n = jnp.split(u, 2, -1)
+    f = sigmoid(u_f + matmul(state.h, params.w_h, dtype))
+    return {'f': f, 'n': jnp.tanh(u_n + matmul(f * state.h, params.w_hn, dtype))}
 
   def step(params, state, u, *, key=None, ctx=None):
-    u_f, u_n = jnp.split(u, 2, -1)
-    h = state.h
-    f = sigmoid(u_f + matmul(h, params.w_h, dtype))
-    n = jnp.tanh(u_n + matmul(f * h, params.w_hn, dtype))
-    h = (1.0 - f) * h + f * n
+    found = gates(params, state, u)
+    h = (1.0 - found['f']) * state.h + found['f'] * found['n']
     return GRUState(h), h.astype(dtype)
 
-  return Cell(init, initial_state, project, step)
+  return Cell(init, initial_state, project, step, gates=gates)

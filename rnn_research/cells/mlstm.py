@@ -78,9 +78,15 @@ def mlstm(
   def project(params, xs):
     return gated.project(params, xs), matmul(xs, params.w_xm, dtype)
 
+  def multiplied(params, state, u_m):
+    return state._replace(h=u_m * matmul(state.h, params.w_hm, dtype))
+
   def step(params, state, u, *, key=None, ctx=None):
     u, u_m = u
-    m = u_m * matmul(state.h, params.w_hm, dtype)
-    return gated.step(params, state._replace(h=m), u)
+    return gated.step(params, multiplied(params, state, u_m), u)
 
-  return Cell(init, gated.initial_state, project, step)
+  def gates(params, state, u):
+    u, u_m = u
+    return gated.gates(params, multiplied(params, state, u_m), u)
+
+  return Cell(init, gated.initial_state, project, step, gates=gates)

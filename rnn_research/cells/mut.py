@@ -9,7 +9,7 @@ from jax.nn.initializers import lecun_normal, orthogonal
 
 from rnn_research.cell import Cell
 from rnn_research.cells.gru import GRUState
-from rnn_research.layers import matmul, sigmoid
+from rnn_research.layers import input_product, matmul, sigmoid
 from rnn_research.typing import Array
 
 
@@ -33,8 +33,6 @@ FORMS = {
   'mut2': Form('zn', bare=lambda x: x, seen=lambda h: h),
   'mut3': Form('zrn', seen=jnp.tanh),
 }
-# Shapes do not always tell whose parameters they are, types do.
-PARAMS = {name: type(f'{name.upper()}Params', (MUTParams,), {}) for name in FORMS}
 
 
 def mut1(
@@ -114,7 +112,7 @@ def _mut(name, hidden_size, w_x_init, w_h_init, dtype):
     num_inputs = x.shape[-1]
     square = lambda k: w_h_init(k, (hidden_size, hidden_size), jnp.float32)
     projected = form.bare and num_inputs != hidden_size
-    return PARAMS[name](
+    return MUTParams(
       w_x=w_x_init(key_x, (num_inputs, len(form.blocks) * hidden_size), jnp.float32),
       w_h=square(keys[0]),
       w_hn=square(keys[1]),
@@ -126,33 +124,31 @@ def _mut(name, hidden_size, w_x_init, w_h_init, dtype):
   def initial_state(params, batch_size):
     return GRUState(jnp.zeros((batch_size, hidden_size), params.b.dtype))
 
+  def project(params, xs):
+    return _project(form, params, xs, dtype)
+
+  def gates(params, state, u):
+    u_z, u_r, u_n = jnp.split(u, 3, -1)
+    h = state.h
+    z = sigmoid(u_z + matmul(form.seen(h), params.w_hz, dtype) if form.seen else u_z)
+    r = sigmoid(u_r + matmul(h, params.w_h, dtype))
+    return {'z': z, 'r': r, 'n': jnp.tanh(u_n + matmul(r * h, params.w_hn, dtype))}
+
   def step(params, state, u, *, key=None, ctx=None):
-    h, _ = output_and_gates(form, params, state, u, dtype)
+    found = gates(params, state, u)
+    h = found['z'] * found['n'] + (1.0 - found['z']) * state.h
     return GRUState(h), h.astype(dtype)
 
-  return Cell(init, initial_state, lambda params, xs: project(form, params, xs, dtype), step)
+  return Cell(init, initial_state, project, step, gates=gates)
 
 
-def project(form: Form, params: MUTParams, xs: Array, dtype=jnp.float32) -> Array:
+def _project(form: Form, params: MUTParams, xs: Array, dtype) -> Array:
   """Returns the part of z r n that needs no state, biases included, [..., 3H] from inputs [...,
   F]."""
-  blocks = jnp.split(matmul(xs, params.w_x, dtype), len(form.blocks), -1)
+  blocks = jnp.split(input_product(xs, params.w_x, dtype=dtype), len(form.blocks), -1)
   parts = dict(zip(form.blocks, blocks, strict=True))
   if form.bare:
     x = xs.astype(params.b.dtype) if params.w_x_bare is None else matmul(xs, params.w_x_bare, dtype)
     parts |= {name: form.bare(x) for name in 'zrn' if name not in parts}
   u = jnp.concatenate([parts[name] for name in 'zrn'], -1)
   return u + jnp.broadcast_to(params.b, u.shape)
-
-
-def output_and_gates(
-  form: Form, params: MUTParams, state: GRUState, u: Array, dtype=jnp.float32
-) -> tuple[Array, dict[str, Array]]:
-  """Returns h_t, and by name z, r and n, [B, H] each; `u` [B, 3H] is one step of what `project`
-  returns."""
-  u_z, u_r, u_n = jnp.split(u, 3, -1)
-  h = state.h
-  z = sigmoid(u_z + matmul(form.seen(h), params.w_hz, dtype) if form.seen else u_z)
-  r = sigmoid(u_r + matmul(h, params.w_h, dtype))
-  n = jnp.tanh(u_n + matmul(r * h, params.w_hn, dtype))
-  return z * n + (1.0 - z) * h, {'z': z, 'r': r, 'n': n}

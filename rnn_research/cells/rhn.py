@@ -1,7 +1,6 @@
 """The recurrent highway network: several layers per time step, each of which may carry its input
 on."""
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -10,12 +9,14 @@ import jax.numpy as jnp
 from jax.nn.initializers import lecun_normal, orthogonal
 
 from rnn_research.cell import Cell
-from rnn_research.layers import affine, matmul, sigmoid
+from rnn_research.layers import input_product, matmul, sigmoid
 from rnn_research.typing import Array
 
 
-class RHNParams:
-  """What the types of parameters have in common, of which there is one per depth."""
+class RHNParams(NamedTuple):
+  w_x: Any  # [F, 2H] float32, in the order n t
+  w_h: tuple[Any, ...]  # L of [H, 2H] float32
+  b: Array  # [L, 2H] float32
 
 
 class RHNState(NamedTuple):
@@ -37,9 +38,6 @@ def recurrent_highway(
     n_l = tanh(m_l[:H]),    t_l = sigmoid(m_l[H:])
     s_l = n_l * t_l + s_{l-1} * (1 - t_l),    h_t = y_t = s_L
 
-  Parameters are a NamedTuple of w_x [F, 2H], w_h1 .. w_hL [H, 2H] and b [L, 2H] float32, in the
-  order n t.
-
   Args:
     hidden_size: H.
     depth: L, at least 1. The language models of the paper have up to 10.
@@ -59,50 +57,45 @@ def recurrent_highway(
   """
   if depth < 1:
     raise ValueError(f'depth is {depth}, expected at least 1')
-  params_type = _params_type(depth)
 
   def init(key, x, ctx=None):
     key_x, key_h = jax.random.split(key)
-    gates = lambda key: [
+    squares = lambda key: [
       w_h_init(k, (hidden_size, hidden_size), jnp.float32) for k in jax.random.split(key)
     ]
-    w_h = [jnp.concatenate(gates(k), 1) for k in jax.random.split(key_h, depth)]
     bias = jnp.repeat(jnp.array([0.0, transform_bias], jnp.float32), hidden_size)
-    return params_type(
-      w_x_init(key_x, (x.shape[-1], 2 * hidden_size), jnp.float32), *w_h, jnp.tile(bias, (depth, 1))
+    return RHNParams(
+      w_x=w_x_init(key_x, (x.shape[-1], 2 * hidden_size), jnp.float32),
+      w_h=tuple(jnp.concatenate(squares(k), 1) for k in jax.random.split(key_h, depth)),
+      b=jnp.tile(bias, (depth, 1)),
     )
 
   def initial_state(params, batch_size):
     return RHNState(jnp.zeros((batch_size, hidden_size), params.b.dtype))
 
   def project(params, xs):
-    return affine(xs, params.w_x, params.b[0], dtype)
+    return input_product(xs, params.w_x, params.b[0], dtype)
 
   def step(params, state, u, *, key=None, ctx=None):
-    s, _ = output_and_gates(params, state, u, dtype)
+    s, _ = _output_and_gates(params, state, u, dtype)
     return RHNState(s), s.astype(dtype)
 
-  return Cell(init, initial_state, project, step)
+  def gates(params, state, u):
+    return _output_and_gates(params, state, u, dtype)[1]
+
+  return Cell(init, initial_state, project, step, gates=gates)
 
 
-def output_and_gates(
-  params: RHNParams, state: RHNState, u: Array, dtype=jnp.float32
+def _output_and_gates(
+  params: RHNParams, state: RHNState, u: Array, dtype
 ) -> tuple[Array, dict[str, Array]]:
   """Returns s_L, and n_l and t_l by the names n1 t1 .. nL tL, [B, H] each; `u` [B, 2H] is x_t W +
   b_1."""
   s, gates = state.h, {}
-  for layer in range(1, len(params.b) + 1):
+  for layer, w_h in enumerate(params.w_h, 1):
     given = u if layer == 1 else jnp.broadcast_to(params.b[layer - 1], u.shape)
-    n, t = jnp.split(given + matmul(s, getattr(params, f'w_h{layer}'), dtype), 2, -1)
+    n, t = jnp.split(given + matmul(s, w_h, dtype), 2, -1)
     n, t = jnp.tanh(n), sigmoid(t)
     s = n * t + s * (1.0 - t)
     gates |= {f'n{layer}': n, f't{layer}': t}
   return s, gates
-
-
-@functools.cache
-def _params_type(depth):
-  """Returns a type with a field per layer, so that combinators find every matrix by its name."""
-  names = [f'w_h{layer}' for layer in range(1, depth + 1)]
-  fields = NamedTuple('RHNParams', [(name, Any) for name in ('w_x', *names, 'b')])
-  return type('RHNParams', (fields, RHNParams), {})

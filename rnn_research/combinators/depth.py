@@ -11,7 +11,7 @@ from rnn_research.layers import affine, sigmoid
 from rnn_research.layers import dropout as dropped
 from rnn_research.stepping import project_one, take_step
 from rnn_research.typing import Array, Params
-from rnn_research.unroll import Steps, run_layers, select
+from rnn_research.unroll import Steps, check_flags, run_layers, select
 
 
 def stack(*cells: Cell, dropout: float = 0.0) -> Cell:
@@ -57,6 +57,7 @@ def stack(*cells: Cell, dropout: float = 0.0) -> Cell:
     return tuple(states), y
 
   def scan(params, state, xs, *, mask=None, reset=None, reset_state=None):
+    check_flags(mask, reset, reset_state, jax.tree.leaves(xs)[0].shape[:2])
     bare = [cell._replace(prepare=None) for cell in cells]
     resets = (None,) * len(cells) if reset_state is None else reset_state
     return run_layers(
@@ -104,7 +105,12 @@ def residual(cell: Cell) -> Cell:
     state, ys = cell.scan(params, state, xs, mask=mask, reset=reset, reset_state=reset_state)
     return state, _masked(xs, mask).astype(ys.dtype) + ys
 
-  return cell._replace(init=init, project=project, step=step, scan=cell.scan and scan)
+  def gates(params, state, u):
+    return cell.gates(params, state, u[0])
+
+  return cell._replace(
+    init=init, project=project, step=step, scan=cell.scan and scan, gates=cell.gates and gates
+  )
 
 
 class HighwayParams(NamedTuple):
@@ -162,7 +168,18 @@ def highway(cell: Cell, *, transform_bias: float = -1.0, dtype=jnp.float32) -> C
     inner, ctx = cell.prepare(params.cell, ctx, batch_size, key=key)
     return params._replace(cell=inner), ctx
 
-  return Cell(init, initial_state, project, step, cell.scan and scan, cell.prepare and prepare)
+  def gates(params, state, u):
+    return cell.gates(params.cell, state, u[0])
+
+  return Cell(
+    init,
+    initial_state,
+    project,
+    step,
+    cell.scan and scan,
+    cell.prepare and prepare,
+    cell.gates and gates,
+  )
 
 
 def _mix(y, x, t):

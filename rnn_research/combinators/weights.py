@@ -2,7 +2,7 @@
 those that add layers.
 
 Weights are found by name: fields that begin with `w_x` multiply the input, fields that begin with
-`w_h` the state.
+`w_h` the state; a field may hold a tuple of matrices.
 """
 
 from typing import Any, NamedTuple
@@ -83,14 +83,16 @@ def variational_dropout(cell: Cell, *, input_rate: float = 0.0, state_rate: floa
     )
     if key is None:
       return params, ctx
-    masked = {}
+
+    def masked(i, rate, w):
+      shape = batch_size, jax.tree.leaves(w)[0].shape[0]
+      keep = jax.random.bernoulli(jax.random.fold_in(key, i), 1.0 - rate, shape)
+      return Masked(w, keep / (1.0 - rate))
+
     for i, (prefix, rate) in enumerate((('w_x', input_rate), ('w_h', state_rate))):
-      for name, w in _weights(params, prefix).items() if rate else ():
-        keep = jax.random.bernoulli(
-          jax.random.fold_in(key, i), 1.0 - rate, (batch_size, _num_inputs(w))
-        )
-        masked[name] = Masked(w, keep / (1.0 - rate))
-    return params._replace(**masked), ctx
+      if rate:
+        params = _change(params, prefix, lambda ws, i=i, r=rate: [masked(i, r, w) for w in ws])
+    return params, ctx
 
   return cell._replace(scan=None, prepare=prepare)
 
@@ -117,7 +119,7 @@ def weight_dropout(cell: Cell, rate: float) -> Cell:
 
   def init(key, x, ctx=None):
     params = cell.init(key, x, ctx)
-    _weights(params, 'w_h')  # a cell without any is refused before training
+    _change(params, 'w_h', lambda ws: ws)  # a cell without any is refused before training
     return params
 
   def drop(key, w):
@@ -130,11 +132,7 @@ def weight_dropout(cell: Cell, rate: float) -> Cell:
     )
     if key is None:
       return params, ctx
-    weights = _weights(params, 'w_h')
-    keys = jax.random.split(key, len(weights))
-    return params._replace(
-      **{name: drop(k, w) for k, (name, w) in zip(keys, weights.items(), strict=True)}
-    ), ctx
+    return _change(params, 'w_h', lambda ws: map(drop, jax.random.split(key, len(ws)), ws)), ctx
 
   return cell._replace(init=init, prepare=prepare)
 
@@ -157,8 +155,9 @@ def layer_norm(cell: Cell) -> Cell:
     wrap = lambda w: Normalized(
       w, jnp.ones(w.shape[-1], jnp.float32), jnp.zeros(w.shape[-1], jnp.float32)
     )
-    weights = _weights(params, 'w_x') | _weights(params, 'w_h')
-    return params._replace(**{name: wrap(w) for name, w in weights.items()})
+    for prefix in ('w_x', 'w_h'):
+      params = _change(params, prefix, lambda ws: map(wrap, ws))
+    return params
 
   return cell._replace(init=init, scan=None)
 
@@ -197,23 +196,35 @@ def learned_initial_state(cell: Cell) -> Cell:
     inner, ctx = cell.prepare(params.cell, ctx, batch_size, key=key)
     return params._replace(cell=inner), ctx
 
-  return Cell(init, initial_state, project, step, cell.scan and scan, cell.prepare and prepare)
+  def gates(params, state, u):
+    return cell.gates(params.cell, state, u)
+
+  return Cell(
+    init,
+    initial_state,
+    project,
+    step,
+    cell.scan and scan,
+    cell.prepare and prepare,
+    cell.gates and gates,
+  )
 
 
-def _weights(params, prefix):
+def _change(params, prefix, change):
+  """Returns parameters with `change(matrices)` in place of all matrices, wrapped ones included, of
+  the fields that begin with the prefix; a field holds one or a tuple of them."""
   fields = params._asdict() if hasattr(params, '_asdict') else {}
-  weights = {name: w for name, w in fields.items() if name.startswith(prefix) and w is not None}
-  if not weights:
+  names = [name for name in fields if name.startswith(prefix)]
+  is_matrix = lambda a: isinstance(a, Masked | Normalized)
+  matrices, structure = jax.tree.flatten([fields[name] for name in names], is_matrix)
+  if not matrices:
     raise InputError(
       f'no weights {prefix}* in {type(params).__name__}: the cell has no such product, or a '
       'combinator '
       'hides it and must be the outer one'
     )
-  return weights
-
-
-def _num_inputs(w):
-  return jax.tree.leaves(w)[0].shape[0]
+  changed = jax.tree.unflatten(structure, change(matrices))
+  return params._replace(**dict(zip(names, changed, strict=True)))
 
 
 def _keys_like(key, tree):

@@ -6,26 +6,22 @@ have `SPECIALS` and then their symbols by falling frequency. Whatever the traini
 becomes the unknown symbol.
 """
 
+import codecs
 import itertools
-import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnn_research.data import old_words, subwords, words
-from rnn_research.errors import InputError
+from rnn_research.data import old_words, running_text, subwords, words
+from rnn_research.data.running_text import REPLACEMENT, UNKNOWN, UNKNOWN_BYTE
+from rnn_research.errors import InputError, require
 
-TEXT_UNITS = ('char', 'byte', 'word')
 SENTENCE_UNITS = ('word', 'char', 'subword')
 PAD, BOS, EOS, UNK = range(4)  # ids of sentences
 SPECIALS = ('<pad>', '<bos>', '<eos>', '<unk>')
-END_OF_LINE = '<eos>'  # the word of a running text
-UNKNOWN = '<unk>'
-UNKNOWN_BYTE = -1
-REPLACEMENT = '\ufffd'  # how an unknown character, byte or subword is written
 RULES = 2
 
 
@@ -34,13 +30,16 @@ class TextCodec(NamedTuple):
 
   Attributes:
     layout: 'text' or 'sentences', see above.
-    unit: of `TEXT_UNITS` or `SENTENCE_UNITS`.
+    unit: of `running_text.UNITS` or `SENTENCE_UNITS`.
     symbols: id -> symbol: str, or int byte value.
     lower: whether sentences are lower-cased.
     model: of `subwords.learn`; '' of other units.
     rules: version of the rules by which texts are read and split: `RULES`, or what the codec was
       trained with. In version 1 white space of sentences was kept, words were not marked where they
-      join, and what stands for spaces and unknown subwords could not be written.
+      join, and what stands for spaces and unknown subwords could not be written; files of a running
+      text were read with their byte order marks, and words joined by nothing.
+    has_unknown: whether the training text itself has the unknown symbol, as Penn Treebank has
+      `<unk>`. It is not known of word texts of version 1, and taken to be so.
   """
 
   layout: str
@@ -49,11 +48,18 @@ class TextCodec(NamedTuple):
   lower: bool = False
   model: str = ''
   rules: int = RULES
+  has_unknown: bool = False
 
   @property
   def unknown(self) -> int:
     """The id of the unknown symbol."""
     return UNK if self.layout == 'sentences' else len(self.symbols) - 1
+
+  @property
+  def never_written(self) -> tuple[int, ...]:
+    """The ids that no sample may have, since they stand for nothing that could be written."""
+    unknown = () if self.has_unknown else (self.unknown,)
+    return (PAD, BOS, *unknown) if self.layout == 'sentences' else unknown
 
   def normalise(self, text: str) -> str:
     """Returns what `decode(encode(text))` is where every symbol is known.
@@ -63,7 +69,7 @@ class TextCodec(NamedTuple):
     around a line end. Characters and bytes of a running text are as they were.
     """
     if self.layout == 'text':
-      return _normalise_lines(text) if self.unit == 'word' else text
+      return running_text.normalise(text, self.unit)
     text = unicodedata.normalize('NFC', text.lower() if self.lower else text)
     return text if self.rules == 1 else ' '.join(text.split())
 
@@ -74,7 +80,7 @@ class TextCodec(NamedTuple):
   def split_all(self, texts: Iterable[str]) -> list[Sequence]:
     """Returns texts as symbols."""
     if self.layout == 'text':
-      return [split_text(text, self.unit) for text in texts]
+      return [running_text.split(text, self.unit) for text in texts]
     texts = [self.normalise(text) for text in texts]
     if self.unit == 'subword':
       escaped = texts if self.rules == 1 else map(subwords.escape, texts)
@@ -88,14 +94,11 @@ class TextCodec(NamedTuple):
   def join(self, symbols: Sequence) -> str:
     """Returns symbols as text: unknown characters, subwords and bytes that are no UTF-8 as U+FFFD,
     an unknown word as `<unk>`."""
-    if self.unit == 'byte':
-      written = (REPLACEMENT.encode() if b == UNKNOWN_BYTE else bytes([b]) for b in symbols)
-      return b''.join(written).decode('utf-8', 'replace')
+    if self.layout == 'text' or self.unit == 'char':
+      return running_text.join(symbols, self.unit)
     if self.unit == 'word':
-      return _join_lines(symbols) if self.layout == 'text' else self._words.join(symbols)
+      return self._words.join(symbols)
     symbols = [REPLACEMENT if symbol == UNKNOWN else symbol for symbol in symbols]
-    if self.unit == 'char':
-      return ''.join(symbols)
     text = subwords.join(self.model, symbols)
     return text if self.rules == 1 else subwords.unescape(text)
 
@@ -118,9 +121,30 @@ class TextCodec(NamedTuple):
       ids = (i for i in before if i not in (PAD, BOS))
     return self.join([self.symbols[i] for i in ids])
 
+  def decode_pieces(self, pieces: Iterable[Sequence[int]], before: str = '') -> Iterator[str]:
+    """Yields the text of a running text's ids as they come, also where a piece ends inside a
+    character.
+
+    Args:
+      pieces: ids.
+      before: the text that they go on from.
+    """
+    if self.unit == 'byte':
+      decoder = codecs.getincrementaldecoder('utf-8')('replace')
+      for ids in pieces:
+        yield decoder.decode(running_text.join_bytes(self.symbols[i] for i in ids))
+      yield decoder.decode(b'', final=True)
+      return
+    for ids in pieces:
+      text = self.decode(ids)
+      apart = before and text and not (before[-1].isspace() or text.startswith('\n'))
+      before = text or before
+      yield f' {text}' if apart and self.unit == 'word' else text
+
   def unseen(self, text: str) -> list:
-    """Returns the distinct symbols of a text that the codec lacks, in order of appearance."""
-    known = set(self.symbols)
+    """Returns the distinct symbols of a text that the training text lacks, in order of
+    appearance."""
+    known = set(self.symbols) - (set() if self.has_unknown else {UNKNOWN})
     return [symbol for symbol in dict.fromkeys(self.split(text)) if symbol not in known]
 
   def to_json(self) -> dict[str, Any]:
@@ -134,28 +158,8 @@ def from_json(value: Mapping[str, Any]) -> TextCodec:
     units = value['units']
     symbols = tuple(value['lexicon']['symbols'])
     return TextCodec('sentences', units['kind'], symbols, units['lower'], units['model'], rules=1)
-  earlier = {'layout': 'text', 'rules': 1}
+  earlier = {'layout': 'text', 'rules': 1, 'has_unknown': value['unit'] == 'word'}
   return TextCodec(**{**earlier, **value, 'symbols': tuple(value['symbols'])})
-
-
-def split_text(data: str | bytes, unit: str) -> Sequence:
-  """Returns a running text as symbols: a str (char), bytes (byte) or a list of words.
-
-  Characters are code points as they are in the text: line ends and a byte order mark are kept.
-  Words are what white space separates, and every newline is the word `<eos>`.
-
-  Args:
-    data: a text or its UTF-8 bytes.
-    unit: of `TEXT_UNITS`.
-
-  Raises:
-    InputError: there is no such unit.
-  """
-  _check_unit(unit, TEXT_UNITS)
-  if unit == 'byte':
-    return data.encode('utf-8', 'surrogateescape') if isinstance(data, str) else data
-  text = data.decode('utf-8') if isinstance(data, bytes) else data
-  return text.replace('\n', f' {END_OF_LINE} ').split() if unit == 'word' else text
 
 
 def train_text_codec(symbols: Sequence, unit: str) -> TextCodec:
@@ -164,11 +168,12 @@ def train_text_codec(symbols: Sequence, unit: str) -> TextCodec:
   A word text that has `<unk>` itself (Penn Treebank) gets no other unknown symbol.
 
   Args:
-    symbols: of `split_text`.
-    unit: of `TEXT_UNITS`.
+    symbols: of `running_text.split`.
+    unit: of `running_text.UNITS`.
   """
-  unknown = UNKNOWN_BYTE if unit == 'byte' else UNKNOWN
-  return TextCodec('text', unit, (*sorted(set(symbols) - {unknown}), unknown))
+  unknown, seen = UNKNOWN_BYTE if unit == 'byte' else UNKNOWN, set(symbols)
+  known = sorted(seen - {unknown})
+  return TextCodec('text', unit, (*known, unknown), has_unknown=unknown in seen)
 
 
 def train_sentence_codec(
@@ -187,7 +192,7 @@ def train_sentence_codec(
     InputError: there is no such unit, `vocabulary_size` leaves no room, no symbol is frequent
       enough, or the package tokenizers is missing.
   """
-  _check_unit(unit, SENTENCE_UNITS)
+  require('data.unit', unit, unit in SENTENCE_UNITS, f'one of {", ".join(SENTENCE_UNITS)}')
   codec = TextCodec('sentences', unit, SPECIALS, lower)
   if unit == 'subword':
     normal = map(codec.normalise, texts)
@@ -208,11 +213,6 @@ def train_sentence_codec(
   if unit == 'subword':  # training texts may have a character as part of longer subwords alone
     kept += sorted(subwords.characters(codec.model) - {*kept})
   return codec._replace(symbols=(*SPECIALS, *kept)[: vocabulary_size or None])
-
-
-def _check_unit(unit, units):
-  if unit not in units:
-    raise InputError(f'data.unit is {unit!r}, expected one of {", ".join(units)}')
 
 
 def _learn_subwords(texts, vocabulary_size):
@@ -253,14 +253,3 @@ def _look_up(known: Sequence[int], codes: np.ndarray) -> np.ndarray:
   table = np.full(1 + max(int(codes.max(initial=0)), *known, 0), len(known), np.int32)
   table[np.asarray(known, np.int64)] = np.arange(len(known))
   return table[codes]
-
-
-def _join_lines(symbols: Iterable[str]) -> str:
-  """Returns the words of a running text with spaces between them, none around a line end."""
-  text = ' '.join('\n' if symbol == END_OF_LINE else symbol for symbol in symbols)
-  return re.sub(' ?\n ?', '\n', text)
-
-
-def _normalise_lines(text: str) -> str:
-  lines = re.sub(rf'(?<!\S){END_OF_LINE}(?!\S)', '\n', text).split('\n')
-  return '\n'.join(' '.join(line.split()) for line in lines)

@@ -10,15 +10,15 @@ from glob import iglob
 from pathlib import Path
 from typing import TextIO
 
-from rnn_research.data.codec import split_text
+from rnn_research.data import running_text
 from rnn_research.errors import InputError
 
 BYTES_ADVICE = 'convert it, or model bytes with --config.data.unit=byte'
 
 
 def read_bytes(path: str, pattern: str = '**/*', flag: str = 'data.path') -> bytes:
-  """Returns the content of a file, of a `.gz` file decompressed, or of a folder's files joined by
-  nothing.
+  """Returns the content of a file, decompressed where it is a gzip file, or of a folder's files
+  joined by nothing.
 
   Args:
     path: the file or folder; `~` is the home folder.
@@ -34,15 +34,20 @@ def read_bytes(path: str, pattern: str = '**/*', flag: str = 'data.path') -> byt
 
 
 def read_symbols(
-  path: str, pattern: str, unit: str, flag: str = 'data.path', leave_out: Sequence[Path] = ()
+  path: str,
+  pattern: str,
+  unit: str,
+  rules: int,
+  flag: str = 'data.path',
+  leave_out: Sequence[Path] = (),
 ) -> Sequence:
-  """Returns the text of a file or folder as symbols (`codec.split_text`), files joined by
-  nothing.
+  """Returns the text of a file or folder as symbols, see `running_text.split_files`.
 
   Args:
     path: as in `read_bytes`.
     pattern: as in `read_bytes`.
     unit: 'char', 'byte' or 'word'.
+    rules: of `TextCodec`.
     flag: as in `read_bytes`.
     leave_out: files that are not read although the pattern matches them.
 
@@ -59,7 +64,8 @@ def read_symbols(
   contents = _read_files(files, path, flag)
   if unit == 'byte':
     return b''.join(data for _, data in contents)
-  return split_text(''.join(decode_text(data, f'{flag}: {file}') for file, data in contents), unit)
+  texts = [decode_text(data, f'{flag}: {file}') for file, data in contents]
+  return running_text.split_files(texts, unit, rules)
 
 
 def list_files(path: str, pattern: str, flag: str) -> list[Path]:
@@ -103,14 +109,19 @@ def _read_files(files: Sequence[Path], path: str, flag: str) -> list[tuple[Path,
 
 
 def _read_file(file: Path, flag: str) -> bytes:
-  """Returns the content of one file, decompressed where its name ends in `.gz`."""
+  """Returns the content of one file, decompressed where it is a gzip file."""
   try:
-    with gzip.open(file) if file.suffix == '.gz' else open(file, 'rb') as stream:
-      return stream.read()
+    data = file.read_bytes()
+    return gzip.decompress(data) if is_gzip(data) or (file.suffix == '.gz' and data) else data
   except (EOFError, zlib.error, gzip.BadGzipFile) as error:
     raise InputError(f'{flag}: {file} is not a whole gzip file ({error})') from error
   except OSError as error:
     raise InputError(f'{flag}: cannot read {file} ({error.strerror})') from error
+
+
+def is_gzip(data: bytes) -> bool:
+  """Returns whether the content of a file, whatever its name, begins as that of a gzip file."""
+  return data.startswith(b'\x1f\x8b\x08')
 
 
 def decode_text(data: bytes, name: str, advice: str = BYTES_ADVICE) -> str:

@@ -3,11 +3,13 @@
 import gzip
 import hashlib
 import math
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from rnn_research.data.files import is_gzip
 from rnn_research.errors import InputError
 
 _BYTES = 8  # the idx type code of unsigned bytes
@@ -79,8 +81,9 @@ def _read(folder: str, name: str, axes: int) -> np.ndarray:
       f'{folder / name} (or .gz) is not there, expected the idx files of MNIST in data.path'
     )
   try:
-    data = gzip.decompress(path.read_bytes()) if path.suffix == '.gz' else path.read_bytes()
-  except (OSError, EOFError) as e:
+    data = path.read_bytes()
+    data = gzip.decompress(data) if is_gzip(data) or path.suffix == '.gz' else data
+  except (OSError, EOFError, zlib.error) as e:
     raise InputError(f'{path} cannot be read ({e})') from e
   head = 4 + 4 * axes
   if len(data) < head or data[:4] != bytes([0, 0, _BYTES, axes]):

@@ -12,10 +12,12 @@ from rnn_research.errors import InputError
 
 
 class Pairs(NamedTuple):
-  """Attributes:
-  sources: N sentences, without white space around them.
-  targets: their translations.
-  empty: how many pairs were left out since a side of theirs is empty.
+  """Sentences and their translations as text.
+
+  Attributes:
+    sources: N sentences, without white space around them.
+    targets: their translations.
+    empty: how many pairs were left out since a side of theirs is empty.
   """
 
   sources: list[str]
@@ -131,6 +133,11 @@ def read_tfds_pairs(name: str, data_dir: str, split: str) -> Pairs:
     [example[key].decode() for key in keys] for example in builders.examples(builder, split)
   )
   return _paired(examples, f'data.tfds: {name}, split {split}')
+
+
+def tfds_splits(name: str, data_dir: str) -> list[str]:
+  """Returns the splits that a data set has; raises FileNotFoundError as `read_tfds_pairs` does."""
+  return list(builders.prepared_builder(name, data_dir).info.splits)
 
 
 def _text_pair(info) -> tuple[str, str]:

@@ -1,5 +1,6 @@
 """Text corpora: a source, cut in splits, encoded with the codec of its training split."""
 
+import functools
 import hashlib
 import json
 import math
@@ -9,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rnn_research.data import builders
-from rnn_research.data.codec import TextCodec, split_text, train_text_codec
+from rnn_research.data import builders, running_text
+from rnn_research.data.codec import RULES, TextCodec, train_text_codec
 from rnn_research.data.files import decode_text, list_files, read_symbols
 from rnn_research.data.stdlib_corpus import standard_library_source
 from rnn_research.errors import InputError
@@ -47,6 +48,7 @@ def load_corpus(
   download: bool = False,
   unit: str = 'char',
   splits: Sequence[float] = (0.9, 0.05, 0.05),
+  rules: int = RULES,
 ) -> Corpus:
   """Reads, cuts and encodes a corpus; without `path` and `tfds` the source of the Python standard
   library.
@@ -62,6 +64,7 @@ def load_corpus(
     download: whether a data set that is not there may be downloaded.
     unit: 'char', 'byte' or 'word'.
     splits: fractions of symbols for train, valid and test, by position; 0 leaves a split out.
+    rules: of `TextCodec`.
 
   Raises:
     FileNotFoundError: a source does not exist.
@@ -69,11 +72,14 @@ def load_corpus(
   """
   _check_sources(path, valid_path, test_path, tfds)
   if tfds:
-    return encode_corpus(_read_tfds_splits(tfds, data_dir, download, unit), unit)
-  if valid_path or test_path:
-    return encode_corpus(_read_separate(path, glob, valid_path, test_path, unit), unit)
-  symbols = read_symbols(path, glob, unit) if path else split_text(standard_library_source(), unit)
-  return encode_corpus(cut(symbols, splits), unit)
+    parts = _read_tfds_splits(tfds, data_dir, download, unit, rules)
+  elif valid_path or test_path:
+    parts = _read_separate(path, glob, valid_path, test_path, unit, rules)
+  elif path:
+    parts = cut(read_symbols(path, glob, unit, rules=rules), splits)
+  else:
+    parts = cut(running_text.split(standard_library_source(), unit), splits)
+  return encode_corpus(parts, unit, rules)
 
 
 def _check_sources(path: str, valid_path: str, test_path: str, tfds: str) -> None:
@@ -88,7 +94,9 @@ def _check_sources(path: str, valid_path: str, test_path: str, tfds: str) -> Non
     raise InputError('data.valid_path and data.test_path need a training text: give data.path too')
 
 
-def _read_tfds_splits(name: str, data_dir: str, download: bool, unit: str) -> dict[str, Sequence]:
+def _read_tfds_splits(
+  name: str, data_dir: str, download: bool, unit: str, rules: int
+) -> dict[str, Sequence]:
   """Returns split -> symbols of a tensorflow-datasets data set, for the splits that it has."""
   builder = builders.prepared_builder(name, data_dir, download)
   texts = {
@@ -99,22 +107,21 @@ def _read_tfds_splits(name: str, data_dir: str, download: bool, unit: str) -> di
   if unit == 'byte':
     return texts
   return {
-    split: split_text(decode_text(text, f'data.tfds: {name}'), unit)
+    split: running_text.split_files([decode_text(text, f'data.tfds: {name}')], unit, rules)
     for split, text in texts.items()
   }
 
 
 def _read_separate(
-  path: str, glob: str, valid_path: str, test_path: str, unit: str
+  path: str, glob: str, valid_path: str, test_path: str, unit: str, rules: int
 ) -> dict[str, Sequence]:
   """Returns split -> symbols of separate files or folders."""
   held_out = {'valid': valid_path, 'test': test_path}
   held_out = {split: (where, f'data.{split}_path') for split, where in held_out.items() if where}
   leave_out = [file for where, flag in held_out.values() for file in list_files(where, glob, flag)]
-  parts = {'train': read_symbols(path, glob, unit, leave_out=leave_out)}
-  return parts | {
-    split: read_symbols(where, glob, unit, flag) for split, (where, flag) in held_out.items()
-  }
+  read = functools.partial(read_symbols, pattern=glob, unit=unit, rules=rules)
+  parts = {'train': read(path, leave_out=leave_out)}
+  return parts | {split: read(where, flag=flag) for split, (where, flag) in held_out.items()}
 
 
 def cut(symbols: Sequence, fractions: Sequence[float]) -> dict[str, Sequence]:
@@ -146,7 +153,7 @@ def check_splits(fractions: Sequence[float]) -> None:
     )
 
 
-def encode_corpus(parts: Mapping[str, Sequence], unit: str) -> Corpus:
+def encode_corpus(parts: Mapping[str, Sequence], unit: str, rules: int) -> Corpus:
   """Encodes split -> symbols with the codec of 'train'.
 
   Raises:
@@ -158,7 +165,7 @@ def encode_corpus(parts: Mapping[str, Sequence], unit: str) -> Corpus:
         f'the {split} split has {len(symbols)} symbols ({unit}), expected at least 2: use a longer '
         'text'
       )
-  codec = train_text_codec(parts['train'], unit)
+  codec = train_text_codec(parts['train'], unit)._replace(rules=rules)
   ids = {split: codec.ids(symbols) for split, symbols in parts.items()}
   unknown = {split: int(np.count_nonzero(part == codec.unknown)) for split, part in ids.items()}
   # Digests are in checkpoints: what they are made of does not change.
@@ -170,4 +177,4 @@ def encode_corpus(parts: Mapping[str, Sequence], unit: str) -> Corpus:
 
 def encode_foreign(path: str, glob: str, codec: TextCodec) -> np.ndarray:
   """Returns another text whole, as [N] int32 ids of a given codec; raises as `load_corpus` does."""
-  return codec.ids(read_symbols(path, glob, codec.unit))
+  return codec.ids(read_symbols(path, glob, codec.unit, rules=codec.rules))

@@ -1,5 +1,4 @@
-"""Beam search over the step of a conditional model, see `search`, for a whole batch inside one
-`jax.jit`."""
+"""Beam search over the step of a model, for a whole batch inside one `jax.jit`; see `step`."""
 
 from typing import NamedTuple
 
@@ -7,66 +6,75 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from rnn_research.decoding.search import Found, Specials, Step, best, forbid
+from rnn_research.decoding.step import (
+  Hypotheses,
+  Rules,
+  Step,
+  extras_of,
+  forbid,
+  most_probable,
+  repeat_rows,
+)
 from rnn_research.errors import InputError
-from rnn_research.typing import Array, PyTree, State
+from rnn_research.typing import Array, State
 
 # A source position never looked at costs log(1e-6): with the logarithm of 0 no other term of a
 # score would count.
 _LEAST_COVERAGE = 1e-6
 
 
-def check_beam(beam_size: int, length_penalty: float, coverage_penalty: float) -> None:
+class Beam(NamedTuple):
+  """How sequences are searched for.
+
+  Attributes:
+    size: K, hypotheses of a row; 1 is greedy, and has no penalties.
+    length_penalty: alpha of `beam_search`; 0 ranks by log p.
+    coverage_penalty: beta of `beam_search`.
+  """
+
+  size: int = 1
+  length_penalty: float = 1.0
+  coverage_penalty: float = 0.0
+
+
+def check_beam(beam: Beam) -> None:
   """Raises InputError, naming the flag, if a number is out of range."""
-  if beam_size < 1:
-    raise InputError(f'beam_size is {beam_size}, expected an integer >= 1')
-  for name, value in (('length_penalty', length_penalty), ('coverage_penalty', coverage_penalty)):
+  if beam.size < 1:
+    raise InputError(f'beam_size is {beam.size}, expected an integer >= 1')
+  for name in ('length_penalty', 'coverage_penalty'):
+    value = getattr(beam, name)
     if not 0.0 <= value < float('inf'):
       raise InputError(f'{name} is {value}, expected a number >= 0')
-
-
-def repeat_rows(tree: PyTree, times: int) -> PyTree:
-  """Returns leaves [B, ...] as [B * times, ...]: row b becomes rows b * times to (b + 1) * times -
-  1."""
-  return jax.tree.map(lambda a: jnp.repeat(a, times, 0), tree)
 
 
 def beam_search(
   step: Step,
   state: State,
-  batch_size: int,
+  first: Array,
   limits: Array,
-  max_length: int,
-  *,
-  beam_size: int,
-  length_penalty: float,
-  coverage_penalty: float,
+  rules: Rules,
+  beam: Beam,
   source_mask: Array | None = None,
-  forbidden: tuple[int, ...] = (),
-  specials: Specials = Specials(),
-) -> Found:
+) -> Hypotheses:
   """Searches for the sequences with the highest scores among the continuations of the K most
   probable prefixes.
 
     s(Y, X) = log p(Y | X) / lp(Y) + cp(X, Y),   lp(Y) = (5 + |Y|)^alpha / 6^alpha,
     cp(X, Y) = beta sum_j log min(sum_i w_ij, 1)
 
-  for the attention w_ij of symbol i to position j. At every step the 2K most probable continuations
-  of the K alive hypotheses of a row are ranked by log p. Those among the first K that end, by EOS
-  or at the row's limit, join the finished ones, of which the K with the highest scores are kept;
-  the K best that do not end go on. A row is done when no alive hypothesis can get a higher score
-  than the lowest kept one: log p <= 0 only falls and cp <= 0, so none gets more than log p /
-  lp(limit). Of equals the one with the better prefix comes first, then the one with the lower id,
-  so that without penalties K = 1 is `search.greedy`.
+  for the attention w_ij of symbol i to position j, the extras 'weights' of the step. At every step
+  the 2K most probable continuations of the K alive hypotheses of a row are ranked by log p. Those
+  among the first K that end, by EOS or at the row's limit, join the finished ones, of which the K
+  with the highest scores are kept; the K best that do not end go on. A row is done when no alive
+  hypothesis can get a higher score than the lowest kept one: log p <= 0 only falls and cp <= 0, so
+  none gets more than log p / lp(limit). Of equals the one with the better prefix comes first, then
+  the one with the lower id, so that without penalties K = 1 is `single.greedy`.
 
   Args:
-    step: the model, see `search`, with rows b * K + k, N = B * K; see `repeat_rows` for what is in
-      its closure.
+    step: the model, with rows b * K + k, N = B * K; see `repeat_rows` for what is in its closure.
     state: [B, ...] state before the first step.
-    batch_size: see `search.greedy`, as for `limits`, `max_length`, `forbidden` and `specials`.
-    beam_size: K.
-    length_penalty: alpha; 0 ranks by log p.
-    coverage_penalty: beta.
+    first: [B] int32, see `single.greedy`, as for `limits` and `rules`.
+    beam: K, alpha and beta.
     source_mask: [B, S] bool, False is padding, which needs no attention; None where there is none.
 
   Returns:
@@ -78,29 +86,24 @@ def beam_search(
   Source: Wu et al. 2016 (arXiv 1609.08144), section 7. Deviates from the paper: hypotheses are not
   pruned by their distance to the best one, and the sum over i is 1e-6 at least.
   """
-  check_beam(beam_size, length_penalty, coverage_penalty)
-  limits = jnp.clip(limits, 1, max_length)
-  state = repeat_rows(state, beam_size)
-  carry = _first(step, state, (max_length, batch_size, beam_size), specials)
-  num_positions = carry.trellis.weights.shape[-1]
-  if coverage_penalty and not num_positions:
+  check_beam(beam)
+  limits = jnp.clip(limits, 1, rules.max_length)
+  carry = _first(step, repeat_rows(state, beam.size), first, rules, beam)
+  attends = 'weights' in carry.trellis.extras
+  if beam.coverage_penalty and not attends:
     raise InputError(
-      f'coverage_penalty is {coverage_penalty}, expected 0 for a model without attention'
+      f'coverage_penalty is {beam.coverage_penalty}, expected 0 for a model without attention'
     )
-  if source_mask is None:
-    source_mask = jnp.ones((batch_size, num_positions), bool)
-
-  def norm(lengths):
-    return ((5.0 + lengths) / 6.0) ** length_penalty
+  norm = lambda lengths: ((5.0 + lengths) / 6.0) ** beam.length_penalty
 
   def advance(carry):
     t, alive, _, trellis = carry
-    state, log_probs, weights = step(alive.state, alive.last.reshape(-1))
-    weights = weights.reshape(trellis.weights.shape[1:])
-    coverage = alive.coverage + weights
-    candidates = _continuations(alive.log_probs, forbid(log_probs, forbidden))
-    ends = (candidates.ids == specials.eos) | (t + 1 >= limits)[:, None]
-    costs = coverage_penalty * _log_coverage(coverage, source_mask)
+    state, log_probs, extras = step(alive.state, alive.last.reshape(-1))
+    extras = {name: a.reshape(*alive.last.shape, *a.shape[1:]) for name, a in extras.items()}
+    coverage = alive.coverage + extras['weights'] if attends else alive.coverage
+    candidates = _continuations(alive.log_probs, forbid(log_probs, rules.forbidden))
+    ends = (candidates.ids == rules.specials.eos) | (t + 1 >= limits)[:, None]
+    costs = beam.coverage_penalty * _log_coverage(coverage, source_mask)
     finished = _finish(carry.finished, candidates, ends, t + 1, norm(t + 1), costs)
     kept = _go_on(candidates, ends)
     hopeless = kept.log_probs[:, :1] / norm(limits)[:, None] <= finished.scores[:, -1:]
@@ -110,19 +113,10 @@ def beam_search(
       jnp.where(hopeless, -jnp.inf, kept.log_probs),
       jnp.take_along_axis(coverage, kept.parents[:, :, None], 1),
     )
-    return _Carry(
-      t + 1,
-      alive,
-      finished,
-      _Trellis(
-        trellis.ids.at[t].set(kept.ids),
-        trellis.parents.at[t].set(kept.parents),
-        trellis.weights.at[t].set(weights),
-      ),
-    )
+    return _Carry(t + 1, alive, finished, _record(trellis, t, kept, extras))
 
   carry = lax.while_loop(lambda carry: (carry.alive.log_probs > -jnp.inf).any(), advance, carry)
-  return _trace(carry.finished, carry.trellis, specials.pad)
+  return _trace(carry.finished, carry.trellis, rules.specials.pad)
 
 
 class _Candidates(NamedTuple):
@@ -158,8 +152,8 @@ class _Trellis(NamedTuple):
 
   ids: Array  # [T, B, K] int32
   parents: Array  # [T, B, K] int32, the hypothesis alive one step before
-  # [T, B, K, S] float32, where the hypothesis alive one step before looks for any continuation
-  weights: Array
+  # [T, B, K, ...], what the hypothesis alive one step before records for any continuation
+  extras: dict[str, Array]
 
 
 class _Carry(NamedTuple):
@@ -169,17 +163,30 @@ class _Carry(NamedTuple):
   trellis: _Trellis
 
 
-def _first(step, state, shape, specials):
-  last = jnp.full(shape[1:], specials.bos, jnp.int32)
-  num_positions = jax.eval_shape(step, state, last.reshape(-1))[2].shape[-1]
-  none, zeros = jnp.full(shape[1:], -jnp.inf), jnp.zeros(shape[1:], jnp.int32)
+def _first(step, state, first, rules, beam):
+  shape, num_steps = (len(first), beam.size), rules.max_length
+  last = jnp.repeat(first[:, None], beam.size, 1)
+  shapes = extras_of(step, state, last.reshape(-1))
+  extras = {
+    name: jnp.zeros((num_steps, *shape, *a.shape[1:]), a.dtype) for name, a in shapes.items()
+  }
+  num_positions = shapes['weights'].shape[-1] if 'weights' in shapes else 0
+  none, zeros = jnp.full(shape, -jnp.inf), jnp.zeros(shape, jnp.int32)
+  pointers = jnp.zeros((num_steps, *shape), jnp.int32)
   return _Carry(
     jnp.int32(0),
-    _Alive(state, last, none.at[:, 0].set(0.0), jnp.zeros((*shape[1:], num_positions))),
+    _Alive(state, last, none.at[:, 0].set(0.0), jnp.zeros((*shape, num_positions))),
     _Finished(none, none, zeros, zeros, zeros),
-    _Trellis(
-      jnp.zeros(shape, jnp.int32), jnp.zeros(shape, jnp.int32), jnp.zeros((*shape, num_positions))
-    ),
+    _Trellis(pointers, pointers, extras),
+  )
+
+
+def _record(trellis, t, kept, extras):
+  """Returns the trellis with one more step."""
+  return _Trellis(
+    trellis.ids.at[t].set(kept.ids),
+    trellis.parents.at[t].set(kept.parents),
+    {name: a.at[t].set(extras[name]) for name, a in trellis.extras.items()},
   )
 
 
@@ -187,7 +194,7 @@ def _continuations(so_far, log_probs):
   """Returns the 2K most probable continuations: [B, K] and [B * K, V] to [B, 2K]."""
   batch_size, beam_size = so_far.shape
   # Ranked before they are added to what may be so much larger that two of them become equal.
-  gains, ids = best(log_probs, min(2 * beam_size, log_probs.shape[-1]))
+  gains, ids = most_probable(log_probs, min(2 * beam_size, log_probs.shape[-1]))
   sums = so_far[:, :, None] + gains.reshape(batch_size, beam_size, -1)
   sums, order = lax.top_k(sums.reshape(batch_size, -1), 2 * beam_size)
   return _Candidates(
@@ -223,24 +230,30 @@ def _trace(finished, trellis, pad):
   """Follows the pointers from the last symbols to the first."""
 
   def back(slots, step):
-    t, ids, parents, weights = step
+    t, ids, parents, extras = step
     last, inside = t + 1 == finished.lengths, t < finished.lengths
     ids = jnp.where(last, finished.ids, jnp.take_along_axis(ids, slots, 1))
     parents = jnp.where(last, finished.parents, jnp.take_along_axis(parents, slots, 1))
-    weights = jnp.take_along_axis(weights, parents[:, :, None], 1)
-    return parents, (jnp.where(inside, ids, pad), jnp.where(inside[:, :, None], weights, 0.0))
+    own = {name: _of_parents(a, parents, inside) for name, a in extras.items()}
+    return parents, (jnp.where(inside, ids, pad), own)
 
   steps = (jnp.arange(len(trellis.ids)), *trellis)
-  _, (ids, weights) = lax.scan(back, jnp.zeros_like(finished.parents), steps, reverse=True)
-  return Found(
+  _, (ids, extras) = lax.scan(back, jnp.zeros_like(finished.parents), steps, reverse=True)
+  return Hypotheses(
     jnp.moveaxis(ids, 0, 2),
     finished.lengths,
     finished.log_probs,
     finished.scores,
-    jnp.moveaxis(weights, 0, 2),
+    {name: jnp.moveaxis(a, 0, 2) for name, a in extras.items()},
   )
+
+
+def _of_parents(a, parents, inside):
+  """Returns [B, K, ...] of each hypothesis's parent, 0 where it has ended."""
+  over = lambda b: b.reshape(*b.shape, *[1] * (a.ndim - 2))
+  return jnp.where(over(inside), jnp.take_along_axis(a, over(parents), 1), 0)
 
 
 def _log_coverage(coverage, source_mask):
   logs = jnp.log(jnp.clip(coverage, _LEAST_COVERAGE, 1.0))
-  return jnp.where(source_mask[:, None], logs, 0.0).sum(-1)
+  return (logs if source_mask is None else jnp.where(source_mask[:, None], logs, 0.0)).sum(-1)

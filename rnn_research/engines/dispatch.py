@@ -1,13 +1,13 @@
 """Which form of a recurrence runs: one table, filled by measurement, and a way to overrule it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 
 from rnn_research.cell import Cell, ScanFn
-from rnn_research.engines.parallel.newton import parallel
-from rnn_research.engines.parallel.shooting import shooting
+from rnn_research.engines.parallel.newton import with_newton
+from rnn_research.engines.parallel.shooting import with_shooting
 from rnn_research.errors import InputError
 
 # (platform, cell) -> the engines that `experiments/speed.py` measured to be the fastest there; the
@@ -22,99 +22,93 @@ FASTEST = {
   ('gpu', 'gru'): ('pallas', 'fused'),
   ('gpu', 'lstm'): ('pallas', 'fused'),
 }
-_UNMEASURED = 'fused'
 
 DESCRIPTIONS = {
   'scan': 'step by step under lax.scan',
   'fused': 'fused scan with a hand-written backward pass',
-  'cudnn': "cuDNN's LSTM",
+  'linear': 'associative scan of a linear recurrence, parallel over time',
+  'cudnn': "cuDNN's LSTM, and the fused scan under masks and resets",
   'pallas': 'a Pallas kernel for Hopper GPUs, and the fused scan under masks and resets',
   'newton': "Newton's iteration, parallel over time",
   'shooting': 'multiple shooting, chunks of time in parallel',
 }
+_FOR_EVERY_CELL = {'newton': with_newton, 'shooting': with_shooting}
 
 
-class Engine(NamedTuple):
-  """A whole-sequence form that does not run everywhere.
+class Form(NamedTuple):
+  """A whole-sequence form of a recurrence.
 
   Attributes:
+    name: of the engine.
     scan: `scan` of a `Cell`.
     unavailable: `()` -> the reason in one sentence why it cannot run here, or None.
   """
 
+  name: str
   scan: ScanFn
-  unavailable: Callable[[], str | None]
-
-  def __call__(self, params, state, xs, *, mask=None, reset=None, reset_state=None):
-    return self.scan(params, state, xs, mask=mask, reset=reset, reset_state=reset_state)
+  unavailable: Callable[[], str | None] = lambda: None
 
 
-class Fastest(NamedTuple):
-  """The engine 'auto', as `scan` of a `Cell`.
+class Auto(NamedTuple):
+  """The engine 'auto', as `scan` of a `Cell`: the fastest of its forms.
+
+  It decides when a function is traced, since a cell may be built before JAX's backend may start.
 
   Attributes:
-    cell: its name.
-    offered: (engine, form) of each.
+    cell: its name in `FASTEST`.
+    forms: the first of them runs everywhere, and is taken where nothing was measured.
   """
 
   cell: str
-  offered: tuple[tuple[str, ScanFn], ...]
+  forms: tuple[Form, ...]
 
   def __call__(self, params, state, xs, *, mask=None, reset=None, reset_state=None):
-    return dict(self.offered)[self.name()](
-      params, state, xs, mask=mask, reset=reset, reset_state=reset_state
-    )
+    scan = {form.name: form.scan for form in self.forms}[self.name()]
+    return scan(params, state, xs, mask=mask, reset=reset, reset_state=reset_state)
 
   def name(self) -> str:
     """Returns the engine that runs on this platform; the question starts JAX's backend."""
-    offered = dict(self.offered)
-    runs = lambda form: not isinstance(form, Engine) or form.unavailable() is None
+    forms = {form.name: form for form in self.forms}
     ranked = FASTEST.get((jax.default_backend(), self.cell), ())
-    return next((name for name in ranked if runs(offered[name])), _UNMEASURED)
+    return next((n for n in ranked if forms[n].unavailable() is None), self.forms[0].name)
 
 
-def with_engine(cell: Cell, name: str, engine: str, forms: Mapping[str, ScanFn]) -> Cell:
-  """Returns the cell with a whole-sequence form, or without one, to step.
+def with_engine(cell: Cell, engine: str) -> Cell:
+  """Returns the cell with the whole-sequence form of this name, or without one, to step.
 
   Args:
-    cell: steps.
-    name: that of the cell, in `FASTEST`.
-    engine: 'auto', 'scan' (steps), 'newton', 'shooting' or a key of `forms`. Shooting runs its
-      chunks in the form of 'auto'.
-    forms: engine -> `scan` of the cell, an `Engine` where it does not run everywhere. 'auto'
-      decides when the function is traced, since a cell may be built before JAX's backend may start.
+    cell: its `scan` is an `Auto` where it has forms to choose from.
+    engine: 'auto' (the `scan` it has), 'scan' (steps), 'newton', 'shooting' (its chunks run in the
+      form of 'auto') or the name of one of its forms.
 
   Raises:
     InputError: the cell has no such engine.
   """
-  auto = Fastest(name, tuple(forms.items())) if _UNMEASURED in forms else None
-  offered = {
-    **forms,
-    'newton': parallel(cell).scan,
-    'shooting': shooting(cell._replace(scan=auto)).scan,
-  }
-  if engine not in ('auto', 'scan', *offered):
-    raise InputError(
-      f'engine is {engine!r}, expected one of {", ".join(["auto", "scan", *offered])} for {name}'
-    )
-  return cell._replace(scan={'auto': auto, 'scan': None, **offered}[engine])
+  if engine in _FOR_EVERY_CELL:
+    return _FOR_EVERY_CELL[engine](cell)
+  name, forms = cell.scan if isinstance(cell.scan, Auto) else ('this cell', ())
+  scans = {'auto': cell.scan, 'scan': None} | {form.name: form.scan for form in forms}
+  if engine not in scans:
+    known = ', '.join((*scans, *_FOR_EVERY_CELL))
+    raise InputError(f'engine is {engine!r}, expected one of {known} for {name}')
+  return cell._replace(scan=scans[engine])
 
 
 def explain(cell: str, engine: str, scan: ScanFn | None) -> str:
-  """Returns one line for people: what runs, and why. `scan` is the cell's."""
-  if scan is None and engine == 'auto':
-    return f'{DESCRIPTIONS["scan"]} (this cell has no other form)'
+  """Returns one line for people: what runs, and why. `scan` is that of the cell of this name."""
   if engine != 'auto':
     return f'{DESCRIPTIONS[engine]} (asked for)'
-  if not isinstance(scan, Fastest):
-    return "the cell's own form for whole sequences (it has no other)"
+  if scan is None:
+    return f'{DESCRIPTIONS["scan"]} ({cell} has no form of its own for whole sequences)'
+  if not isinstance(scan, Auto):
+    return f'the form for whole sequences of {cell} itself'
   platform, name = jax.default_backend(), scan.name()
-  first, *others = FASTEST.get((platform, cell), ('',))
+  ranked = FASTEST.get((platform, scan.cell), ())
   why = (
     'the fastest measured'
-    if name == first
+    if ranked and name == ranked[0]
     else 'the fastest measured that runs here'
-    if name in others
+    if name in ranked
     else 'the default, nothing was measured'
   )
   return f'{DESCRIPTIONS[name]} ({why} for {cell} on {platform})'

@@ -17,9 +17,9 @@ from rnn_research.experiment import Experiment, Study
 from rnn_research.launching.config import CHANGEABLE, Start, check_unchanged
 from rnn_research.parameters import num_parameters
 from rnn_research.training import backend, checkpoint, grid, loop, result
-from rnn_research.training.checkpoint_io import warn
 from rnn_research.training.config import rows_per_step
 from rnn_research.training.metrics_log import read_log
+from rnn_research.training.progress import warn
 from rnn_research.typing import Params
 from rnn_research.workdir import Run, restore
 

@@ -17,7 +17,7 @@ class Memory(NamedTuple):
 
   Attributes:
     values: [B, S, M] float32, one vector per position.
-    mask: [B, S] bool, False is padding, which is never read and may hold anything but not-a-number.
+    mask: [B, S] bool, False is padding, which is never read and may hold anything.
     keys: [B, S, A] float32, what scores compare a query with; None until `Attention.keys` has
       computed them.
   """
@@ -113,6 +113,15 @@ def dot() -> Attention:
   return Attention(init, lambda params, values: values, _products)
 
 
+def prepared(attention: Attention, params: Params, memory: Memory) -> Memory:
+  """Returns a memory as `read` reads it: zeros behind its mask, and its keys.
+
+  Before anything reads them: not-a-number in padding would pass through a weight of 0.
+  """
+  values = jnp.where(memory.mask[:, :, None], memory.values, 0.0)
+  return Memory(values, memory.mask, attention.keys(params, values))
+
+
 def read(attention: Attention, params: Params, query: Array, memory: Memory) -> tuple[Array, Array]:
   """Returns what a query reads.
 
@@ -122,7 +131,7 @@ def read(attention: Attention, params: Params, query: Array, memory: Memory) -> 
     attention: how positions are scored.
     params: its parameters.
     query: [B, Q] float32.
-    memory: with its keys.
+    memory: of `prepared`.
 
   Returns:
     c: [B, M] float32, zeros where the memory has no real position.
@@ -134,6 +143,14 @@ def read(attention: Attention, params: Params, query: Array, memory: Memory) -> 
     jax.nn.softmax(jnp.where(memory.mask, scores, jnp.finfo(scores.dtype).min), -1) * memory.mask
   )
   return jnp.einsum('bs,bsm->bm', weights, memory.values), weights
+
+
+# name -> factory(size, *, dtype); `size` is that of a layer between query and value.
+SCORES = {
+  'additive': additive,
+  'general': lambda size, *, dtype: general(dtype=dtype),
+  'dot': lambda size, *, dtype: dot(),
+}
 
 
 def _products(params: Any, query: Array, keys: Array) -> Array:

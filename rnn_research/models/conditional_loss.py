@@ -1,14 +1,13 @@
-"""What a translator is trained on: cross-entropy per real target symbol, label smoothing, scheduled
-sampling."""
+"""What a conditional model is trained on: cross-entropy per real target symbol, label smoothing,
+scheduled sampling."""
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from rnn_research.losses import cross_entropy
-from rnn_research.models.conditional_model import EncoderDecoder
+from rnn_research.models.conditional_model import ConditionalModel
 from rnn_research.typing import Array, Key, Params, PyTree
 from rnn_research.unroll import length_mask
 
@@ -28,43 +27,68 @@ class LossOptions(NamedTuple):
   sampling_steps: int = 0
 
 
-def nats(model: EncoderDecoder, params: Params, batch: Mapping[str, Array]) -> Array:
-  """Returns -log p(target | source) of every row of a batch (see `data.buckets`), [B] float32, ends
-  included."""
-  encoded = model.encode(params, batch['sources'], batch['source_lengths'])
-  logits, _ = model.teach(params, encoded, batch['inputs'].T)
-  return jnp.where(_real(batch), cross_entropy(logits, batch['targets'].T), 0.0).sum(0)
+class Example(NamedTuple):
+  """What is read and what is to be written.
+
+  Attributes:
+    inputs: of the encoder, leaves [B, ...].
+    mask: [B, S] bool of the encoder, False is padding; None is none.
+    ids: [B, T] int32, what the decoder reads: BOS and the target.
+    targets: [B, T] int32, what it is to write: the target and EOS.
+    lengths: [B] int32, of targets, 0 for an empty row.
+  """
+
+  inputs: PyTree
+  mask: Array | None
+  ids: Array
+  targets: Array
+  lengths: Array
+
+
+def nats(model: ConditionalModel, params: Params, examples: Example) -> Array:
+  """Returns -log p(target | input) of every row, [B] float32, ends included."""
+  encoded = model.encode(params, examples.inputs, examples.mask)
+  logits, _ = model.teach(params, encoded, examples.ids.T)
+  losses = cross_entropy(logits, examples.targets.T)
+  return jnp.where(_real(examples), losses, 0.0).sum(0)
 
 
 def training_loss(
-  model: EncoderDecoder,
+  model: ConditionalModel,
   options: LossOptions,
   params: Params,
-  carry: PyTree,
-  batch: Mapping[str, Array],
+  examples: Example,
   key: Key,
   step: Array,
-) -> tuple:
-  """The loss of `Experiment`: the sum over real target symbols, and their number.
+) -> tuple[Array, Array, dict[str, Array]]:
+  """Returns sums over real target symbols: the loss, their number, and the cross-entropy in nats.
 
-  loss_i = (1 - e) * -log p(y_i) + e * mean_v -log p(v)
+    loss_i = (1 - e) * -log p(y_i) + e * mean_v -log p(v)
+
+  Args:
+    model: the model.
+    options: e, and how often it reads its own symbols.
+    params: its parameters.
+    examples: a batch.
+    key: of dropout and of the symbols it draws.
+    step: [] int32, updates done.
   """
   encode_key, decode_key = jax.random.split(key)
-  encoded = model.encode(params, batch['sources'], batch['source_lengths'], encode_key)
+  encoded = model.encode(params, examples.inputs, examples.mask, encode_key)
   if options.sampling_rate:
     rate = options.sampling_rate * jnp.minimum(1.0, (step + 1) / max(options.sampling_steps, 1))
-    logits = model.student(params, encoded, batch['inputs'].T, rate, decode_key)
+    logits = model.student(params, encoded, examples.ids.T, rate, decode_key)
   else:
-    logits, _ = model.teach(params, encoded, batch['inputs'].T, decode_key)
-  real = _real(batch)
-  losses = jnp.where(real, cross_entropy(logits, batch['targets'].T), 0.0)
+    logits, _ = model.teach(params, encoded, examples.ids.T, decode_key)
+  real = _real(examples)
+  losses = jnp.where(real, cross_entropy(logits, examples.targets.T), 0.0)
   total = losses.sum()
   if options.label_smoothing:
     uniform = jax.nn.logsumexp(logits, -1) - logits.mean(-1)
     smoothed = jnp.where(real, uniform, 0.0).sum()
     total = (1.0 - options.label_smoothing) * total + options.label_smoothing * smoothed
-  return total, (real.sum(dtype=jnp.float32), carry, {'nats_per_symbol': losses.sum()})
+  return total, real.sum(dtype=jnp.float32), {'nats_per_symbol': losses.sum()}
 
 
-def _real(batch):
-  return length_mask(batch['target_lengths'], batch['targets'].shape[1])
+def _real(examples):
+  return length_mask(examples.lengths, examples.targets.shape[1])

@@ -1,5 +1,9 @@
-"""The decoders of the sequence-to-sequence papers: what they read of the source, and what their
-outputs are made of."""
+"""The decoders of the sequence-to-sequence papers: what they read of the input, and what their
+outputs are made of.
+
+A new one is a cell that reads a memory, in `cells/attention_decoders.py`, and here a function and a
+row of `DECODERS`.
+"""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -7,9 +11,10 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from rnn_research.cell import Cell
-from rnn_research.cells.attention_decoders import FedState, bahdanau, input_feeding, last_h, luong
+from rnn_research.cells.attention_decoders import FedState, bahdanau, input_feeding, luong
 from rnn_research.combinators.depth import stack
 from rnn_research.memory.attention import Attention, Memory
+from rnn_research.stepping import last_h
 from rnn_research.typing import Array, PyTree, State
 
 
@@ -24,7 +29,8 @@ class Decoder(NamedTuple):
     inputs: `(xs, s) -> inputs of the cells`, [..., B, E] to [..., B, F].
     context: `(memory) -> ctx` of the cells: the memory, or None where it is not read.
     features: `(xs, ys, s) -> [..., B, R]`, what logits are made of.
-    weights: `(ys) -> [..., B, S]`, the attention; S = 0 without.
+    extras: `(ys) -> {name: [..., B, ...]}`, what is told of each step: 'weights' [..., B, S], where
+      it looked; {} without a memory.
   """
 
   layers: tuple[Cell, ...]
@@ -33,7 +39,7 @@ class Decoder(NamedTuple):
   inputs: Callable[[Array, Array], Array]
   context: Callable[[Memory], PyTree]
   features: Callable[[Array, PyTree, Array], Array]
-  weights: Callable[[PyTree], Array]
+  extras: Callable[[PyTree], dict[str, Array]]
 
 
 def sutskever(layers: tuple[Cell, ...]) -> Decoder:
@@ -59,8 +65,9 @@ def cho(layers: tuple[Cell, ...]) -> Decoder:
 def attends_before(
   layers: tuple[Cell, ...], attention: Attention, *, dropout: float = 0.0
 ) -> Decoder:
-  """`cells.attention.bahdanau`, which reads before its step: `t_i = [h_i; c_i; x_i]`; `dropout` is
-  between layers.
+  """`attention_decoders.bahdanau`, which reads before its step: `t_i = [h_i; c_i; x_i]`.
+
+  `dropout` is between layers.
 
   Source: Bahdanau et al. 2015 (arXiv 1409.0473). Deviates from the paper: the output sees h_i, not
   h_{i-1}; no maxout.
@@ -81,9 +88,10 @@ def attends_after(
   dropout: float = 0.0,
   dtype=jnp.float32,
 ) -> Decoder:
-  """`cells.attention.luong` with input feeding, of `size` units; reads after its step: `t_i = y_i`.
+  """`attention_decoders.luong` with input feeding, which reads after its step: `t_i = y_i`.
 
-  `dropout` is between layers, `dtype` the precision of the product that makes y_i.
+  `size` is that of y_i, `dropout` is between layers, `dtype` the precision of the product that
+  makes y_i.
 
   Source: Luong et al. 2015 (arXiv 1508.04025). Deviates from the paper: nothing.
   """
@@ -95,14 +103,41 @@ def attends_after(
   return _with_memory(layers, (cell,), begin=begin, features=lambda xs, ys, s: ys.h)
 
 
+# name -> factory(layers, attention, size, *, dropout, dtype), where `size` is that of a layer made
+# for the output.
+DECODERS = {
+  'sutskever': lambda layers, attention, size, **options: sutskever(layers),
+  'cho': lambda layers, attention, size, **options: cho(layers),
+  'bahdanau': lambda layers, attention, size, *, dropout, dtype: attends_before(
+    layers, attention, dropout=dropout
+  ),
+  'luong': attends_after,
+}
+# Those that look at a memory, so that every step of theirs steps.
+ATTENDING = ('bahdanau', 'luong')
+
+
 def _without_memory(layers, inputs, features):
-  none = lambda ys: jnp.zeros((*ys.shape[:-1], 0), jnp.float32)
-  return Decoder(layers, layers, lambda states: states, inputs, lambda memory: None, features, none)
+  return Decoder(
+    layers,
+    layers,
+    begin=lambda states: states,
+    inputs=inputs,
+    context=lambda memory: None,
+    features=features,
+    extras=lambda ys: {},
+  )
 
 
 def _with_memory(layers, cells, begin, features):
   return Decoder(
-    layers, cells, begin, lambda xs, s: xs, lambda memory: memory, features, lambda ys: ys.weights
+    layers,
+    cells,
+    begin=begin,
+    inputs=lambda xs, s: xs,
+    context=lambda memory: memory,
+    features=features,
+    extras=lambda ys: {'weights': ys.weights},
   )
 
 

@@ -12,7 +12,8 @@ from rnn_research import layers
 from rnn_research.cell import Cell
 from rnn_research.combinators.depth import stack
 from rnn_research.losses import cross_entropy
-from rnn_research.typing import Array, Key, Params, State
+from rnn_research.stepping import prepare_cell, project_one
+from rnn_research.typing import Array, Key, Params, PyTree, State
 from rnn_research.unroll import unroll_layers
 
 # Evaluation runs in chunks that keep the logits below this many numbers.
@@ -32,6 +33,9 @@ class LanguageModel(NamedTuple):
     logits: `(params, hs) -> logits`, [..., H] to [..., V] float32.
     unroll: `(params, states, ids, *, key=None, mask=None) -> (states, hs)`, ids [T, B] int32, hs
       [T, B, H].
+    read: `(params, ids) -> (states, log p [B, V] of the next symbols)` after a prompt [P, B] int32.
+    prepare: `(params, batch_size) -> Prepared`, what steps one symbol at a time share.
+    stepper: `(prepared) -> step`, the contract of `decoding.step`.
   """
 
   cells: tuple[Cell, ...]
@@ -41,6 +45,26 @@ class LanguageModel(NamedTuple):
   embed: Callable
   logits: Callable
   unroll: Callable
+  read: Callable
+  prepare: Callable
+  stepper: Callable
+
+
+class Prepared(NamedTuple):
+  """What the steps of a model that writes symbol by symbol share.
+
+  Attributes:
+    params: of the model.
+    cells: parameters of the cells, as one unroll reads them.
+    ctx: constants of the cells.
+    symbols: the projected symbols of the first layer, leaves [V, ...], or None where that is a
+      large table: looking a symbol up reads one row, projecting it reads all of W_x.
+  """
+
+  params: Params
+  cells: Params
+  ctx: PyTree
+  symbols: PyTree
 
 
 def language_model(
@@ -76,7 +100,7 @@ def language_model(
     hs = jax.eval_shape(lambda params, xs: unroll_layers(cells, params, xs)[1], cell_params, xs)
     head = {
       'w': w_init(key_h, (hs.shape[-1], vocabulary_size), jnp.float32),
-      'b': jnp.zeros(vocabulary_size),
+      'b': jnp.zeros(vocabulary_size, jnp.float32),
     }
     embedding = (
       {'embedding': w_init(key_e, (vocabulary_size, size), jnp.float32)} if embedding_size else {}
@@ -105,7 +129,32 @@ def language_model(
     )
     return states, layers.dropout(keys[2], hs, dropout)
 
-  return LanguageModel(cells, vocabulary_size, init, initial_state, embed, logits, unroll)
+  def read(params, ids):
+    states, hs = unroll(params, initial_state(params, ids.shape[1]), ids)
+    return states, jax.nn.log_softmax(logits(params, hs[-1]), -1)
+
+  def prepare(params, batch_size):
+    cell_params, ctx = prepare_cell(cell, params['cells'], None, batch_size, None)
+    if vocabulary_size > layers.ONE_HOT_LIMIT:
+      return Prepared(params, cell_params, ctx, None)
+    symbols = project_one(cell, cell_params, embed(params, jnp.arange(vocabulary_size)))
+    return Prepared(params, cell_params, ctx, symbols)
+
+  def stepper(prepared):
+    def step(states, ids):
+      if prepared.symbols is None:
+        u = project_one(cell, prepared.cells, embed(prepared.params, ids))
+      else:
+        u = jax.tree.map(lambda a: a[ids], prepared.symbols)
+      states, y = cell.step(prepared.cells, states, u, ctx=prepared.ctx)
+      return states, jax.nn.log_softmax(logits(prepared.params, y), -1), {}
+
+    return step
+
+  cell = stack(*cells)
+  return LanguageModel(
+    cells, vocabulary_size, init, initial_state, embed, logits, unroll, read, prepare, stepper
+  )
 
 
 def sequence_loss(

@@ -12,6 +12,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,11 +23,16 @@ import orbax.checkpoint as ocp
 from rnn_research.errors import InputError
 from rnn_research.training import checkpoint_io as io
 from rnn_research.training.backend import is_distributed
+from rnn_research.training.progress import warn
 from rnn_research.training.result import jsonable
 from rnn_research.typing import Params, PyTree
 
+_KEPT = 2  # checkpoints to resume from: a damaged one leaves the one before
+
 
 class Restored(NamedTuple):
+  """What a run goes on from."""
+
   step: int
   state: PyTree
   data_state: Any  # JSON, what grain's `set_state` takes
@@ -55,64 +61,67 @@ def hold(workdir: str | os.PathLike) -> Iterator[None]:
     os.close(folder)
 
 
-def open_manager(workdir: str | os.PathLike, max_to_keep: int = 2) -> ocp.CheckpointManager:
+def open_manager(workdir: str | os.PathLike) -> AbstractContextManager[io.Folder]:
   """Opens `workdir/checkpoints` for writing, without what an interrupted save left there.
 
   Raises:
     OSError: the folder cannot be made or written.
   """
-  return io.open_folder(Path(workdir) / 'checkpoints', max_to_keep)
+  return io.open_folder(Path(workdir) / 'checkpoints')
 
 
-def save(
-  manager: ocp.CheckpointManager, step: int, state: PyTree, data_state: Any, meta: dict
-) -> None:
-  """Writes everything a run needs to go on after `step` updates; returns when it is on disk.
+def save(folder: io.Folder, step: int, state: PyTree, data_state: Any, meta: dict) -> None:
+  """Writes everything a run needs to go on after `step` updates; returns when it is on disk and
+  was read back.
 
-  Every process calls it. Does nothing if this step is already there.
+  The newest two are kept. Every process calls it. Does nothing if this step is already there.
 
   Args:
-    manager: of `open_manager`.
+    folder: of `open_manager`.
     step: updates done.
     state: pytree of arrays, sharded or replicated over any devices.
     data_state: what grain's `get_state` returned.
     meta: JSON: vocabulary, resolved config, versions.
 
   Raises:
-    OSError: it could not be written; earlier checkpoints are intact.
+    OSError: it could not be written, or not be read back; earlier checkpoints are intact.
   """
   items = {
     'state': ocp.args.PyTreeSave(state),
     'data': ocp.args.JsonSave({'state': data_state}),
     'meta': ocp.args.JsonSave(jsonable(meta)),
   }
-  io.write(manager, step, items)
+  io.write(folder, step, items)
+  for old in sorted(folder.manager.all_steps())[:-_KEPT]:
+    folder.manager.delete(old)
 
 
-def restore_latest(manager: ocp.CheckpointManager, template: PyTree) -> Restored | None:
-  """Returns the newest readable checkpoint, or None where there is none at all.
+def restore_latest(folder: io.Folder, template: PyTree) -> Restored | None:
+  """Returns the newest checkpoint that can be decoded, or None where there is none at all.
 
-  An unreadable step is set aside as `unreadable-<step>` with a printed warning, and the one before
-  is used.
+  A step that cannot be decoded is set aside as `unreadable-<step>` with a printed warning, and the
+  one before is used.
 
   Args:
-    manager: of `open_manager`.
+    folder: of `open_manager`.
     template: the state to fill, of arrays or `jax.ShapeDtypeStruct`s; gives structure, dtypes,
       shapes, shardings.
 
   Raises:
-    InputError: no checkpoint is readable, or the checkpoint holds another state than the template
-    (names the leaf).
+    InputError: no checkpoint can be decoded, or the checkpoint holds another state than the
+      template (names the leaf).
+    OSError: it could not be read for another reason, such as a lack of memory; it is left alone.
   """
-  steps = sorted(manager.all_steps(), reverse=True)
+  steps = sorted(folder.manager.all_steps(), reverse=True)
   for step, before in zip(steps, [*steps[1:], None], strict=False):
-    items = io.read(manager, step, ('data', 'meta'), 'state', template)
-    if items is not None:
+    try:
+      items = io.read(folder, step, ('data', 'meta'), 'state', template)
+    except io.UndecodableError as e:
+      if before is None:
+        raise InputError(f'none of the checkpoints in {folder.path} can be read ({e})') from e
+      _set_aside(folder, step, before, e)
+    else:
       return Restored(step, items['state'], items['data']['state'], items['meta'])
-    if before is not None:
-      _set_aside(manager, step, before)
-  if steps:
-    raise InputError(f'none of the checkpoints in {manager.directory} can be read')
   return None
 
 
@@ -124,20 +133,19 @@ def save_best(workdir: str | os.PathLike, step: int, params: Params, metric: flo
   Raises:
     OSError: it could not be written; the earlier best is intact.
   """
-  with io.open_folder(Path(workdir) / 'best', None) as manager:
+  with io.open_folder(Path(workdir) / 'best') as folder:
     # A resumed run may pass a step again that it had already saved before it was interrupted.
-    again = io.read(manager, step, ('meta',)) if step in manager.all_steps() else None
-    if again is not None and again['meta'] != {'metric': metric}:
-      manager.delete(step)
+    if step in folder.manager.all_steps() and _other_metric(folder, step, metric):
+      folder.manager.delete(step)
     # As numpy arrays, since orbax refuses arrays of one device where there are several processes.
     arrays = jax.tree.map(np.asarray, params)
     io.write(
-      manager,
+      folder,
       step,
       {'params': ocp.args.PyTreeSave(arrays), 'meta': ocp.args.JsonSave({'metric': metric})},
     )
-    for other in set(manager.all_steps()) - {step}:
-      manager.delete(other)
+    for other in set(folder.manager.all_steps()) - {step}:
+      folder.manager.delete(other)
 
 
 def restore_params(workdir: str | os.PathLike, template: Params) -> tuple[int, Params]:
@@ -190,18 +198,25 @@ def _lock(folder: int, workdir: str | os.PathLike) -> None:
     raise InputError(f'{workdir} is in use by another run') from e
 
 
-def _set_aside(manager: ocp.CheckpointManager, step: int, before: int) -> None:
-  """Moves an unreadable step out of the way, so that the run can save that step again."""
-  io.warn(
-    f'checkpoint {step} in {manager.directory} cannot be read, going back to {before}; '
+def _other_metric(folder: io.Folder, step: int, metric: float) -> bool:
+  try:
+    return io.read(folder, step, ('meta',))['meta'] != {'metric': metric}
+  except io.UndecodableError:
+    return True
+
+
+def _set_aside(folder: io.Folder, step: int, before: int, why: Exception) -> None:
+  """Moves a step that cannot be decoded out of the way, so that it can be saved again."""
+  warn(
+    f'checkpoint {step} in {folder.path} cannot be read ({why}), going back to {before}; '
     f'it is kept as unreadable-{step}'
   )
   if jax.process_index() == 0:
-    aside = Path(manager.directory) / f'unreadable-{step}'
+    aside = folder.path / f'unreadable-{step}'
     shutil.rmtree(aside, ignore_errors=True)
-    (Path(manager.directory) / str(step)).rename(aside)
+    (folder.path / str(step)).rename(aside)
   ocp.multihost.sync_global_processes(f'set_aside_{step}')
-  manager.reload()
+  folder.manager.reload()
 
 
 def _placed(leaf: Any) -> jax.ShapeDtypeStruct:

@@ -1,25 +1,48 @@
-"""Reading and writing one checkpoint folder with orbax: quietly, strictly, errors in one
-sentence."""
+"""Reading and writing one checkpoint folder with orbax: strictly, errors in one sentence."""
 
 import contextlib
-import logging
+import json
+import os
+import re
 import shutil
-import sys
-import warnings
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
 from rnn_research.errors import InputError
+from rnn_research.training import orbax_watch
+from rnn_research.training.progress import warn
 from rnn_research.typing import PyTree
 
 _TREES, _JSON = ('state', 'params'), ('data', 'meta')
+# What tensorstore says of damaged data; a lack of memory or of rights has other words.
+_DAMAGE = re.compile('DATA_LOSS|FAILED_PRECONDITION|INVALID_ARGUMENT|NOT_FOUND|OUT_OF_RANGE')
+_PLAIN = re.compile(r'[\w/.=+,@~ -]*', re.ASCII)
 
 
-def open_folder(directory: Path, max_to_keep: int | None) -> ocp.CheckpointManager:
+class Folder(NamedTuple):
+  """An open folder of steps.
+
+  Attributes:
+    path: as people call it.
+    manager: orbax's, which may know the folder under another name.
+  """
+
+  path: Path
+  manager: ocp.CheckpointManager
+
+
+class UndecodableError(Exception):
+  """A step cannot be decoded: a part of it is missing or damaged. Its text says what was found."""
+
+
+@contextlib.contextmanager
+def open_folder(directory: Path) -> Iterator[Folder]:
   """Opens a folder of steps for writing, makes it if need be, and clears away what an interrupted
   save left in it."""
   make_folder(directory)
@@ -28,14 +51,14 @@ def open_folder(directory: Path, max_to_keep: int | None) -> ocp.CheckpointManag
     # where they meet.
     for left in directory.glob('*.orbax-checkpoint-tmp*'):
       shutil.rmtree(left, ignore_errors=True)
-  return _open(
-    directory,
-    max_to_keep=max_to_keep,
-    create=True,
-    cleanup_tmp_directories=False,
-    enable_async_checkpointing=False,
-    save_root_metadata=False,
-  )
+  options = {
+    'create': True,
+    'cleanup_tmp_directories': False,
+    'enable_async_checkpointing': False,
+    'save_root_metadata': False,
+  }
+  with _open(directory, **options) as folder:
+    yield folder
 
 
 def make_folder(directory: Path) -> None:
@@ -46,75 +69,139 @@ def make_folder(directory: Path) -> None:
     raise OSError(f'the folder {directory} cannot be made ({e.strerror})') from e
 
 
-def _open(directory: Path, **options) -> ocp.CheckpointManager:
-  handlers = {name: ocp.PyTreeCheckpointHandler() for name in _TREES}
-  handlers |= {name: ocp.JsonCheckpointHandler() for name in _JSON}
-  with _quiet():
-    return ocp.CheckpointManager(
-      directory.absolute(), options=ocp.CheckpointManagerOptions(**options), item_handlers=handlers
-    )
+def write(folder: Folder, step: int, items: dict) -> None:
+  """Writes one step and reads it back, or does nothing where it is already there.
 
-
-def write(manager: ocp.CheckpointManager, step: int, items: dict) -> None:
-  """Writes one step, or nothing where it is already there; an OSError of one sentence says why it
-  could not."""
-  if step in manager.all_steps():
+  Raises:
+    OSError: it could not be written, or not be read back; earlier steps are intact.
+  """
+  if step in folder.manager.all_steps():
     return
   try:
-    with _quiet():
-      manager.save(step, args=ocp.args.Composite(**items), force=True)
+    with orbax_watch.watched():
+      folder.manager.save(step, args=ocp.args.Composite(**items), force=True)
   except Exception as e:  # orbax and tensorstore turn a full disk into errors of several kinds
-    free = shutil.disk_usage(manager.directory).free / 2**20
+    free = shutil.disk_usage(folder.path).free / 2**20
     raise OSError(
-      f'step {step} could not be saved in {manager.directory} ({free:,.1f} MiB free there; '
-      f'{_one_line(e)}); earlier checkpoints are intact'
+      f'step {step} could not be saved in {folder.path} ({free:,.1f} MiB free there; '
+      f'{_one_line(e, folder)}); earlier checkpoints are intact'
     ) from e
+  _read_back(folder, step, items)
 
 
 def readable(directory: Path, *wanted) -> Iterator[tuple[int, dict]]:
-  """Yields the steps that `read` can read, newest first, with a warning for the others; changes
+  """Yields the steps that `read` can decode, newest first, with a warning for the others; changes
   nothing."""
-  with _open(directory, read_only=True) as manager:
-    for step in sorted(manager.all_steps(), reverse=True):
-      items = read(manager, step, *wanted)
-      if items is None:
-        warn(f'checkpoint {directory / str(step)} cannot be read and is passed over')
+  if not directory.is_dir():
+    return
+  with _open(directory, read_only=True) as folder:
+    for step in sorted(folder.manager.all_steps(), reverse=True):
+      try:
+        items = read(folder, step, *wanted)
+      except UndecodableError as e:
+        warn(f'checkpoint {directory / str(step)} cannot be read ({e}) and is passed over')
       else:
         yield step, items
 
 
 def read(
-  manager: ocp.CheckpointManager,
+  folder: Folder,
   step: int,
   json_items: tuple[str, ...],
   item: str | None = None,
   template: PyTree = None,
   within: str = '',
-) -> dict | None:
-  """Returns the named items of a step, or None where anything in it is unreadable.
+) -> dict:
+  """Returns the named items of a step.
 
   Raises:
+    UndecodableError: a part of it is missing or damaged.
+    OSError: it could not be read for another reason, such as a lack of memory.
     InputError: the leaves of `item` whose names start with `within` are not those of the template.
   """
   args = {name: ocp.args.JsonRestore() for name in json_items}
   if item is not None:
-    saved = _attempt(lambda: manager.item_metadata(step)[item].tree)
+    saved = _attempt(lambda: folder.manager.item_metadata(step)[item], folder, step)
     if saved is None:
-      return None
-    _check_leaves(saved, template, within, manager.directory / str(step))
+      raise UndecodableError(f'{item}/_METADATA is not there')
+    _check_leaves(saved.tree, template, within, folder.path / str(step))
     args[item] = ocp.args.PyTreeRestore(
       template, ocp.checkpoint_utils.construct_restore_args(template), partial_restore=True
     )
-  return _attempt(lambda: dict(manager.restore(step, args=ocp.args.Composite(**args))))
+  composite = ocp.args.Composite(**args)
+  return _attempt(lambda: dict(folder.manager.restore(step, args=composite)), folder, step)
 
 
-def _attempt(read_it: Callable[[], Any]) -> Any:
-  """Returns `read_it()`, or None where it fails: a truncated step raises errors of many kinds."""
+@contextlib.contextmanager
+def _open(directory: Path, **options) -> Iterator[Folder]:
+  handlers = {name: ocp.PyTreeCheckpointHandler() for name in _TREES}
+  handlers |= {name: ocp.JsonCheckpointHandler() for name in _JSON}
+  with contextlib.ExitStack() as stack:
+    plain = stack.enter_context(_plain_name(directory))
+    with (
+      orbax_watch.log_of_orbax()
+    ):  # opening a folder for reading brings three warnings that it is so
+      manager = ocp.CheckpointManager(
+        plain, options=ocp.CheckpointManagerOptions(**options), item_handlers=handlers
+      )
+    yield Folder(directory, stack.enter_context(manager))
+
+
+@contextlib.contextmanager
+def _plain_name(directory: Path) -> Iterator[Path]:
+  """Yields a name of the folder that orbax takes as it is: a link where its own is not plain.
+
+  Orbax reads `[`, `*` and `?` as patterns, tensorstore a backslash as a slash.
+  """
+  real = Path(os.path.realpath(directory))
+  if _PLAIN.fullmatch(str(real)):
+    yield real
+    return
+  with tempfile.TemporaryDirectory() as folder:
+    link = Path(folder) / 'link'
+    link.symlink_to(real, target_is_directory=True)
+    yield link
+
+
+def _read_back(folder, step, items):
+  """Raises OSError unless all that was written can be read."""
+  json_items = tuple(name for name in items if name in _JSON)
+  for item in (name for name in items if name in _TREES):
+    # As arrays of the host, whatever devices hold them.
+    shapes = jax.tree.map(
+      lambda a: np.broadcast_to(np.zeros((), a.dtype), a.shape), items[item].item
+    )
+    try:
+      read(folder, step, json_items, item, shapes)
+    except (UndecodableError, InputError) as e:
+      raise OSError(
+        f'step {step} was saved in {folder.path}, but cannot be read back ({e}); earlier '
+        'checkpoints are intact'
+      ) from e
+
+
+def _attempt(read_it: Callable[[], Any], folder: Folder, step: int) -> Any:
   try:
-    with _quiet():
+    with orbax_watch.watched():
       return read_it()
-  except Exception:
-    return None
+  except Exception as e:
+    if _is_damage(e):
+      raise UndecodableError(_one_line(e, folder)) from e
+    raise OSError(
+      f'checkpoint {folder.path / str(step)} could not be read ({_one_line(e, folder)}); it is '
+      'left as it is'
+    ) from e
+
+
+def _is_damage(error: Exception) -> bool:
+  """Returns whether an error says that files are missing or do not hold what was written."""
+  while error.__cause__ is not None:
+    error = error.__cause__
+  if type(error) is ValueError:
+    return bool(_DAMAGE.match(str(error)))
+  return isinstance(
+    error, json.JSONDecodeError | UnicodeDecodeError | FileNotFoundError | KeyError | EOFError
+  )
 
 
 def _check_leaves(saved: PyTree, template: PyTree, within: str, path: Path) -> None:
@@ -135,37 +222,8 @@ def _check_leaves(saved: PyTree, template: PyTree, within: str, path: Path) -> N
       )
 
 
-def warn(text: str) -> None:
-  """Prints one line of warning, once for all processes."""
-  if jax.process_index() == 0:
-    print(f'warning: {text}', file=sys.stderr, flush=True)
-
-
-def _one_line(error: Exception) -> str:
-  return f'{type(error).__name__}: {error}'.split('\n')[0][:200]
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-  """Silences orbax, which logs through absl, and its event loops, for good once something failed.
-
-  After a failed read or write its threads still go on with the others for a while, and tensorstore
-  reports these to an event loop that orbax has closed by then; failed writes that nobody waited for
-  are reported when they are collected.
-  """
-  loggers = [logging.getLogger(name) for name in ('absl', 'asyncio')]
-  levels, hooks = [logger.level for logger in loggers], (sys.unraisablehook, sys.excepthook)
-  for logger in loggers:
-    logger.setLevel(logging.CRITICAL)
-  # What a failed write leaves unfinished is reported when it is collected, which may be any time
-  # later.
-  warnings.filterwarnings('ignore', 'coroutine .* was never awaited', RuntimeWarning)
-  closed = lambda error: 'Event loop is closed' in str(error)
-  sys.unraisablehook = lambda info: None if closed(info.exc_value) else hooks[0](info)
-  sys.excepthook = lambda kind, error, trace: (
-    None if closed(error) else hooks[1](kind, error, trace)
-  )
-  yield
-  for logger, level in zip(loggers, levels, strict=True):
-    logger.setLevel(level)
-  sys.unraisablehook, sys.excepthook = hooks
+def _one_line(error: Exception, folder: Folder) -> str:
+  while error.__cause__ is not None:
+    error = error.__cause__
+  text = f'{type(error).__name__}: {error}'.replace(str(folder.manager.directory), str(folder.path))
+  return text.split('\n')[0][:300]

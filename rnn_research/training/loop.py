@@ -19,9 +19,8 @@ from rnn_research.experiment import Experiment, TrainData
 from rnn_research.parameters import num_parameters
 from rnn_research.training import checkpoint, grid, optimizer, records
 from rnn_research.training.backend import replicate, shard_batch
-from rnn_research.training.checkpoint_io import warn
 from rnn_research.training.metrics_log import open_log
-from rnn_research.training.progress import open_display
+from rnn_research.training.progress import open_display, warn
 from rnn_research.training.records import Run
 from rnn_research.training.result import versions, write_json
 from rnn_research.training.step import compile_shapes, create_state, make_step

@@ -89,3 +89,9 @@ def show(text: str) -> None:
   """Prints `text`, with '?' for what the output's encoding cannot say."""
   encoding = sys.stdout.encoding or 'utf-8'
   print(text.encode(encoding, 'replace').decode(encoding), flush=True)
+
+
+def warn(text: str) -> None:
+  """Prints one line of warning, once for all processes."""
+  if jax.process_index() == 0:
+    print(f'warning: {text}', file=sys.stderr, flush=True)

@@ -144,7 +144,7 @@ def save(
 
 
 def _diverged(run, step, found):
-  good = max(run.manager.all_steps(), default=None)
+  good = max(run.manager.manager.all_steps(), default=None)
   kept = (
     'there is no checkpoint yet'
     if good is None

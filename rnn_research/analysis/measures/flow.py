@@ -14,10 +14,9 @@ from rnn_research.analysis.measures.gradients import (
 )
 from rnn_research.analysis.measures.jacobians import product_singular_values, step_jacobians
 from rnn_research.analysis.measures.linear_case import linear, normal_matrix
-from rnn_research.analysis.measures.traces import saturation, trace_layers
+from rnn_research.analysis.measures.traces import saturation, trace_layers, without_candidates
 from rnn_research.cell import Cell
 from rnn_research.cells.elman import elman
-from rnn_research.cells.gates import gates_of
 from rnn_research.cells.lstm import LSTMParams
 from rnn_research.combinators.depth import stack
 from rnn_research.experiment import Recurrence
@@ -101,14 +100,12 @@ def saturated(
   """Returns label -> gate -> left- and right-saturated fractions, [H] each, for every layer that
   has gates."""
   found = {}
-  for layer, (params, trace) in enumerate(
-    zip(network.params, trace_layers(*network[:3]), strict=True)
-  ):
+  for layer, trace in enumerate(trace_layers(*network[:3])):
     label = f'{name} layer {layer + 1}' if len(network.cells) > 1 else name
-    if gates_of(params):
+    gates = without_candidates(trace.gates)
+    if gates:
       found[label] = {
-        gate: tuple(map(np.asarray, saturation(trace.gates[gate])))
-        for gate in gates_of(params).sigmoids
+        gate: tuple(map(np.asarray, saturation(values))) for gate, values in gates.items()
       }
   return found
 

@@ -9,8 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from rnn_research.cell import Cell
-from rnn_research.cells.gates import gates_of
-from rnn_research.stepping import take_step
+from rnn_research.stepping import prepare_cell, take_step
 from rnn_research.typing import Array, Params, PyTree, State
 
 LEFT, RIGHT = (
@@ -38,19 +37,21 @@ def trace(cell: Cell, params: Params, xs: PyTree, state: State | None = None) ->
   """Records a cell as it steps through a sequence, without dropout.
 
   Args:
-    cell: any recurrence; its gates are known if `rnn_research.cells.gates` has them.
+    cell: any recurrence.
     params: its parameters.
     xs: [T, B, F] inputs.
     state: [B, ...] before the first step; default `cell.initial_state`.
   """
   before, after, ys = step_through(cell, params, xs, state)
-  gates = gates_of(params)
-  found = jax.vmap(gates.compute, (None, 0, 0))(params, before, xs) if gates else {}
+  gates = {}
+  if cell.gates is not None:
+    params, _ = prepare_cell(cell, params, None, jax.tree.leaves(xs)[0].shape[1], None)
+    gates = jax.vmap(cell.gates, (None, 0, 0))(params, before, cell.project(params, xs))
   named = {
     jax.tree_util.keystr(path, simple=True, separator='.'): leaf
     for path, leaf in jax.tree_util.tree_leaves_with_path(after)
   }
-  return Trace(named, found, ys)
+  return Trace(named, gates, ys)
 
 
 def trace_layers(
@@ -77,6 +78,12 @@ def step_through(
     return after, (state, after, y)
 
   return lax.scan(body, state, xs)[1]
+
+
+def without_candidates(gates: dict[str, Array]) -> dict[str, Array]:
+  """Returns the gates that lie in (0, 1): a candidate, whose name begins with g or n, does not
+  saturate as they do."""
+  return {name: gate for name, gate in gates.items() if name[0] not in 'gn'}
 
 
 def saturation(gate: Array) -> tuple[Array, Array]:

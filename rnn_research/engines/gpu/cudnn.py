@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.experimental import rnn
 from jax.experimental.layout import Layout, with_layout_constraint
 
-from rnn_research.engines.gpu.forms import compute_capability
+from rnn_research.engines.gpu.device import compute_capability
 from rnn_research.typing import Array
 
 

@@ -1,4 +1,4 @@
-"""Engines for NVIDIA GPUs as forms of the cells, and what they ask of the machine."""
+"""Forms of cells for NVIDIA GPUs, and what they leave to the fused scan."""
 
 from collections.abc import Callable
 
@@ -6,23 +6,16 @@ import jax
 import jax.numpy as jnp
 
 from rnn_research.cell import Cell
-from rnn_research.engines.dispatch import Engine
+from rnn_research.engines.dispatch import Form
+from rnn_research.engines.gpu.elementwise import Elementwise
 from rnn_research.errors import InputError
-from rnn_research.layers import affine
+from rnn_research.typing import Array, Params
 
 
-def compute_capability() -> tuple[int, int] | None:
-  """Returns the CUDA compute capability of the default device, (9, 0) for Hopper; None where it is
-  no CUDA device."""
-  device = jax.config.jax_default_device or jax.local_devices()[0]
-  major, dot, minor = getattr(device, 'compute_capability', '').partition('.')
-  return (int(major), int(minor)) if dot else None
+def cudnn_form(hidden_size: int, dtype, cell: Cell) -> Form:
+  """Returns cuDNN's form of an LSTM without a projection.
 
-
-def lstm_engines(hidden_size: int, dtype, cell: Cell) -> dict[str, Engine]:
-  """Returns the engines of an LSTM without peepholes or projection.
-
-  What they do not know goes to the fused scan: masks, resets, sequences or batches of length 0, and
+  What it does not know goes to the fused scan: masks, resets, sequences or batches of length 0, and
   parameters or states that are not float32. Second derivatives are not defined.
 
   Args:
@@ -31,50 +24,55 @@ def lstm_engines(hidden_size: int, dtype, cell: Cell) -> dict[str, Engine]:
     cell: its `scan` is the fused scan.
   """
 
-  def cudnn(params, state, xs):
+  def run(params, state, xs):
     from rnn_research.engines.gpu.cudnn import cudnn_lstm
 
     (c, h), hs = cudnn_lstm(xs, params.w_x, params.w_h, params.b, state.c, state.h)
     return state._replace(c=c, h=h), hs
 
-  def pallas(params, state, xs):
-    from rnn_research.engines.gpu import pallas, pallas_gates  # Pallas is slow to load
+  def unavailable():
+    from rnn_research.engines.gpu import cudnn
 
-    us = affine(xs, params.w_x, params.b, dtype)
-    return pallas.pallas_scan(pallas_gates.LSTM, us, params.w_h, state, dtype=dtype)
+    return cudnn.unavailable(dtype)
 
-  key = 'lstm', hidden_size, jnp.dtype(dtype)
-  return {
-    'cudnn': _engine('cudnn', cudnn, lambda: _cudnn_unavailable(dtype), cell, key),
-    'pallas': _engine(
-      'pallas', pallas, lambda: _pallas_unavailable('LSTM', hidden_size, dtype), cell, key
-    ),
-  }
+  return _checked('cudnn', run, unavailable, cell, (hidden_size, jnp.dtype(dtype)))
 
 
-def gru_engines(hidden_size: int, dtype, cell: Cell) -> dict[str, Engine]:
-  """Returns the engines of a GRU with the reset after the product; see `lstm_engines`."""
+def pallas_form(
+  elementwise: Elementwise,
+  hidden_size: int,
+  dtype,
+  cell: Cell,
+  recurrent_bias: Callable[[Params], Array | None] = lambda params: None,
+) -> Form:
+  """Returns the form of a cell in one Pallas kernel; see `cudnn_form`.
 
-  def pallas(params, state, xs):
-    from rnn_research.cells.gru import recurrent_bias
-    from rnn_research.engines.gpu import pallas, pallas_gates
+  Args:
+    elementwise: the elementwise part of the cell's step.
+    hidden_size: H.
+    dtype: precision of the products.
+    cell: its one recurrent matrix is `w_h`, and its `scan` is the fused scan.
+    recurrent_bias: what is added to the recurrent product, `params -> [G] float32`, or None.
+  """
 
-    us = affine(xs, params.w_x, params.b, dtype)
-    return pallas.pallas_scan(
-      pallas_gates.GRU, us, params.w_h, state, b_h=recurrent_bias(params), dtype=dtype
-    )
+  def run(params, state, xs):
+    from rnn_research.engines.gpu import pallas  # slow to load
 
-  key = 'gru', hidden_size, jnp.dtype(dtype)
-  return {
-    'pallas': _engine(
-      'pallas', pallas, lambda: _pallas_unavailable('GRU', hidden_size, dtype), cell, key
-    )
-  }
+    us, b_h = cell.project(params, xs), recurrent_bias(params)
+    return pallas.pallas_scan(elementwise, us, params.w_h, state, b_h=b_h, dtype=dtype)
+
+  def unavailable():
+    from rnn_research.engines.gpu import pallas
+
+    return pallas.unavailable(elementwise, hidden_size, dtype)
+
+  key = elementwise, hidden_size, jnp.dtype(dtype)
+  return _checked('pallas', run, unavailable, cell, key)
 
 
-def _engine(
+def _checked(
   name: str, run: Callable, unavailable: Callable[[], str | None], cell: Cell, key: tuple
-) -> Engine:
+) -> Form:
   *_, dtype = key
 
   def plain(params, state, xs):
@@ -95,20 +93,8 @@ def _engine(
       return cell.scan(params, state, xs, mask=mask, reset=reset, reset_state=reset_state)
     return plain(params, state, xs)
 
-  return Engine(scan, reason)
+  return Form(name, scan, reason)
 
 
 def _suits(params, state, xs):
   return all(xs.shape[:2]) and all(a.dtype == jnp.float32 for a in jax.tree.leaves((params, state)))
-
-
-def _cudnn_unavailable(dtype):
-  from rnn_research.engines.gpu import cudnn
-
-  return cudnn.unavailable(dtype)
-
-
-def _pallas_unavailable(gates, hidden_size, dtype):
-  from rnn_research.engines.gpu import pallas, pallas_gates
-
-  return pallas.unavailable(getattr(pallas_gates, gates), hidden_size, dtype)

@@ -1,5 +1,5 @@
 """A recurrence over a whole sequence in one kernel, in Pallas with the Mosaic GPU backend; see
-`pallas_kernels.py`.
+`kernels.py`.
 
     m_t = h_{t-1} W_h + b_h,    s_t = gates(u_t, m_t, s_{t-1})
 
@@ -17,10 +17,10 @@ import jax.numpy as jnp
 from jax import lax
 from jax.custom_batching import sequential_vmap
 
-from rnn_research.engines.gpu.forms import compute_capability
-from rnn_research.engines.gpu.pallas_block import ROWS
-from rnn_research.engines.gpu.pallas_gates import Gates
-from rnn_research.engines.gpu.pallas_kernels import misfit, num_parts, run_backward, run_forward
+from rnn_research.engines.gpu.block import ROWS
+from rnn_research.engines.gpu.device import compute_capability
+from rnn_research.engines.gpu.elementwise import Elementwise
+from rnn_research.engines.gpu.kernels import misfit, num_parts, run_backward, run_forward
 from rnn_research.typing import Array, State
 
 
@@ -31,11 +31,11 @@ class _Operands(NamedTuple):
   state: State
 
 
-def unavailable(gates: Gates, hidden_size: int, dtype=jnp.float32) -> str | None:
+def unavailable(cell: Elementwise, hidden_size: int, dtype=jnp.float32) -> str | None:
   """Returns the reason in one sentence why `pallas_scan` cannot be used, or None where it can.
 
   Args:
-    gates: the elementwise part of the cell.
+    cell: the elementwise part of the cell.
     hidden_size: H.
     dtype: precision of the products that the caller wants.
   """
@@ -48,11 +48,11 @@ def unavailable(gates: Gates, hidden_size: int, dtype=jnp.float32) -> str | None
     return (
       f'the Pallas kernels multiply in float32, bfloat16 or float16, not in {jnp.dtype(dtype).name}'
     )
-  return misfit(gates, hidden_size, dtype)
+  return misfit(cell, hidden_size, dtype)
 
 
 def pallas_scan(
-  gates: Gates,
+  cell: Elementwise,
   us: Array,
   w_h: Array,
   state: State,
@@ -64,7 +64,7 @@ def pallas_scan(
   """Runs the recurrence over all steps, differentiable with respect to every array.
 
   Args:
-    gates: the elementwise part of the cell.
+    cell: the elementwise part of the cell.
     us: [T, B, G] float32, projected inputs; G is H per gate.
     w_h: [H, G] float32.
     state: [B, H] float32 leaves of a NamedTuple with a field `h`.
@@ -80,40 +80,40 @@ def pallas_scan(
   Raises:
     ValueError: H is no multiple of 64, or its weights do not fit into shared memory.
   """
-  reason = misfit(gates, w_h.shape[0], dtype)
+  reason = misfit(cell, w_h.shape[0], dtype)
   if reason:
     raise ValueError(reason)
-  return _scan(gates, dtype, interpret, _Operands(us, w_h, b_h, state))
+  return _scan(cell, dtype, interpret, _Operands(us, w_h, b_h, state))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
-def _scan(gates, dtype, interpret, operands):
-  return _forward(gates, dtype, interpret, operands, keep=False)[0]
+def _scan(cell, dtype, interpret, operands):
+  return _forward(cell, dtype, interpret, operands, keep=False)[0]
 
 
-def _forward(gates, dtype, interpret, operands, keep):
+def _forward(cell, dtype, interpret, operands, keep):
   """Returns (last state, outputs), and what the backward pass needs in the layout of the
   kernels."""
   us, w_h, b_h, state = operands
   batch_size = us.shape[1]
   start = jax.tree.map(_inward, state)
   biases = None if b_h is None else _inward(jnp.broadcast_to(b_h, us.shape[1:]))
-  run = functools.partial(run_forward, gates, keep=keep, interpret=interpret)
+  run = functools.partial(run_forward, cell, keep=keep, interpret=interpret)
   end, hs, residuals = sequential_vmap(run)(_parts(w_h, dtype), _inward(us), start, biases)
   outputs = jax.tree.map(functools.partial(_outward, batch_size), (end, hs))
   return outputs, (jnp.concatenate([start.h[None], hs[:-1]]), residuals)
 
 
-def _forward_rule(gates, dtype, interpret, operands):
-  outputs, kept = _forward(gates, dtype, interpret, operands, keep=True)
+def _forward_rule(cell, dtype, interpret, operands):
+  outputs, kept = _forward(cell, dtype, interpret, operands, keep=True)
   return outputs, (operands.w_h, operands.b_h, *kept)
 
 
-def _backward_rule(gates, dtype, interpret, saved, cotangents):
+def _backward_rule(cell, dtype, interpret, saved, cotangents):
   w_h, b_h, previous, residuals = saved
   dend, dhs = cotangents
   weights = _parts(w_h, dtype)
-  run = functools.partial(run_backward, gates, interpret=interpret)
+  run = functools.partial(run_backward, cell, interpret=interpret)
   dstart, dms, apart = sequential_vmap(run)(
     weights, _inward(dhs), residuals, jax.tree.map(_inward, dend)
   )
@@ -122,7 +122,7 @@ def _backward_rule(gates, dtype, interpret, saved, cotangents):
   )
   db_h = None if b_h is None else dms.sum((0, 1, 3))
   outward = functools.partial(_outward, dhs.shape[1])
-  return (_Operands(outward(_join(gates, dms, apart)), dw_h, db_h, jax.tree.map(outward, dstart)),)
+  return (_Operands(outward(_join(cell, dms, apart)), dw_h, db_h, jax.tree.map(outward, dstart)),)
 
 
 _scan.defvjp(_forward_rule, _backward_rule)
@@ -138,13 +138,13 @@ def _parts(a, dtype):
   return jnp.stack([first, a - first]).astype(jnp.bfloat16)
 
 
-def _join(gates, dms, apart):
+def _join(cell, dms, apart):
   """Returns the gradient of `us`, [T, N, G, R]: that of the products but for the gates that are
   apart."""
-  if not gates.apart:
+  if not cell.apart:
     return dms
-  parts = jnp.split(dms, gates.num_gates, 2)
-  for g, part in zip(gates.apart, jnp.split(apart, len(gates.apart), 2), strict=True):
+  parts = jnp.split(dms, cell.num_gates, 2)
+  for g, part in zip(cell.apart, jnp.split(apart, len(cell.apart), 2), strict=True):
     parts[g] = part
   return jnp.concatenate(parts, 2)
 

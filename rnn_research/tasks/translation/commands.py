@@ -3,7 +3,7 @@ before training."""
 
 import functools
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import jax
@@ -12,13 +12,13 @@ import numpy as np
 from rnn_research.data.buckets import Bucket, EncodedPairs, evaluation_batches
 from rnn_research.data.files import open_output
 from rnn_research.data.pairs import Pairs, cut_lines, language_of, read_lines, read_pairs
-from rnn_research.decoding.beam import check_beam
+from rnn_research.decoding.beam import Beam, check_beam
 from rnn_research.decoding.sampling import Sampling, check_sampling
 from rnn_research.errors import InputError, require, require_seed
 from rnn_research.experiment import Command, flags_of
-from rnn_research.models.conditional_model import EncoderDecoder
+from rnn_research.models.conditional_model import ConditionalModel
 from rnn_research.tasks.translation.corpus import Codec, encode_pairs, unknown_rates
-from rnn_research.tasks.translation.translator import Beam, Translation, translator
+from rnn_research.tasks.translation.translator import Translation, translator
 from rnn_research.typing import Params
 
 # Lines that are translated, and written, together.
@@ -26,7 +26,7 @@ _CHUNK = 256
 
 
 def commands_of(
-  model: EncoderDecoder, codec: Codec, max_length: int, nats: Callable
+  model: ConditionalModel, codec: Codec, max_length: int, nats: Callable
 ) -> dict[str, Callable]:
   """Returns what a trained translator can do: command -> `(params, ..) -> value`.
 
@@ -73,7 +73,19 @@ def translations(
   Raises:
     InputError: a number out of range.
   """
-  check_beam(beam_size, length_penalty, coverage_penalty)
+  how = _way(beam_size, n_best, length_penalty, coverage_penalty, temperature, seed)
+  run, key = make(how, n_best), jax.random.key(seed)
+  return (
+    found
+    for start in range(0, len(texts), _CHUNK)
+    for found in run(params, texts[start : start + _CHUNK], jax.random.fold_in(key, start))
+  )
+
+
+def _way(beam_size, n_best, length_penalty, coverage_penalty, temperature, seed):
+  """Returns how translations are found; raises InputError for a number out of range."""
+  beam = Beam(beam_size, length_penalty, coverage_penalty)
+  check_beam(beam)
   require(
     'n_best', n_best, 1 <= n_best <= beam_size, f'an integer in [1, {beam_size}], the beam_size'
   )
@@ -85,13 +97,7 @@ def translations(
   )
   require_seed('seed', seed)
   check_sampling(Sampling(temperature))
-  how = Sampling(temperature) if temperature else Beam(beam_size, length_penalty, coverage_penalty)
-  run, key = make(how, n_best), jax.random.key(seed)
-  return (
-    found
-    for start in range(0, len(texts), _CHUNK)
-    for found in run(params, texts[start : start + _CHUNK], jax.random.fold_in(key, start))
-  )
+  return Sampling(temperature) if temperature else beam
 
 
 def translate(
@@ -130,6 +136,7 @@ def translate_file(run, input: str, output: str, n_best: int, **options) -> None
     InputError: a number out of range, an input that cannot be read or that is in the target
     language.
   """
+  _way(n_best=n_best, **options)  # before standard input is waited for
   _check_language(run, input, 'input')
   lines, counts = _lines(input), {'empty': 0, 'cut': 0}
   found = run.translations(lines, n_best=n_best, **options)
@@ -261,6 +268,7 @@ COMMANDS = {
 def describe(
   codec: Codec,
   empty: Mapping[str, int],
+  drawn: Collection[str],
   encoded: Mapping[str, EncodedPairs],
   num_trained: int,
   max_length: int,
@@ -271,6 +279,7 @@ def describe(
   Args:
     codec: of the languages.
     empty: split -> pairs that were left out since a side is empty.
+    drawn: the splits that are shares of the pairs to train on.
     encoded: split -> pairs, also those that are too long to train on.
     num_trained: training pairs that are not.
     max_length: the longest that are not.
@@ -280,13 +289,14 @@ def describe(
   for split, pairs in encoded.items():
     source, target = unknown_rates(pairs)
     too_long = len(pairs.sources) - num_trained if split == 'train' else 0
+    share = ', a share of those to train on' if split in drawn else ''
     left_out = f', {empty[split]} left out with an empty side' if empty[split] else ''
     left_out += (
       f', {too_long} of them left out with more than {max_length} symbols' if too_long else ''
     )
     lines.append(
-      f'{split}: {len(pairs.sources):,} pairs{left_out}; unknown symbols {source:.2%} in sources, '
-      f'{target:.2%} in targets'
+      f'{split}: {len(pairs.sources):,} pairs{share}{left_out}; unknown symbols {source:.2%} in '
+      f'sources, {target:.2%} in targets'
     )
   sizes = (
     f'{len(side.symbols):,} {side.unit}s{f" ({language})" if language else ""}'

@@ -2,7 +2,9 @@
 
 import functools
 import hashlib
+import math
 from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,9 +12,9 @@ import numpy as np
 from rnn_research.data import codec as text_codec
 from rnn_research.data.buckets import EncodedPairs
 from rnn_research.data.codec import UNK, TextCodec, train_sentence_codec
-from rnn_research.data.pairs import Pairs, language_of, read_pairs, read_tfds_pairs
+from rnn_research.data.pairs import Pairs, language_of, read_pairs, read_tfds_pairs, tfds_splits
 from rnn_research.data.text import check_splits
-from rnn_research.errors import InputError
+from rnn_research.errors import InputError, require
 from rnn_research.tasks.translation import synthetic
 
 _FILES = ('source', 'target', 'valid_source', 'valid_target', 'test_source', 'test_target')
@@ -26,11 +28,13 @@ class ParallelCorpus(NamedTuple):
     splits: 'train', 'valid' and perhaps 'test'.
     languages: of source and target, after the names of the files; '' where they tell none.
     fingerprint: hex digest of the training pairs.
+    drawn: the splits that are shares of the pairs to train on, since they have none of their own.
   """
 
   splits: Mapping[str, Pairs]
   languages: tuple[str, str]
   fingerprint: str
+  drawn: tuple[str, ...]
 
 
 class Codec(NamedTuple):
@@ -50,33 +54,33 @@ def load_corpus(data: Mapping[str, Any]) -> ParallelCorpus:
   """Reads what the block `data` of a config names: a synthetic task, a tensorflow-datasets name, or
   files.
 
-  Held-out pairs that have no files of their own are drawn from the training pairs by the fractions
-  `splits`.
+  A synthetic task is divided by the fractions `splits`. Held-out pairs that have no files, or no
+  split of the data set, of their own are drawn from the training pairs by these fractions.
 
   Raises:
     FileNotFoundError: a file or data set is not there.
     InputError: nothing is named, or what is named cannot be used.
   """
-  languages = ('', '')
+  languages, drawn = ('', ''), ()
   if data['task']:
-    held_out = max(data['examples'] // 20, 1)
-    counts = {'train': data['examples'] - 2 * held_out, 'valid': held_out, 'test': held_out}
-    splits = synthetic.draw_splits(data['task'], counts, 0)
+    splits = synthetic.draw_splits(data['task'], _counts(data['examples'], data['splits']), 0)
   elif data['tfds']:
-    splits = {
-      name: read_tfds_pairs(data['tfds'], data['data_dir'], split)
-      for name, split in _TFDS_SPLITS.items()
-    }
+    splits, drawn = _with_shares(_read_tfds(data), data['splits'])
   elif data['source']:
     languages = language_of(data['source']), language_of(data['target'])
-    splits = _read_files(data)
+    splits, drawn = _with_shares(_read_files(data), data['splits'])
   else:
     raise InputError(
       "data.source is '', expected a file of source sentences, and data.target that of their "
       'translations; without data there are the variants dates, reverse and sort'
     )
+  if 'valid' not in splits:
+    raise InputError(
+      'there are no validation pairs, expected data.valid_source, or a second number of '
+      'data.splits above 0'
+    )
   digest = hashlib.sha256('\n'.join(splits['train'].sources + splits['train'].targets).encode())
-  return ParallelCorpus(splits, languages, digest.hexdigest())
+  return ParallelCorpus(splits, languages, digest.hexdigest(), drawn)
 
 
 def check_places(data: Mapping[str, Any]) -> None:
@@ -128,27 +132,48 @@ def load_held_out(
 
 def held_out_names(data: Mapping[str, Any]) -> tuple[str, ...]:
   """Returns the held-out splits that `load_corpus` will find."""
-  if data['task'] or data['tfds'] or data['test_source'] or data['splits'][2]:
-    return 'valid', 'test'
-  return ('valid',)
+  return ('valid', 'test') if data['test_source'] or data['splits'][2] else ('valid',)
+
+
+def _counts(total, fractions):
+  """Returns split -> how many of the pairs of a task it has, one at least unless its fraction is
+  0."""
+  # Decimal fractions, since 100 * 0.29 < 29 in binary.
+  counts = {
+    name: max(math.floor(total * Fraction(str(share))), 1)
+    for name, share in zip(('valid', 'test'), fractions[1:], strict=True)
+    if share
+  }
+  train = total - sum(counts.values())
+  require('data.examples', total, train >= 1, f'more of them for data.splits {tuple(fractions)}')
+  return {'train': train, **counts}
+
+
+def _read_tfds(data):
+  """Returns the splits that a data set has, a test split only where `splits` wants one."""
+  splits = {}
+  known = tfds_splits(data['tfds'], data['data_dir'])
+  for name in ('train', *held_out_names(data)):
+    if name == 'train' or _TFDS_SPLITS[name] in known:
+      splits[name] = read_tfds_pairs(data['tfds'], data['data_dir'], _TFDS_SPLITS[name])
+  return splits
 
 
 def _read_files(data):
-  """Returns the splits of files."""
+  """Returns the splits that have files."""
   splits = {'train': read_pairs(data['source'], data['target'])}
-  total = len(splits['train'].sources)
-  for name, share in zip(('valid', 'test'), data['splits'][1:], strict=True):
-    if data[f'{name}_source']:
-      splits[name] = _read_held_out(data, name)
-    elif share:
+  names = (name for name in ('valid', 'test') if data[f'{name}_source'])
+  return splits | {name: _read_held_out(data, name) for name in names}
+
+
+def _with_shares(splits, fractions):
+  """Returns splits with the held-out ones that they lack drawn from 'train', and their names."""
+  drawn, total = (), len(splits['train'].sources)
+  for name, share in zip(('valid', 'test'), fractions[1:], strict=True):
+    if name not in splits and share:
       splits['train'], splits[name] = _hold_out(splits['train'], round(share * total), name)
-  if 'valid' not in splits:
-    raise InputError(
-      'there are no validation pairs, expected data.valid_source, or a second number of '
-      'data.splits '
-      'above 0'
-    )
-  return splits
+      drawn += (name,)
+  return {name: splits[name] for name in ('train', 'valid', 'test') if name in splits}, drawn
 
 
 def _read_held_out(data, name):
@@ -208,8 +233,7 @@ def within(pairs: EncodedPairs, max_length: int) -> EncodedPairs:
 
 
 def references(codec: Codec, texts: Sequence[str]) -> list[str]:
-  """Returns target sentences as translations are compared with them: lower-cased where the model's
-  are, in NFC."""
+  """Returns target sentences as translations are compared with them, in the form of the model's."""
   return list(map(codec.target.normalise, texts))
 
 

@@ -3,7 +3,7 @@ texts again."""
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,26 +11,14 @@ import numpy as np
 
 from rnn_research.data.buckets import evaluation_rows, like_lengths, pad
 from rnn_research.data.codec import BOS, EOS, PAD, UNK
-from rnn_research.decoding import search
-from rnn_research.decoding.beam import beam_search, repeat_rows
+from rnn_research.decoding.beam import Beam
+from rnn_research.decoding.decode import decode
 from rnn_research.decoding.sampling import Sampling
-from rnn_research.models.conditional_model import EncoderDecoder
+from rnn_research.decoding.step import Hypothesis, Rules, extras_of, hypotheses_of
+from rnn_research.models.conditional_model import ConditionalModel
 from rnn_research.tasks.translation.corpus import Codec
 from rnn_research.typing import Key, Params
-
-
-class Beam(NamedTuple):
-  """How translations are searched for.
-
-  Attributes:
-    size: hypotheses; 1 is greedy, and has no penalties.
-    length_penalty: alpha of Wu et al. 2016.
-    coverage_penalty: beta of Wu et al. 2016.
-  """
-
-  size: int = 1
-  length_penalty: float = 1.0
-  coverage_penalty: float = 0.0
+from rnn_research.unroll import length_mask
 
 
 class Translation(NamedTuple):
@@ -59,7 +47,7 @@ def shown(source: str, translation: Translation, reference: str) -> str:
 
 
 def translator(
-  model: EncoderDecoder, codec: Codec, how: Beam | Sampling, max_length: int, num_best: int = 1
+  model: ConditionalModel, codec: Codec, how: Beam | Sampling, max_length: int, num_best: int = 1
 ) -> Callable[..., list[list[Translation]]]:
   """Compiles translation.
 
@@ -78,7 +66,7 @@ def translator(
     `translate(params, texts, key=None) -> [[Translation] * num_best, ...]`, one list per text; of
     an empty text, empty ones. The key is for drawing.
   """
-  decode = jax.jit(functools.partial(_decode, model, codec.target.unit, how))
+  search = jax.jit(functools.partial(_search, model, codec.target.unit, how))
 
   def translate(
     params: Params, texts: Sequence[str], key: Key | None = None
@@ -93,61 +81,39 @@ def translator(
     for batch, (rows, length) in enumerate(like_lengths([len(sentence) for sentence in ids])):
       batch_key = None if key is None else jax.random.fold_in(key, batch)
       sources, lengths = pad([ids[row] for row in rows], length, evaluation_rows(length))
-      result = jax.device_get(decode(params, sources, lengths, batch_key))
+      result = jax.device_get(search(params, sources, lengths, batch_key))
       for i, row in enumerate(rows):
-        found[row] = [
-          _translation(codec, words[row], cut[row], result, i, k) for k in range(num_best)
-        ]
+        best = hypotheses_of(result, i)[:num_best]
+        found[row] = [_translation(codec, words[row], cut[row], one) for one in best]
     return found
 
   return translate
 
 
-def _decode(model, kind, how, params, sources, lengths, key):
-  encoded = model.encode(params, sources, lengths)
-  copies = how.size if isinstance(how, Beam) else 1
-  step = model.stepper(params, encoded, copies)
-  num_positions = jax.eval_shape(
-    step, repeat_rows(encoded.states, copies), jnp.zeros(len(sources) * copies, jnp.int32)
-  )[2].shape[-1]
-  forbidden = (PAD, BOS) + (() if num_positions and kind == 'word' else (UNK,))
-  max_length, limits = 2 * sources.shape[1] + 10, 2 * lengths + 10
-  if isinstance(how, Sampling):
-    return search.sampled(
-      step, encoded.states, key, len(sources), limits, max_length, how, forbidden
-    )
-  if how.size == 1:
-    return search.greedy(step, encoded.states, len(sources), limits, max_length, forbidden)
-  return beam_search(
-    step,
+def _search(model, kind, how, params, sources, lengths, key):
+  num_rows, num_positions = sources.shape
+  encoded = model.encode(params, sources, length_mask(lengths, num_positions).T)
+  stepper = functools.partial(model.stepper, params, encoded)
+  first = jnp.full(num_rows, BOS, jnp.int32)
+  copies = kind == 'word' and 'weights' in extras_of(stepper(1), encoded.states, first)
+  return decode(
+    stepper,
     encoded.states,
-    len(sources),
-    limits,
-    max_length,
-    beam_size=how.size,
-    length_penalty=how.length_penalty,
-    coverage_penalty=how.coverage_penalty,
-    source_mask=encoded.memory.mask[:, :num_positions],
-    forbidden=forbidden,
+    first,
+    2 * lengths + 10,
+    Rules(2 * num_positions + 10, (PAD, BOS, *(() if copies else (UNK,)))),
+    how,
+    key=key,
+    source_mask=encoded.memory.mask,
   )
 
 
-def _translation(
-  codec: Codec, words: list[str], cut: bool, found: Any, row: int, k: int
-) -> Translation:
-  length = int(found.lengths[row, k])
-  ids, weights = found.ids[row, k, :length], found.weights[row, k, :length, : len(words)]
-  symbols = [codec.target.symbols[i] for i in ids]
+def _translation(codec: Codec, words: list[str], cut: bool, found: Hypothesis) -> Translation:
+  weights = found.extras.get('weights', np.zeros((len(found.ids), 0), np.float32))[:, : len(words)]
+  symbols = [codec.target.symbols[i] for i in found.ids]
   written = [
     words[int(np.argmax(weights[t]))] if i == UNK and weights.shape[1] else symbol
-    for t, (i, symbol) in enumerate(zip(ids, symbols, strict=True))
+    for t, (i, symbol) in enumerate(zip(found.ids, symbols, strict=True))
     if i != EOS
   ]
-  return Translation(
-    codec.target.join(written),
-    symbols,
-    float(found.scores[row, k]),
-    weights,
-    words,
-    cut,
-  )
+  return Translation(codec.target.join(written), symbols, found.score, weights, words, cut)

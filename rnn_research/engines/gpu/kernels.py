@@ -1,4 +1,4 @@
-"""The two kernels of `engines/pallas.py`: a time loop forwards and one backwards, for NVIDIA Hopper
+"""The two kernels of `pallas.py`: a time loop forwards and one backwards, for NVIDIA Hopper
 GPUs.
 
 A block of threads keeps the recurrent weights of 64 hidden units in shared memory for all steps,
@@ -21,7 +21,7 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 
-from rnn_research.engines.gpu.pallas_block import (
+from rnn_research.engines.gpu.block import (
   ROWS,
   UNITS,
   Scratch,
@@ -35,20 +35,20 @@ from rnn_research.engines.gpu.pallas_block import (
   tiled,
   write,
 )
-from rnn_research.engines.gpu.pallas_gates import Gates
+from rnn_research.engines.gpu.elementwise import Elementwise
 
 _SHARED_BYTES = 227 * 1024  # what a block may use of a Hopper processor
 _PIECE_BYTES = 4 * UNITS * ROWS
 
 
-def misfit(gates: Gates, hidden_size: int, dtype) -> str | None:
+def misfit(cell: Elementwise, hidden_size: int, dtype) -> str | None:
   """Returns the reason in one sentence why the hidden size does not suit the kernels, or None where
   it does."""
   if hidden_size % UNITS:
     return f'hidden_size is {hidden_size}, the Pallas kernels need a multiple of {UNITS}'
-  size = gates.num_gates * hidden_size  # the backward pass needs more than the forward pass
+  size = cell.num_gates * hidden_size  # the backward pass needs more than the forward pass
   needed = (
-    2 * num_parts(dtype) * size * (UNITS + 2 * ROWS) + (1 + gates.num_residuals) * _PIECE_BYTES
+    2 * num_parts(dtype) * size * (UNITS + 2 * ROWS) + (1 + cell.num_residuals) * _PIECE_BYTES
   )
   if needed > _SHARED_BYTES:
     return (
@@ -64,11 +64,11 @@ def num_parts(dtype) -> int:
   return 2 if jnp.dtype(dtype) == jnp.float32 else 1
 
 
-def run_forward(gates: Gates, w_h, us, start, biases, *, keep: bool, interpret):
+def run_forward(cell: Elementwise, w_h, us, start, biases, *, keep: bool, interpret):
   """Runs the forward kernel.
 
   Args:
-    gates: the elementwise part of the cell.
+    cell: the elementwise part of the cell.
     w_h: [parts, H, G] 16 bits wide.
     us: [T, N, G, R] float32.
     start: [N, H, R] float32 leaves.
@@ -87,27 +87,27 @@ def run_forward(gates: Gates, w_h, us, start, biases, *, keep: bool, interpret):
   def kernel(w_t, us, start, biases, end, hs, residuals, scratch):
     place = enter(w_t, scratch, hidden_size)
     sources = [piece for leaf in start for piece in place.cut(leaf, 1)]
-    sources += [] if biases is None else place.cut(biases, gates.num_gates)
+    sources += [] if biases is None else place.cut(biases, cell.num_gates)
     constants = fetch(scratch, sources, scratch.constants_here)
     state, added = type(start)(*constants[: len(start)]), constants[len(start) :]
-    request(scratch, place.cut(us.at[0], gates.num_gates), scratch.pieces_here)
+    request(scratch, place.cut(us.at[0], cell.num_gates), scratch.pieces_here)
     hand_over(place, scratch, 0, [state.h])
     accept(place)
 
     def step(t, state):
-      u = receive(scratch, gates.num_gates, scratch.pieces_here)
+      u = receive(scratch, cell.num_gates, scratch.pieces_here)
 
       @pl.when(t + 1 < num_steps)
       def _prefetch():
-        request(scratch, place.cut(us.at[t + 1], gates.num_gates), scratch.pieces_here)
+        request(scratch, place.cut(us.at[t + 1], cell.num_gates), scratch.pieces_here)
 
       m = products(scratch, lax.rem(t, 2))
       m = [product + b for product, b in zip(m, added, strict=True)] if added else m
-      state, kept = gates.forward(u, m, state)
+      state, kept = cell.forward(u, m, state)
       hand_over(place, scratch, lax.rem(t + 1, 2), [state.h])
       write(place.cut(hs.at[t], 1), [state.h])
       if residuals is not None:
-        write(place.cut(residuals.at[t], gates.num_residuals), kept)
+        write(place.cut(residuals.at[t], cell.num_residuals), kept)
       accept(place)
       return state
 
@@ -116,19 +116,23 @@ def run_forward(gates: Gates, w_h, us, start, biases, *, keep: bool, interpret):
       lax.fori_loop(0, num_steps, step, state),
     )
 
-  out_type = start, like(hidden_size), like(gates.num_residuals * hidden_size) if keep else None
+  out_type = (
+    start,
+    like(hidden_size),
+    like(cell.num_residuals * hidden_size) if keep else None,
+  )
   return _launch(
     kernel,
     (jnp.swapaxes(w_h, 1, 2), us, start, biases),
     out_type,
-    tiles=gates.num_gates,
-    num_pieces=gates.num_gates,
-    num_constants=len(start) + (0 if biases is None else gates.num_gates),
+    tiles=cell.num_gates,
+    num_pieces=cell.num_gates,
+    num_constants=len(start) + (0 if biases is None else cell.num_gates),
     interpret=interpret,
   )
 
 
-def run_backward(gates: Gates, w_h, dhs, residuals, dend, *, interpret):
+def run_backward(cell: Elementwise, w_h, dhs, residuals, dend, *, interpret):
   """Runs the backward kernel; arguments as in `run_forward`, gradients of its results.
 
   Returns:
@@ -137,12 +141,12 @@ def run_backward(gates: Gates, w_h, dhs, residuals, dend, *, interpret):
   """
   hidden_size, size = w_h.shape[1:]
   num_steps, num_clusters = dhs.shape[:2]
-  num_pieces = 1 + gates.num_residuals
+  num_pieces = 1 + cell.num_residuals
   like = lambda size: jax.ShapeDtypeStruct((num_steps, num_clusters, size, ROWS), jnp.float32)
 
   def kernel(w_h, dhs, residuals, dend, dstart, dms, dus, scratch):
     place = enter(w_h, scratch, hidden_size)
-    pieces_of = lambda t: place.cut(dhs.at[t], 1) + place.cut(residuals.at[t], gates.num_residuals)
+    pieces_of = lambda t: place.cut(dhs.at[t], 1) + place.cut(residuals.at[t], cell.num_residuals)
     sources = [piece for leaf in dend for piece in place.cut(leaf, 1)]
     dstate = type(dend)(*fetch(scratch, sources, scratch.constants_here))
     request(scratch, pieces_of(num_steps - 1), scratch.pieces_here)
@@ -155,11 +159,11 @@ def run_backward(gates: Gates, w_h, dhs, residuals, dend, *, interpret):
       def _prefetch():
         request(scratch, pieces_of(t - 1), scratch.pieces_here)
 
-      dm, du, dprevious = gates.backward(kept, dstate._replace(h=dstate.h + dh))
+      dm, du, dprevious = cell.backward(kept, dstate._replace(h=dstate.h + dh))
       hand_over(place, scratch, lax.rem(i, 2), dm)
-      write(place.cut(dms.at[t], gates.num_gates), dm)
-      if gates.apart:
-        write(place.cut(dus.at[t], len(gates.apart)), du)
+      write(place.cut(dms.at[t], cell.num_gates), dm)
+      if cell.apart:
+        write(place.cut(dus.at[t], len(cell.apart)), du)
       accept(place)
       (product,) = products(scratch, lax.rem(i, 2))
       return dprevious._replace(h=dprevious.h + product)
@@ -169,7 +173,11 @@ def run_backward(gates: Gates, w_h, dhs, residuals, dend, *, interpret):
       lax.fori_loop(0, num_steps, step, dstate),
     )
 
-  out_type = dend, like(size), like(len(gates.apart) * hidden_size) if gates.apart else None
+  out_type = (
+    dend,
+    like(size),
+    like(len(cell.apart) * hidden_size) if cell.apart else None,
+  )
   return _launch(
     kernel,
     (w_h, dhs, residuals, dend),

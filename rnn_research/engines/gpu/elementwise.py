@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from rnn_research.layers import sigmoid
 
 
-class Gates(NamedTuple):
+class Elementwise(NamedTuple):
   """The elementwise part of a step and its transpose. States are NamedTuples with a field `h`; any
   shapes that agree.
 
@@ -64,5 +64,5 @@ def _gru_backward(residuals, dstate):
   return (dh * r_factor, dh * z_factor, dh * m_factor), (dh * n_factor,), dstate._replace(h=dh * z)
 
 
-LSTM = Gates(_lstm_forward, _lstm_backward, num_gates=4, num_residuals=6, apart=())
-GRU = Gates(_gru_forward, _gru_backward, num_gates=3, num_residuals=5, apart=(2,))
+LSTM = Elementwise(_lstm_forward, _lstm_backward, num_gates=4, num_residuals=6, apart=())
+GRU = Elementwise(_gru_forward, _gru_backward, num_gates=3, num_residuals=5, apart=(2,))

@@ -1,4 +1,4 @@
-"""What the kernels of `engines/pallas_kernels.py` are made of: the steps of one block of threads on
+"""What the kernels of `kernels.py` are made of: the steps of one block of threads on
 a Hopper GPU.
 
 A block is one warpgroup. It keeps the recurrent weights of 64 hidden units in shared memory, and

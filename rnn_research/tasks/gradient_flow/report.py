@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 import jax
 import numpy as np
 
-from rnn_research.analysis.measures import clipping, flow
+from rnn_research.analysis.measures import flow
 from rnn_research.analysis.measures.linear_case import slope
 from rnn_research.analysis.reports import gradient_figures
-from rnn_research.analysis.reports.clipping_figure import clipping_figure
 from rnn_research.analysis.reports.sections import Section
 from rnn_research.experiment import Recurrence
+from rnn_research.tasks.gradient_flow import clipping
+from rnn_research.tasks.gradient_flow.clipping_figure import clipping_figure
 from rnn_research.training.progress import show
 from rnn_research.typing import Key
 

@@ -6,9 +6,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rnn_research.analysis.measures.clipping import diverged_at
 from rnn_research.analysis.reports.plots import GREY, LABEL, TICK, Plot, caption, finish, styles
 from rnn_research.analysis.reports.tables import finite
+from rnn_research.tasks.gradient_flow.clipping import diverged_at
 
 
 def clipping_figure(

@@ -1,0 +1,124 @@
+"""Our work beside training: writing symbols, translating, drawing batches, the gradient of a long
+sequence.
+
+All but the last are functions `(setting) -> part -> () -> Program`; see `contenders`.
+"""
+
+import resource
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnn_research.benchmark import contenders
+from rnn_research.benchmark.contenders import NUM_SYMBOLS, VOCABULARY_SIZE, Setting
+from rnn_research.benchmark.serve import Program
+from rnn_research.cells import gru, lstm, make_cell
+from rnn_research.data.codec import BOS
+from rnn_research.data.streams import text_stream
+from rnn_research.decoding.language import sampler
+from rnn_research.decoding.sampling import Sampling
+from rnn_research.decoding.single import greedy
+from rnn_research.decoding.step import Rules
+from rnn_research.encoders.recurrent import embedded, recurrent_encoder
+from rnn_research.memory.attention import additive
+from rnn_research.models.conditional_model import ConditionalModel, conditional_model
+from rnn_research.models.decoders import attends_before
+from rnn_research.models.language_model import language_model
+from rnn_research.training import backend
+from rnn_research.unroll import unroll
+
+HIDDEN, BATCH, INPUTS = 64, 4, 16  # of the long sequence
+LIMIT = 512 * 2**20  # bytes beyond what the process held before
+_TEXT_SIZE = 1_000_000  # symbols, as in tiny Shakespeare
+
+
+def sampling(setting: Setting):
+  """Our sampler, which writes `unroll_length` symbols one after the other."""
+  backend.configure(1)
+  cell = make_cell(setting.cell, setting.hidden_size, engine=setting.engine)
+  model = language_model((cell,) * setting.num_layers, NUM_SYMBOLS)
+  params = model.init(jax.random.key(setting.seed))
+  generate, prompt = sampler(model, Sampling()), contenders.symbols(setting)['inputs'][:, :1]
+  write = lambda: list(generate(params, prompt, setting.unroll_length, jax.random.key(1)))
+  return {'sampler': lambda: Program(write)}
+
+
+def translation(setting: Setting):
+  """Encoder, decoder and search in one jitted program, as the translator runs them."""
+  backend.configure(1)
+  model, translate = translator(setting)
+  sources = contenders.sentences(setting)
+  params = model.init(jax.random.key(setting.seed), sources)
+  return {'greedy': lambda: Program(lambda: jax.device_get(translate(params, sources)))}
+
+
+def translator(setting: Setting) -> tuple[ConditionalModel, Callable]:
+  """Returns the model and `translate(params, sources [B, S] int32) -> Hypotheses`, which writes T
+  symbols a row."""
+  size, length = setting.hidden_size, setting.unroll_length
+  cells = (gru(size),)
+  encoder = embedded(recurrent_encoder(cells, cells), VOCABULARY_SIZE, size)
+  model = conditional_model(encoder, attends_before(cells, additive(size)), VOCABULARY_SIZE, size)
+
+  @jax.jit
+  def translate(params, sources):
+    encoded, num_rows = model.encode(params, sources), len(sources)
+    step, rules = model.stepper(params, encoded, 1), Rules(length, contenders.NEVER_WRITTEN)
+    first, limits = jnp.full(num_rows, BOS), jnp.full(num_rows, length)
+    return greedy(step, encoded.states, first, limits, rules)
+
+  return model, translate
+
+
+def batches(setting: Setting):
+  """Draws `BATCHES_DRAWN` batches of [B, T] inputs and targets, as the training loop does; no
+  device is used."""
+  size = max(_TEXT_SIZE, setting.batch_size * setting.unroll_length + 1)
+  ids = np.random.default_rng(setting.seed).integers(NUM_SYMBOLS, size=size, dtype=np.int32)
+  iterator = text_stream(ids, setting.batch_size, setting.unroll_length, '').iterator
+
+  def run():
+    for _ in range(contenders.BATCHES_DRAWN):
+      next(iterator)
+
+  return {'batches': lambda: Program(run)}
+
+
+def long_gradient(num_steps: int, every: int | None) -> dict:
+  """Compiles the gradient of an LSTM's outputs over a sequence whose states may not fit into
+  memory, and runs it with at most `LIMIT` bytes more than are held already.
+
+  Args:
+    num_steps: T.
+    every: `remat_every` of `unroll`.
+
+  Returns:
+    'temporary', the bytes that the compiled program asks for beside arguments and results, with
+    'seconds' of a run, or 'refused': why it did not run. Only Linux has the limit, and an
+    accelerator's memory has none.
+  """
+  cell = lstm(HIDDEN)
+  params = cell.init(jax.random.key(0), jnp.zeros((BATCH, INPUTS)))
+  xs = jax.random.normal(jax.random.key(1), (num_steps, BATCH, INPUTS))
+  loss = lambda params, xs: jnp.mean(unroll(cell, params, xs, remat_every=every)[1] ** 2)
+  compiled = jax.jit(jax.grad(loss)).lower(params, xs).compile()
+  result = {'temporary': compiled.memory_analysis().temp_size_in_bytes}
+  _limit_memory()
+  start = time.perf_counter()
+  try:
+    jax.block_until_ready(compiled(params, xs))
+  except jax.errors.JaxRuntimeError as error:
+    return {**result, 'refused': str(error).split('\n')[0]}
+  return {**result, 'seconds': time.perf_counter() - start}
+
+
+def _limit_memory():
+  path = Path('/proc/self/status')
+  if path.exists() and jax.default_backend() == 'cpu':
+    held = next(line for line in path.read_text().splitlines() if line.startswith('VmData'))
+    limit = int(held.split()[1]) * 1024 + LIMIT
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))

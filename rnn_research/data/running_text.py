@@ -1,0 +1,76 @@
+"""A running text, what a language model reads, as characters, bytes or words, and back."""
+
+import re
+from collections.abc import Iterable, Sequence
+
+from rnn_research.errors import require
+
+UNITS = ('char', 'byte', 'word')
+END_OF_LINE = '<eos>'
+UNKNOWN = '<unk>'
+UNKNOWN_BYTE = -1
+REPLACEMENT = '\ufffd'  # how an unknown character or byte is written
+BYTE_ORDER_MARK = '\ufeff'
+
+
+def split(data: str | bytes, unit: str) -> Sequence:
+  """Returns a text as symbols: a str (char), bytes (byte) or a list of words.
+
+  Characters are code points as they are in the text: line ends are kept. Words are what white space
+  separates, and every newline is the word `<eos>`.
+
+  Args:
+    data: a text or its UTF-8 bytes.
+    unit: of `UNITS`.
+
+  Raises:
+    InputError: there is no such unit.
+  """
+  require('data.unit', unit, unit in UNITS, f'one of {", ".join(UNITS)}')
+  if unit == 'byte':
+    return data.encode('utf-8', 'surrogateescape') if isinstance(data, str) else data
+  text = data.decode('utf-8') if isinstance(data, bytes) else data
+  return text.replace('\n', f' {END_OF_LINE} ').split() if unit == 'word' else text
+
+
+def join(symbols: Iterable, unit: str) -> str:
+  """Returns symbols as text: unknown characters and bytes that are no UTF-8 as U+FFFD, words with
+  one space between them and none around a line end."""
+  if unit == 'byte':
+    return join_bytes(symbols).decode('utf-8', 'replace')
+  if unit == 'char':
+    return ''.join(REPLACEMENT if symbol == UNKNOWN else symbol for symbol in symbols)
+  text = ' '.join('\n' if symbol == END_OF_LINE else symbol for symbol in symbols)
+  return re.sub(' ?\n ?', '\n', text)
+
+
+def join_bytes(symbols: Iterable[int]) -> bytes:
+  """Returns byte values as bytes, the unknown one as U+FFFD in UTF-8."""
+  return b''.join(REPLACEMENT.encode() if b == UNKNOWN_BYTE else bytes([b]) for b in symbols)
+
+
+def normalise(text: str, unit: str) -> str:
+  """Returns what `join(split(text))` is: words with one space between them, none around a line end;
+  characters and bytes as they are."""
+  if unit != 'word':
+    return text
+  lines = re.sub(rf'(?<!\S){END_OF_LINE}(?!\S)', '\n', text).split('\n')
+  return '\n'.join(' '.join(line.split()) for line in lines)
+
+
+def split_files(texts: Sequence[str], unit: str, rules: int) -> Sequence:
+  """Returns the texts of files as the symbols of one text, without their byte order marks.
+
+  Characters are joined by nothing. In a text of words every file begins a line.
+
+  Args:
+    texts: one of each file.
+    unit: 'char' or 'word'.
+    rules: of `TextCodec`; in version 1 both are joined by nothing, marks are kept.
+  """
+  if rules > 1:
+    texts = [text.removeprefix(BYTE_ORDER_MARK) for text in texts]
+  if rules > 1 and unit == 'word':
+    *others, last = list(filter(None, texts)) or ['']
+    texts = [*(text if text.endswith('\n') else f'{text}\n' for text in others), last]
+  return split(''.join(texts), unit)

@@ -54,7 +54,6 @@ COMMAND_LINES = {
     2,
   ),
   'block of fields': ('--config.train={}', ['--config.train is a block of fields'], 2),
-  'block in another way': ('-config.optimizer 3', ['--config.optimizer is a block of fields'], 2),
   'glob without a path': (
     '--config.data.glob=*.md',
     ["data.glob is '*.md', expected data.path with it"],

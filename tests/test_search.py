@@ -346,6 +346,8 @@ def test_a_model_without_attention_or_state():
   found = beam_search(*given, Beam(2, 0.0))
   np.testing.assert_array_equal(found.ids, [[[3, 3, 3], [2, 0, 0]], [[3, 3, 0], [2, 0, 0]]])
   assert found.extras == {}
+  masked = beam_search(*given, Beam(2, 0.0), np.ones((2, 7), bool))  # of a memory, not looked at
+  jax.tree.map(np.testing.assert_array_equal, found, masked)
   with pytest.raises(
     ValueError, match=r'coverage_penalty is 0\.2, expected 0 for a model without attention'
   ):

@@ -94,6 +94,8 @@ def beam_search(
     raise InputError(
       f'coverage_penalty is {beam.coverage_penalty}, expected 0 for a model without attention'
     )
+  # Of a memory that the model does not look at nothing is to be covered.
+  seen = source_mask if attends else None
   norm = lambda lengths: ((5.0 + lengths) / 6.0) ** beam.length_penalty
 
   def advance(carry):
@@ -103,7 +105,7 @@ def beam_search(
     coverage = alive.coverage + extras['weights'] if attends else alive.coverage
     candidates = _continuations(alive.log_probs, forbid(log_probs, rules.forbidden))
     ends = (candidates.ids == rules.specials.eos) | (t + 1 >= limits)[:, None]
-    costs = beam.coverage_penalty * _log_coverage(coverage, source_mask)
+    costs = beam.coverage_penalty * _log_coverage(coverage, seen)
     finished = _finish(carry.finished, candidates, ends, t + 1, norm(t + 1), costs)
     kept = _go_on(candidates, ends)
     hopeless = kept.log_probs[:, :1] / norm(limits)[:, None] <= finished.scores[:, -1:]

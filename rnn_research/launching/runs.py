@@ -56,9 +56,9 @@ def train(
           **about,
           'steps': stopped.step,
           'seconds': stopped.seconds,
-          'best_step': stopped.best[0],
+          'best_step': stopped.best.step,
           'metrics': metrics,
-          **_of_grid(experiment.headline, members, workdir, stopped.best[0]),
+          **_of_grid(experiment.headline, members, workdir, stopped.best.step),
         },
       )
       _write_report(experiment, params, workdir)

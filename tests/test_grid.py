@@ -2,6 +2,7 @@
 
 import functools
 import math
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -210,6 +211,17 @@ def test_interrupted_equals_uninterrupted(two_by_two, tmp_path):
   train(values_of(**fields, train__steps=3), tmp_path)
   train(values_of(**fields), tmp_path)
   assert_same_run(two_by_two[1], tmp_path, 6)
+
+
+def test_interrupted_within_a_window(tmp_path):
+  """Also where a member is not a number, which JSON does not know."""
+  fields = {'grid__seeds': 1, 'grid__learning_rates': (1e-2, 1e34), 'train__log_every': 4}
+  fields['train__checkpoint_every'] = 2
+  whole = train(values_of(**fields), tmp_path / 'whole')
+  train(values_of(**fields, train__steps=4), tmp_path / 'parts')
+  shutil.rmtree(tmp_path / 'parts' / 'checkpoints' / '4')  # goes on from step 2, within a window
+  assert train(values_of(**fields), tmp_path / 'parts') == whole
+  assert of_member(whole, 'train/loss', 1)[-1] is None
 
 
 def test_one_map_for_accelerators_and_one_for_cpus(monkeypatch):

@@ -75,6 +75,17 @@ def test_a_damaged_line_is_dropped_with_a_warning(tmp_path, damage, capsys):
   assert capsys.readouterr().err == ''
 
 
+@pytest.mark.parametrize('name', ['train/finite/0', 'valid/mse/0'])
+def test_a_grid_of_an_earlier_version_is_refused(tmp_path, name):
+  path = tmp_path / 'metrics.jsonl'
+  path.write_text(json.dumps({'step': 1, name: 1.0}) + '\n')
+  before = path.read_bytes()
+  for read in (metrics_log.read_log, lambda folder: metrics_log.open_log(folder, 1)):
+    with pytest.raises(ValueError, match=r'metrics.jsonl is of a grid of an earlier version'):
+      read(tmp_path)
+  assert path.read_bytes() == before
+
+
 def test_any_text_comes_back(tmp_path):
   log = metrics_log.open_log(tmp_path, 0)
   log.write(1, {'sample': 'a\u2028b\x0cc\r\nd\x85'})
@@ -87,10 +98,12 @@ def test_any_text_comes_back(tmp_path):
 def test_tensorboard(tmp_path):
   pytest.importorskip('tensorboardX')
   log = metrics_log.open_log(tmp_path, 0, tensorboard=True)
-  log.write(1, {'train/loss': 0.5, 'sample': 'to be or'})
+  log.write(1, {'train/loss': 0.5, 'sample': 'to be or', 'valid/mse_members': [0.5, math.nan]})
   log.close()
   written = b''.join(p.read_bytes() for p in (tmp_path / 'tensorboard').iterdir())
   assert b'train/loss' in written
+  assert b'valid/mse_members/0' in written
+  assert b'valid/mse_members/1' in written
   assert b'to be or' in written
 
 

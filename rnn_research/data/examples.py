@@ -1,13 +1,30 @@
-"""Batches of independent examples, as training data."""
+"""Batches of independent examples, as training data: drawn, in memory, or loaded from disk.
+
+Image files, one folder per label:
+
+  paths = sorted(Path(folder).glob('*/*.png'))
+  labels = sorted({path.parent.name for path in paths})
+
+  def load(path):
+    image = np.asarray(Image.open(path).convert('L'), np.float32) / 255
+    return {'image': image, 'label': np.int32(labels.index(path.parent.name))}
+
+  data = loaded(paths, load, batch_size=64, seed=0, fingerprint=digest_of(paths))
+
+No experiment of this repository loads its examples from disk yet: nothing here calls `loaded`.
+"""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import grain
 import numpy as np
 
 from rnn_research.errors import InputError
 from rnn_research.experiment import TrainData
+
+_THREADS = 16  # most of them wait for the disk
 
 
 def drawn(
@@ -57,6 +74,66 @@ def shuffled(
     return {name: array[rows] for name, array in arrays.items()}
 
   return stream(batch, steps, fingerprint)
+
+
+def loaded(
+  source: Sequence,
+  load: Callable[[Any], dict],
+  batch_size: int,
+  seed: int,
+  fingerprint: str,
+  name: Callable[[Any], str] = str,
+) -> TrainData:
+  """Returns an endless stream of batches of examples that threads load ahead, in a new order in
+  every epoch.
+
+  A batch may hold the end of one epoch and the beginning of the next; every example comes once in
+  each.
+
+  Args:
+    source: of N rows, such as paths, or any `__len__` and `__getitem__`.
+    load: `(row) -> example`, arrays without the axis B, of the same shapes for all rows. Called in
+      threads, in any order.
+    batch_size: B.
+    seed: of the orders.
+    fingerprint: of what is loaded.
+    name: `(row) -> str`: what an error calls the row: its file.
+
+  Raises:
+    InputError: there are fewer than one batch; or, when it is loaded, an example cannot be, or has
+      other shapes than the first.
+  """
+  if len(source) < batch_size:
+    raise InputError(
+      f'there are {len(source)} training examples, expected a batch of {batch_size} at least'
+    )
+  first = _shapes(_load(load, name, source[0]))
+
+  def checked(row):
+    example = _load(load, name, row)
+    if _shapes(example) != first:
+      raise InputError(
+        f'{name(row)} holds {_shapes(example)}, expected {first} as in {name(source[0])}'
+      )
+    return example
+
+  rows = grain.MapDataset.source(source).seed(seed).shuffle().repeat().map(checked)
+  ahead = max(2 * batch_size, _THREADS)  # rows
+  options = grain.ReadOptions(num_threads=_THREADS, prefetch_buffer_size=ahead)
+  dataset = rows.to_iter_dataset(options).batch(batch_size, drop_remainder=True)
+  return TrainData(iter(dataset), len(source) // batch_size, fingerprint)
+
+
+def _load(load, name, row):
+  try:
+    return load(row)
+  except Exception as e:  # what reads images raises errors of many kinds
+    raise InputError(f'{name(row)} cannot be loaded ({type(e).__name__}: {e})') from e
+
+
+def _shapes(example):
+  arrays = {name: np.asarray(value) for name, value in example.items()}
+  return ', '.join(f'{name} {a.dtype}{list(a.shape)}' for name, a in arrays.items())
 
 
 def stream(batch: Callable[[int], dict], steps_per_epoch: int, fingerprint: str) -> TrainData:

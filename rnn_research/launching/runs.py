@@ -54,9 +54,9 @@ def train(experiment: Experiment, start: Start) -> None:
           **about,
           'steps': stopped.step,
           'seconds': stopped.seconds,
-          'best_step': stopped.best[0],
+          'best_step': stopped.best.step,
           'metrics': metrics,
-          **_of_grid(experiment.headline, members, workdir, stopped.best[0]),
+          **_of_grid(experiment.headline, members, workdir, stopped.best.step),
         },
       )
       write_report(experiment, run.params, workdir)

@@ -21,11 +21,16 @@ from ml_collections import ConfigDict
 from rnn_research.experiment import Experiment
 from rnn_research.typing import Array, Params, PyTree
 
+MEMBERS = '_members'  # ends the names of what is measured of every member, [G]
+FINITE = f'train/finite{MEMBERS}'
+
 
 class Member(NamedTuple):
-  """Attributes:
-  seed: 0 draws what a run without a grid draws; others fold the seed into its keys.
-  learning_rate: in place of `optimizer.learning_rate`.
+  """One run of a grid.
+
+  Attributes:
+    seed: 0 draws what a run without a grid draws; others fold the seed into its keys.
+    learning_rate: in place of `optimizer.learning_rate`.
   """
 
   seed: int
@@ -45,7 +50,7 @@ def over_grid(experiment: Experiment, grid: Sequence[Member]) -> Experiment:
   """Returns the experiment that trains all members at once.
 
   The gradient of each member is its own; `describe` makes one loss of theirs. Evaluations are those
-  of the best member, and 'name/0', 'name/1', ... those of every member. No samples are shown.
+  of the best member, and 'name_members' those of every member, [G]. No samples are shown.
 
   Args:
     experiment: the weight of its loss depends on the batch alone, so it is the same for all
@@ -68,17 +73,13 @@ def over_grid(experiment: Experiment, grid: Sequence[Member]) -> Experiment:
     totals, (weights, across, sums) = _own_gradients(
       lambda params: _each(one, params, across, _keys(key, grid)), params
     )
-    own = {
-      f'{name}/{i}': a[i] for name, a in ({'loss': totals} | sums).items() for i in range(len(grid))
-    }
+    own = {f'{name}{MEMBERS}': a for name, a in ({'loss': totals} | sums).items()}
     return totals.sum(), (weights[0], jax.tree.map(lambda a: jnp.moveaxis(a, 0, 1), across), own)
 
   def measure(evaluate, params, key):
     measured = [evaluate(member(params, i), key) for i in range(len(grid))]
     best = best_member([values[metric] for values in measured], sense)
-    own = {
-      f'{name}/{i}': value for i, values in enumerate(measured) for name, value in values.items()
-    }
+    own = {f'{name}{MEMBERS}': [values[name] for values in measured] for name in measured[best]}
     return measured[best] | {'best_member': best} | own
 
   return experiment._replace(
@@ -133,30 +134,24 @@ def over_members(
 def describe(
   describe_one: Callable[..., dict[str, Array]], grads: Params, means: dict[str, Array]
 ) -> dict[str, Array]:
-  """Returns what a grid logs of a step in place of what a single run logs, each [] float32.
+  """Returns what a grid logs of a step in place of what a single run logs, [] float32 but for the
+  last.
 
     loss, and what else the loss measures    median over the members whose gradient is finite
     gradient_norm, clipped                   the same of `describe_one`
     finite                                   share of the members whose gradient is finite
-    finite/0, finite/1, ...                  1 or 0
+    finite_members                           [G] float32, 1 or 0
 
   Args:
     describe_one: `(grads) -> {name: [] float32}` of a single run, 'gradient_norm' among them.
     grads: leaves [G, ...], over all devices.
-    means: 'loss/0', 'loss/1', ...: of every member, over all devices.
+    means: 'loss_members' and so on, [G] float32, over all devices.
   """
   described = jax.vmap(describe_one)(grads)
   finite = jnp.isfinite(described['gradient_norm'])
-  of_members = {}
-  for name, mean in means.items():
-    of_members.setdefault(name.rsplit('/', 1)[0], []).append(mean)
-  stacked = described | {name: jnp.stack(values) for name, values in of_members.items()}
-  medians = {name: jnp.nanmedian(jnp.where(finite, a, jnp.nan)) for name, a in stacked.items()}
-  return (
-    medians
-    | {'finite': finite.mean()}
-    | {f'finite/{i}': a for i, a in enumerate(finite.astype(jnp.float32))}
-  )
+  of_members = described | {name.removesuffix(MEMBERS): a for name, a in means.items()}
+  medians = {name: jnp.nanmedian(jnp.where(finite, a, jnp.nan)) for name, a in of_members.items()}
+  return medians | {'finite': finite.mean(), f'finite{MEMBERS}': finite.astype(jnp.float32)}
 
 
 def results(
@@ -171,13 +166,13 @@ def results(
     headline: of the experiment.
   """
   split, metric, _ = headline
-  last = [row for row in log if f'{split}/{metric}' in row][-1]
-  share = lambda i: float(
-    np.mean([row[f'train/finite/{i}'] for row in log if f'train/finite/{i}' in row] or [1.0])
-  )
+  of_members = f'{split}/{metric}{MEMBERS}'
+  figures = [row[of_members] for row in log if of_members in row][-1]
+  steps = [row[FINITE] for row in log if FINITE in row] or [[1.0] * len(grid)]
+  shares = np.mean(steps, axis=0)
   return [
-    {**one._asdict(), metric: last[f'{split}/{metric}/{i}'], 'share_of_finite_steps': share(i)}
-    for i, one in enumerate(grid)
+    {**one._asdict(), metric: figure, 'share_of_finite_steps': float(share)}
+    for one, figure, share in zip(grid, figures, shares, strict=True)
   ]
 
 

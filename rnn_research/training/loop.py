@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import math
 import signal
 import time
 from collections.abc import Mapping
@@ -21,7 +20,7 @@ from rnn_research.training import checkpoint, grid, optimizer, records
 from rnn_research.training.backend import replicate, shard_batch
 from rnn_research.training.metrics_log import open_log
 from rnn_research.training.progress import open_display, warn
-from rnn_research.training.records import Run
+from rnn_research.training.records import Best, Progress, Stopwatch, Training, Window
 from rnn_research.training.result import versions, write_json
 from rnn_research.training.step import compile_shapes, create_state, make_step
 
@@ -33,13 +32,13 @@ class Stopped(NamedTuple):
     step: updates done.
     seconds: training time over all starts of the run, compilation included.
     finished: False after SIGTERM.
-    best: (step, headline figure) of the best evaluation.
+    best: of the evaluations.
   """
 
   step: int
   seconds: float
   finished: bool
-  best: tuple[int, float]
+  best: Best
 
 
 def train(
@@ -79,52 +78,49 @@ def train(
       tx, np.float32(experiment.learning_rates) / np.float32(config.optimizer.learning_rate)
     )
     describe = functools.partial(grid.describe, of_gradients)
-  key = jax.random.key(config.seed)
-  init_key, step_key, eval_key = jax.random.split(key, 3)
-  state = create_state(
-    experiment, tx, init_key, config.train.batch_size, config.train.ema_decay > 0, mesh
-  )
+  init_key, step_key, eval_key = jax.random.split(jax.random.key(config.seed), 3)
+  averaged = config.train.ema_decay > 0
+  at = Progress(create_state(experiment, tx, init_key, config.train.batch_size, averaged, mesh))
   with contextlib.ExitStack() as stack:
     terminated = stack.enter_context(_sigterm())
     stack.enter_context(checkpoint.hold(workdir))
-    manager = stack.enter_context(checkpoint.open_manager(workdir))
-    state, step, seconds, best, window = _resume(manager, state, data)
+    checkpoints = stack.enter_context(checkpoint.open_manager(workdir))
+    at = _resume(checkpoints, at, data)
+    # Before step 1 also the sample of step 0 is written anew.
+    log = open_log(workdir, at.step or -1, config.train.tensorboard)
+    stack.callback(log.close)
     if jax.process_index() == 0:
       write_json(Path(workdir) / 'config.json', about)
-    log = open_log(
-      workdir, step or -1, config.train.tensorboard
-    )  # the sample before step 1 is written anew
     display = open_display(total, experiment.unit)
-    stack.callback(log.close)
     stack.callback(display.close)
-    run = Run(
-      experiment,
-      config,
-      workdir,
-      data,
-      total,
-      eval_every,
-      config.train.checkpoint_every or eval_every,
-      schedule,
-      manager,
-      log,
-      display,
-      eval_key,
+    training = Training(
+      experiment=experiment,
+      config=config,
+      workdir=workdir,
+      data=data,
+      total=total,
+      eval_every=eval_every,
+      checkpoint_every=config.train.checkpoint_every or eval_every,
+      schedule=schedule,
+      checkpoints=checkpoints,
+      log=log,
+      display=display,
+      key=eval_key,
     )
-    if _exhausted(run, step, best):
-      _say_exhausted(run, step, best)
-    elif step < total:
-      take_step = _compile(run, state, mesh, step_key, describe)
-      return _loop(run, take_step, state, step, best, window, mesh, started - seconds, terminated)
-  return Stopped(step, seconds, True, best)
+    if _exhausted(training, at):
+      _say_exhausted(training, at)
+    elif at.step < total:
+      take_step = _compile(training, at.state, mesh, step_key, describe)
+      return _loop(training, take_step, at, mesh, started - at.seconds, terminated)
+  return Stopped(at.step, at.seconds, True, at.best)
 
 
-def _resume(manager, state, data):
-  """Returns the newest checkpoint's state, step, seconds, best evaluation and window, with the data
-  wound on to it."""
-  restored = checkpoint.restore_latest(manager, state)
+def _resume(checkpoints, at, data):
+  """Returns how far the newest checkpoint had come, with the data wound on to it; `at` where there
+  is none."""
+  restored = checkpoint.restore_latest(checkpoints, at.state)
   if restored is None:
-    return state, 0, 0.0, (0, math.nan), {}
+    return at
   meta = restored.meta
   if meta['fingerprint'] != data.fingerprint:
     raise InputError(
@@ -139,47 +135,45 @@ def _resume(manager, state, data):
   if changed:
     warn(f'resumed with {", ".join(changed)}: the run goes on, but not bit for bit')
   data.iterator.set_state(restored.data_state)
-  best = meta['best'][0], math.nan if meta['best'][1] is None else meta['best'][1]
-  return restored.state, restored.step, meta['seconds'], best, meta['window']
+  return records.progress_of(restored.state, restored.step, meta)
 
 
-def _exhausted(run, step, best):
+def _exhausted(training, at):
   """Returns whether the newest `train.stop_after` evaluations brought no better one; 0 never
   stops."""
-  patience = run.config.train.stop_after * run.eval_every
-  return 0 < patience <= step - best[0] and step % run.eval_every == 0
+  patience = training.config.train.stop_after * training.eval_every
+  return 0 < patience <= at.step - at.best.step and at.step % training.eval_every == 0
 
 
-def _say_exhausted(run, step, best):
-  run.display.show(
-    f'stopped after step {step}: {run.config.train.stop_after} evaluations in a row were not '
-    'better than'
-    f' that of step {best[0]} (train.stop_after)'
+def _say_exhausted(training, at):
+  training.display.show(
+    f'stopped after step {at.step}: {training.config.train.stop_after} evaluations in a row were '
+    f'not better than that of step {at.best.step} (train.stop_after)'
   )
 
 
-def _compile(run, state, mesh, key, describe):
+def _compile(training, state, mesh, key, describe):
   """Returns the step `(state, batch) -> (state, metrics)`, for every shape that a batch can
   have."""
   make = make_step(
-    run.experiment,
+    training.experiment,
     mesh,
     key,
-    micro_batches=run.config.train.micro_batches,
-    ema_decay=run.config.train.ema_decay,
+    micro_batches=training.config.train.micro_batches,
+    ema_decay=training.config.train.ema_decay,
     describe=describe,
   )
-  batches = run.data.shapes or (_first(run.data.iterator),)
-  run.display.show(f'the run is in {run.workdir}')
+  batches = training.data.shapes or (_first(training.data.iterator),)
+  training.display.show(f'the run is in {training.workdir}')
   if len(batches) > 1:
-    run.display.show(f'compiling for batches of {len(batches)} shapes')
+    training.display.show(f'compiling for batches of {len(batches)} shapes')
   take_step, peak = compile_shapes(make, state, [shard_batch(mesh, batch) for batch in batches])
-  params, members = num_parameters(state.params), len(run.experiment.learning_rates)
+  params, members = num_parameters(state.params), len(training.experiment.learning_rates)
   of_each = f'{members} x {params // members:,}' if members else f'{params:,}'
-  run.display.show(
+  training.display.show(
     f'{of_each} parameters, peak memory {peak / 2**20:,.0f} MiB per device, '
     f'{mesh.size} device(s) of kind {mesh.devices.flat[0].device_kind}, recurrence: '
-    f'{run.experiment.engine}'
+    f'{training.experiment.engine}'
   )
   return take_step
 
@@ -191,53 +185,89 @@ def _first(iterator):
   return batch
 
 
-def _loop(run, take_step, state, step, best, window, mesh, started, terminated):
-  train = run.config.train
-  show_steps = train.show_steps if run.experiment.show else ()
-  if step == 0 and 0 in show_steps:
-    records.show(run, state, 0)
-  pending, since = None, (time.monotonic(), step)
-  while step < run.total:
-    state, metrics = take_step(state, shard_batch(mesh, next(run.data.iterator)))
-    step += 1
+def _loop(training, take_step, at, mesh, started, terminated):
+  """Takes steps to the end, or until nothing gets better any more, or until SIGTERM."""
+  if at.step == 0 and _shows(training, 0):
+    records.show(training, at)
+  pending, watch = None, Stopwatch(time.monotonic(), at.step)
+  while at.step < training.total:
+    state, metrics = take_step(at.state, shard_batch(mesh, next(training.data.iterator)))
+    at = at._replace(state=state, step=at.step + 1)
     if mesh.devices.flat[0].platform == 'cpu':
       # Two steps in flight can deadlock: threads that wait in one step's psum starve the other step
       # of threads.
       jax.block_until_ready(metrics)
     # One step late, so that the host prepares the next step while an accelerator runs this one.
-    window = window if pending is None else records.settle(run, window, *pending)
-    pending = step, metrics
-    evaluate, save, log = (
-      step % n == 0 or step == run.total
-      for n in (run.eval_every, run.checkpoint_every, train.log_every)
-    )
-    stop = _agreed(terminated) if log or jax.process_count() == 1 else False
-    if evaluate or save or log or stop or step in show_steps:
-      window, pending = records.settle(run, window, *pending), None
-    if log:
-      window, since = (
-        records.write_window(run, state, window, step, since),
-        (time.monotonic(), step),
-      )
-    pause = time.monotonic()
-    if evaluate:
-      last_valid, best = records.evaluate(run, state, step, best)
-      state = state.replace(last_valid=replicate(mesh, np.float32(last_valid)))
-    if step in show_steps:
-      records.show(run, state, step)
-    exhausted = evaluate and _exhausted(run, step, best)
-    if save or stop or exhausted:
-      records.save(run, state, step, best, window, time.monotonic() - started)
-    since = since[0] + time.monotonic() - pause, since[1]  # the speed is that of training alone
-    if exhausted:
-      _say_exhausted(run, step, best)
-      break
-    if stop and step < run.total:
-      run.display.show(
-        f'stopped by SIGTERM after step {step}: saved, --workdir={run.workdir} goes on from here'
-      )
-      return Stopped(step, time.monotonic() - started, False, best)
-  return Stopped(step, time.monotonic() - started, True, best)
+    at, pending = _settled(training, at, pending), (at.step, metrics)
+    due = _due(training, at.step, terminated)
+    if not any(due):
+      continue
+    at, pending = _settled(training, at, pending), None
+    if due.log:
+      records.write_window(training, at, watch)
+      at, watch = at._replace(window=Window()), Stopwatch(time.monotonic(), at.step)
+    paused = time.monotonic()
+    at, exhausted = _pause(training, at, mesh, due, started)
+    watch = watch._replace(time=watch.time + time.monotonic() - paused)
+    if exhausted or (due.stop and at.step < training.total):
+      (_say_exhausted if exhausted else _say_stopped)(training, at)
+      return Stopped(at.step, time.monotonic() - started, exhausted, at.best)
+  return Stopped(at.step, time.monotonic() - started, True, at.best)
+
+
+class Due(NamedTuple):
+  """What is to be done after a step."""
+
+  log: bool
+  evaluate: bool
+  show: bool
+  save: bool
+  stop: bool
+
+
+def _due(training, step, terminated):
+  at_end, train = step == training.total, training.config.train
+  log = step % train.log_every == 0 or at_end
+  return Due(
+    log=log,
+    evaluate=step % training.eval_every == 0 or at_end,
+    show=_shows(training, step),
+    save=step % training.checkpoint_every == 0 or at_end,
+    # Several processes must agree, which takes time.
+    stop=(log or jax.process_count() == 1) and _agreed(terminated),
+  )
+
+
+def _shows(training, step):
+  return training.experiment.show is not None and step in training.config.train.show_steps
+
+
+def _settled(training, at, pending):
+  if pending is None:
+    return at
+  return at._replace(window=records.settle(training, at.window, *pending))
+
+
+def _pause(training, at, mesh, due, started):
+  """Evaluates, shows and saves what is due, and returns whether training has nothing more to
+  bring."""
+  if due.evaluate:
+    last_valid, best = records.evaluate(training, at)
+    state = at.state.replace(last_valid=replicate(mesh, np.float32(last_valid)))
+    at = at._replace(state=state, best=best)
+  if due.show:
+    records.show(training, at)
+  exhausted = due.evaluate and _exhausted(training, at)
+  if due.save or due.stop or exhausted:
+    records.save(training, at, time.monotonic() - started)
+  return at, exhausted
+
+
+def _say_stopped(training, at):
+  training.display.show(
+    f'stopped by SIGTERM after step {at.step}: saved, --workdir={training.workdir} goes on from '
+    'here'
+  )
 
 
 @contextlib.contextmanager

@@ -2,11 +2,12 @@
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from rnn_research.errors import InputError
 from rnn_research.training.progress import warn
@@ -14,9 +15,11 @@ from rnn_research.training.result import jsonable, write_text
 
 
 class Log(NamedTuple):
-  """Attributes:
-  write: `(step, {name: number or text}) -> None`: one line, on disk when it returns.
-  close: `() -> None`.
+  """An open log.
+
+  Attributes:
+    write: `(step, {name: number, text or [G]}) -> None`: one line, on disk when it returns.
+    close: `() -> None`.
   """
 
   write: Callable[[int, Mapping[str, Any]], None]
@@ -32,7 +35,7 @@ def open_log(workdir: str | os.PathLike, step: int, tensorboard: bool = False) -
   before its checkpoint. Damaged lines are dropped with a warning.
 
   Raises:
-    InputError: `tensorboard` without tensorboardX installed.
+    InputError: `tensorboard` without tensorboardX installed, or the log of an earlier version.
     OSError: the file cannot be written.
   """
   if jax.process_index() > 0:
@@ -48,7 +51,7 @@ def open_log(workdir: str | os.PathLike, step: int, tensorboard: bool = False) -
         f.write(json.dumps(jsonable({'step': step, **values}), allow_nan=False) + '\n')
     except OSError as e:
       raise OSError(f'step {step} cannot be written to {path} ({e.strerror})') from e
-    for name, value in values.items() if events else ():
+    for name, value in _singly(values) if events else ():
       add = events.add_text if isinstance(value, str) else events.add_scalar
       add(name, value, step)
 
@@ -57,15 +60,33 @@ def open_log(workdir: str | os.PathLike, step: int, tensorboard: bool = False) -
 
 def read_log(workdir: str | os.PathLike) -> list[dict[str, Any]]:
   """Returns the lines of `workdir/metrics.jsonl`, [] without the file; a last line that was cut off
-  is left out, and damaged lines with a warning."""
+  is left out, and damaged lines with a warning.
+
+  Raises:
+    InputError: it is of a grid that an earlier version trained.
+  """
   path = Path(workdir) / 'metrics.jsonl'
   return [row for _, row in _lines(path)] if path.exists() else []
+
+
+def _singly(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+  """Yields names and single values: those of the members of a grid as 'name/0', 'name/1', ..."""
+  for name, value in values.items():
+    if np.ndim(value):
+      yield from ((f'{name}/{i}', one) for i, one in enumerate(value))
+    else:
+      yield name, value
 
 
 def _lines(path: Path) -> list[tuple[str, dict[str, Any]]]:
   """Returns the whole lines of a log that hold values of a step, as they are and decoded."""
   whole = path.read_bytes().split(b'\n')[:-1]
   rows = [_values(line) for line in whole]
+  if any(name.endswith('/0') for row in rows for name in row or ()):
+    raise InputError(
+      f'{path} is of a grid of an earlier version, with names such as train/loss/0: it can be '
+      'evaluated and sampled, but not go on, be reported or compared'
+    )
   damaged = [str(number) for number, row in enumerate(rows, 1) if row is None]
   if damaged:
     warn(f'{path} is damaged and read without line {", ".join(damaged)}')

@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -12,13 +13,23 @@ from ml_collections import ConfigDict
 from rnn_research.experiment import Experiment, TrainData
 from rnn_research.training import checkpoint, result
 from rnn_research.training.backend import local_copy
+from rnn_research.training.checkpoint_io import Folder
+from rnn_research.training.metrics_log import Log
+from rnn_research.training.progress import Display
 from rnn_research.training.schedules import learning_rate
 from rnn_research.training.step import TrainState
-from rnn_research.typing import Params
+from rnn_research.typing import Key, Params
 
 
-class Run(NamedTuple):
-  """What the parts of the loop share; nothing in it changes."""
+class Training(NamedTuple):
+  """What the parts of the loop share; nothing in it changes.
+
+  Attributes:
+    total: steps of the whole run.
+    eval_every, checkpoint_every: steps between two.
+    schedule: step -> learning rate.
+    key: of evaluations and samples.
+  """
 
   experiment: Experiment
   config: ConfigDict
@@ -28,48 +39,93 @@ class Run(NamedTuple):
   eval_every: int
   checkpoint_every: int
   schedule: Callable
-  manager: Any
-  log: Any
-  display: Any
-  key: Any
+  checkpoints: Folder
+  log: Log
+  display: Display
+  key: Key
 
 
-def settle(run: Run, window: dict, step: int, metrics: dict) -> dict:
+class Best(NamedTuple):
+  """The best evaluation so far: the step after which it was, and its headline figure; not a number
+  before the first."""
+
+  step: int = 0
+  value: float = math.nan
+
+
+class Window(NamedTuple):
+  """Sums over the steps since the last line of the log: name -> [] or, of a grid, [G] float64."""
+
+  sums: Mapping[str, Any] = MappingProxyType({})
+  largest_gradient_norm: float = 0.0
+  steps: int = 0
+
+
+class Stopwatch(NamedTuple):
+  """Measures the speed since a step; what else takes time is left out by moving `time` on."""
+
+  time: float
+  step: int
+
+
+class Progress(NamedTuple):
+  """How far a run has come: what changes while it trains.
+
+  Attributes:
+    step: updates done.
+    seconds: training time of earlier starts.
+  """
+
+  state: TrainState
+  step: int = 0
+  best: Best = Best()
+  window: Window = Window()
+  seconds: float = 0.0
+
+
+def progress_of(state: TrainState, step: int, meta: Mapping[str, Any]) -> Progress:
+  """Returns how far the run had come that saved `meta`."""
+  best_step, value = meta['best']
+  sums = {name: np.array(value, np.float64) for name, value in meta['window'].items()}
+  window = Window(
+    largest_gradient_norm=float(sums.pop('largest_gradient_norm', 0.0)),
+    steps=int(sums.pop('steps', 0)),
+    sums=sums,
+  )
+  best = Best(best_step, math.nan if value is None else value)
+  return Progress(state, step, best, window, meta['seconds'])
+
+
+def settle(training: Training, window: Window, step: int, metrics: Mapping[str, Any]) -> Window:
   """Waits for a step's metrics and returns the window with them added.
 
   Raises:
     FloatingPointError: the loss or the gradient norm is not finite.
   """
-  values = {name: float(value) for name, value in jax.device_get(metrics).items()}
-  if not (math.isfinite(values['loss']) and math.isfinite(values['gradient_norm'])):
-    raise _diverged(
-      run, step, f'the loss is {values["loss"]} and the gradient norm is {values["gradient_norm"]}'
-    )
-  sums = {name: window.get(name, 0.0) + value for name, value in values.items()}
-  largest = max(window.get('largest_gradient_norm', 0.0), values['gradient_norm'])
-  return {**sums, 'largest_gradient_norm': largest, 'steps': window.get('steps', 0) + 1}
+  values = {name: np.float64(value) for name, value in jax.device_get(metrics).items()}
+  loss, norm = float(values['loss']), float(values['gradient_norm'])
+  if not (math.isfinite(loss) and math.isfinite(norm)):
+    raise _diverged(training, step, f'the loss is {loss} and the gradient norm is {norm}')
+  sums = {name: window.sums.get(name, 0.0) + value for name, value in values.items()}
+  return Window(sums, max(window.largest_gradient_norm, norm), window.steps + 1)
 
 
-def write_window(
-  run: Run, state: TrainState, window: dict, step: int, since: tuple[float, int]
-) -> dict:
-  """Writes the means of a window's steps, with the speed since (time, step), and returns an empty
-  window."""
-  steps, largest = window.pop('steps'), window.pop('largest_gradient_norm')
-  means = {name: value / steps for name, value in window.items()}
-  rate = means.pop('weight') * (step - since[1]) / max(time.monotonic() - since[0], 1e-9)
-  run.log.write(
-    step,
+def write_window(training: Training, at: Progress, watch: Stopwatch) -> None:
+  """Writes the means of a window's steps, and their speed."""
+  means = {name: value / at.window.steps for name, value in at.window.sums.items()}
+  seconds = max(time.monotonic() - watch.time, 1e-9)
+  rate = means.pop('weight') * (at.step - watch.step) / seconds
+  training.log.write(
+    at.step,
     {
       **{f'train/{name}': value for name, value in means.items()},
-      'train/largest_gradient_norm': largest,
-      'train/epoch': step / run.data.steps_per_epoch,
-      'learning_rate': float(learning_rate(run.schedule, state.opt_state, step - 1)),
+      'train/largest_gradient_norm': at.window.largest_gradient_norm,
+      'train/epoch': at.step / training.data.steps_per_epoch,
+      'learning_rate': float(learning_rate(training.schedule, at.state.opt_state, at.step - 1)),
       'units_per_second': rate,
     },
   )
-  run.display.update(step, means['loss'], rate)
-  return {}
+  training.display.update(at.step, means['loss'], rate)
 
 
 def evaluated_params(state: TrainState) -> Params:
@@ -77,74 +133,73 @@ def evaluated_params(state: TrainState) -> Params:
   return local_copy(state.average if jax.tree.leaves(state.average) else state.params)
 
 
-def evaluate(
-  run: Run, state: TrainState, step: int, best: tuple[int, float]
-) -> tuple[float, tuple[int, float]]:
+def evaluate(training: Training, at: Progress) -> tuple[float, Best]:
   """Returns the headline figure, lower is better, and the best evaluation so far, whose parameters
   are saved.
 
   Raises:
     FloatingPointError: the figure is not finite.
   """
-  params, key = evaluated_params(state), jax.random.fold_in(run.key, step)
-  measured = {split: evaluate(params, key) for split, evaluate in run.experiment.evaluate.items()}
+  experiment = training.experiment
+  params, key = evaluated_params(at.state), jax.random.fold_in(training.key, at.step)
+  measured = {split: evaluate(params, key) for split, evaluate in experiment.evaluate.items()}
   figures = {
     f'{split}/{name}': value
     for split, metrics in measured.items()
     for name, value in metrics.items()
   }
-  split, metric, sense = run.experiment.headline
+  split, metric, sense = experiment.headline
   value = measured[split][metric]
   if not math.isfinite(value):
-    raise _diverged(run, step, f'{split}/{metric} is {value}')
-  run.log.write(step, figures)
-  shown = {
-    name: value
-    for name, value in figures.items()
-    if isinstance(value, float) and name.count('/') == 1
-  }
-  run.display.show(f'step {step}/{run.total}  {result.figures(shown)}')
+    raise _diverged(training, at.step, f'{split}/{metric} is {value}')
+  training.log.write(at.step, figures)
+  shown = {name: value for name, value in figures.items() if isinstance(value, float)}
+  training.display.show(f'step {at.step}/{training.total}  {result.figures(shown)}')
   sign = 1.0 if sense == 'min' else -1.0
-  if (
-    not sign * value >= sign * best[1]
-  ):  # also true of the first evaluation, when best is not a number
-    checkpoint.save_best(run.workdir, step, run.experiment.select(params, measured[split]), value)
-    best = step, value
-  return sign * value, best
+  # Also the first evaluation is better: the best figure is then not a number.
+  if sign * value >= sign * at.best.value:
+    return sign * value, at.best
+  kept = experiment.select(params, measured[split])
+  checkpoint.save_best(training.workdir, at.step, kept, value)
+  return sign * value, Best(at.step, value)
 
 
-def show(run: Run, state: TrainState, step: int) -> None:
+def show(training: Training, at: Progress) -> None:
   """Shows and records a sample."""
-  text = run.experiment.show(evaluated_params(state), jax.random.fold_in(run.key, step))
-  run.log.write(step, {'sample': text})
-  run.display.show(f'--- a sample after step {step} ---\n{text}\n---')
+  key = jax.random.fold_in(training.key, at.step)
+  text = training.experiment.show(evaluated_params(at.state), key)
+  training.log.write(at.step, {'sample': text})
+  training.display.show(f'--- a sample after step {at.step} ---\n{text}\n---')
 
 
-def save(
-  run: Run, state: TrainState, step: int, best: tuple[int, float], window: dict, seconds: float
-) -> None:
+def save(training: Training, at: Progress, seconds: float) -> None:
   """Saves all that the run needs to go on from here.
+
+  Args:
+    seconds: training time so far, over all starts.
 
   Raises:
     FloatingPointError: the step before it was fine, but the parameters after it are not finite.
     OSError: it could not be written.
   """
-  if not all(np.isfinite(a).all() for a in jax.tree.leaves(local_copy(state.params))):
-    raise _diverged(run, step, 'a parameter is not finite')
+  if not all(np.isfinite(a).all() for a in jax.tree.leaves(local_copy(at.state.params))):
+    raise _diverged(training, at.step, 'a parameter is not finite')
+  sums, largest, steps = at.window
   meta = {
-    'assets': run.experiment.assets,
-    'config': run.config.to_dict(),
+    'assets': training.experiment.assets,
+    'config': training.config.to_dict(),
     'versions': result.versions(),
-    'fingerprint': run.data.fingerprint,
-    'best': best,
-    'window': window,
+    'fingerprint': training.data.fingerprint,
+    'best': at.best,
+    'window': {**sums, 'largest_gradient_norm': largest, 'steps': steps} if steps else {},
     'seconds': seconds,
   }
-  checkpoint.save(run.manager, step, state, run.data.iterator.get_state(), meta)
+  position = training.data.iterator.get_state()
+  checkpoint.save(training.checkpoints, at.step, at.state, position, meta)
 
 
-def _diverged(run, step, found):
-  good = max(run.manager.manager.all_steps(), default=None)
+def _diverged(training, step, found):
+  good = max(training.checkpoints.manager.all_steps(), default=None)
   kept = (
     'there is no checkpoint yet'
     if good is None

@@ -241,7 +241,7 @@ def styles(count: int) -> list[tuple[str, Any, str]]:
 def of_grid(rows: Rows, rest: str) -> str:
   """Returns the caption's last sentence where the run is a grid; `rest` says what else is drawn of
   it."""
-  grid = any('train/finite/0' in row for row in rows)
+  grid = any('train/finite_members' in row for row in rows)
   return (
     f' The run is a grid; training figures: the median over its members; {rest}.' if grid else ''
   )

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from rnn_research.errors import InputError
 from rnn_research.training.config import flat
-from rnn_research.training.grid import members, spread
+from rnn_research.training.grid import MEMBERS, members, spread
 from rnn_research.training.metrics_log import read_log
 
 
@@ -76,18 +76,15 @@ def figure_name(run: LoggedRun) -> str:
 
 def by_learning_rate(run: LoggedRun) -> dict[float, Curves]:
   """Returns the curves of a run for each learning rate; one entry where it is no grid."""
-  config, name, names = ConfigDict(run.about['config']), figure_name(run), {}
-  for i, one in enumerate(members(config)):
-    names.setdefault(one.learning_rate, []).append(f'{name}/{i}')
-  rows = [row for row in run.rows if name in row]
+  config, name = ConfigDict(run.about['config']), figure_name(run)
+  rows, grid = [row for row in run.rows if name in row], members(config)
+  rates = [one.learning_rate for one in grid] or [config.optimizer.learning_rate]
+  figures = [row[f'{name}{MEMBERS}'] if grid else [row[name]] for row in rows]
+  values = np.array(figures, np.float64).T  # [S, N]; None, what was not a number, becomes one
   steps = np.array([row['step'] for row in rows], np.float64)
   return {
-    rate: Curves(
-      f'learning rate {rate:g}',
-      steps,
-      np.array([[row[n] for row in rows] for n in own], np.float64),
-    )
-    for rate, own in (names or {config.optimizer.learning_rate: [name]}).items()
+    rate: Curves(f'learning rate {rate:g}', steps, values[np.equal(rates, rate)])
+    for rate in dict.fromkeys(rates)
   }
 
 

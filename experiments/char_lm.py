@@ -9,9 +9,7 @@ What each variant reaches, with command, seed and machine, is in the README's ta
 """
 
 import functools
-import itertools
 import math
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -23,16 +21,16 @@ from rnn_research.cells import make_cell, options_for
 from rnn_research.combinators.weights import weight_dropout
 from rnn_research.data import codec as codec_lib
 from rnn_research.data import running_text, streams, text
-from rnn_research.data.files import open_output
 from rnn_research.decoding.language import sampler
-from rnn_research.decoding.sampling import Sampling, check_sampling
+from rnn_research.decoding.sampling import Sampling
 from rnn_research.engines import dispatch
-from rnn_research.errors import InputError, require, require_seed
-from rnn_research.experiment import Command, Experiment, Recurrence, flags_of
+from rnn_research.errors import InputError, require
+from rnn_research.experiment import Experiment, Recurrence
 from rnn_research.initializers import uniform
 from rnn_research.losses import cross_entropy
 from rnn_research.models.language_model import language_model, log_probabilities, sequence_loss
 from rnn_research.parameters import fit_budget
+from rnn_research.tasks.language import commands
 from rnn_research.training.config import DTYPES, base_config, check_model, kept_by_layers
 from rnn_research.unroll import select
 
@@ -50,6 +48,7 @@ VARIANTS = {
   'zaremba_small': 'LSTM 2 x 200 over words, no dropout, Zaremba et al. 2014 (Penn Treebank)',
 }
 
+COMMANDS = commands.COMMANDS
 PLACES = ('data.path', 'data.glob', 'data.data_dir', 'data.download')
 MOVABLE = PLACES
 _EVERY_FILE = '**/*'
@@ -294,8 +293,7 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     if assets and load().fingerprint != assets['fingerprint']:
       raise InputError(
         'the text is not the one that the model was trained on (it has changed since, or belongs '
-        'to '
-        'another Python version); name a text to evaluate with --config.data.path'
+        'to another Python version); name a text to evaluate with --config.data.path'
       )
     return {split: load().splits[split] for split in held_out}
 
@@ -326,7 +324,7 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
 
   def write(temperature, params, key):
     generate = generator(Sampling(temperature))
-    pieces = _write(generate, vocabulary, params, '', _SAMPLE_LENGTH[vocabulary.unit], key)
+    pieces = commands.write(generate, vocabulary, params, '', _SAMPLE_LENGTH[vocabulary.unit], key)
     return ''.join(pieces)
 
   def report(params, workdir, out_dir):
@@ -360,12 +358,7 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     assets={'vocabulary': vocabulary.to_json(), 'data': trained_on, 'held_out': held_out},
     show=functools.partial(write, 0.8),
     report=report,
-    commands={
-      'sample': functools.partial(_sample, generator, vocabulary),
-      'stream': functools.partial(_stream, generator, vocabulary),
-      'score': lambda params, text=None: _scores(score, vocabulary, texts, params, text)[1],
-      'scores': functools.partial(_scores, score, vocabulary, texts),
-    },
+    commands=commands.commands_of(generator, vocabulary, score, texts),
     engine=dispatch.explain(config.model.cell, config.model.engine, model.cells[0].scan),
     unit=_UNITS[vocabulary.unit],
     recurrence=recurrence,
@@ -416,8 +409,7 @@ def _held_out(corpus):
   if 'valid' not in splits:
     raise InputError(
       'the data have no validation text, expected a second number of data.splits above 0, or a '
-      'text of '
-      'its own as data.valid_path'
+      'text of its own as data.valid_path'
     )
   return splits
 
@@ -450,111 +442,3 @@ def _measures(log_probabilities, count):
     'perplexity': math.exp(min(nats, 700.0)),
     'predictions': count,
   }
-
-
-def _write(generate, vocabulary, params, prompt, length, key):
-  """Returns an iterator over pieces of text that the model writes after `prompt`; '' stands for a
-  line end."""
-  drawn = generate(params, _prompt_ids(vocabulary, prompt)[:, None], length, key)
-  return vocabulary.decode_pieces((ids[:, 0] for ids in drawn), prompt)
-
-
-def _prompt_ids(vocabulary, prompt):
-  unknown = vocabulary.unseen(prompt)
-  if unknown:
-    shown = ', '.join(
-      hex(symbol) if vocabulary.unit == 'byte' else repr(symbol) for symbol in unknown
-    )
-    raise InputError(f'prompt has {shown}, which the model never saw in training')
-  ids = vocabulary.encode(prompt)
-  if len(ids):
-    return ids
-  start = vocabulary.encode('\n')
-  return np.where(start == vocabulary.unknown, 0, start)
-
-
-def _stream(
-  generator,
-  vocabulary,
-  params,
-  prompt='',
-  length=500,
-  temperature=0.8,
-  top_k=0,
-  top_p=1.0,
-  seed=0,
-):
-  """Returns an iterator over pieces of text, `length` symbols in all, that the model writes after
-  `prompt`."""
-  require('length', length, length >= 1, 'an integer >= 1')
-  require_seed('seed', seed)
-  sampling = Sampling(temperature, top_k, top_p)
-  check_sampling(sampling)
-  return _write(generator(sampling), vocabulary, params, prompt, length, jax.random.key(seed))
-
-
-def _sample(generator, vocabulary, params, prompt='', **options):
-  """Returns `prompt` and what the model writes after it; see `_stream`."""
-  return prompt + ''.join(_stream(generator, vocabulary, params, prompt, **options))
-
-
-def _print_sample(run, prompt, **options):
-  """Prints `prompt` and what the model writes after it, as it comes."""
-  pieces = run.stream(prompt, **options)
-  for piece in itertools.chain([prompt], pieces, ['\n']):
-    print(piece, end='', flush=True)
-
-
-def _scores(score, vocabulary, texts, params, text=None):
-  """Returns the symbols of a text, and the log-probabilities of all but the first, which nothing
-  predicts: [N - 1] float64.
-
-  Args:
-    score: compiled `log_probabilities` of the model.
-    vocabulary: of the model.
-    texts: `() -> split -> ids`.
-    params: of the model.
-    text: by default that of the last of `texts()`.
-  """
-  ids = [*texts().values()][-1] if text is None else vocabulary.encode(text)
-  if len(ids) < 2:
-    raise InputError(f'the text to score has {len(ids)} symbols, expected 2 at least')
-  scores = score(params, *streams.evaluation_lanes(ids, 1))
-  return [vocabulary.symbols[i] for i in ids], np.asarray(scores, np.float64)[:, 0]
-
-
-def _write_scores(run, out):
-  """Writes a table of `_scores`."""
-  symbols, scores = run.scores()
-  values = ['', *(f'{value:.6f}' for value in scores)]
-  rows = (
-    f'{i}\t{symbol!r}\t{value}\n'
-    for i, (symbol, value) in enumerate(zip(symbols, values, strict=True))
-  )
-  with open_output(out, 'out') as f:
-    f.writelines(['position\tsymbol\tlog_probability\n', *rows])
-  print(f'{len(scores)} predictions, {-scores.mean():.4f} nats per symbol', file=sys.stderr)
-
-
-COMMANDS = {
-  'sample': Command(
-    'writes text that goes on from a prompt',
-    flags_of(
-      _stream,
-      prompt='text that warms the state up',
-      length='symbols to write',
-      temperature='divides the logits; 0 takes the most probable symbol',
-      top_k='keeps the k most probable symbols; 0 keeps all',
-      top_p='keeps the most probable symbols up to this probability',
-      seed='of the sampling',
-    ),
-    _print_sample,
-  ),
-  'score': Command(
-    'writes the log-probability of every symbol of the text of --config.data.path, by default of '
-    'the last held-out split',
-    {'out': ('', 'file for the table; by default it is printed')},
-    _write_scores,
-    reads_data=True,
-  ),
-}

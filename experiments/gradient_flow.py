@@ -183,8 +183,7 @@ def _report_trained(config, network, workdir, out_dir):
   networks, num_lags = {'trained': [network]}, config.flow.lags
   about = (
     f'The trained model of {Path(config.workdir_of).name}, T = {config.flow.num_steps} steps of '
-    'held-out data '
-    'from the initial state.'
+    'held-out data from the initial state.'
   )
   losses = f'{about} L_T is its own loss at step T; {network.xs.shape[1]} rows.'
   return sections.write(

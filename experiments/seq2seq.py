@@ -254,8 +254,7 @@ def check(config: ConfigDict) -> None:
   if model.bidirectional and model.reversed_source:
     raise InputError(
       'model.reversed_source is True, expected False where the encoder is bidirectional: it reads '
-      'both '
-      'ways'
+      'both ways'
     )
 
 

@@ -34,8 +34,7 @@ def fit_budget(make: Callable[[int], Any], hidden_size: int, num_params: int) ->
   if size(1) > num_params:
     raise InputError(
       f'model.num_params is {num_params}, expected at least {size(1)}, the parameters of a model '
-      'of one '
-      'unit'
+      'of one unit'
     )
   low, high = 1, 2
   while size(high) <= num_params:

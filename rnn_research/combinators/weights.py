@@ -220,8 +220,7 @@ def _change(params, prefix, change):
   if not matrices:
     raise InputError(
       f'no weights {prefix}* in {type(params).__name__}: the cell has no such product, or a '
-      'combinator '
-      'hides it and must be the outer one'
+      'combinator hides it and must be the outer one'
     )
   changed = jax.tree.unflatten(structure, change(matrices))
   return params._replace(**dict(zip(names, changed, strict=True)))

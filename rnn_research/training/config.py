@@ -84,8 +84,7 @@ def check_ranges(config: ConfigDict) -> None:
   if bool(train.steps) == bool(train.epochs):
     raise InputError(
       f'train.steps is {train.steps} and train.epochs is {train.epochs}, expected one of them to '
-      'be '
-      'positive and the other 0'
+      'be positive and the other 0'
     )
 
 

@@ -90,8 +90,7 @@ def linear_figure(curves: Mapping[tuple[float, str], np.ndarray], text: str) -> 
   caption(
     figure,
     f'{text} Wide grey lines: a slope of exactly log s. Slopes: least squares over the second half '
-    'of '
-    'the lags, nats per step.',
+    'of the lags, nats per step.',
   )
   return Plot(figure, table)
 
@@ -147,8 +146,7 @@ def jacobian_figure(
   caption(
     figure,
     f'{text} Left: all singular values of ds_t/ds_(t-1), median over ten steps. Right: the largest '
-    'of '
-    'ds_T/ds_(T-k); above 1 a gradient can grow over k steps, below 1 it must shrink.',
+    'of ds_T/ds_(T-k); above 1 a gradient can grow over k steps, below 1 it must shrink.',
     122,
   )
   return Plot(figure, rows)
@@ -202,8 +200,7 @@ def paths_figure(
     f'{text} Through c alone: dL_T/dc_T times the product of the last k forget gates. The rest '
     'passes a '
     'gate or the candidate, and with it W. Medians; share: <direct, total> / <total, total>, band '
-    '10th to 90th '
-    'percentile.',
+    '10th to 90th percentile.',
   )
   return Plot(
     figure, {'lag': lags, **table, 'share': middle, 'share: 10 %': low, 'share: 90 %': high}

@@ -185,8 +185,7 @@ def _hold_out(pairs, count, name):
   if not 0 < count < len(pairs.sources):
     raise InputError(
       f'data.splits gives {name} {count} of {len(pairs.sources)} pairs, expected one at least and '
-      'one '
-      'left to train on'
+      'one left to train on'
     )
   chosen = np.zeros(len(pairs.sources), bool)
   chosen[np.random.default_rng(0).choice(len(pairs.sources), count, replace=False)] = True

@@ -1,0 +1,176 @@
+"""What a trained language model can do: write and score; and its modes of the command line."""
+
+import functools
+import itertools
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from rnn_research.data import streams
+from rnn_research.data.codec import TextCodec
+from rnn_research.data.files import open_output
+from rnn_research.decoding.sampling import Sampling, check_sampling
+from rnn_research.errors import InputError, require, require_seed
+from rnn_research.experiment import Command, flags_of
+from rnn_research.typing import Key, Params
+
+
+def commands_of(
+  generator: Callable, codec: TextCodec, score: Callable, texts: Callable
+) -> dict[str, Callable]:
+  """Returns what a trained language model can do: command -> `(params, ..) -> value`.
+
+  Args:
+    generator: `(sampling) -> generate`, of `decoding.language.sampler`.
+    codec: of the model.
+    score: compiled `log_probabilities` of the model.
+    texts: `() -> split -> ids`.
+  """
+  return {
+    'sample': functools.partial(sample, generator, codec),
+    'stream': functools.partial(stream, generator, codec),
+    'score': lambda params, text=None: scores(score, codec, texts, params, text)[1],
+    'scores': functools.partial(scores, score, codec, texts),
+  }
+
+
+def write(
+  generate: Callable[..., Iterator],
+  codec: TextCodec,
+  params: Params,
+  prompt: str,
+  length: int,
+  key: Key,
+) -> Iterator[str]:
+  """Returns an iterator over pieces of text that the model writes after `prompt`; '' stands for a
+  line end.
+
+  Args:
+    generate: of `decoding.language.sampler`.
+    codec: of the model.
+    params: of the model.
+    prompt: what is read before.
+    length: symbols.
+    key: of the draws.
+
+  Raises:
+    InputError: the prompt has symbols that the model never saw.
+  """
+  drawn = generate(params, _prompt_ids(codec, prompt)[:, None], length, key)
+  return codec.decode_pieces((ids[:, 0] for ids in drawn), prompt)
+
+
+def _prompt_ids(codec, prompt):
+  unknown = codec.unseen(prompt)
+  if unknown:
+    shown = ', '.join(hex(symbol) if codec.unit == 'byte' else repr(symbol) for symbol in unknown)
+    raise InputError(f'prompt has {shown}, which the model never saw in training')
+  ids = codec.encode(prompt)
+  if len(ids):
+    return ids
+  start = codec.encode('\n')
+  return np.where(start == codec.unknown, 0, start)
+
+
+def stream(
+  generator: Callable[[Sampling], Callable],
+  codec: TextCodec,
+  params: Params,
+  prompt: str = '',
+  length: int = 500,
+  temperature: float = 0.8,
+  top_k: int = 0,
+  top_p: float = 1.0,
+  seed: int = 0,
+) -> Iterator[str]:
+  """Returns an iterator over pieces of text, `length` symbols in all, that the model writes after
+  `prompt`.
+
+  Args:
+    generator: `(sampling) -> generate`, see `write`, as for `codec`, `params` and `prompt`.
+    length: symbols to write.
+    temperature: see `Sampling`, as for `top_k` and `top_p`.
+    seed: of the sampling.
+
+  Raises:
+    InputError: a number out of range, or a prompt with symbols that the model never saw.
+  """
+  require('length', length, length >= 1, 'an integer >= 1')
+  require_seed('seed', seed)
+  sampling = Sampling(temperature, top_k, top_p)
+  check_sampling(sampling)
+  return write(generator(sampling), codec, params, prompt, length, jax.random.key(seed))
+
+
+def sample(
+  generator: Callable, codec: TextCodec, params: Params, prompt: str = '', **options
+) -> str:
+  """Returns `prompt` and what the model writes after it; see `stream`."""
+  return prompt + ''.join(stream(generator, codec, params, prompt, **options))
+
+
+def print_sample(run: Any, prompt: str, **options) -> None:
+  """Prints `prompt` and what the model writes after it, as it comes."""
+  pieces = run.stream(prompt, **options)
+  for piece in itertools.chain([prompt], pieces, ['\n']):
+    print(piece, end='', flush=True)
+
+
+def scores(
+  score: Callable, codec: TextCodec, texts: Callable, params: Params, text: str | None = None
+) -> tuple[list, np.ndarray]:
+  """Returns the symbols of a text, and the log-probabilities of all but the first, which nothing
+  predicts: [N - 1] float64.
+
+  Args:
+    score: compiled `log_probabilities` of the model.
+    codec: of the model.
+    texts: `() -> split -> ids`.
+    params: of the model.
+    text: by default that of the last of `texts()`.
+  """
+  ids = [*texts().values()][-1] if text is None else codec.encode(text)
+  if len(ids) < 2:
+    raise InputError(f'the text to score has {len(ids)} symbols, expected 2 at least')
+  found = score(params, *streams.evaluation_lanes(ids, 1))
+  return [codec.symbols[i] for i in ids], np.asarray(found, np.float64)[:, 0]
+
+
+def write_scores(run: Any, out: str) -> None:
+  """Writes a table of `scores`."""
+  symbols, scores = run.scores()
+  values = ['', *(f'{value:.6f}' for value in scores)]
+  rows = (
+    f'{i}\t{symbol!r}\t{value}\n'
+    for i, (symbol, value) in enumerate(zip(symbols, values, strict=True))
+  )
+  with open_output(out, 'out') as f:
+    f.writelines(['position\tsymbol\tlog_probability\n', *rows])
+  print(f'{len(scores)} predictions, {-scores.mean():.4f} nats per symbol', file=sys.stderr)
+
+
+COMMANDS = {
+  'sample': Command(
+    'writes text that goes on from a prompt',
+    flags_of(
+      stream,
+      prompt='text that warms the state up',
+      length='symbols to write',
+      temperature='divides the logits; 0 takes the most probable symbol',
+      top_k='keeps the k most probable symbols; 0 keeps all',
+      top_p='keeps the most probable symbols up to this probability',
+      seed='of the sampling',
+    ),
+    print_sample,
+  ),
+  'score': Command(
+    'writes the log-probability of every symbol of the text of --config.data.path, by default of '
+    'the last held-out split',
+    {'out': ('', 'file for the table; by default it is printed')},
+    write_scores,
+    reads_data=True,
+  ),
+}

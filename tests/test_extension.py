@@ -22,7 +22,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from rnn_research.cells import make_cell
-from rnn_research.data.examples import shuffled
+from rnn_research.data.examples import loaded
 from rnn_research.errors import InputError
 from rnn_research.experiment import Experiment
 from rnn_research.losses import cross_entropy
@@ -47,13 +47,16 @@ def check(config):
     raise InputError(f'model.units is {config.model.units}, expected an integer >= 1')
 
 
-def read(folder, split):
+def list_files(folder, split):
   files = sorted((Path(folder) / split).glob('*/*.png'))
   if not files:
     raise InputError(f'data.path: there are no images in {folder}/{split}, expected CLASS/NAME.png')
-  names = sorted({file.parent.name for file in files})
-  images = np.stack([np.asarray(Image.open(file), np.float32) / 255 for file in files])
-  return {'inputs': images, 'targets': np.int32([names.index(file.parent.name) for file in files])}
+  return files
+
+
+def load(file):
+  image = np.asarray(Image.open(file), np.float32) / 255
+  return {'inputs': image, 'targets': np.int32(file.parent.name == 'along')}
 
 
 def build(config, assets=None):
@@ -64,14 +67,14 @@ def build(config, assets=None):
     return total, (jnp.float32(len(batch['targets'])), carry, {})
 
   def train_data():
-    arrays = read(config.data.path, 'train')
-    digest = hashlib.sha256(arrays['inputs'].tobytes()).hexdigest()
-    return shuffled(arrays, config.train.batch_size, config.seed, digest)
+    files = list_files(config.data.path, 'train')
+    digest = hashlib.sha256(b''.join(file.read_bytes() for file in files)).hexdigest()
+    return loaded(files, load, config.train.batch_size, config.seed, digest)
 
   def valid(params, key):
-    arrays = read(config.data.path, 'valid')
-    answers = model.outputs(params, arrays['inputs']).argmax(-1)
-    return {'error': float((answers != arrays['targets']).mean())}
+    examples = [load(file) for file in list_files(config.data.path, 'valid')]
+    answers = model.outputs(params, np.stack([one['inputs'] for one in examples])).argmax(-1)
+    return {'error': float((answers != np.stack([one['targets'] for one in examples])).mean())}
 
   return Experiment(model.init, loss, train_data, {'valid': valid}, ('valid', 'error', 'min'))
 '''

@@ -65,6 +65,11 @@ def places(name: str) -> tuple[str, ...]:
   return _offer(name, 'PLACES', ())
 
 
+def movable(name: str) -> tuple[str, ...]:
+  """Returns the places of 'experiment:variant' that may differ when a run goes on."""
+  return _offer(name, 'MOVABLE', ())
+
+
 def check(name: str, config: ConfigDict) -> None:
   """Checks what 'experiment:variant' alone knows of its config.
 

@@ -51,6 +51,8 @@ VARIANTS = {
 }
 
 PLACES = ('data.path', 'data.glob', 'data.data_dir', 'data.download')
+MOVABLE = PLACES
+_EVERY_FILE = '**/*'
 
 _UNITS = {'char': 'characters', 'byte': 'bytes', 'word': 'words'}
 _SAMPLE_LENGTH = {'char': 300, 'byte': 300, 'word': 60}
@@ -66,7 +68,7 @@ def get_config(variant: str = 'quick') -> ConfigDict:
   config.data = ConfigDict(
     {
       'path': '',  # a UTF-8 file, .gz file or folder; '' is the Python standard library
-      'glob': '**/*',  # which files of a folder
+      'glob': _EVERY_FILE,  # which files of a folder
       'valid_path': '',  # separate files instead of splits by position
       'test_path': '',
       'tfds': '',  # a tensorflow-datasets name instead of a path
@@ -252,8 +254,10 @@ def check(config: ConfigDict) -> None:
   for field in ('unroll_length', 'eval_lanes'):
     require(f'train.{field}', train[field], train[field] >= 1, 'an integer >= 1')
   require('train.reset_rate', train.reset_rate, 0.0 <= train.reset_rate < 1.0, 'a number in [0, 1)')
-  unit = config.data.unit
-  require('data.unit', unit, unit in running_text.UNITS, f'one of {", ".join(running_text.UNITS)}')
+  data, units = config.data, running_text.UNITS
+  require('data.unit', data.unit, data.unit in units, f'one of {", ".join(units)}')
+  if data.glob != _EVERY_FILE and not data.path:
+    raise InputError(f'data.glob is {data.glob!r}, expected data.path with it, the folder it is of')
 
 
 def kept_bytes(config: ConfigDict) -> int:
@@ -280,7 +284,9 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
   score = jax.jit(functools.partial(log_probabilities, model))
   trained_on = assets['data'] if assets else _jsonable(config.data)
   held_out = assets['held_out'] if assets else _held_out(load())
-  foreign = any(trained_on[field] != config.data[field] for field in ('path', 'glob'))
+  moved = any(trained_on[field] != config.data[field] for field in ('path', 'glob'))
+  foreign = moved and _digest(load) != assets['fingerprint']
+  trained_on = trained_on if foreign else _jsonable(config.data)
 
   def texts():
     if foreign:
@@ -414,6 +420,14 @@ def _held_out(corpus):
       'its own as data.valid_path'
     )
   return splits
+
+
+def _digest(load):
+  """Returns the digest of a corpus; None where the text is not there, or too short to be cut."""
+  try:
+    return load().fingerprint
+  except (InputError, OSError):
+    return None
 
 
 def _jsonable(data):

@@ -34,7 +34,7 @@ def build(config: ConfigDict, assets: dict | None = None) -> Study:
   Raises:
     InputError: there are no runs, or they have different headlines.
   """
-  folders = comma_list(config.workdirs)
+  folders = [str(Path(folder).expanduser()) for folder in comma_list(config.workdirs)]
   names = {Path(folder).resolve() for folder in folders}
   require(
     'workdirs',

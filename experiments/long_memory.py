@@ -39,6 +39,7 @@ VARIANTS = {
   'debug': 'the adding problem over 10 steps, GRU of 8 units: seconds',
 }
 PLACES = ('data.path',)
+MOVABLE = PLACES
 
 _EVAL_ROWS = 500
 

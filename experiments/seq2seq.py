@@ -57,6 +57,8 @@ PLACES = (
   'data.data_dir',
 )
 
+MOVABLE = ('data.source', 'data.target', 'data.data_dir')
+
 _BEAM = Beam(5)
 
 

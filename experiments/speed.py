@@ -223,6 +223,7 @@ def _groups(config, has_gpu, has_torch):
   available = lambda rivals: {
     label: rival for label, rival in rivals.items() if has_torch or not label.startswith('PyTorch')
   }
+  writing = lambda work: available(contenders.writing(work, has_gpu))
   rivals = lambda cell: available(contenders.comparison(cell, has_gpu, names))
   # Memory is that of the first part, the step.
   parts = [part for part in PARTS[::-1] if part in comma_list(measure.parts)]
@@ -239,14 +240,13 @@ def _groups(config, has_gpu, has_torch):
   ]
   scaled = Setting('lstm', *measure.scaling_base, seed, measure.engine)
   written = Setting('lstm', *measure.sampling, 1, measure.sample_length, seed)
+  translated = gru(*measure.translation)
   return {
     'comparisons': lambda: groups.comparisons(compared, rivals, parts, effort),
     'parallel': lambda: groups.parallel([gru(*sizes) for sizes in measure.parallel], effort),
     'scaling': lambda: groups.scaling(scaled, measure.scaling_factors, effort),
-    'sampling': lambda: groups.sampling(written, available(contenders.sampling(has_gpu)), effort),
-    'translation': lambda: groups.translation(
-      gru(*measure.translation), available(contenders.translation(has_gpu)), effort
-    ),
+    'sampling': lambda: groups.sampling(written, writing('sampling'), effort),
+    'translation': lambda: groups.translation(translated, writing('translation'), effort),
     'pipeline': lambda: groups.pipeline(drawn, effort),
     'memory': lambda: groups.memory(measure.long_steps),
   }

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.nn.initializers import lecun_normal
 
+from rnn_research.errors import InputError
 from rnn_research.typing import Array, Key, Params, PyTree
 
 # At or below this vocabulary size a one-hot product beats the lookup on CPU, whose gradient is a
@@ -64,6 +65,35 @@ def affine(x: Array, w: Array | Masked | Normalized, b: Array, dtype=jnp.float32
   """Returns `x w + b` in float32 for `b = [H]`; see `matmul`."""
   product = matmul(x, w, dtype)
   return product + _over_columns(b, product)
+
+
+def input_product(
+  xs: Array, w: Array | Masked | Normalized, b: Array | None = None, dtype=jnp.float32
+) -> Array:
+  """Returns `x_t w + b` of all steps, what `project` of a cell that multiplies features is made of.
+
+  Args:
+    xs: [T, B, F].
+    w: [F, H]; see `matmul`.
+    b: [H], or None.
+    dtype: precision of the factors.
+
+  Returns:
+    [T, B, H] float32.
+
+  Raises:
+    InputError: `xs` is not [T, B, F].
+  """
+  check_features(xs)
+  return matmul(xs, w, dtype) if b is None else affine(xs, w, b, dtype)
+
+
+def check_features(xs: Array) -> None:
+  """Raises InputError unless inputs are [T, B, F]: [T, F] would broadcast in silence."""
+  if xs.ndim != 3:
+    raise InputError(
+      f'xs has shape {xs.shape}, expected [T, B, F]: time steps, batch rows and features'
+    )
 
 
 def normalize(a: Array, epsilon: float = 1e-5) -> Array:

@@ -10,6 +10,7 @@ from jax import lax
 
 from rnn_research import layers
 from rnn_research.cell import Cell
+from rnn_research.errors import InputError
 from rnn_research.stepping import prepare_cell
 from rnn_research.typing import Array, Key, Params, PyTree, State
 
@@ -58,6 +59,7 @@ def unroll(
 
   Raises:
     ValueError: `mask`, `reset` or a leaf of `state` does not fit `xs`.
+    InputError: `mask` or `reset` is not an array of bool.
   """
   (state,), ys = unroll_layers(
     (cell,),
@@ -108,6 +110,7 @@ def unroll_layers(
 
   Raises:
     ValueError: the numbers of cells, params and states differ, or a shape does not fit.
+    InputError: `mask` or `reset` is not an array of bool.
   """
   num_steps, batch_size = _sequence_shape(xs)
   if len(cells) != len(params) or (states is not None and len(cells) != len(states)):
@@ -115,9 +118,8 @@ def unroll_layers(
     raise ValueError(f'{len(cells)} cells do not fit {counts}')
   if remat_every is not None and remat_every < 1:
     raise ValueError(f'remat_every is {remat_every}, expected at least 1')
-  _check('mask', mask, (num_steps, batch_size))
-  _check('reset', reset, (num_steps, batch_size))
   initial = tuple(cell.initial_state(p, batch_size) for cell, p in zip(cells, params, strict=True))
+  check_flags(mask, reset, initial, (num_steps, batch_size))
   states = initial if states is None else tuple(states)
   for got, expected in zip(states, initial, strict=True):
     _check_state(got, expected)
@@ -228,7 +230,7 @@ def _run(cell, params, state, sequence, reset_state, *, key, ctx, remat_every):
     # Before anything reads them: a NaN in padding would pass through `where` into the gradients.
     zeros = jax.tree.map(jnp.zeros_like, sequence.xs)
     sequence = sequence._replace(xs=select(sequence.mask, sequence.xs, zeros))
-  if cell.scan is not None and ctx is None:
+  if cell.scan is not None:  # and so its step ignores key and ctx
 
     def block(state, seq):
       return cell.scan(
@@ -297,8 +299,25 @@ def in_blocks(block: Callable, state: State, sequence: PyTree, every: int) -> tu
   return state, ys
 
 
-def check_reset(reset: Array | None, reset_state: State | None) -> None:
-  """Raises ValueError where a reset has no state to put in place."""
+def check_flags(
+  mask: Array | None, reset: Array | None, reset_state: State | None, shape: tuple[int, int]
+) -> None:
+  """Raises unless what a time loop is told of its steps can be followed; every form of one asks.
+
+  Integers are refused although `where` takes them: `~1` is -2, which is true.
+
+  Raises:
+    InputError: `mask` or `reset` is not an array of bool.
+    ValueError: one does not have this shape, [T, B], or a reset has no state to put in place.
+  """
+  for name, array in (('mask', mask), ('reset', reset)):
+    if array is None:
+      continue
+    if getattr(array, 'dtype', None) != jnp.bool_:
+      found = f'of dtype {array.dtype}' if hasattr(array, 'dtype') else f'a {type(array).__name__}'
+      raise InputError(f'{name} is {found}, expected an array of bool, [T, B]')
+    if array.shape != shape:
+      raise ValueError(f'{name} has shape {array.shape}, expected [T, B] = {shape} as in xs')
   if reset is not None and reset_state is None:
     raise ValueError('reset needs a reset_state')
 
@@ -321,11 +340,6 @@ def _sequence_shape(xs):
   if leaf.ndim < 2:
     raise ValueError(f'xs has shape {leaf.shape}, expected time-major [T, B, ...]')
   return leaf.shape[:2]
-
-
-def _check(name, array, shape):
-  if array is not None and array.shape != shape:
-    raise ValueError(f'{name} has shape {array.shape}, expected [T, B] = {shape} as in xs')
 
 
 def _check_state(state, expected):

@@ -56,17 +56,36 @@ def test_one_device_is_set_up_like_several():
 
 def test_a_backend_that_has_started_is_an_error():
   code = """
-backend.configure(8, 1)
 jax.devices()
 for num_devices in (2, 1):
   try:
     backend.configure(8, num_devices)
   except RuntimeError as e:
-    print(e, os.environ['XLA_FLAGS'])
+    print(e, os.environ.get('XLA_FLAGS'))
 """
   assert run(code).splitlines() == 2 * [
-    'the JAX backend has already started, call configure before any other use of '
-    'JAX --xla_cpu_prefer_vector_width=512'
+    'the JAX backend has already started, call configure before any other use of JAX None'
+  ]
+
+
+def test_the_same_settings_again_do_nothing():
+  code = """
+for started in (False, True):
+  for batch_size in (64, 64, 32):
+    backend.configure(batch_size=batch_size, num_devices=2)
+  print(*[len(jax.devices())] * started, os.environ['XLA_FLAGS'])
+  jax.devices()
+for other in ({'num_devices': 4}, {'num_devices': 2, 'kept_bytes': 2**30}):
+  try:
+    backend.configure(64, **other)
+  except RuntimeError as e:
+    print(e)
+backend.configure(64, 2)
+"""
+  assert run(code).splitlines() == [
+    '--xla_cpu_prefer_vector_width=512',
+    '2 --xla_cpu_prefer_vector_width=512',
+    *2 * ['the JAX backend has already started, call configure before any other use of JAX'],
   ]
 
 

@@ -48,6 +48,18 @@ COMMAND_LINES = {
   ),
   'field of a field': ('--config.model.cell.x=3', ["no field 'x'"], 2),
   'whole config': ('--config=3', ['--config'], 2),
+  'whole block': (
+    '--config.model=gru',
+    ['--config.model is a block of fields, expected one of them', '--config.model.cell'],
+    2,
+  ),
+  'block of fields': ('--config.train={}', ['--config.train is a block of fields'], 2),
+  'glob without a path': (
+    '--config.data.glob=*.md',
+    ["data.glob is '*.md', expected data.path with it"],
+    1,
+  ),
+  'missing flag file': ('--flagfile=gone.cfg', ['gone.cfg'], 2),
   'cell': ('--config.model.cell=lstn', ["unknown cell 'lstn', did you mean lstm?", 'elman'], 1),
   'text for an integer': ('--config.model.hidden_size=big', ['config.model.hidden_size', 'big'], 2),
   'fraction for an integer': (
@@ -85,6 +97,32 @@ def test_command_line(main, tmp_path, monkeypatch, case):
   assert_refused(outcome, *said)
   assert outcome[0] == code
   assert not list(tmp_path.iterdir())
+
+
+def test_a_mistake_in_a_flag_file(main, tmp_path):
+  (tmp_path / 'flags.cfg').write_text('--config.model.hiden_size=3\n')
+  assert_refused(
+    main(f'--flagfile={tmp_path / "flags.cfg"}'),
+    "--config.model.hiden_size: the config has no field 'hiden_size' there",
+    'did you mean --config.model.hidden_size?',
+  )
+
+
+@pytest.mark.parametrize('mode', ['evaluate', 'score', 'train'])
+def test_a_glob_needs_its_folder_in_every_mode(main, trained, mode):
+  before = files_of(trained)
+  outcome = main(
+    f'--workdir={trained}', f'--mode={mode}', '--config.data.path=', '--config.data.glob=*.md'
+  )
+  assert_refused(outcome, "data.glob is '*.md', expected data.path with it")
+  assert files_of(trained) == before
+
+
+def test_a_pipe_is_no_training_text(main, tmp_path):
+  os.mkfifo(tmp_path / 'pipe')
+  outcome = main(f'--workdir={tmp_path / "run"}', f'--config.data.path={tmp_path / "pipe"}')
+  assert_refused(outcome, 'data.path: ', 'is a pipe or a device, expected a file or folder')
+  assert not (tmp_path / 'run').exists()
 
 
 RANGES = [
@@ -263,7 +301,7 @@ TRAINED = {
     ['--experiment=char_lm:quick', 'belongs to char_lm:debug'],
     2,
   ),
-  'table': ('score --out=no/such/folder.tsv', ['no/such/folder.tsv'], 1),
+  'table': ('score --out=no/such/folder.tsv', ['out: no/such/folder.tsv cannot be written'], 1),
 }
 
 

@@ -143,6 +143,27 @@ def test_translators_are_compared_over_the_length_of_the_source(tmp_path):
   assert 'bleu_by_length' not in (without / 'README.md').read_text()
 
 
+def test_four_runs_of_which_three_make_no_error(tmp_path):
+  config = {'grid': {'seeds': 1, 'learning_rates': ()}, 'optimizer': {'learning_rate': 1e-3}}
+  about = {
+    'experiment': 'long_memory:x',
+    'headline': ['valid', 'mse', 'min'],
+    'config': config | {'seed': 0, 'model': {'cell': 'gru'}},
+    'params': 1,
+    'git_hash': None,
+  }
+  runs = [
+    run_curves.LoggedRun(
+      name, about, [{'step': 5, 'valid/mse': 0.5}, {'step': 9, 'valid/mse': end}]
+    )
+    for name, end in (('a', 0.0), ('b', 0.0), ('c', 0.25), ('d', 0.0))
+  ]
+  figures = write_comparison(runs, tmp_path)
+  assert [numbers['mse_mean'] for numbers in figures.values()] == [0.0, 0.0, 0.0, 0.25]
+  rows = (tmp_path / 'curves.csv').read_text().splitlines()
+  assert rows[0] == 'label,seed,step,mse' and rows[-1] == 'c,0,9,0.25' and len(rows) == 1 + 4 * 2
+
+
 def test_a_rate_that_loses_seeds_is_worse():
   steps, ok, lost = (
     np.arange(2.0),

@@ -1,17 +1,22 @@
 """`launch.py` from the first run to the report, as a subprocess."""
 
+import gzip
 import json
 import math
 import shutil
 import subprocess
 import sys
 
+import jax
 import pytest
+from jax._src.monitoring import unregister_event_duration_listener
 from launching import ROOT, TINY, environment, files_of, log_of, prose, read_json, run
 
 import experiments
+from rnn_research import workdir as workdir_lib
 from rnn_research.data import codec
 from rnn_research.data.text import load_corpus
+from rnn_research.launching import config, flags
 from rnn_research.training import checkpoint
 
 
@@ -167,6 +172,50 @@ def test_evaluate_another_text(workdir, tmp_path, main):
   assert -sum(scores) / len(scores) == pytest.approx(metrics['text']['nats_per_symbol'], abs=1e-5)
 
 
+def test_the_digest_decides_which_text_it_is(workdir, text, tmp_path, main, monkeypatch):
+  expected = read_json(workdir, 'result.json')['metrics']
+  monkeypatch.chdir(text.parent)
+  packed = tmp_path / 'packed.gz'
+  packed.write_bytes(gzip.compress(text.read_bytes()))
+  for spelling in (f'./{text.name}', packed):
+    code, _, err = main(f'--workdir={workdir}', '--mode=evaluate', f'--config.data.path={spelling}')
+    assert (code, err) == (0, '')
+    found = read_json(workdir, 'result-evaluate.json')['metrics']
+    assert {split: pytest.approx(metrics) for split, metrics in found.items()} == expected
+  code, out, err = main(
+    f'--workdir={workdir}', f'--config.data.path={packed}', '--config.train.steps=13'
+  )
+  assert code == 0, err
+  assert 'after 13 steps' in out
+  other = tmp_path / 'other.txt'
+  other.write_text(prose(seed=1), 'utf-8')
+  flags = [f'--workdir={workdir}', f'--config.data.path={other}', '--config.train.steps=14']
+  code, _, err = main(*flags)
+  assert code == 1
+  assert 'the training data differ from those of the checkpoint' in err
+
+
+def test_paths_begin_in_the_home_folder(trained, text, tmp_path, main, monkeypatch):
+  monkeypatch.setenv('HOME', str(tmp_path))
+  monkeypatch.chdir(tmp_path)
+  shutil.copytree(trained, tmp_path / 'run')
+  shutil.copy(text, tmp_path / 'text.txt')
+  flags = ['--workdir=~/run', '--mode=score', '--config.data.path=~/text.txt', '--out=~/out.tsv']
+  code, out, _ = main(*flags)
+  assert (code, out) == (0, '')
+  assert (tmp_path / 'out.tsv').read_text('utf-8').startswith('position')
+  assert workdir_lib.load('~/run').workdir == str(tmp_path / 'run')
+  code, out, _ = main('--workdir=~/run')
+  assert code == 0
+  assert f'all of it is in {tmp_path}/run/result.json' in out
+  assert not (tmp_path / '~').exists()
+
+
+def test_starts_in_one_second_have_different_names():
+  request = flags.read_request(['--experiment=char_lm:debug'])
+  assert len({config.resolve(request).workdir for _ in range(5)}) == 5
+
+
 def test_score_prints_the_last_split(trained, main):
   code, out, err = main(f'--workdir={trained}', '--mode=score')
   metrics = read_json(trained, 'result.json')['metrics']['test']
@@ -205,7 +254,34 @@ def test_sample(trained, main):
   greedy = write('--length=70', '--temperature=0')
   assert greedy == write('--length=70', '--top_k=1', '--seed=8')
   assert greedy == write('--length=70', '--top_p=1e-9', '--seed=9')
+  for cold in ('1e-45', '1e-39', '1e-31'):
+    assert greedy == write('--length=70', f'--temperature={cold}', '--seed=9')
+  free = write('--length=70', '--seed=5')
+  symbols = len(set(prose())) + 1  # with the unknown one
+  assert free == write('--length=70', '--seed=5', f'--top_k={symbols}')
+  assert free == write('--length=70', '--seed=5', '--top_k=1000000')
   assert files_of(trained) == before
+
+
+def test_samples_shown_while_training_are_compiled_once(trained):
+  run = workdir_lib.load(trained)
+  events, show = [], run.experiment.show
+  listen = lambda event, seconds, **_: events.append(event) if 'trace' in event else None
+  jax.monitoring.register_event_duration_secs_listener(listen)
+  try:
+    first = show(run.params, jax.random.key(1))
+    assert events
+    events.clear()
+    assert show(run.params, jax.random.key(1)) == first != show(run.params, jax.random.key(2))
+    assert events == []
+    run.sample(length=80, temperature=0.5)
+    events.clear()
+    run.sample('the ', length=9)
+    events.clear()
+    run.sample('fox ', length=80, seed=4)
+    assert events == []
+  finally:
+    unregister_event_duration_listener(listen)
 
 
 def test_sample_bytes(make_once, text, main):

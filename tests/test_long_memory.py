@@ -128,6 +128,12 @@ def test_idx_files_with_and_without_compression(digits):
     np.testing.assert_array_equal(images[:, 0, 0], 25 * labels)
 
 
+def test_idx_files_are_unpacked_under_any_name(digits):
+  before = idx.read_images(str(digits), 't10k')[0]
+  spoil(digits, 't10k-images-idx3-ubyte', gzip.compress)
+  np.testing.assert_array_equal(idx.read_images(str(digits), 't10k')[0], before)
+
+
 def test_pixels_are_rows_and_means_of_squares():
   images = rng().integers(0, 256, (3, 4, 4)).astype(np.uint8)
   np.testing.assert_allclose(idx.pixels(images, 16), images.reshape(3, 16) / 255.0, rtol=1e-6)
@@ -311,6 +317,10 @@ def test_a_recurrence_has_the_loss_of_the_last_answer(name):
       "model.w_h_init is 'orthogonal', expected '' for irnn",
     ),
     (
+      {'model': {'cell': 'gru', 'forget_bias': 3.0}},
+      'model.forget_bias is 3.0, expected 1.0 for gru, which has no such option',
+    ),
+    (
       {'model': {'cell': 'elman', 'chrono_steps': 9}},
       'model.chrono_steps is 9, expected 0 for elman',
     ),
@@ -323,3 +333,10 @@ def test_what_is_refused(fields, said):
   with pytest.raises(InputError, match=said):
     config.check_ranges(values.lock())
     experiments.build('long_memory', values).train_data()
+
+
+def test_an_option_that_a_cell_lacks_may_be_that_of_the_variant_alone():
+  values = experiments.get_config('char_lm:zaremba_small').unlock()
+  values.model.update(cell='gru', forget_bias=1.0)
+  with pytest.raises(InputError, match=r'^model\.forget_bias is 1\.0, expected 0\.0 for gru'):
+    experiments.build('char_lm:zaremba_small', values.lock())

@@ -45,6 +45,45 @@ def test_a_resumed_run_has_the_lines_of_an_uninterrupted_one(tmp_path):
   assert (whole / 'metrics.jsonl').read_bytes() == (parts / 'metrics.jsonl').read_bytes()
 
 
+DAMAGE = [
+  b'',
+  b'  ',
+  b'{"step": 2, "train/lo',
+  b'null',
+  b'[1, 2]',
+  b'{"loss": 1.0}',
+  b'{"step": "2"}',
+  b'\x00\x00\x00',
+  b'{"step": 2, "sample": "\xff"}',
+  b'{"step": 2}{"step": 3}',
+]
+
+
+@pytest.mark.parametrize('damage', DAMAGE)
+def test_a_damaged_line_is_dropped_with_a_warning(tmp_path, damage, capsys):
+  write_steps(tmp_path, [1, 3])
+  path = tmp_path / 'metrics.jsonl'
+  first, last = path.read_bytes().splitlines(keepends=True)
+  path.write_bytes(first + damage + b'\n' + last)
+  said = f'warning: {path} is damaged and read without line 2\n'
+  assert [row['step'] for row in metrics_log.read_log(tmp_path)] == [1, 3]
+  assert capsys.readouterr().err == said
+  write_steps(tmp_path, [4], start=3)
+  assert capsys.readouterr().err == said
+  assert [row['step'] for row in metrics_log.read_log(tmp_path)] == [1, 3, 4]
+  assert path.read_bytes().startswith(first + last)
+  assert capsys.readouterr().err == ''
+
+
+def test_any_text_comes_back(tmp_path):
+  log = metrics_log.open_log(tmp_path, 0)
+  log.write(1, {'sample': 'a\u2028b\x0cc\r\nd\x85'})
+  before = metrics_log.read_log(tmp_path)
+  assert before[0]['sample'] == 'a\u2028b\x0cc\r\nd\x85'
+  metrics_log.open_log(tmp_path, 1)
+  assert metrics_log.read_log(tmp_path) == before
+
+
 def test_tensorboard(tmp_path):
   pytest.importorskip('tensorboardX')
   log = metrics_log.open_log(tmp_path, 0, tensorboard=True)

@@ -178,6 +178,29 @@ def test_a_report_shows_result_figures_and_samples(tmp_path):
   assert all((out / name).exists() for name in [*links, 'samples.md'])
 
 
+def test_a_page_has_its_sections_from_top_to_bottom(tmp_path):
+  plot = plots.gradient_figure(LOGS['whole'])
+  numbers = {'a': 1.0, 'b': float('nan')}
+  found = sections.write(
+    tmp_path,
+    'Page',
+    [
+      sections.Section('', before='Above.\n'),
+      sections.Section(
+        'Norms', 'norms', plot, 'What it shows', 'Before.', 'After.', {'x': numbers}
+      ),
+      sections.Section('Text alone', before='| a |\n', metrics={'x': {'c': 2.0}, 'y': {'d': 3.0}}),
+    ],
+    'page.md',
+  )
+  assert found == {'x': {'a': 1.0, 'c': 2.0}, 'y': {'d': 3.0}}
+  assert {path.name for path in tmp_path.iterdir()} == {'page.md', 'norms.png', 'norms.csv'}
+  assert (tmp_path / 'page.md').read_text() == (
+    '# Page\n\nAbove.\n\n## Norms\n\nBefore.\n\n![What it shows](norms.png)\n\n'
+    'Numbers: [norms.csv](norms.csv)\n\nAfter.\n\n## Text alone\n\n| a |\n'
+  )
+
+
 def test_a_report_of_an_unfinished_run(tmp_path):
   out = run_with_report(tmp_path, [window(10, 3.0)])
   assert len(read_log(tmp_path)) == 1

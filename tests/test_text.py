@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 
+from experiments import char_lm
 from rnn_research.data.files import read_bytes
 from rnn_research.data.stdlib_corpus import standard_library_source
 from rnn_research.data.text import cut, encode_foreign, load_corpus
@@ -146,6 +147,27 @@ def test_another_text_is_read_by_the_rules_of_the_codec(tmp_path):
   old = load_corpus(path=str(tmp_path), unit='word', splits=(1, 0, 0), rules=1).codec
   read = lambda codec: codec.decode(encode_foreign(str(tmp_path), '**/*', codec))
   assert (read(new), read(old)) == ('a b\na c', '\ufeffa ba c')
+
+
+def test_a_model_trained_before_goes_on_with_the_text_as_it_was_read(tmp_path):
+  (tmp_path / 'a').write_text('\ufeffa b ' * 9, 'utf-8')
+  (tmp_path / 'b').write_text('b c ' * 9, 'utf-8')
+  config = char_lm.get_config('debug')
+  config.data.update({'path': str(tmp_path), 'unit': 'word', 'splits': (0.8, 0.2, 0.0)})
+  config.train.update({'batch_size': 1, 'unroll_length': 2})
+  old = load_corpus(**config.data, rules=1)
+  assets = {
+    'vocabulary': {'unit': 'word', 'symbols': list(old.codec.symbols)},
+    'data': config.data.to_dict(),
+    'held_out': ['valid'],
+    'fingerprint': old.fingerprint,
+  }
+  again = char_lm.build(config, assets)
+  assert again.train_data().fingerprint == old.fingerprint
+  assert again.assets['vocabulary']['rules'] == 1
+  new = char_lm.build(config)
+  assert new.train_data().fingerprint != old.fingerprint
+  assert new.assets['vocabulary']['rules'] == 2
 
 
 TEXTS = {

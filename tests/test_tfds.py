@@ -25,6 +25,10 @@ def prepared(data_dir, tmp_path_factory):
   return folder
 
 
+def read(name, data_dir, download=False, split='train'):
+  return builders.read_text(builders.prepared_builder(name, data_dir, download), split)
+
+
 def as_tfrecord(folder):
   """Rewrites a prepared folder as stock tensorflow-datasets writes it by default."""
   info = folder / 'dataset_info.json'
@@ -40,12 +44,11 @@ def as_tfrecord(folder):
 
 def test_prepared_text_is_read_back_exactly(prepared, raw):
   parts = [
-    builders.read_tfds('tiny_shakespeare', str(prepared), split=s)
-    for s in ('train', 'validation', 'test')
+    read('tiny_shakespeare', str(prepared), split=s) for s in ('train', 'validation', 'test')
   ]
   assert [len(part) for part in parts] == [1_003_854, 55_770, 55_770]
   assert b''.join(parts) == raw
-  assert builders.read_tfds('tiny_shakespeare:1.0.0', str(prepared)) == parts[0]
+  assert read('tiny_shakespeare:1.0.0', str(prepared)) == parts[0]
 
 
 def test_corpus_uses_the_splits_of_the_data_set(prepared):
@@ -60,25 +63,25 @@ def test_corpus_uses_the_splits_of_the_data_set(prepared):
 def test_tfrecord_folders_are_read(prepared, raw, tmp_path):
   shutil.copytree(prepared, tmp_path, dirs_exist_ok=True)
   as_tfrecord(tmp_path / 'tiny_shakespeare/1.0.0')
-  assert builders.read_tfds('tiny_shakespeare', str(tmp_path)) == raw[:1_003_854]
+  assert read('tiny_shakespeare', str(tmp_path)) == raw[:1_003_854]
 
 
 def test_download_prepares_once(raw, tmp_path, monkeypatch):
   (tmp_path / 'input.txt').write_bytes(raw)
   monkeypatch.setattr(builders, 'URL', (tmp_path / 'input.txt').as_uri())
   where = str(tmp_path / 'data')
-  assert builders.read_tfds('tiny_shakespeare', where, download=True) == raw[:1_003_854]
+  assert read('tiny_shakespeare', where, download=True) == raw[:1_003_854]
   (tmp_path / 'input.txt').unlink()
-  assert builders.read_tfds('tiny_shakespeare', where, download=True, split='test') == raw[-55_770:]
+  assert read('tiny_shakespeare', where, download=True, split='test') == raw[-55_770:]
 
 
 def test_failed_and_changed_downloads_leave_nothing(tmp_path, monkeypatch):
   monkeypatch.setattr(builders, 'URL', (tmp_path / 'input.txt').as_uri())
   with pytest.raises(ValueError, match=r'data\.download: cannot download file:'):
-    builders.read_tfds('tiny_shakespeare', str(tmp_path / 'data'), download=True)
+    read('tiny_shakespeare', str(tmp_path / 'data'), download=True)
   (tmp_path / 'input.txt').write_text('something else')
   with pytest.raises(ValueError, match='is not the file expected'):
-    builders.read_tfds('tiny_shakespeare', str(tmp_path / 'data'), download=True)
+    read('tiny_shakespeare', str(tmp_path / 'data'), download=True)
   assert not (tmp_path / 'data').exists()
 
 
@@ -86,8 +89,7 @@ def test_code_points_are_not_cut(tmp_path):
   (tmp_path / 'raw').write_text('語' * 101)
   builders.prepare_tiny_shakespeare(str(tmp_path / 'raw'), str(tmp_path))
   parts = [
-    builders.read_tfds('tiny_shakespeare', str(tmp_path), split=s)
-    for s in ('train', 'validation', 'test')
+    read('tiny_shakespeare', str(tmp_path), split=s) for s in ('train', 'validation', 'test')
   ]
   assert [part.decode() for part in parts] == ['語' * 90, '語' * 5, '語' * 6]
 
@@ -110,7 +112,7 @@ def test_what_is_missing_is_named(tmp_path, prepared):
   with pytest.raises(ValueError, match=r'^data\.tfds: .*two words'):
     load_corpus(tfds='two words', data_dir=where)
   with pytest.raises(ValueError, match=r"has no split 'dev', it has"):
-    builders.read_tfds('tiny_shakespeare', str(prepared), split='dev')
+    read('tiny_shakespeare', str(prepared), split='dev')
 
 
 def test_tensorflow_is_never_imported(prepared):

@@ -13,7 +13,7 @@ import pytest
 from launching import TINY, assert_same_run, log_of, read_json, run, start
 
 import experiments
-from rnn_research.cells import make_cell
+from rnn_research.cells import CELLS, make_cell
 from rnn_research.data.text import load_corpus
 from rnn_research.experiment import Command
 from rnn_research.models import language_model
@@ -327,6 +327,31 @@ def test_every_experiment_trains_stops_and_goes_on(name, tmp_path, monkeypatch, 
   assert start('stopped').finished
   assert_same_run(tmp_path / 'whole', tmp_path / 'stopped', 3)
   assert ('sample' in log_of(tmp_path / 'whole')[-1]) == ('show_steps' in values.train)
+
+
+@pytest.mark.parametrize('cell', CELLS)
+def test_parameters_are_float32_whatever_jax_is_set_to(cell, text):
+  tree = lambda: jax.eval_shape(experiment.init, jax.random.key(0))
+  for name, values in (
+    ('char_lm:debug', tiny(text, model__cell=cell)),
+    ('long_memory:debug', experiments.get_config('long_memory:debug')),
+    ('seq2seq:debug', experiments.get_config('seq2seq:debug')),
+  ):
+    with values.unlocked():
+      values.model.cell = cell if name != 'seq2seq:debug' else values.model.cell
+    experiment = experiments.build(name, values)
+    plain = tree()
+    with jax.enable_x64(True):
+      assert tree() == plain
+    assert {leaf.dtype for leaf in jax.tree.leaves(plain)} == {jnp.dtype(jnp.float32)}
+
+
+def test_64_bits_and_back(text, tmp_path, quick_compilation):
+  for steps, wide in ((2, True), (4, False), (6, True)):
+    with jax.enable_x64(wide):
+      changes = {'optimizer__schedule': 'plateau', 'train__ema_decay': 0.9, 'train__eval_every': 2}
+      rows = train(tiny(text, train__steps=steps, **changes), tmp_path)
+    assert rows[-1]['step'] == steps
 
 
 def test_every_command_describes_its_flags():

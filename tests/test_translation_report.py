@@ -241,9 +241,10 @@ def test_a_report_of_one_sentence_and_of_empty_translations(tmp_path, unit):
 def test_groups_of_lengths_have_enough_sentences():
   lengths = [*range(4, 24)] * 5 + [60, 110]
   edges = length_edges(lengths)
+  assert edges == [4, 8, 12, 16, 20, 111]  # 5 sentences of each length, 60 and 110 are alone
   counts = [sum(low <= n < high for n in lengths) for low, high in itertools.pairwise(edges)]
-  assert edges[0] == 4 and edges[-1] == 111 and min(counts) >= 10 and sum(counts) == len(lengths)
-  assert 4 <= len(counts) <= 12
+  assert counts == [20, 20, 20, 20, 22]
+  assert length_edges([*range(1, 101)] * 20) == [1, *range(10, 101, 10), 101]
   assert length_edges([7]) == [7, 8]
 
 

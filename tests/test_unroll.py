@@ -160,9 +160,9 @@ def test_rematerialisation_by_any_number_of_steps(every):
 # Context.
 
 
-def test_ctx_reaches_every_step_and_keeps_scan_away():
+def test_ctx_reaches_every_step():
   step = lambda params, state, u, *, key=None, ctx=None: LSTM.step(params, state, u + ctx)
-  cell = LSTM._replace(step=step)
+  cell = LSTM._replace(step=step, scan=None)
   shift = 0.5 * jnp.ones((BATCH, 4 * HIDDEN))
   expected = unroll(LSTM, PARAMS._replace(b=PARAMS.b + 0.5), inputs())
   assert_close(unroll(cell, PARAMS, inputs(), ctx=shift), expected)
@@ -172,12 +172,24 @@ def test_ctx_reaches_every_step_and_keeps_scan_away():
   assert_close(got, unroll_layers((cell, make('gru')), params, inputs(), ctx=shift))
 
 
+def test_a_cell_with_a_scan_scans_beside_a_ctx():
+  def step(params, state, u, *, key=None, ctx=None):
+    raise AssertionError('it steps')
+
+  cell, ctx = LSTM._replace(step=step), jnp.ones((BATCH, 2))
+  expected = unroll(LSTM, PARAMS, inputs())
+  assert_close(unroll(cell, PARAMS, inputs(), ctx=ctx), expected)
+  assert_close(unroll(cell, PARAMS, inputs(), ctx=ctx, remat_every=4), expected)
+  (end,), ys = unroll_layers((cell,), (PARAMS,), inputs(), ctx=ctx)
+  assert_close((end, ys), expected)
+
+
 def test_prepare_may_compute_the_context_once():
   def prepare(params, ctx, batch_size, *, key=None):
     return params, jnp.tile(ctx, (1, 4))
 
   step = lambda params, state, u, *, key=None, ctx=None: LSTM.step(params, state, u + ctx)
-  cell = LSTM._replace(step=step, prepare=prepare)
+  cell = LSTM._replace(step=step, scan=None, prepare=prepare)
   memory = 0.1 * jnp.ones((BATCH, HIDDEN))
   expected = unroll(LSTM, PARAMS._replace(b=PARAMS.b + 0.1), inputs())
   assert_close(unroll(cell, PARAMS, inputs(), ctx=memory), expected)

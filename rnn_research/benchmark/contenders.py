@@ -109,19 +109,11 @@ def _on_gpu(cell):
   }
 
 
-def sampling(has_gpu: bool) -> dict[str, Contender]:
-  """Returns those who are compared in writing symbols one after the other: label -> contender."""
-  return _writing('sampling', has_gpu)
-
-
-def translation(has_gpu: bool) -> dict[str, Contender]:
-  """Returns those who are compared in translating a batch of sentences: label -> contender."""
-  return _writing('translation', has_gpu)
-
-
-def _writing(function, has_gpu):
+def writing(work: str, has_gpu: bool) -> dict[str, Contender]:
+  """Returns those who are compared in `work`, label -> contender: in 'sampling', symbols one after
+  the other, or in 'translation' of a batch of sentences."""
   device = {'device': 'cuda' if has_gpu else 'cpu'}
-  return {'ours': Contender(_WORK, function), 'PyTorch': Contender(_TORCH, function, device)}
+  return {'ours': Contender(_WORK, work), 'PyTorch': Contender(_TORCH, work, device)}
 
 
 OURS = {'ours': Contender(_JAX, 'ours')}

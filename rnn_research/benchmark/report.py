@@ -11,6 +11,8 @@ from rnn_research.benchmark import figures, tables, workloads
 from rnn_research.benchmark.contenders import SOURCE_LENGTH, VOCABULARY_SIZE, Setting
 from rnn_research.training.result import write_json
 
+_IN_A_ROW = 'Training takes up to ten steps in a row in a call, whose time is divided by them.'
+
 
 def write_report(
   measured: Mapping[str, Any], out_dir: str | os.PathLike
@@ -48,11 +50,7 @@ def write_report(
 def _introduction(measured, on_gpu):
   effort = measured['measure']
   together = ', after all have built' if on_gpu else ''
-  in_a_row = (
-    'Training takes up to ten steps in a row in a call, whose time is divided by them. '
-    if on_gpu
-    else ''
-  )
+  in_a_row = f'{_IN_A_ROW} ' if on_gpu else ''
   text = (
     f'Every contender is a process of its own, and one works at a time{together}: '
     f'{effort["rounds"]} turns of up to {effort["calls"]} calls, the first call of each turn not '

@@ -19,7 +19,7 @@ from rnn_research.benchmark.contenders import (
   symbols,
 )
 from rnn_research.benchmark.serve import Program
-from rnn_research.data.tokens import BOS
+from rnn_research.data.codec import BOS
 from rnn_research.training.backend import num_cores
 
 _LAYERS = {'lstm': nn.LSTM, 'gru': nn.GRU, 'elman': nn.RNN}

@@ -12,7 +12,7 @@ from rnn_research.cell import Cell
 from rnn_research.engines.dispatch import Auto, Form, with_engine
 from rnn_research.engines.fused import Pointwise, Weights, fused_scan
 from rnn_research.initializers import identity
-from rnn_research.layers import affine, matmul
+from rnn_research.layers import input_product, matmul
 from rnn_research.typing import Array
 
 
@@ -109,7 +109,7 @@ def _elman(name, hidden_size, pointwise, w_x_init, w_h_init, engine, dtype):
     return ElmanState(jnp.zeros((batch_size, hidden_size), params.b.dtype))
 
   def project(params, xs):
-    return affine(xs, params.w_x, params.b, dtype)
+    return input_product(xs, params.w_x, params.b, dtype)
 
   def step(params, state, u, *, key=None, ctx=None):
     state, _ = pointwise.forward((u,), lambda i, a: matmul(a, params.w_h, dtype), state)

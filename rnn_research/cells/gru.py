@@ -13,7 +13,7 @@ from rnn_research.engines.fused import Pointwise, Weights, fused_scan, joined
 from rnn_research.engines.gpu import elementwise
 from rnn_research.engines.gpu.forms import pallas_form
 from rnn_research.initializers import chrono
-from rnn_research.layers import affine, matmul, sigmoid
+from rnn_research.layers import affine, input_product, matmul, sigmoid
 from rnn_research.typing import Array
 
 
@@ -91,7 +91,7 @@ def gru(
     return GRUState(jnp.zeros((batch_size, hidden_size), params.b.dtype))
 
   def project(params, xs):
-    return affine(xs, params.w_x, params.b, dtype)
+    return input_product(xs, params.w_x, params.b, dtype)
 
   def products(params, h):
     if after:

@@ -12,7 +12,7 @@ from jax.nn.initializers import lecun_normal
 from rnn_research.cell import Cell
 from rnn_research.engines.dispatch import Auto, Form, with_engine
 from rnn_research.engines.parallel.linear import diagonal_scan
-from rnn_research.layers import matmul
+from rnn_research.layers import input_product, matmul
 from rnn_research.typing import Array
 from rnn_research.unroll import select
 
@@ -96,7 +96,7 @@ def lru(
     return LRUState(zeros(), zeros())  # two arrays: one buffer cannot be donated twice
 
   def project(params, xs):
-    re, im = jnp.split(matmul(xs, params.w_x, dtype), 2, -1)
+    re, im = jnp.split(input_product(xs, params.w_x, dtype=dtype), 2, -1)
     gamma = jnp.broadcast_to(jnp.exp(params.gamma_log), re.shape)
     return gamma * re, gamma * im, matmul(xs, params.w_xd, dtype)
 

@@ -14,7 +14,7 @@ from rnn_research.engines.fused import Pointwise, Weights, fused_scan
 from rnn_research.engines.gpu import elementwise
 from rnn_research.engines.gpu.forms import cudnn_form, pallas_form
 from rnn_research.initializers import chrono
-from rnn_research.layers import affine, matmul
+from rnn_research.layers import input_product, matmul
 from rnn_research.typing import Array
 
 
@@ -97,7 +97,7 @@ def lstm(
     return LSTMState(zeros(hidden_size), zeros(output_size))
 
   def project(params, xs):
-    return affine(xs, params.w_x, params.b, dtype)
+    return input_product(xs, params.w_x, params.b, dtype)
 
   def step(params, state, u, *, key=None, ctx=None):
     state, _ = _forward((u,), lambda i, a: matmul(a, params.w_h, dtype), state)

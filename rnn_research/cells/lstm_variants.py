@@ -9,7 +9,7 @@ from jax.nn.initializers import lecun_normal, orthogonal
 
 from rnn_research.cell import Cell
 from rnn_research.cells.lstm import LSTMState, gate_biases
-from rnn_research.layers import affine, matmul, sigmoid
+from rnn_research.layers import input_product, matmul, sigmoid
 from rnn_research.typing import Array, State
 
 
@@ -136,7 +136,7 @@ def lstm_variant(
     )
 
   def project(params, xs):
-    return affine(xs, params.w_x, params.b, dtype)
+    return input_product(xs, params.w_x, params.b, dtype)
 
   def step(params, state, u, *, key=None, ctx=None):
     c, found = _cell_and_gates(variant, params, state, u, dtype)

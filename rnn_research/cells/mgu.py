@@ -9,7 +9,7 @@ from jax.nn.initializers import lecun_normal, orthogonal
 
 from rnn_research.cell import Cell
 from rnn_research.cells.gru import GRUState
-from rnn_research.layers import affine, matmul, sigmoid
+from rnn_research.layers import input_product, matmul, sigmoid
 from rnn_research.typing import Array
 
 
@@ -58,7 +58,7 @@ def mgu(
     return GRUState(jnp.zeros((batch_size, hidden_size), params.b.dtype))
 
   def project(params, xs):
-    return affine(xs, params.w_x, params.b, dtype)
+    return input_product(xs, params.w_x, params.b, dtype)
 
   def gates(params, state, u):
     u_f, u_n = jnp.split(u, 2, -1)

@@ -10,7 +10,7 @@ from jax.nn.initializers import lecun_normal
 from rnn_research.cell import Cell, InitFn, ProjectFn
 from rnn_research.engines.dispatch import Auto, Form, with_engine
 from rnn_research.engines.parallel.linear import diagonal_scan
-from rnn_research.layers import affine
+from rnn_research.layers import input_product
 from rnn_research.typing import Array
 from rnn_research.unroll import select
 
@@ -69,7 +69,7 @@ def min_gru(
     )
 
   def project(params, xs):
-    a, n = jnp.split(affine(xs, params.w_x, params.b, dtype), 2, -1)
+    a, n = jnp.split(input_product(xs, params.w_x, params.b, dtype), 2, -1)
     z = jax.nn.sigmoid(a)
     return LinearInput(jax.nn.sigmoid(-a), z * n, {'z': z, 'n': n})
 

@@ -10,7 +10,7 @@ from jax.nn.initializers import lecun_normal
 from rnn_research.cell import Cell
 from rnn_research.cells.min_gru import LinearInput, linear_cell
 from rnn_research.engines.dispatch import with_engine
-from rnn_research.layers import affine
+from rnn_research.layers import input_product
 from rnn_research.typing import Array
 
 
@@ -57,7 +57,7 @@ def min_lstm(
     )
 
   def project(params, xs):
-    f, i, g = jnp.split(affine(xs, params.w_x, params.b, dtype), 3, -1)
+    f, i, g = jnp.split(input_product(xs, params.w_x, params.b, dtype), 3, -1)
     # f_t / (f_t + i_t) as a sigmoid of log f_t - log i_t: the quotient would be 0 / 0 where both
     # gates close.
     odds = jax.nn.log_sigmoid(f) - jax.nn.log_sigmoid(i)

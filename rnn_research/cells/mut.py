@@ -9,7 +9,7 @@ from jax.nn.initializers import lecun_normal, orthogonal
 
 from rnn_research.cell import Cell
 from rnn_research.cells.gru import GRUState
-from rnn_research.layers import matmul, sigmoid
+from rnn_research.layers import input_product, matmul, sigmoid
 from rnn_research.typing import Array
 
 
@@ -145,7 +145,7 @@ def _mut(name, hidden_size, w_x_init, w_h_init, dtype):
 def _project(form: Form, params: MUTParams, xs: Array, dtype) -> Array:
   """Returns the part of z r n that needs no state, biases included, [..., 3H] from inputs [...,
   F]."""
-  blocks = jnp.split(matmul(xs, params.w_x, dtype), len(form.blocks), -1)
+  blocks = jnp.split(input_product(xs, params.w_x, dtype=dtype), len(form.blocks), -1)
   parts = dict(zip(form.blocks, blocks, strict=True))
   if form.bare:
     x = xs.astype(params.b.dtype) if params.w_x_bare is None else matmul(xs, params.w_x_bare, dtype)

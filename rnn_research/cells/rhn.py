@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.nn.initializers import lecun_normal, orthogonal
 
 from rnn_research.cell import Cell
-from rnn_research.layers import affine, matmul, sigmoid
+from rnn_research.layers import input_product, matmul, sigmoid
 from rnn_research.typing import Array
 
 
@@ -74,7 +74,7 @@ def recurrent_highway(
     return RHNState(jnp.zeros((batch_size, hidden_size), params.b.dtype))
 
   def project(params, xs):
-    return affine(xs, params.w_x, params.b[0], dtype)
+    return input_product(xs, params.w_x, params.b[0], dtype)
 
   def step(params, state, u, *, key=None, ctx=None):
     s, _ = _output_and_gates(params, state, u, dtype)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.nn.initializers import lecun_normal, orthogonal
 
 from rnn_research.cell import Cell
-from rnn_research.layers import matmul, sigmoid
+from rnn_research.layers import input_product, matmul, sigmoid
 from rnn_research.typing import Array
 
 COMBINATIONS = {'add': jnp.add, 'multiply': jnp.multiply}
@@ -95,7 +95,7 @@ def tree_cell(
     return TreeState(c=zeros(), h=zeros())
 
   def project(params, xs):
-    return matmul(xs, params.w_x, dtype)
+    return input_product(xs, params.w_x, dtype=dtype)
 
   def step(params, state, u, *, key=None, ctx=None):
     products = (jnp.split(a, num_leaves, -1) for a in (u, matmul(state.h, params.w_h, dtype)))

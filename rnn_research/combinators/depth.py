@@ -11,7 +11,7 @@ from rnn_research.layers import affine, sigmoid
 from rnn_research.layers import dropout as dropped
 from rnn_research.stepping import project_one, take_step
 from rnn_research.typing import Array, Params
-from rnn_research.unroll import Steps, run_layers, select
+from rnn_research.unroll import Steps, check_flags, run_layers, select
 
 
 def stack(*cells: Cell, dropout: float = 0.0) -> Cell:
@@ -57,6 +57,7 @@ def stack(*cells: Cell, dropout: float = 0.0) -> Cell:
     return tuple(states), y
 
   def scan(params, state, xs, *, mask=None, reset=None, reset_state=None):
+    check_flags(mask, reset, reset_state, jax.tree.leaves(xs)[0].shape[:2])
     bare = [cell._replace(prepare=None) for cell in cells]
     resets = (None,) * len(cells) if reset_state is None else reset_state
     return run_layers(

@@ -24,9 +24,11 @@ _ROWS = 64  # of a batch in evaluation, up to the last of these lengths; fewer o
 
 
 class EncodedPairs(NamedTuple):
-  """Attributes:
-  sources: N arrays [length] int32, ids without BOS and EOS.
-  targets: N arrays [length] int32, their translations.
+  """Sentences and their translations as ids.
+
+  Attributes:
+    sources: N arrays [length] int32, ids without BOS and EOS.
+    targets: N arrays [length] int32, their translations.
   """
 
   sources: Sequence[np.ndarray]

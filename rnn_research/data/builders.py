@@ -14,11 +14,6 @@ URL = 'https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshake
 SHA256 = '86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed'
 
 
-def read_tfds(name: str, data_dir: str = '', download: bool = False, split: str = 'train') -> bytes:
-  """Returns the text of one split as UTF-8 bytes; see `prepared_builder` and `read_text`."""
-  return read_text(prepared_builder(name, data_dir, download), split)
-
-
 def prepared_builder(name: str, data_dir: str = '', download: bool = False):
   """Returns a read-only builder of a data set that is prepared in a folder, by us or by stock
   tensorflow-datasets.
@@ -34,6 +29,7 @@ def prepared_builder(name: str, data_dir: str = '', download: bool = False):
   """
   from tensorflow_datasets.core import constants, read_only_builder, registered
 
+  data_dir = str(Path(data_dir).expanduser()) if data_dir else ''
   find = lambda: read_only_builder.builder_from_files(name, data_dir=data_dir or None)
   try:
     return find()

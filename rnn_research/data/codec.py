@@ -142,8 +142,9 @@ class TextCodec(NamedTuple):
       yield f' {text}' if apart and self.unit == 'word' else text
 
   def unseen(self, text: str) -> list:
-    """Returns the distinct symbols of a text that the codec lacks, in order of appearance."""
-    known = set(self.symbols) - ({UNKNOWN} if not self.has_unknown else set())
+    """Returns the distinct symbols of a text that the training text lacks, in order of
+    appearance."""
+    known = set(self.symbols) - (set() if self.has_unknown else {UNKNOWN})
     return [symbol for symbol in dict.fromkeys(self.split(text)) if symbol not in known]
 
   def to_json(self) -> dict[str, Any]:

@@ -74,10 +74,11 @@ def pixels(images: np.ndarray, length: int) -> np.ndarray:
 
 
 def _read(folder: str, name: str, axes: int) -> np.ndarray:
-  path = next((p for p in (Path(folder) / name, Path(folder) / f'{name}.gz') if p.is_file()), None)
+  folder = Path(folder).expanduser()
+  path = next((p for p in (folder / name, folder / f'{name}.gz') if p.is_file()), None)
   if path is None:
     raise InputError(
-      f'{Path(folder) / name} (or .gz) is not there, expected the idx files of MNIST in data.path'
+      f'{folder / name} (or .gz) is not there, expected the idx files of MNIST in data.path'
     )
   try:
     data = path.read_bytes()

@@ -12,10 +12,12 @@ from rnn_research.errors import InputError
 
 
 class Pairs(NamedTuple):
-  """Attributes:
-  sources: N sentences, without white space around them.
-  targets: their translations.
-  empty: how many pairs were left out since a side of theirs is empty.
+  """Sentences and their translations as text.
+
+  Attributes:
+    sources: N sentences, without white space around them.
+    targets: their translations.
+    empty: how many pairs were left out since a side of theirs is empty.
   """
 
   sources: list[str]

@@ -26,9 +26,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from rnn_research.layers import matmul
+from rnn_research.layers import check_features, matmul
 from rnn_research.typing import Array, State
-from rnn_research.unroll import Steps, check_reset, in_blocks, select
+from rnn_research.unroll import Steps, check_flags, in_blocks, select
 
 _CACHE_BYTES = 2**20  # what a core's second-level cache holds
 # On a GPU an iteration of a loop costs about as much as a small kernel, and a copy to the host.
@@ -137,9 +137,10 @@ def fused_scan(
     The state after the last step, and `h` of every step, [T, B, H] float32.
 
   Raises:
-    ValueError: `reset` without `reset_state`.
+    ValueError: `xs` is not [T, B, F]; see `unroll.check_flags` for `mask` and `reset`.
   """
-  check_reset(reset, reset_state)
+  check_features(xs)
+  check_flags(mask, reset, reset_state, xs.shape[:2])
 
   def chunk(state, steps):
     start = _Start(state, None if reset is None else reset_state)

@@ -92,6 +92,9 @@ def read_config(request: Request, config: ConfigDict) -> ConfigDict:
   Raises:
     UsageError: an unknown field or a value of the wrong type.
   """
+  complaint = _no_field(request.argv, config)
+  if complaint:
+    raise UsageError(complaint)
   values = flags.FlagValues()
   try:
     config_flags.DEFINE_config_dict(
@@ -99,11 +102,7 @@ def read_config(request: Request, config: ConfigDict) -> ConfigDict:
     )
     values(['', *request.argv], known_only=True)
   except (flags.Error, AttributeError, KeyError, TypeError, ValueError, SyntaxError) as e:
-    raise UsageError(
-      _unknown_field(request.argv, config)
-      or _wrong_type(request.argv, config)
-      or str(e).replace('\n', ' ')
-    ) from e
+    raise UsageError(_wrong_type(request.argv, config) or str(e).replace('\n', ' ')) from e
   return values['config'].value
 
 
@@ -206,10 +205,10 @@ def _wrong_type(argv, config):
   return ''
 
 
-def _unknown_field(argv, config):
+def _no_field(argv, config):
   """Returns what is wrong with the first --config flag that names no field, '' where all of them
   do."""
-  names = [word.split('=')[0].removeprefix('--') for word in argv]
+  names = [word.split('=')[0].lstrip('-') for word in argv if word.startswith('-')]
   for name in (name for name in names if name.startswith('config.')):
     block, path = config, name.removeprefix('config.').split('.')
     for i, part in enumerate(path):
@@ -221,4 +220,7 @@ def _unknown_field(argv, config):
         known = ', '.join(fields) or 'none'
         return f'--{name}: the config has no field {part!r} there{hint} (fields: {known})'
       block = block[part]
+    if isinstance(block, ConfigDict):
+      known = ', '.join(f'--{name}.{field}' for field in block)
+      return f'--{name} is a block of fields, expected one of them (there are: {known})'
   return ''

@@ -20,7 +20,7 @@ def train(start: Start) -> None:
   if backend.is_distributed() and not start.named:
     raise _not_distributed()
   if resumed:
-    check_unchanged(start, CHANGEABLE, '; use a new workdir')
+    check_unchanged(start, (*CHANGEABLE, *experiments.movable(start.name)), '; use a new workdir')
   backend.configure(
     rows_per_step(start.config),
     start.num_devices or runs.saved_devices(start.workdir),

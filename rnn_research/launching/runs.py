@@ -104,13 +104,13 @@ def evaluate(run: Run) -> None:
 def write_report(experiment: Experiment, params: Params, workdir: str) -> None:
   """Writes figures, samples and tables for people to workdir/report: the experiment's own, or the
   curves of the run."""
-  from rnn_research.analysis.reports.curve_report import write_run  # matplotlib is slow to load
-
   out = _report_folder(workdir)
-  if experiment.report is None:
-    write_run(workdir, out)
-  else:
+  if experiment.report is not None:
     experiment.report(params, workdir, out)
+  else:
+    from rnn_research.analysis.reports.curve_report import write_run  # matplotlib is slow to load
+
+    write_run(workdir, out)
   _say_report(workdir)
 
 

@@ -100,7 +100,7 @@ def language_model(
     hs = jax.eval_shape(lambda params, xs: unroll_layers(cells, params, xs)[1], cell_params, xs)
     head = {
       'w': w_init(key_h, (hs.shape[-1], vocabulary_size), jnp.float32),
-      'b': jnp.zeros(vocabulary_size),
+      'b': jnp.zeros(vocabulary_size, jnp.float32),
     }
     embedding = (
       {'embedding': w_init(key_e, (vocabulary_size, size), jnp.float32)} if embedding_size else {}

@@ -57,7 +57,7 @@ def sequence_model(
     xs = jax.ShapeDtypeStruct((1, 1, input_size), jnp.float32)
     hs = jax.eval_shape(lambda params, xs: unroll_layers(cells, params, xs)[1], cell_params, xs)
     w = lecun_normal()(key_h, (hs.shape[-1], output_size), jnp.float32)
-    return {'cells': cell_params, 'head': {'w': w, 'b': jnp.zeros(output_size)}}
+    return {'cells': cell_params, 'head': {'w': w, 'b': jnp.zeros(output_size, jnp.float32)}}
 
   def head(params, hs):
     return layers.dense(params['head'], hs, dtype)

@@ -15,9 +15,12 @@ _DISTRIBUTED = ('JAX_COORDINATOR_ADDRESS', 'JAX_NUM_PROCESSES', 'JAX_PROCESS_ID'
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # glibc's malloc.h
 _HEAP_BYTES = 2**26  # the largest heap of glibc's arenas but the main one
 
+_configured = []  # what `configure` set up in this process: (devices of this process, large steps)
+
 
 def configure(batch_size: int, num_devices: int = 0, kept_bytes: int = 0) -> None:
-  """Sets up the CPU backend, before any other use of JAX: one device per core.
+  """Sets up the CPU backend, before any other use of JAX: one device per core. Again with the same
+  outcome, as in a notebook's cell that is run twice, nothing happens.
 
   Tiny per-step operations lose more by forking and joining threads than they win, so the batch is
   spread over devices instead. Memory is kept by the allocator rather than given back to the system
@@ -30,20 +33,24 @@ def configure(batch_size: int, num_devices: int = 0, kept_bytes: int = 0) -> Non
     kept_bytes: roughly what a step keeps for its backward pass, over all devices.
 
   Raises:
-    RuntimeError: the backend has already started.
+    RuntimeError: the backend has already started, with other settings.
     InputError: `num_devices` does not divide the batch.
   """
   processes = int(os.environ['JAX_NUM_PROCESSES']) if is_distributed() else 1
   total = num_devices or processes * largest_divisor(max(batch_size // processes, 1), num_cores())
   _check_divides(batch_size, total, processes)
-  _set_cpu_devices(total // processes)
+  settings = total // processes, kept_bytes // total > _HEAP_BYTES // 2
+  if settings in _configured:
+    return
+  _set_cpu_devices(settings[0])
   # Saves up to 3 % of a training step where a CPU has vectors of 512 bits; others ignore it. The
   # last of equal flags wins, so a user's own is kept. A flag that XLA does not know ends the
   # process: add none lightly.
   os.environ['XLA_FLAGS'] = (
     f'--xla_cpu_prefer_vector_width=512 {os.environ.get("XLA_FLAGS", "")}'.strip()
   )
-  _keep_memory(kept_bytes // total > _HEAP_BYTES // 2)
+  _keep_memory(settings[1])
+  _configured[:] = [settings]
 
 
 def is_distributed() -> bool:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 
 from rnn_research.errors import InputError
+from rnn_research.training.progress import warn
 from rnn_research.training.result import jsonable, write_text
 
 
@@ -28,7 +29,7 @@ def open_log(workdir: str | os.PathLike, step: int, tensorboard: bool = False) -
 
   Lines of later steps, and a last line that was cut off, are dropped, so an interrupted and resumed
   run has the lines of an uninterrupted one. What is measured at a step must therefore be written
-  before its checkpoint.
+  before its checkpoint. Damaged lines are dropped with a warning.
 
   Raises:
     InputError: `tensorboard` without tensorboardX installed.
@@ -39,9 +40,7 @@ def open_log(workdir: str | os.PathLike, step: int, tensorboard: bool = False) -
   events = _open_events(workdir, step) if tensorboard else None
   path = Path(workdir) / 'metrics.jsonl'
   if path.exists():
-    write_text(
-      path, ''.join(line for line in _whole_lines(path) if json.loads(line)['step'] <= step)
-    )
+    write_text(path, ''.join(f'{line}\n' for line, row in _lines(path) if row['step'] <= step))
 
   def write(step, values):
     try:
@@ -58,13 +57,27 @@ def open_log(workdir: str | os.PathLike, step: int, tensorboard: bool = False) -
 
 def read_log(workdir: str | os.PathLike) -> list[dict[str, Any]]:
   """Returns the lines of `workdir/metrics.jsonl`, [] without the file; a last line that was cut off
-  is left out."""
+  is left out, and damaged lines with a warning."""
   path = Path(workdir) / 'metrics.jsonl'
-  return [json.loads(line) for line in _whole_lines(path)] if path.exists() else []
+  return [row for _, row in _lines(path)] if path.exists() else []
 
 
-def _whole_lines(path: Path) -> list[str]:
-  return [line for line in path.read_text('utf-8').splitlines(keepends=True) if line.endswith('\n')]
+def _lines(path: Path) -> list[tuple[str, dict[str, Any]]]:
+  """Returns the whole lines of a log that hold values of a step, as they are and decoded."""
+  whole = path.read_bytes().split(b'\n')[:-1]
+  rows = [_values(line) for line in whole]
+  damaged = [str(number) for number, row in enumerate(rows, 1) if row is None]
+  if damaged:
+    warn(f'{path} is damaged and read without line {", ".join(damaged)}')
+  return [(line.decode(), row) for line, row in zip(whole, rows, strict=True) if row is not None]
+
+
+def _values(line: bytes) -> dict[str, Any] | None:
+  try:
+    row = json.loads(line.decode('utf-8'))
+  except ValueError:
+    return None
+  return row if isinstance(row, dict) and isinstance(row.get('step'), int) else None
 
 
 def _open_events(workdir: str | os.PathLike, step: int):

@@ -127,7 +127,7 @@ def result_markdown(result: Mapping[str, Any] | None) -> str:
   }
   names = list(dict.fromkeys(name for values in figures.values() for name in values))
   table = markdown(
-    ['split', *map(metric_name, names)],
+    ['split', *(name.replace('_', ' ') for name in names)],
     [[split, *(_format(values.get(name)) for name in names)] for split, values in figures.items()],
   )
   return (

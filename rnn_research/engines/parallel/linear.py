@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from rnn_research.typing import Array
-from rnn_research.unroll import check_reset, select
+from rnn_research.unroll import check_flags, select
 
 
 class _Form(NamedTuple):
@@ -61,7 +61,7 @@ def diagonal_scan(
     does not pass a reset of the first step.
 
   Raises:
-    ValueError: `reset` without `reset_state`.
+    ValueError: see `unroll.check_flags`.
 
   Source: Martin and Cundy 2018 (arXiv 1709.04057), section 2. Deviates from the paper: nothing.
   """
@@ -98,7 +98,7 @@ def matrix_adjoint(a: Array, dhs: Array) -> Array:
 
 
 def _scan(form, a, b, state, mask, reset, reset_state):
-  check_reset(reset, reset_state)
+  check_flags(mask, reset, reset_state, a.shape[:2])
   if mask is not None:
     a = select(mask, a, form.identity(a))
     b = select(mask, b, jnp.zeros_like(b))

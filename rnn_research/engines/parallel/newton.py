@@ -27,7 +27,7 @@ from rnn_research.engines.parallel.linear import (
   matrix_scan,
 )
 from rnn_research.typing import Array, Params, PyTree, State
-from rnn_research.unroll import Steps, advance, check_reset
+from rnn_research.unroll import Steps, advance, check_flags
 
 _JACOBIANS = ('full', 'diagonal')
 
@@ -126,7 +126,7 @@ def newton_scan(
     The state after the last step, outputs [T, B, ...], and how the iteration ended.
 
   Raises:
-    ValueError: `jacobian` or `damping` is none of these, or `reset` comes without `reset_state`.
+    ValueError: `jacobian` or `damping` is none of these; see `unroll.check_flags` for the rest.
 
   Source: Lim et al. 2024 (arXiv 2309.12252), section 3; Gonzalez et al. 2024 (arXiv 2407.19115),
   section 4 for the diagonal. Deviates from the papers: damping scales J_t, where ELK has a trust
@@ -136,7 +136,7 @@ def newton_scan(
     raise ValueError(f"jacobian is {jacobian!r}, expected 'full' or 'diagonal'")
   if not 0.0 <= damping <= 1.0:
     raise ValueError(f'damping is {damping}, expected 0 <= damping <= 1')
-  check_reset(reset, reset_state)
+  check_flags(mask, reset, reset_state, jax.tree.leaves(xs)[0].shape[:2])
   row = jax.tree.map(lambda a: jnp.zeros(a.shape[1:], a.dtype), state)
   unflatten = jax.vmap(ravel_pytree(row)[1])
 

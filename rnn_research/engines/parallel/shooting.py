@@ -22,7 +22,7 @@ from jax import lax
 from rnn_research.cell import Cell
 from rnn_research.layers import Masked
 from rnn_research.typing import Array, Params, PyTree, State
-from rnn_research.unroll import Steps, check_reset, run_layers
+from rnn_research.unroll import Steps, check_flags, run_layers
 
 
 class ShootingInfo(NamedTuple):
@@ -96,9 +96,8 @@ def shooting_scan(
     The state after the last step, outputs [T, B, ...], and how the passes ended.
 
   Raises:
-    ValueError: `chunk_length` is below 1, or `reset` comes without `reset_state`; by JAX, for
-    derivatives of
-      derivatives, which a loop of unknown length does not have.
+    ValueError: `chunk_length` is below 1; see `unroll.check_flags` for `mask` and `reset`; by JAX,
+      for derivatives of derivatives, which a loop of unknown length does not have.
 
   Source: parareal, Lions, Maday and Turinici 2001; its view as multiple shooting with approximate
   Jacobians: Gander and Vandewalle 2007. Deviates from the papers: the coarse propagator, and so the
@@ -106,8 +105,9 @@ def shooting_scan(
   """
   if chunk_length is not None and chunk_length < 1:
     raise ValueError(f'chunk_length is {chunk_length}, expected at least 1')
-  check_reset(reset, reset_state)
   num_steps, batch_size = jax.tree.leaves(xs)[0].shape[:2]
+  check_flags(mask, reset, reset_state, (num_steps, batch_size))
+  jax.eval_shape(cell.project, params, xs)  # inputs that do not fit are named as they came
   length = max(1, min(num_steps, chunk_length or _default_length(num_steps)))
   num_chunks = max(1, -(-num_steps // length))
   if mask is None and num_chunks * length > num_steps:

@@ -73,6 +73,17 @@ def translations(
   Raises:
     InputError: a number out of range.
   """
+  how = _way(beam_size, n_best, length_penalty, coverage_penalty, temperature, seed)
+  run, key = make(how, n_best), jax.random.key(seed)
+  return (
+    found
+    for start in range(0, len(texts), _CHUNK)
+    for found in run(params, texts[start : start + _CHUNK], jax.random.fold_in(key, start))
+  )
+
+
+def _way(beam_size, n_best, length_penalty, coverage_penalty, temperature, seed):
+  """Returns how translations are found; raises InputError for a number out of range."""
   beam = Beam(beam_size, length_penalty, coverage_penalty)
   check_beam(beam)
   require(
@@ -86,13 +97,7 @@ def translations(
   )
   require_seed('seed', seed)
   check_sampling(Sampling(temperature))
-  how = Sampling(temperature) if temperature else beam
-  run, key = make(how, n_best), jax.random.key(seed)
-  return (
-    found
-    for start in range(0, len(texts), _CHUNK)
-    for found in run(params, texts[start : start + _CHUNK], jax.random.fold_in(key, start))
-  )
+  return Sampling(temperature) if temperature else beam
 
 
 def translate(
@@ -131,6 +136,7 @@ def translate_file(run, input: str, output: str, n_best: int, **options) -> None
     InputError: a number out of range, an input that cannot be read or that is in the target
     language.
   """
+  _way(n_best=n_best, **options)  # before standard input is waited for
   _check_language(run, input, 'input')
   lines, counts = _lines(input), {'empty': 0, 'cut': 0}
   found = run.translations(lines, n_best=n_best, **options)

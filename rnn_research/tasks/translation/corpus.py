@@ -233,8 +233,7 @@ def within(pairs: EncodedPairs, max_length: int) -> EncodedPairs:
 
 
 def references(codec: Codec, texts: Sequence[str]) -> list[str]:
-  """Returns target sentences as translations are compared with them: lower-cased where the model's
-  are, in NFC."""
+  """Returns target sentences as translations are compared with them, in the form of the model's."""
   return list(map(codec.target.normalise, texts))
 
 

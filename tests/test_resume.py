@@ -93,6 +93,21 @@ def test_the_run_has_something_to_lose(whole):
   assert all((state[name] != state[name.replace('average', 'params')]).any() for name in averages)
 
 
+def test_the_best_evaluation_is_kept_when_later_ones_are_worse(whole):
+  figures = {
+    line['step']: line['valid/nats_per_symbol']
+    for line in log_of(whole)
+    if 'valid/nats_per_symbol' in line
+  }
+  best = min(figures, key=figures.get)
+  assert best < STEPS
+  result = read_json(whole, 'result.json')
+  assert result['best_step'] == best
+  assert [path.name for path in (whole / 'best').iterdir()] == [str(best)]
+  final = result['metrics']['valid']['nats_per_symbol']  # of one lane, and so not quite the same
+  assert abs(final - figures[best]) < abs(final - figures[STEPS])
+
+
 def test_killed_twice(whole, text, tmp_path):
   flags = [*FLAGS, f'--config.data.path={text}', f'--workdir={tmp_path}']
   for step in (9, 5):  # of this start: the second goes on from checkpoint 8

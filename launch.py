@@ -33,6 +33,7 @@ def launch(argv: list[str]) -> None:
 
 
 def main(_):
+  """Runs the command line of this process; returns its exit status."""
   logging.set_verbosity(logging.WARNING)
   sys.stdout.reconfigure(errors='replace')  # samples may hold what the terminal cannot say
   return errors.exit_code(lambda: launch(sys.argv[1:]))

@@ -57,12 +57,14 @@ class Setting(NamedTuple):
 
 
 class Contender(NamedTuple):
-  """Attributes:
-  module: imported by the worker alone.
-  function: name in `module` of `(setting, **options) -> part -> () -> Program`.
-  options: of the function.
-  against: whom it is compared with.
-  name: its short name, of `RIVALS`; '' for ours, which nobody needs to ask for.
+  """One who is measured.
+
+  Attributes:
+    module: imported by the worker alone.
+    function: name in `module` of `(setting, **options) -> part -> () -> Program`.
+    options: of the function.
+    against: whom it is compared with.
+    name: its short name, of `RIVALS`; '' for ours, which nobody needs to ask for.
   """
 
   module: str

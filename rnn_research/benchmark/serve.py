@@ -31,14 +31,16 @@ from rnn_research.benchmark.contenders import Setting
 
 
 class Program(NamedTuple):
-  """Attributes:
-  run: does the work, waits for the end of it, and may return what came of it.
-  compile_seconds: what tracing and compiling took, None where nothing is compiled.
-  device_memory: `() -> bytes`, peak use of an accelerator; None where the process's own memory
-    counts.
-  difference: `() -> float`, how far its result is from that of another way to compute it; None if
-    nobody asks.
-  times: how often `run` does the work; the seconds of a call are those of once.
+  """Work that can be timed.
+
+  Attributes:
+    run: does the work, waits for the end of it, and may return what came of it.
+    compile_seconds: what tracing and compiling took, None where nothing is compiled.
+    device_memory: `() -> bytes`, peak use of an accelerator; None where the process's own memory
+      counts.
+    difference: `() -> float`, how far its result is from that of another way to compute it; None if
+      nobody asks.
+    times: how often `run` does the work; the seconds of a call are those of once.
   """
 
   run: Callable[[], Any]

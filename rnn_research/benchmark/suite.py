@@ -9,13 +9,15 @@ from rnn_research.benchmark.workers import Hire, WorkerError
 
 
 class Effort(NamedTuple):
-  """Attributes:
-  rounds: how often each worker is woken up.
-  calls: how often it calls each part then, after one call that does not count.
-  seconds: fewer calls where they would take longer than this, but at least one.
-  accelerator: workers build at the same time, since the host's cores compile, and live on from
-    setting to setting. On a CPU they would take its cores from each other, and the number of
-    devices follows the batch.
+  """How long is measured.
+
+  Attributes:
+    rounds: how often each worker is woken up.
+    calls: how often it calls each part then, after one call that does not count.
+    seconds: fewer calls where they would take longer than this, but at least one.
+    accelerator: workers build at the same time, since the host's cores compile, and live on from
+      setting to setting. On a CPU they would take its cores from each other, and the number of
+      devices follows the batch.
   """
 
   rounds: int

@@ -24,6 +24,8 @@ class WorkerError(Exception):
 
 
 class Worker(NamedTuple):
+  """A contender in a process of its own."""
+
   process: subprocess.Popen
   errors: IO[str]  # what it wrote to stderr
   unfit: str = ''  # why it could not import what it needs

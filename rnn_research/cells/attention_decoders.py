@@ -32,12 +32,16 @@ class Read(NamedTuple):
 
 
 class DecoderParams(NamedTuple):
+  """Parameters of `bahdanau` and `luong`."""
+
   cell: Params
   attention: Params
   w_c: Array | None = None  # [M + H, H] float32
 
 
 class FedState(NamedTuple):
+  """State of `input_feeding`: of the decoder, and what is fed back."""
+
   state: State
   fed: Array  # [B, H] float32
 

@@ -17,12 +17,16 @@ from rnn_research.typing import Array
 
 
 class ElmanParams(NamedTuple):
+  """Parameters of `elman`."""
+
   w_x: Any  # [F, H] float32
   w_h: Any  # [H, H] float32
   b: Array  # [H] float32
 
 
 class ElmanState(NamedTuple):
+  """State of `elman`."""
+
   h: Array  # [B, H] float32
 
 

@@ -18,6 +18,8 @@ from rnn_research.typing import Array
 
 
 class GRUParams(NamedTuple):
+  """Parameters of `gru`."""
+
   w_x: Any  # [F, 3H] float32, in the order r z n
   w_h: Any  # [H, 3H] float32; [H, 2H] of r and z where the reset comes before the product
   b: Array  # [3H] float32
@@ -26,6 +28,8 @@ class GRUParams(NamedTuple):
 
 
 class GRUState(NamedTuple):
+  """State of `gru`."""
+
   h: Array  # [B, H] float32
 
 

@@ -14,6 +14,8 @@ from rnn_research.typing import Array
 
 
 class LayerNormLSTMParams(NamedTuple):
+  """Parameters of `layer_norm_lstm`."""
+
   w_x: Any  # `layers.Normalized` of [F, 4H] float32, gates in the order i f g o
   w_h: Any  # `layers.Normalized` of [H, 4H] float32
   b: Array  # [4H] float32

@@ -18,6 +18,8 @@ from rnn_research.unroll import select
 
 
 class LRUParams(NamedTuple):
+  """Parameters of `lru`."""
+
   nu_log: Array  # [H] float32, log of -log |lambda|
   theta_log: Array  # [H] float32, log of the phase in radians
   gamma_log: Array  # [H] float32, log of the scale of the input
@@ -27,6 +29,8 @@ class LRUParams(NamedTuple):
 
 
 class LRUState(NamedTuple):
+  """State of `lru`."""
+
   re: Array  # [B, H] float32, Re s
   im: Array  # [B, H] float32, Im s
 

@@ -19,6 +19,8 @@ from rnn_research.typing import Array
 
 
 class LSTMParams(NamedTuple):
+  """Parameters of `lstm`."""
+
   w_x: Any  # [F, 4H] float32, gates in the order i f g o
   w_h: Any  # [H or P, 4H] float32
   b: Array  # [4H] float32
@@ -26,6 +28,8 @@ class LSTMParams(NamedTuple):
 
 
 class LSTMState(NamedTuple):
+  """State of `lstm`."""
+
   c: Array  # [B, H] float32
   h: Array  # [B, H or P] float32
 

@@ -14,6 +14,8 @@ from rnn_research.typing import Array, State
 
 
 class LSTMVariantParams(NamedTuple):
+  """Parameters of `lstm_variant`."""
+
   w_x: Any  # [F, KH] float32, the K learned blocks of i f g o, in that order
   w_h: Any  # [H, KH] float32
   b: Array  # [KH] float32
@@ -22,12 +24,16 @@ class LSTMVariantParams(NamedTuple):
 
 
 class GateState(NamedTuple):
+  """State of the variant whose gates see the gates of the step before."""
+
   c: Array  # [B, H] float32
   h: Array  # [B, H] float32
   gates: Array  # [B, 3H] float32, i f o
 
 
 class Variant(NamedTuple):
+  """What tells one ablation from the cell itself."""
+
   blocks: str = 'ifgo'  # the learned ones; another gate is 1
   coupled: bool = False  # f is 1 - i
   g: Callable = jnp.tanh  # activation of the candidate

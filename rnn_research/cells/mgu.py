@@ -14,6 +14,8 @@ from rnn_research.typing import Array
 
 
 class MGUParams(NamedTuple):
+  """Parameters of `mgu`."""
+
   w_x: Any  # [F, 2H] float32, in the order f n
   w_h: Any  # [H, H] float32, of f
   w_hn: Any  # [H, H] float32, of n, after the reset

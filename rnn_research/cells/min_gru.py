@@ -16,17 +16,23 @@ from rnn_research.unroll import select
 
 
 class MinGRUParams(NamedTuple):
+  """Parameters of `min_gru`."""
+
   w_x: Any  # [F, 2H] float32, in the order z h
   b: Array  # [2H] float32
 
 
 class LinearInput(NamedTuple):
+  """Projected input of a linear cell."""
+
   a: Array  # [T, B, H] float32
   b: Array  # [T, B, H] float32
   gates: dict[str, Array]  # [T, B, H] float32, which are known before any state is
 
 
 class LinearState(NamedTuple):
+  """State of a linear cell."""
+
   h: Array  # [B, H] float32
 
 

@@ -15,6 +15,8 @@ from rnn_research.typing import Array
 
 
 class MinLSTMParams(NamedTuple):
+  """Parameters of `min_lstm`."""
+
   w_x: Any  # [F, 3H] float32, in the order f i g
   b: Array  # [3H] float32
 

@@ -14,6 +14,8 @@ from rnn_research.typing import Array
 
 
 class MLSTMParams(NamedTuple):
+  """Parameters of `mlstm`."""
+
   w_x: Any  # [F, 4H] float32, gates in the order i f g o
   w_h: Any  # [H, 4H] float32, of m_t, which the gates see in place of h_{t-1}
   b: Array  # [4H] float32

@@ -14,6 +14,8 @@ from rnn_research.typing import Array
 
 
 class MUTParams(NamedTuple):
+  """Parameters of `mut1`."""
+
   w_x: Any  # [F, KH] float32, in the order z r n, without the block that reads x_t itself
   w_h: Any  # [H, H] float32, of r
   w_hn: Any  # [H, H] float32, of n, after the reset
@@ -23,6 +25,8 @@ class MUTParams(NamedTuple):
 
 
 class Form(NamedTuple):
+  """What tells one of the three units from the others."""
+
   blocks: str  # which of z r n have a matrix W_x
   bare: Callable | None = None  # of x_t itself, in the place of the block that has none
   seen: Callable | None = None  # of h_{t-1}, what the update gate multiplies; None: nothing

@@ -14,12 +14,16 @@ from rnn_research.typing import Array
 
 
 class RHNParams(NamedTuple):
+  """Parameters of `recurrent_highway`."""
+
   w_x: Any  # [F, 2H] float32, in the order n t
   w_h: tuple[Any, ...]  # L of [H, 2H] float32
   b: Array  # [L, 2H] float32
 
 
 class RHNState(NamedTuple):
+  """State of `recurrent_highway`."""
+
   h: Array  # [B, H] float32
 
 

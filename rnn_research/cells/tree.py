@@ -33,11 +33,15 @@ class Tree(NamedTuple):
 
 
 class TreeParams(NamedTuple):
+  """Parameters of `tree_cell`."""
+
   w_x: Any  # [F, L H] float32, leaf by leaf
   w_h: Any  # [H, L H] float32
 
 
 class TreeState(NamedTuple):
+  """State of `tree_cell`."""
+
   c: Array  # [B, H] float32
   h: Array  # [B, H] float32
 

@@ -114,6 +114,8 @@ def residual(cell: Cell) -> Cell:
 
 
 class HighwayParams(NamedTuple):
+  """Parameters of `highway`."""
+
   cell: Params
   w_t: Array  # [F, F] float32
   b_t: Array  # [F] float32

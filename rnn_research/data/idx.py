@@ -16,10 +16,12 @@ _BYTES = 8  # the idx type code of unsigned bytes
 
 
 class Images(NamedTuple):
-  """Attributes:
-  images: [N, S, S] uint8.
-  labels: [N] int32.
-  fingerprint: hex digest of both.
+  """Pictures with their labels.
+
+  Attributes:
+    images: [N, S, S] uint8.
+    labels: [N] int32.
+    fingerprint: hex digest of both.
   """
 
   images: np.ndarray

@@ -28,6 +28,8 @@ class Memory(NamedTuple):
 
 
 class AdditiveParams(NamedTuple):
+  """Parameters of `additive`."""
+
   w_q: Array  # [Q, A] float32
   w_k: Array  # [M, A] float32
   b: Array  # [A] float32

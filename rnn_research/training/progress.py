@@ -13,10 +13,12 @@ PLAIN_LINE_SECONDS = 5.0
 
 
 class Display(NamedTuple):
-  """Attributes:
-  update: `(step, loss, units_per_second) -> None`: progress after `step` updates.
-  show: `(text) -> None`: prints a block, an evaluation or a sample, above the bar.
-  close: `() -> None`.
+  """What shows a person how a run goes.
+
+  Attributes:
+    update: `(step, loss, units_per_second) -> None`: progress after `step` updates.
+    show: `(text) -> None`: prints a block, an evaluation or a sample, above the bar.
+    close: `() -> None`.
   """
 
   update: Callable[[int, float, float], None]

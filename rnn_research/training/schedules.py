@@ -13,6 +13,8 @@ from rnn_research.typing import Array, PyTree
 
 
 class PlateauState(NamedTuple):
+  """State of `reduce_on_plateau`."""
+
   count: Array  # [] int32, updates done
   rule: PyTree  # state of `optax.contrib.reduce_on_plateau`
 

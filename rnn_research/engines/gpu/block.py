@@ -21,6 +21,8 @@ ROWS = 16  # of a cluster: 16-bit rows of 32 bytes are the narrowest layout the 
 
 
 class Scratch(NamedTuple):
+  """Memory of a block that outlives a step."""
+
   weights: Any  # [parts, tiles * 64, K], K = H forwards and G backwards
   pieces: Any  # [pieces, 64, 16] float32
   # [2, parts, K, 16], right operand of the product; two: one is read while the next is written
@@ -73,6 +75,7 @@ def receive(scratch, count, here):
 
 
 def fetch(scratch, sources, here):
+  """Requests the sources of a step and waits for them."""
   request(scratch, sources, here)
   return receive(scratch, len(sources), here)
 
@@ -91,6 +94,7 @@ def hand_over(place, scratch, slot, values):
 
 
 def accept(place):
+  """Waits until every block of the cluster has handed its part over."""
   if place.num_blocks > 1:
     _cluster_barrier('barrier.cluster.wait.acquire.aligned;')
   plgpu.commit_smem()
@@ -147,11 +151,13 @@ def products(scratch, slot):
 
 
 def write(targets, values):
+  """Writes values to global memory."""
   for target, value in zip(targets, values, strict=True):
     target[...] = value
 
 
 def tiled(shape, dtype):
+  """Returns a reference in shared memory, in the layout that the tensor core reads."""
   return plgpu.SMEM(shape, dtype, transforms=_transforms(dtype))
 
 

@@ -13,9 +13,11 @@ BLANK, DELIMITER = 0, NUM_DIGITS + 1
 
 
 class Examples(NamedTuple):
-  """Attributes:
-  inputs: [B, T, F] float32.
-  targets: [B] float32; or [B] or [B, T] int32 classes.
+  """Sequences and what is asked of them.
+
+  Attributes:
+    inputs: [B, T, F] float32.
+    targets: [B] float32; or [B] or [B, T] int32 classes.
   """
 
   inputs: np.ndarray

@@ -22,13 +22,15 @@ _STEPS_PER_EPOCH = 1_000  # of a task whose examples are drawn
 
 
 class Data(NamedTuple):
-  """Attributes:
-  length: steps of an example; of the copy task the blanks, of images their pixels.
-  batch_size: B.
-  seed: of the examples.
-  path: folder of the idx files of images.
-  permuted: whether pixels come in one random order, drawn from the seed.
-  modulus: of modular sums.
+  """What the data of a task are.
+
+  Attributes:
+    length: steps of an example; of the copy task the blanks, of images their pixels.
+    batch_size: B.
+    seed: of the examples.
+    path: folder of the idx files of images.
+    permuted: whether pixels come in one random order, drawn from the seed.
+    modulus: of modular sums.
   """
 
   length: int

@@ -46,12 +46,10 @@ COMPILED_ONCE = {
   'jax_persistent_cache_min_entry_size_bytes': -1,
 }
 # Compilation is nearly all the time of tests on tiny arrays: XLA's older emitters take a fifth of it, and one piece of
-# code less than 32. XLA ends a process over a flag that it does not know, and versions after 0.10 have none of them.
-QUICK_XLA = (
-  '--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1'
-  if jax.__version_info__ < (0, 11)
-  else ''
-)
+# code less than 32. XLA ends a process over a flag that it does not know: later versions have no older emitters.
+QUICK_XLA = '--xla_cpu_parallel_codegen_split_count=1'
+if jax.__version_info__ < (0, 11):
+  QUICK_XLA += ' --xla_cpu_use_fusion_emitters=false'
 
 
 def prose(num_words=1500, seed=0):

@@ -401,7 +401,7 @@ def test_hypotheses_of_a_row_are_those_that_there_are():
     (Beam(3, 0.7), lambda step, *given: beam_search(step(3), *given, Beam(3, 0.7))),
     (Sampling(2.0), lambda step, *given: sampled(step(1), *given, Sampling(2.0), KEY)),
   ],
-  ids=str,
+  ids=['greedy', 'beam', 'drawn'],
 )
 def test_decoding_by_any_way_is_that_way(how, direct):
   toy = jax.tree.map(jnp.asarray, tables(6))

@@ -70,14 +70,7 @@ def train(
   started = time.monotonic()
   total = config.train.steps or config.train.epochs * data.steps_per_epoch
   eval_every = config.train.eval_every or data.steps_per_epoch
-  tx, schedule = optimizer.make_optimizer(config.optimizer, data.steps_per_epoch, total, eval_every)
-  of_gradients = functools.partial(optimizer.describe_gradients, config.optimizer)
-  describe = lambda grads, means: of_gradients(grads)
-  if experiment.learning_rates:
-    tx = grid.over_members(
-      tx, np.float32(experiment.learning_rates) / np.float32(config.optimizer.learning_rate)
-    )
-    describe = functools.partial(grid.describe, of_gradients)
+  tx, schedule, describe = _optimizer(experiment, config, data, total, eval_every)
   init_key, step_key, eval_key = jax.random.split(jax.random.key(config.seed), 3)
   averaged = config.train.ema_decay > 0
   at = Progress(create_state(experiment, tx, init_key, config.train.batch_size, averaged, mesh))
@@ -113,6 +106,16 @@ def train(
       take_step = _compile(training, at.state, mesh, step_key, describe)
       return _loop(training, take_step, at, mesh, started - at.seconds, terminated)
   return Stopped(at.step, at.seconds, True, at.best)
+
+
+def _optimizer(experiment, config, data, total, eval_every):
+  """Returns the transformation of gradients, its schedule, and what is logged of gradients."""
+  tx, schedule = optimizer.make_optimizer(config.optimizer, data.steps_per_epoch, total, eval_every)
+  of_gradients = functools.partial(optimizer.describe_gradients, config.optimizer)
+  if not experiment.learning_rates:
+    return tx, schedule, lambda grads, means: of_gradients(grads)
+  scales = np.float32(experiment.learning_rates) / np.float32(config.optimizer.learning_rate)
+  return grid.over_members(tx, scales), schedule, functools.partial(grid.describe, of_gradients)
 
 
 def _resume(checkpoints, at, data):

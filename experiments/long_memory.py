@@ -3,8 +3,8 @@ tracking a state.
 
   python launch.py --experiment=long_memory --config.model.cell=gru     the adding problem
   python launch.py --experiment=long_memory:sequential_mnist --config.data.path=FOLDER
-  python launch.py --experiment=long_memory:copy --config.grid.seeds=3
-  --config.grid.learning_rates='(1e-3, 3e-3)'
+  python launch.py --experiment=long_memory:copy \\
+    --config.grid.seeds=3 --config.grid.learning_rates='(1e-3, 3e-3)'
 
 Any cell, any initialiser, at one number of parameters. A grid of seeds and learning rates trains as
 one run. What the variants reach, with command, seed and machine, is in the README under "Memory and

@@ -7,9 +7,11 @@ run.sample('def ', length=200)                 what its experiment offers: `Expe
 """
 
 import functools
+import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -47,7 +49,7 @@ class Run(NamedTuple):
     if name not in commands:
       known = ', '.join(commands) or 'none'
       raise AttributeError(f'a run of {self.name} has no command {name} (there are: {known})')
-    return functools.partial(commands[name], self.params)
+    return _method(name, functools.partial(commands[name], self.params))
 
   def __dir__(self) -> list[str]:
     return [*object.__dir__(self), *self.experiment.commands]
@@ -82,10 +84,33 @@ class Run(NamedTuple):
     return trace_layers(found.cells, found.params, found.xs)
 
 
-def load(workdir: str | Path) -> Run:
-  """Opens the run in a workdir, with its own data; raises InputError where there is none.
+def _method(name, call):
+  """Returns a function that does what a partial one does, and whose help is that of what it
+  calls."""
+
+  def method(*args, **options):
+    return call(*args, **options)
+
+  inner = call
+  while isinstance(inner, functools.partial):
+    inner = inner.func
+  method.__name__ = method.__qualname__ = name
+  method.__doc__, method.__signature__ = inner.__doc__, inspect.signature(call)
+  return method
+
+
+def load(workdir: str | Path, places: Mapping[str, Any] = MappingProxyType({})) -> Run:
+  """Opens the run in a workdir.
 
   Its engine is 'auto', whatever it was trained with: that may be missing here.
+
+  Args:
+    workdir: its folder.
+    places: config fields that say where data are, and what they are now, such as {'data.path':
+      'elsewhere'}; others are as they were when it was trained.
+
+  Raises:
+    InputError: there is no run, or its experiment has no such place.
   """
   import experiments  # the one import that goes up: only the workdir knows which one it needs
 
@@ -97,6 +122,13 @@ def load(workdir: str | Path) -> Run:
     raise InputError(f'{folder} holds a run of {name}, which trains no model to open')
   if 'engine' in config.get('model', {}):
     config.model.engine = 'auto'
+  known = experiments.places(name)
+  for place, value in places.items():
+    if place not in known:
+      raise InputError(
+        f'place is {place!r}, expected one of {", ".join(known) or "none"} for {name}'
+      )
+    config.update_from_flattened_dict({place: str(value)})
   return restore(folder, name, config, experiments.build(name, config, assets(folder)))
 
 

@@ -15,7 +15,7 @@ from rnn_research.decoding.beam import Beam
 from rnn_research.decoding.decode import decode
 from rnn_research.decoding.language import sampler
 from rnn_research.decoding.sampling import Sampling, check_sampling, sample
-from rnn_research.decoding.step import Rules, Specials
+from rnn_research.decoding.step import NO_SPECIALS, Rules
 from rnn_research.layers import ONE_HOT_LIMIT
 from rnn_research.models.language_model import language_model
 
@@ -267,7 +267,7 @@ def test_a_temperature_too_low_to_divide_by_is_zero(temperature):
   assert draw(logits, Sampling(temperature)).tolist() == [1]
 
 
-NO_ENDS = Rules(20, (0,), Specials(pad=-1, bos=-1, eos=-1))
+NO_ENDS = Rules(20, (0,), NO_SPECIALS)
 
 
 @pytest.mark.parametrize('how', [Beam(), Beam(4, 0.0), Sampling(0.9)])

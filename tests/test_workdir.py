@@ -1,8 +1,10 @@
 """A trained run, opened from Python: what its methods return is what the launcher prints."""
 
+import inspect
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from launching import ROOT, environment, files_of, read_json
@@ -61,11 +63,46 @@ def test_scores_are_numbers(language, trained, main):
     language.score('t')
 
 
+def test_search_finds_texts_that_are_as_probable_as_it_says(language):
+  found = language.search('the ', length=6, beam=4)
+  assert len({one.text for one in found}) == 4
+  for one in found:
+    assert len(one.text) == 6
+    assert one.log_prob == pytest.approx(language.score(f'the {one.text}')[3:].sum(), abs=1e-4)
+  assert [one.log_prob for one in found] == sorted((one.log_prob for one in found), reverse=True)
+
+
+@pytest.mark.parametrize('prompt', ['', 't', 'the '])
+def test_a_search_with_one_text_is_greedy(language, prompt):
+  (greedy,) = language.search(prompt, length=20, beam=1)
+  assert prompt + greedy.text == language.sample(prompt, length=20, temperature=0)
+
+
+def test_methods_of_a_run_have_the_help_of_what_they_call(language):
+  assert language.search.__doc__.startswith('Returns the most probable texts')
+  assert str(inspect.signature(language.search)).startswith("(prompt: str = '', length: int = 100")
+
+
+def test_data_that_were_moved(trained, tmp_path, language):
+  text = Path(language.config.data.path)
+  moved = tmp_path / 'moved.txt'
+  moved.write_bytes(text.read_bytes())
+  found = workdir_lib.load(trained, {'data.path': moved})
+  assert found.config.data.path == str(moved)
+  assert found.evaluate() == language.evaluate()
+  with pytest.raises(
+    InputError, match=r"place is 'data\.unit', expected one of data\.path, data\.glob"
+  ):
+    workdir_lib.load(trained, {'data.unit': 'byte'})
+
+
 def test_what_a_run_refuses(language, workdir, tmp_path):
   with pytest.raises(InputError, match=r'holds no run: it has no config\.json'):
     workdir_lib.load(tmp_path)
   with pytest.raises(AttributeError, match=r'no command translate \(there are: sample, stream'):
     language.translate(['a'])
+  with pytest.raises(InputError, match='beam is 0, expected an integer >= 1'):
+    language.search(beam=0)
   with pytest.raises(InputError, match='temperature is -1, expected a number >= 0'):
     language.sample(temperature=-1)
   with pytest.raises(InputError, match='num_steps is 0, expected an integer >= 1'):

@@ -177,4 +177,6 @@ def encode_corpus(parts: Mapping[str, Sequence], unit: str, rules: int) -> Corpu
 
 def encode_foreign(path: str, glob: str, codec: TextCodec) -> np.ndarray:
   """Returns another text whole, as [N] int32 ids of a given codec; raises as `load_corpus` does."""
+  if not path:
+    return codec.ids(running_text.split(standard_library_source(), codec.unit))
   return codec.ids(read_symbols(path, glob, codec.unit, rules=codec.rules))

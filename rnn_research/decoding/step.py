@@ -40,13 +40,17 @@ class Specials(NamedTuple):
   eos: int = EOS
 
 
+NO_SPECIALS = Specials(-1, -1, -1)  # of a model of running text, which neither starts nor ends
+
+
 class Rules(NamedTuple):
   """What may be written.
 
   Attributes:
     max_length: T, symbols of the longest sequence, EOS included.
     forbidden: symbols that are never written.
-    specials: ids of PAD, BOS and EOS.
+    specials: ids of PAD, BOS and EOS; `NO_SPECIALS` for a model of running text, whose symbols are
+      all to be written.
   """
 
   max_length: int

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import jax
 
+from rnn_research.errors import InputError
 from rnn_research.experiment import Experiment, Study
 from rnn_research.launching.config import CHANGEABLE, Start, check_unchanged
 from rnn_research.parameters import num_parameters
@@ -152,12 +153,13 @@ def _of_grid(headline, members, workdir, best_step):
   if not members:
     return {}
   log = read_log(workdir)
-  rows = grid.results(log, members, headline)
-  return {
-    'best_member': grid.best_at(log, members, headline, best_step),
-    'members': rows,
-    'grid': grid.summary(rows, headline),
-  }
+  try:
+    rows = grid.results(log, members, headline)
+    best = grid.best_at(log, members, headline, best_step)
+  except InputError as e:  # lines were lost; the parameters and what else is known of them were not
+    warn(f'the result does not name the members of the grid: {e}')
+    return {}
+  return {'best_member': best, 'members': rows, 'grid': grid.summary(rows, headline)}
 
 
 def _about(name, config):

@@ -18,6 +18,7 @@ import optax
 from jax import lax
 from ml_collections import ConfigDict
 
+from rnn_research.errors import InputError
 from rnn_research.experiment import Experiment
 from rnn_research.typing import Array, Params, PyTree
 
@@ -164,10 +165,15 @@ def results(
     log: the lines of metrics.jsonl.
     grid: the members.
     headline: of the experiment.
+
+  Raises:
+    InputError: the log has no evaluation.
   """
   split, metric, _ = headline
   of_members = f'{split}/{metric}{MEMBERS}'
-  figures = [row[of_members] for row in log if of_members in row][-1]
+  figures = next((row[of_members] for row in reversed(log) if of_members in row), None)
+  if figures is None:
+    raise InputError(f'no line of the log has {of_members}, expected one per evaluation')
   steps = [row[FINITE] for row in log if FINITE in row] or [[1.0] * len(grid)]
   shares = np.mean(steps, axis=0)
   return [
@@ -182,11 +188,13 @@ def best_at(
   headline: tuple[str, str, str],
   step: int,
 ) -> dict[str, Any]:
-  """Returns seed and learning rate of the member that was best at the evaluation after `step`."""
-  row = next(
-    row for row in reversed(log) if row['step'] == step and f'{headline[0]}/best_member' in row
-  )
-  return grid[row[f'{headline[0]}/best_member']]._asdict()
+  """Returns seed and learning rate of the member that was best at the evaluation after `step`;
+  raises InputError where the log has no such evaluation."""
+  name = f'{headline[0]}/best_member'
+  best = next((row[name] for row in log if row['step'] == step and name in row), None)
+  if best is None:
+    raise InputError(f'no line of the log has {name} after step {step}, expected one')
+  return grid[best]._asdict()
 
 
 def summary(

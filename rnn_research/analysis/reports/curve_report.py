@@ -108,8 +108,8 @@ def _last(curve):
 
 
 def _about(run):
-  model = run.about['config']['model']
+  cell = run.about['config'].get('model', {}).get('cell')  # an experiment needs neither
   return (
-    f'{model["cell"]}, {run.about["params"]:,} parameters, {run.about["engine"]}; seed '
+    f'{f"{cell}, " if cell else ""}{run.about["params"]:,} parameters, {run.about["engine"]}; seed '
     f'{run.about["seed"]}, commit {run.about["git_hash"]}.'
   )

@@ -4,7 +4,7 @@ import functools
 import itertools
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -12,18 +12,23 @@ import numpy as np
 from rnn_research.data import streams
 from rnn_research.data.codec import TextCodec
 from rnn_research.data.files import open_output
+from rnn_research.decoding.beam import Beam
+from rnn_research.decoding.decode import decode
 from rnn_research.decoding.sampling import Sampling, check_sampling
+from rnn_research.decoding.step import NO_SPECIALS, Rules, hypotheses_of
 from rnn_research.errors import InputError, require, require_seed
 from rnn_research.experiment import Command, flags_of
+from rnn_research.models.language_model import LanguageModel
 from rnn_research.typing import Key, Params
 
 
 def commands_of(
-  generator: Callable, codec: TextCodec, score: Callable, texts: Callable
+  model: LanguageModel, generator: Callable, codec: TextCodec, score: Callable, texts: Callable
 ) -> dict[str, Callable]:
   """Returns what a trained language model can do: command -> `(params, ..) -> value`.
 
   Args:
+    model: the language model.
     generator: `(sampling) -> generate`, of `decoding.language.sampler`.
     codec: of the model.
     score: compiled `log_probabilities` of the model.
@@ -32,7 +37,8 @@ def commands_of(
   return {
     'sample': functools.partial(sample, generator, codec),
     'stream': functools.partial(stream, generator, codec),
-    'score': lambda params, text=None: scores(score, codec, texts, params, text)[1],
+    'search': functools.partial(search, model, codec),
+    'score': functools.partial(log_probs, score, codec, texts),
     'scores': functools.partial(scores, score, codec, texts),
   }
 
@@ -112,6 +118,54 @@ def sample(
   return prompt + ''.join(stream(generator, codec, params, prompt, **options))
 
 
+class Continuation(NamedTuple):
+  """A text that goes on from a prompt, and the sum of the model's log p of its symbols, in nats."""
+
+  text: str
+  log_prob: float
+
+
+def search(
+  model: LanguageModel,
+  codec: TextCodec,
+  params: Params,
+  prompt: str = '',
+  length: int = 100,
+  beam: int = 5,
+) -> list[Continuation]:
+  """Returns the most probable texts of `length` symbols after `prompt` that beam search finds, best
+  first.
+
+  Args:
+    model: the language model.
+    codec: of the model.
+    params: of the model.
+    prompt: what is read before.
+    length: symbols to write.
+    beam: texts that are kept at every step, and returned; 1 is greedy.
+
+  Raises:
+    InputError: a number out of range, or a prompt with symbols that the model never saw.
+  """
+  require('length', length, length >= 1, 'an integer >= 1')
+  require('beam', beam, beam >= 1, 'an integer >= 1')
+  ids = _prompt_ids(codec, prompt)
+  rules = Rules(length, codec.never_written, NO_SPECIALS)
+
+  @jax.jit
+  def run(params):
+    state = model.initial_state(params, 1)
+    if len(ids) > 1:
+      state, _ = model.unroll(params, state, ids[:-1, None])
+    stepper = lambda copies: model.stepper(model.prepare(params, copies))
+    return decode(stepper, state, ids[-1:], np.array([length]), rules, Beam(beam, 0.0))
+
+  return [
+    Continuation(''.join(codec.decode_pieces([one.ids], prompt)), one.log_prob)
+    for one in hypotheses_of(jax.device_get(run(params)), 0)
+  ]
+
+
 def print_sample(run: Any, prompt: str, **options) -> None:
   """Prints `prompt` and what the model writes after it, as it comes."""
   pieces = run.stream(prompt, **options)
@@ -137,6 +191,13 @@ def scores(
     raise InputError(f'the text to score has {len(ids)} symbols, expected 2 at least')
   found = score(params, *streams.evaluation_lanes(ids, 1))
   return [codec.symbols[i] for i in ids], np.asarray(found, np.float64)[:, 0]
+
+
+def log_probs(
+  score: Callable, codec: TextCodec, texts: Callable, params: Params, text: str | None = None
+) -> np.ndarray:
+  """Returns the second part of `scores`."""
+  return scores(score, codec, texts, params, text)[1]
 
 
 def write_scores(run: Any, out: str) -> None:

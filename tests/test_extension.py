@@ -80,6 +80,40 @@ def build(config, assets=None):
 '''
 
 
+MEAN = '''
+"""What is the mean of a few numbers? Nothing but the five fields."""
+
+import jax.numpy as jnp
+import numpy as np
+
+from rnn_research.data.examples import shuffled
+from rnn_research.experiment import Experiment
+from rnn_research.training.config import base_config
+
+VARIANTS = {'one': 'one parameter'}
+NUMBERS = np.arange(32, dtype=np.float32)
+
+
+def get_config(variant='one'):
+  config = base_config()
+  config.train.update({'steps': 4, 'batch_size': 8})
+  return config.lock()
+
+
+def build(config, assets=None):
+  def loss(params, carry, batch, key, step):
+    return ((batch['x'] - params) ** 2).sum(), (jnp.float32(len(batch['x'])), carry, {})
+
+  return Experiment(
+    lambda key: jnp.zeros(()),
+    loss,
+    lambda: shuffled({'x': NUMBERS}, config.train.batch_size, config.seed, 'numbers'),
+    {'valid': lambda params, key: {'error': float(abs(params - NUMBERS.mean()))}},
+    ('valid', 'error', 'min'),
+  )
+'''
+
+
 def draw(folder, split, count, seed):
   """Writes images of 6 x 6 pixels, half of them with stripes along the rows."""
   rng = np.random.default_rng(seed)
@@ -92,12 +126,23 @@ def draw(folder, split, count, seed):
 
 
 @pytest.fixture
-def images(tmp_path, monkeypatch):
+def add(tmp_path, monkeypatch):
+  """Returns `(name, source)`, which puts an experiment beside the others."""
+  folder = tmp_path / 'mine'
+  folder.mkdir()
+  monkeypatch.setattr(experiments, '__path__', [*experiments.__path__, str(folder)])
+
+  def put(name, source):
+    (folder / f'{name}.py').write_text(source)
+    monkeypatch.delitem(sys.modules, f'experiments.{name}', raising=False)
+
+  return put
+
+
+@pytest.fixture
+def images(tmp_path, add):
   """Puts the experiment `rows` beside the others; returns a folder of images."""
-  (tmp_path / 'mine').mkdir()
-  (tmp_path / 'mine' / 'rows.py').write_text(ROWS)
-  monkeypatch.setattr(experiments, '__path__', [*experiments.__path__, str(tmp_path / 'mine')])
-  monkeypatch.delitem(sys.modules, 'experiments.rows', raising=False)
+  add('rows', ROWS)
   folder = tmp_path / 'images'
   draw(folder, 'train', 40, 0)
   draw(folder, 'valid', 20, 1)
@@ -125,6 +170,16 @@ def test_an_experiment_with_images_is_one_file(images, main, tmp_path):
     path.unlink()
   assert main(f'--workdir={workdir}', '--mode=report')[0] == 0
   assert (workdir / 'report' / 'README.md').exists()
+
+
+def test_five_fields_are_enough_to_train_evaluate_and_report(add, main, tmp_path):
+  add('mean', MEAN)
+  flag = f'--workdir={tmp_path / "run"}'
+  assert main('--experiment=mean', flag)[0] == 0
+  assert (tmp_path / 'run' / 'report' / 'curves.png').exists()
+  assert '1 parameters' in (tmp_path / 'run' / 'report' / 'README.md').read_text()
+  for mode in ('evaluate', 'report'):
+    assert main(flag, f'--mode={mode}')[0] == 0
 
 
 def test_what_it_declares_is_what_may_change(images, main, tmp_path):

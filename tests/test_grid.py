@@ -141,6 +141,21 @@ def test_the_launcher_reports_members_and_uses_the_best(tmp_path, main):
   assert (tmp_path / 'report' / 'curves.csv').read_text().count('learning rate 0.03') == 2
 
 
+def test_lost_lines_of_the_log_do_not_cost_the_result(tmp_path, main):
+  flags = [f'--experiment={NAME}', f'--workdir={tmp_path}', '--config.train.steps=4']
+  assert main(*flags, '--config.grid.seeds=2')[0] == 0
+  found = read_json(tmp_path, 'result.json')
+  log = tmp_path / 'metrics.jsonl'
+  kept = [line for line in log.read_text().splitlines() if 'valid/' not in line]
+  log.write_text(''.join(f'{line}\n' for line in kept))
+  (tmp_path / 'result.json').unlink()
+  _, _, err = main(flags[1])
+  assert 'warning: the result does not name the members of the grid: no line of the log has' in err
+  again = read_json(tmp_path, 'result.json')
+  assert again['metrics'] == found['metrics']
+  assert 'best_member' not in again
+
+
 def test_a_member_that_diverges_leaves_the_others_alone(two_by_two, tmp_path):
   rows = train(values_of(grid__seeds=2, grid__learning_rates=(1e-2, 1e34)), tmp_path)
   for i in (0, 1):

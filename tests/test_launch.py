@@ -172,6 +172,14 @@ def test_evaluate_another_text(workdir, tmp_path, main):
   assert -sum(scores) / len(scores) == pytest.approx(metrics['text']['nats_per_symbol'], abs=1e-5)
 
 
+def test_without_a_path_another_text_is_the_standard_library(workdir, main, monkeypatch):
+  monkeypatch.setattr('rnn_research.data.text.standard_library_source', lambda: b'the quick fox')
+  monkeypatch.chdir(workdir.parent)  # whose files are not what is meant
+  assert main(f'--workdir={workdir}', '--mode=evaluate', '--config.data.path=')[0] == 0
+  metrics = read_json(workdir, 'result-evaluate.json')['metrics']
+  assert metrics['text']['predictions'] == len('the quick fox') - 1
+
+
 def test_the_digest_decides_which_text_it_is(workdir, text, tmp_path, main, monkeypatch):
   expected = read_json(workdir, 'result.json')['metrics']
   monkeypatch.chdir(text.parent)

@@ -1,6 +1,8 @@
 """Puts training runs side by side: one figure, one table, each run at its best learning rate.
 
-python launch.py --experiment=compare --config.workdirs=runs/a,runs/b,runs/c
+The runs are named by their folders, with commas between them:
+
+  python launch.py --experiment=compare --config.workdirs=runs/a,runs/b,runs/c
 """
 
 import functools

@@ -83,9 +83,8 @@ def build(config: ConfigDict, assets: dict | None = None) -> Study:
   """Makes the study.
 
   Raises:
-    InputError: an unknown cell, a cell without gates among `gate_cells`, or
-    a `workdir_of`
-      without a model that can be analysed.
+    InputError: an unknown cell, a cell without gates among `gate_cells`, or a `workdir_of` without
+      a model that can be analysed.
   """
   cells = {name: make_cell(name, config.flow.hidden_size) for name in comma_list(config.flow.cells)}
   gated = {

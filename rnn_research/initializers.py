@@ -116,8 +116,7 @@ def named(text: str):
     normal:STDDEV          N(0, STDDEV^2)
     orthogonal             a random orthogonal matrix
     orthogonal:SCALE       SCALE times one: all singular values are SCALE
-    spectral_radius:RADIUS normal numbers, rescaled so that the largest |eigenvalue| is RADIUS;
-    square
+    spectral_radius:RADIUS square; normal numbers, rescaled so that max |eigenvalue| is RADIUS
     uniform:SCALE          U[-SCALE, SCALE]
 
   Raises:

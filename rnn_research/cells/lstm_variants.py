@@ -85,8 +85,7 @@ def lstm_variant(
     np       no peepholes                      p = 0, so the function of `lstm`               - 3H
     fgr      full gate recurrence              [i f o]_{t-1} Q is added to the three gates    + 9HH
 
-  The change '' is the cell itself. With fgr the gates are part of the state;
-  they start at 0.
+  The change '' is the cell itself. With fgr the gates are part of the state; they start at 0.
 
   Args:
     hidden_size: H.

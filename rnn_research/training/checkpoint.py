@@ -71,8 +71,8 @@ def open_manager(workdir: str | os.PathLike) -> AbstractContextManager[io.Folder
 
 
 def save(folder: io.Folder, step: int, state: PyTree, data_state: Any, meta: dict) -> None:
-  """Writes everything a run needs to go on after `step` updates; returns when it is on disk and
-  was read back.
+  """Writes everything a run needs to go on after `step` updates; returns when it is on disk and was
+  read back.
 
   The newest two are kept. Every process calls it. Does nothing if this step is already there.
 

@@ -64,8 +64,8 @@ def train(
     How it ended.
 
   Raises:
-    InputError: the checkpoint was trained on other data; FloatingPointError: the loss or a gradient
-    is not a number.
+    InputError: the checkpoint was trained on other data.
+    FloatingPointError: the loss or a gradient is not a number.
   """
   started = time.monotonic()
   total = config.train.steps or config.train.epochs * data.steps_per_epoch

@@ -1,5 +1,4 @@
-"""The two kernels of `pallas.py`: a time loop forwards and one backwards, for NVIDIA Hopper
-GPUs.
+"""The two kernels of `pallas.py`: a time loop forwards and one backwards, for NVIDIA Hopper GPUs.
 
 A block of threads keeps the recurrent weights of 64 hidden units in shared memory for all steps,
 takes 16 rows of the batch, and keeps the state of its units in registers. The blocks of a cluster

@@ -25,9 +25,8 @@ def get_config(variant: str = 'runs') -> ConfigDict:
   Raises:
     KeyError: no such variant.
   """
-  return ConfigDict(
-    {'seed': 0, 'workdirs': {'runs': ''}[variant]}
-  ).lock()  # folders of runs, with commas
+  # `workdirs`: folders of runs, with commas.
+  return ConfigDict({'seed': 0, 'workdirs': {'runs': ''}[variant]}).lock()
 
 
 def build(config: ConfigDict, assets: dict | None = None) -> Study:

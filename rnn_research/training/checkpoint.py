@@ -47,9 +47,8 @@ def hold(workdir: str | os.PathLike) -> Iterator[None]:
     InputError: another run holds it.
     OSError: it cannot be made.
   """
-  if (
-    is_distributed() and jax.process_index() > 0
-  ):  # asking starts the backend, which a study must not
+  # Asking for the index starts the backend, which a study must not.
+  if is_distributed() and jax.process_index() > 0:
     yield
     return
   io.make_folder(Path(workdir))

@@ -12,10 +12,8 @@ from rnn_research.cell import Cell
 from rnn_research.stepping import prepare_cell, take_step
 from rnn_research.typing import Array, Params, PyTree, State
 
-LEFT, RIGHT = (
-  0.1,
-  0.9,
-)  # Karpathy et al. 2015: a gate below is left-saturated, above right-saturated
+# Karpathy et al. 2015: a gate below LEFT is left-saturated, above RIGHT right-saturated.
+LEFT, RIGHT = 0.1, 0.9
 
 
 class Trace(NamedTuple):

@@ -194,9 +194,8 @@ def _launch(kernel, operands, out_type, *, tiles, num_pieces, num_constants, int
   weights = operands[0]
   num_parts, _, factor_size = weights.shape
   num_clusters, hidden_size, _ = out_type[0].h.shape
-  blocks = (
-    hidden_size // UNITS
-  )  # shared memory is full before they are 8, as many as a cluster may have
+  # Shared memory is full before they are 8, as many as a cluster may have.
+  blocks = hidden_size // UNITS
   scratch = Scratch(
     weights=tiled((num_parts, tiles * UNITS, factor_size), weights.dtype),
     pieces=tiled((max(num_pieces, num_constants), UNITS, ROWS), jnp.float32),

@@ -112,8 +112,7 @@ def check(config: ConfigDict) -> None:
   if config.flow.num_steps < config.flow.lags:
     raise InputError(
       f'flow.num_steps is {config.flow.num_steps}, too short for the lag range: expected '
-      'flow.lags, '
-      f'{config.flow.lags}, at least'
+      f'flow.lags, {config.flow.lags}, at least'
     )
   sizes = config.flow.largest_singular_values
   require(

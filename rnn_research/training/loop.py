@@ -268,8 +268,8 @@ def _pause(training, at, mesh, due, started):
 
 def _say_stopped(training, at):
   training.display.show(
-    f'stopped by SIGTERM after step {at.step}: saved, --workdir={training.workdir} goes on from '
-    'here'
+    f'stopped by SIGTERM after step {at.step}: saved, --workdir={training.workdir} goes '
+    'on from here'
   )
 
 

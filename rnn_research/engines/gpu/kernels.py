@@ -52,8 +52,7 @@ def misfit(cell: Elementwise, hidden_size: int, dtype) -> str | None:
   if needed > _SHARED_BYTES:
     return (
       f'hidden_size is {hidden_size}, whose weights and buffers take {needed} bytes of shared '
-      'memory in '
-      f'{jnp.dtype(dtype).name}, more than the {_SHARED_BYTES} of a Hopper processor'
+      f'memory in {jnp.dtype(dtype).name}, more than the {_SHARED_BYTES} of a Hopper processor'
     )
   return None
 

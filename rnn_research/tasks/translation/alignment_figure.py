@@ -115,8 +115,8 @@ def _notes(translations):
     note
     for note, holds in (
       (
-        f' {UNKNOWN} is a word the model does not know: the text has the source word it looked at '
-        'most.',
+        f' {UNKNOWN} is a word the model does not know: the text has the source word '
+        'it looked at most.',
         lambda found: UNKNOWN in found.symbols,
       ),
       (

@@ -60,8 +60,8 @@ def spectral_radius(radius: float):
 
 
 def _log_spectral_radius(w):
-  """Returns log ||W^k|| / k for k = 2^20, with the power kept at norm 1: W^k = exp(k * log_scale)
-  power."""
+  """Returns log ||W^k|| / k for k = 2^20, with the power kept at norm 1:
+  W^k = exp(k * log_scale) power."""
 
   def square(i, carry):
     power, log_scale = carry

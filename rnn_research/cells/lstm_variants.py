@@ -159,8 +159,8 @@ def lstm_variant(
 def _cell_and_gates(
   variant: Variant, params: LSTMVariantParams, state: State, u: Array, dtype
 ) -> tuple[Array, dict[str, Array]]:
-  """Returns c_t, and by name the candidate and all gates that are not 1; `u` [B, KH] is x_t W +
-  b."""
+  """Returns c_t, and by name the candidate and all gates that are not 1; `u` [B, KH] is
+  x_t W + b."""
   blocks = variant.blocks
   z = dict(
     zip(blocks, jnp.split(u + matmul(state.h, params.w_h, dtype), len(blocks), -1), strict=True)

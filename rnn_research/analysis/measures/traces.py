@@ -66,8 +66,8 @@ def trace_layers(
 def step_through(
   cell: Cell, params: Params, xs: PyTree, state: State | None = None
 ) -> tuple[State, State, PyTree]:
-  """Returns the states before and after every step, leaves [T, B, ...], and the outputs [T, B,
-  ...]."""
+  """Returns the states before and after every step, leaves [T, B, ...], and the outputs
+  [T, B, ...]."""
   if state is None:
     state = cell.initial_state(params, jax.tree.leaves(xs)[0].shape[1])
 

@@ -188,8 +188,8 @@ def run_backward(cell: Elementwise, w_h, dhs, residuals, dend, *, interpret):
 
 
 def _launch(kernel, operands, out_type, *, tiles, num_pieces, num_constants, interpret):
-  """Runs `kernel(*operands, *outputs, scratch)`; the first operand is weights, the first output [N,
-  H, R] leaves."""
+  """Runs `kernel(*operands, *outputs, scratch)`; the first operand is weights, the first output
+  [N, H, R] leaves."""
   weights = operands[0]
   num_parts, _, factor_size = weights.shape
   num_clusters, hidden_size, _ = out_type[0].h.shape

@@ -328,9 +328,8 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     return ''.join(pieces)
 
   def report(params, workdir, out_dir):
-    from rnn_research.analysis.reports.language_report import (
-      write_report,
-    )  # matplotlib is slow to load
+    # Matplotlib is slow to load.
+    from rnn_research.analysis.reports.language_report import write_report
 
     write_report(write, params, workdir, out_dir)
 

@@ -1,6 +1,8 @@
 """Puts training runs side by side: one figure, one table, each run at its best learning rate.
 
-python launch.py --experiment=compare --config.workdirs=runs/a,runs/b,runs/c
+The runs are named by their folders, with commas between them:
+
+  python launch.py --experiment=compare --config.workdirs=runs/a,runs/b,runs/c
 """
 
 import functools
@@ -23,9 +25,8 @@ def get_config(variant: str = 'runs') -> ConfigDict:
   Raises:
     KeyError: no such variant.
   """
-  return ConfigDict(
-    {'seed': 0, 'workdirs': {'runs': ''}[variant]}
-  ).lock()  # folders of runs, with commas
+  # `workdirs`: folders of runs, with commas.
+  return ConfigDict({'seed': 0, 'workdirs': {'runs': ''}[variant]}).lock()
 
 
 def build(config: ConfigDict, assets: dict | None = None) -> Study:

@@ -83,9 +83,8 @@ def build(config: ConfigDict, assets: dict | None = None) -> Study:
   """Makes the study.
 
   Raises:
-    InputError: an unknown cell, a cell without gates among `gate_cells`, or
-    a `workdir_of`
-      without a model that can be analysed.
+    InputError: an unknown cell, a cell without gates among `gate_cells`, or a `workdir_of` without
+      a model that can be analysed.
   """
   cells = {name: make_cell(name, config.flow.hidden_size) for name in comma_list(config.flow.cells)}
   gated = {
@@ -113,8 +112,7 @@ def check(config: ConfigDict) -> None:
   if config.flow.num_steps < config.flow.lags:
     raise InputError(
       f'flow.num_steps is {config.flow.num_steps}, too short for the lag range: expected '
-      'flow.lags, '
-      f'{config.flow.lags}, at least'
+      f'flow.lags, {config.flow.lags}, at least'
     )
   sizes = config.flow.largest_singular_values
   require(

@@ -79,11 +79,8 @@ def get_config(variant: str = 'dates') -> ConfigDict:
       'valid_target': '',
       'test_source': '',
       'test_target': '',
-      'splits': (
-        0.9,
-        0.05,
-        0.05,
-      ),  # shares of train, valid, test where these have no own
+      # Shares of train, valid, test where these have no pairs of their own.
+      'splits': (0.9, 0.05, 0.05),
       'tfds': '',  # a translation data set of tensorflow-datasets in place of files
       'data_dir': '',  # where tensorflow-datasets keeps its data
       'unit': 'word',  # word, char, subword
@@ -123,9 +120,8 @@ def get_config(variant: str = 'dates') -> ConfigDict:
   )
   config.train.batch_tokens = 1800  # the most symbols of a side of a batch, padding included
   config.train.label_smoothing = 0.0  # weight of the uniform distribution in the targets
-  config.train.sampling_rate = (
-    0.0  # chance that the decoder reads its own symbol (scheduled sampling) ..
-  )
+  # Chance that the decoder reads its own symbol (scheduled sampling) ..
+  config.train.sampling_rate = 0.0
   config.train.sampling_steps = 0  # .. after so many steps, up to which it rises from 0
   config.optimizer.update({'learning_rate': 1e-3, 'clip_norm': 1.0})
   config.update(_CHANGES[variant])
@@ -330,10 +326,8 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     )
 
   def report(params, workdir, out_dir):
-    from rnn_research.tasks.translation.report import (
-      HeldOut,
-      write_report,
-    )  # matplotlib is slow to load
+    # Matplotlib is slow to load.
+    from rnn_research.tasks.translation.report import HeldOut, write_report
 
     split = corpus.held_out_names(config.data)[-1]
     pairs, references, _ = held_out(split)

@@ -85,16 +85,10 @@ def get_config(variant: str = 'full') -> ConfigDict:
         'parts': ','.join(PARTS),  # of a training step
         'rivals': '',  # some of RIVALS; '' is all
         'engine': 'auto',  # of our cells
-        'shapes': (
-          (128, 1, 100, 100),
-          (128, 2, 50, 50),
-          (512, 2, 50, 50),
-          (512, 3, 100, 100),
-        ),  # H, L, B, T
-        'gpu_shapes': (
-          (1024, 2, 128, 256),
-          (256, 4, 16, 1024),
-        ),  # more of them where there is a GPU
+        # H, L, B, T.
+        'shapes': ((128, 1, 100, 100), (128, 2, 50, 50), (512, 2, 50, 50), (512, 3, 100, 100)),
+        # More of them where there is a GPU.
+        'gpu_shapes': ((1024, 2, 128, 256), (256, 4, 16, 1024)),
         'rounds': 4,  # turns of every contender
         'calls': 4,  # of each program in a turn
         'seconds': 1.0,  # fewer calls, but one, where they take longer
@@ -104,10 +98,8 @@ def get_config(variant: str = 'full') -> ConfigDict:
         'sample_length': 10_000,
         'translation': (256, 64, 20),  # H, B, T
         'long_steps': 100_000,  # of a sequence whose states do not fit into memory
-        'parallel': (
-          (16, 16, 16_384),
-          (64, 16, 16_384),
-        ),  # H, B, T of sequences that engines run in parallel over time
+        # H, B, T of sequences that engines run in parallel over time.
+        'parallel': ((16, 16, 16_384), (64, 16, 16_384)),
       },
     }
   )

@@ -49,9 +49,8 @@ def exit_code(run: Callable[[], None]) -> int:
   try:
     run()
   except BrokenPipeError:
-    os.dup2(
-      os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-    )  # the reader, such as `head`, has seen enough
+    # The reader, such as `head`, has seen enough.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
   except KeyboardInterrupt:
     print('interrupted', file=sys.stderr)
     return 130

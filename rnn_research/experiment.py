@@ -102,8 +102,8 @@ class Experiment(NamedTuple):
                    allocator
 
   With `assets` (those of a trained workdir, and the 'fingerprint' of its training data) `build`
-  makes no vocabulary anew and reads data only in the functions that need them, so sampling needs
-  no corpus.
+  makes no vocabulary anew and reads data only in the functions that need them, so sampling needs no
+  corpus.
 
   Attributes:
     init: `(key) -> params`.

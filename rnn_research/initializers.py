@@ -60,8 +60,8 @@ def spectral_radius(radius: float):
 
 
 def _log_spectral_radius(w):
-  """Returns log ||W^k|| / k for k = 2^20, with the power kept at norm 1: W^k = exp(k * log_scale)
-  power."""
+  """Returns log ||W^k|| / k for k = 2^20, with the power kept at norm 1:
+  W^k = exp(k * log_scale) power."""
 
   def square(i, carry):
     power, log_scale = carry
@@ -116,8 +116,7 @@ def named(text: str):
     normal:STDDEV          N(0, STDDEV^2)
     orthogonal             a random orthogonal matrix
     orthogonal:SCALE       SCALE times one: all singular values are SCALE
-    spectral_radius:RADIUS normal numbers, rescaled so that the largest |eigenvalue| is RADIUS;
-    square
+    spectral_radius:RADIUS square; normal numbers, rescaled so that max |eigenvalue| is RADIUS
     uniform:SCALE          U[-SCALE, SCALE]
 
   Raises:

@@ -23,8 +23,8 @@ class Masked(NamedTuple):
 
 
 class Normalized(NamedTuple):
-  """A matrix whose product is layer-normalised: `matmul(x, Normalized(w, a, b)) = a * norm(x w) +
-  b`."""
+  """A matrix whose product is layer-normalised:
+  `matmul(x, Normalized(w, a, b)) = a * norm(x w) + b`."""
 
   w: PyTree  # [F, H] float32, or another wrapper
   scale: Array  # [H] float32

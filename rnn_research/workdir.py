@@ -1,9 +1,11 @@
 """A trained run, opened from Python.
 
-run = workdir.load('runs/my_lm')
-run.evaluate()                                 {'valid': {'nats_per_symbol': ..}, ..}
-run.trace(num_steps=50)                        states and gates of every layer
-run.sample('def ', length=200)                 what its experiment offers: `Experiment.commands`
+In a script or a notebook:
+
+  run = workdir.load('runs/my_lm')
+  run.evaluate()                                 {'valid': {'nats_per_symbol': ..}, ..}
+  run.trace(num_steps=50)                        states and gates of every layer
+  run.sample('def ', length=200)                 what its experiment offers: `Experiment.commands`
 """
 
 import functools

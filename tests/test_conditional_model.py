@@ -118,9 +118,10 @@ def test_the_student_with_rate_0_is_taught(name):
 
 def test_the_student_reads_what_it_drew():
   model, params = make('bahdanau')
+  # It always draws 9.
   params = params | {
     'readout': {'head': params['readout']['head'] | {'b': jnp.zeros(SIZES[1]).at[9].set(1e4)}}
-  }  # it always draws 9
+  }
   logits = jax.jit(model.student)(
     params, encode(model, params, SOURCES, LENGTHS), INPUTS, 1.0, jax.random.key(3)
   )

@@ -34,9 +34,8 @@ pytestmark = pytest.mark.usefixtures('quick_compilation')
 @pytest.fixture(params=FUSED)
 def long(request, monkeypatch):
   """Returns a cell, parameters that keep its states bounded, inputs of LONG steps and a state."""
-  monkeypatch.setattr(
-    fused, '_CACHE_BYTES', CHUNK * 3 * GATES[request.param] * 5 * 4
-  )  # steps, rows, gates, units
+  # Steps, rows, gates, units, bytes.
+  monkeypatch.setattr(fused, '_CACHE_BYTES', CHUNK * 3 * GATES[request.param] * 5 * 4)
   cell = CELLS[request.param](5)
   params = jax.tree.map(lambda a: 0.5 * a, perturbed(cell, scale=0.1))
   return cell, params, inputs(LONG), noisy(cell.initial_state(params, 3), 3)
@@ -53,9 +52,8 @@ def test_chunks_equal_stepping_in_values_and_gradients(long):
 
 def test_chunks_under_rematerialisation_equal_stepping(long):
   cell, params, xs, state = long
-  got = gradients(
-    cell, params, xs, state, remat_every=84
-  )  # three chunks of 28, and a rest of 5 steps
+  # Three chunks of 28, and a rest of 5 steps.
+  got = gradients(cell, params, xs, state, remat_every=84)
   expected = gradients(stepped(cell), params, xs, state)
   assert_close(got, expected, rtol=1e-4, atol=1e-4 * float(abs(expected[0][0])))
 
@@ -74,9 +72,8 @@ def test_no_steps_or_no_rows(name, num_steps, batch_size):
 
 
 def test_a_batch_larger_than_a_chunk_is_taken_step_by_step(monkeypatch):
-  monkeypatch.setattr(
-    fused, '_CACHE_BYTES', 20
-  )  # of 12 bytes of a matrix and 36 of three rows of gates
+  # Of 12 bytes of a matrix and 36 of three rows of gates.
+  monkeypatch.setattr(fused, '_CACHE_BYTES', 20)
   cell = gru(1)
   params, state = perturbed(cell), noisy(cell.initial_state(perturbed(cell), 3), 3)
   got, expected = (gradients(c, params, inputs(), state) for c in (cell, stepped(cell)))

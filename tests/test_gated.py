@@ -88,9 +88,8 @@ def test_the_forget_bias_is_added_where_there_is_a_forget_gate_or_its_counterpar
   }
   np.testing.assert_array_equal(b['nig'], np.tile([[3.0], [0.0], [0.0]], 200))
   assert not b['nfg'].any()
-  np.testing.assert_array_equal(
-    b['cifg'], np.tile([[-3.0], [0.0], [0.0]], 200)
-  )  # f = 1 - sigmoid(-3) = sigmoid(3)
+  # f = 1 - sigmoid(-3) = sigmoid(3).
+  np.testing.assert_array_equal(b['cifg'], np.tile([[-3.0], [0.0], [0.0]], 200))
 
 
 def test_an_unknown_change_is_refused():

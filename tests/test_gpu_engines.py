@@ -19,9 +19,9 @@ from cells_under_test import (
   perturbed,
   stepped,
 )
-from jax._src.pallas.mosaic_gpu.interpret.params import (
-  InterpretGPUParams,
-)  # not exported by every version of JAX
+
+# Not exported by every version of JAX.
+from jax._src.pallas.mosaic_gpu.interpret.params import InterpretGPUParams
 from jax.experimental import rnn
 
 from rnn_research import gru, lstm, unroll

@@ -26,6 +26,7 @@ from rnn_research.tasks.gradient_flow import clipping
 
 pytestmark = pytest.mark.usefixtures('strict_shapes', 'quick_compilation')
 
+# Their output is h.
 READ_H = [
   'elman',
   'gru',
@@ -37,7 +38,7 @@ READ_H = [
   'lstm_projection',
   'min_gru',
   'zoneout',
-]  # their output is h
+]
 
 
 @pytest.mark.parametrize('name', READ_H)

@@ -83,9 +83,8 @@ def test_a_separate_embedding_equals_the_one_hot_form(monkeypatch, limit):
 
 def test_symbols_that_do_not_occur_have_no_gradient():
   gradient = jax.grad(lambda table: jnp.sum(layers.embed(table, IDS) ** 2))(jnp.ones((4, 2)))
-  np.testing.assert_array_equal(
-    gradient[:, 0], [2.0, 2.0, 4.0, 0.0]
-  )  # h once, e once, l twice, o never
+  # h once, e once, l twice, o never.
+  np.testing.assert_array_equal(gradient[:, 0], [2.0, 2.0, 4.0, 0.0])
 
 
 def test_three_hidden_units_learn_hello(trained):

@@ -21,18 +21,16 @@ def spectral_radius_of(w):
 @pytest.mark.parametrize('size', [1, 2, 5, 64])
 def test_the_largest_eigenvalue_is_the_radius(size, radius):
   init = jax.jit(initializers.spectral_radius(radius), static_argnums=1)
-  for key in jax.random.split(
-    KEY, 10
-  ):  # among them are matrices with a leading complex pair and with a real one
+  # Among them are matrices with a leading complex pair and with a real one.
+  for key in jax.random.split(KEY, 10):
     w = init(key, (size, size))
     np.testing.assert_allclose(spectral_radius_of(w), radius, rtol=3e-5)
   assert w.dtype == jnp.float32
 
 
 def test_a_matrix_far_from_normal_is_rescaled_too():
-  w = np.triu(np.full((6, 6), 50.0), 1) + np.diag(
-    np.linspace(0.1, 0.7, 6)
-  )  # its norm says nothing of its eigenvalues
+  # Its norm says nothing of its eigenvalues.
+  w = np.triu(np.full((6, 6), 50.0), 1) + np.diag(np.linspace(0.1, 0.7, 6))
   with jax.enable_x64(True):
     log_radius = initializers._log_spectral_radius(jnp.asarray(w))
   np.testing.assert_allclose(np.exp(log_radius), 0.7, rtol=3e-5)

@@ -178,9 +178,8 @@ def test_scan_equals_stepping_where_everything_is_zero(name):
   assert_close(gradients(cell, params, xs, state), gradients(stepped(cell), params, xs, state))
 
 
-@pytest.mark.parametrize(
-  'name', ['lstm', 'gru', 'gru_reset_before', 'lru', 'min_lstm']
-)  # every hand-written rule
+# Every hand-written rule.
+@pytest.mark.parametrize('name', ['lstm', 'gru', 'gru_reset_before', 'lru', 'min_lstm'])
 def test_second_derivatives_of_scan_equal_those_of_stepping(name):
   cell, params, xs, state = setup(name)
 
@@ -226,22 +225,19 @@ def test_state_keeps_structure_shape_and_dtype(name, dtype):
 def test_leaves_of_the_initial_state_are_arrays_of_their_own(name):
   cell, params, _, _ = setup(name)
   leaves = jax.tree.leaves(cell.initial_state(params, BATCH))
-  assert len({a.unsafe_buffer_pointer() for a in leaves}) == len(
-    leaves
-  )  # else they cannot be donated
+  # Else they cannot be donated.
+  assert len({a.unsafe_buffer_pointer() for a in leaves}) == len(leaves)
 
 
-@pytest.mark.parametrize(
-  'name', sorted({*FUSED, *STOCHASTIC})
-)  # one program for all the others, which step
+# One program for all the others, which step.
+@pytest.mark.parametrize('name', sorted({*FUSED, *STOCHASTIC}))
 def test_rematerialisation_changes_no_gradient(name):
   cell, params, xs, state = setup(name)
   keywords = LOOPS['both'] | ({'key': jax.random.key(7)} if name in STOCHASTIC else {})
   expected = gradients(cell, params, xs, state, **keywords)
   assert all(np.isfinite(a).all() for a in jax.tree.leaves(expected))
-  for every in (
-    (4, 3) if name in ('lstm', 'stack_stochastic') else (4,)
-  ):  # 3 does not divide the number of steps
+  # 3 does not divide the number of steps.
+  for every in (4, 3) if name in ('lstm', 'stack_stochastic') else (4,):
     assert_close(
       gradients(cell, params, xs, state, remat_every=every, **keywords), expected, 1e-4, 1e-5
     )
@@ -251,9 +247,8 @@ def test_rematerialisation_changes_no_gradient(name):
 def test_gradients_are_finite_at_a_thousand_steps(name):
   cell = make(name)
   xs = inputs(1000)
-  params = cell.init(
-    jax.random.key(0), xs[0]
-  )  # as training starts: perturbed weights may well explode
+  # As training starts: perturbed weights may well explode.
+  params = cell.init(jax.random.key(0), xs[0])
   value, gradient = gradients(cell, params, xs, cell.initial_state(params, BATCH))
   assert all(np.isfinite(a).all() for a in jax.tree.leaves((value, gradient)))
   assert all(np.asarray(a).any() for a in jax.tree.leaves(gradient[0]))

@@ -88,9 +88,8 @@ def test_second_derivatives(form):
 
 
 @every_form
-@pytest.mark.parametrize(
-  'real', [5, 6, 7, 11, 13]
-)  # where the order of sums differs from that of all steps
+# Where the order of sums differs from that of all steps.
+@pytest.mark.parametrize('real', [5, 6, 7, 11, 13])
 def test_a_masked_step_holds_the_state_bit_for_bit(form, real):
   scan, operands, mask, reset = setup(form, 64)
   a, b, state, reset_state = (

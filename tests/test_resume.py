@@ -113,9 +113,8 @@ def test_killed_twice(whole, text, tmp_path):
   for step in (9, 5):  # of this start: the second goes on from checkpoint 8
     signalled(signal.SIGKILL, step, *flags, rc=-signal.SIGKILL)
   assert not (tmp_path / 'result.json').exists()
-  run(
-    f'--workdir={tmp_path}', '--num_devices=2'
-  )  # where there is no checkpoint yet it is not known
+  # Where there is no checkpoint yet it is not known.
+  run(f'--workdir={tmp_path}', '--num_devices=2')
   assert_same_run(tmp_path, whole, STEPS)
   same, other = read_json(whole, 'result.json'), read_json(tmp_path, 'result.json')
   assert same['metrics'] == other['metrics']

@@ -28,9 +28,8 @@ ALL = 341  # sequences of 5 symbols that end, or have length 4
 class Tables(NamedTuple):
   """A model of 4 rows: p(next | time, last two symbols, row) and attention by row and last symbol."""
 
-  log_probs: (
-    np.ndarray
-  )  # [4, C, V, V] float32: row, `context` of time and symbol before the last, last, next
+  # [4, C, V, V] float32: row, `context` of time and symbol before the last, last, next.
+  log_probs: np.ndarray
   weights: np.ndarray  # [4, V, S] float32
 
 

@@ -209,9 +209,8 @@ def children(process):
 
 @pytest.mark.skipif(not sys.platform.startswith('linux'), reason='reads /proc')
 def test_an_interrupt_ends_every_worker(tmp_path):
-  before = signal.signal(
-    signal.SIGINT, signal.default_int_handler
-  )  # ignored in a background job, and so in children
+  # Ignored in a background job, and so in children.
+  before = signal.signal(signal.SIGINT, signal.default_int_handler)
   process = start('--experiment=speed:debug', f'--workdir={tmp_path}')
   signal.signal(signal.SIGINT, before)
   deadline = time.monotonic() + 120
@@ -221,9 +220,8 @@ def test_an_interrupt_ends_every_worker(tmp_path):
   _, err = process.communicate(timeout=120)
   assert len(found) > 1
   assert (process.returncode, err) == (130, 'interrupted\n')
-  deadline = (
-    time.monotonic() + 30
-  )  # they end when they notice, and are gone when the system has collected them
+  # They end when they notice, and are gone when the system has collected them.
+  deadline = time.monotonic() + 30
   while any(os.path.exists(f'/proc/{pid}') for pid in found) and time.monotonic() < deadline:
     time.sleep(0.05)
   assert not any(os.path.exists(f'/proc/{pid}') for pid in found)

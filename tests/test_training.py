@@ -244,9 +244,8 @@ def scored(text):
   experiment = experiments.build('char_lm:debug', values)
   params = jax.tree.map(lambda a: 2 * a, experiment.init(jax.random.key(5)))
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(
-      language_model, '_LOGITS_LIMIT', 20 * 3 * len(params['head']['b'])
-    )  # chunks of 60 and of 20 steps
+    # Chunks of 60 and of 20 steps.
+    patch.setattr(language_model, '_LOGITS_LIMIT', 20 * 3 * len(params['head']['b']))
     yield experiment, params, load_corpus(**values.data).splits, make_cell('gru', 6)
 
 

@@ -12,8 +12,8 @@ from rnn_research.unroll import unroll
 
 
 def long(setting: Setting, engine: str):
-  """One layer in float32 reads H normal numbers a step; the loss is the mean square of its
-  outputs. Part -> `() -> Program`; see `contenders`."""
+  """One layer in float32 reads H normal numbers a step; the loss is the mean square of its outputs.
+  Part -> `() -> Program`; see `contenders`."""
   of_inputs, of_params = jax.random.split(jax.random.key(setting.seed))
   shape = setting.unroll_length, setting.batch_size, setting.hidden_size
   xs = jax.random.normal(of_inputs, shape)

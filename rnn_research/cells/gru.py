@@ -141,8 +141,8 @@ def _separate(params):
 
 
 def _joined(params):
-  """Returns the weights of a fused scan with a block per factor of the recurrent products, h or r *
-  h."""
+  """Returns the weights of a fused scan with a block per factor of the recurrent products, h or
+  r * h."""
   if params.w_hn is None:
     return Weights((params.w_x,), (params.w_h,), (params.b,), (_recurrent_bias(params),))
   at = [params.w_h.shape[-1]]

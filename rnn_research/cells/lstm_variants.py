@@ -85,8 +85,7 @@ def lstm_variant(
     np       no peepholes                      p = 0, so the function of `lstm`               - 3H
     fgr      full gate recurrence              [i f o]_{t-1} Q is added to the three gates    + 9HH
 
-  The change '' is the cell itself. With fgr the gates are part of the state;
-  they start at 0.
+  The change '' is the cell itself. With fgr the gates are part of the state; they start at 0.
 
   Args:
     hidden_size: H.
@@ -160,8 +159,8 @@ def lstm_variant(
 def _cell_and_gates(
   variant: Variant, params: LSTMVariantParams, state: State, u: Array, dtype
 ) -> tuple[Array, dict[str, Array]]:
-  """Returns c_t, and by name the candidate and all gates that are not 1; `u` [B, KH] is x_t W +
-  b."""
+  """Returns c_t, and by name the candidate and all gates that are not 1; `u` [B, KH] is
+  x_t W + b."""
   blocks = variant.blocks
   z = dict(
     zip(blocks, jnp.split(u + matmul(state.h, params.w_h, dtype), len(blocks), -1), strict=True)

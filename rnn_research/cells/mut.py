@@ -147,8 +147,8 @@ def _mut(name, hidden_size, w_x_init, w_h_init, dtype):
 
 
 def _project(form: Form, params: MUTParams, xs: Array, dtype) -> Array:
-  """Returns the part of z r n that needs no state, biases included, [..., 3H] from inputs [...,
-  F]."""
+  """Returns the part of z r n that needs no state, biases included, [..., 3H] from inputs
+  [..., F]."""
   blocks = jnp.split(input_product(xs, params.w_x, dtype=dtype), len(form.blocks), -1)
   parts = dict(zip(form.blocks, blocks, strict=True))
   if form.bare:

@@ -93,8 +93,8 @@ def recurrent_highway(
 def _output_and_gates(
   params: RHNParams, state: RHNState, u: Array, dtype
 ) -> tuple[Array, dict[str, Array]]:
-  """Returns s_L, and n_l and t_l by the names n1 t1 .. nL tL, [B, H] each; `u` [B, 2H] is x_t W +
-  b_1."""
+  """Returns s_L, and n_l and t_l by the names n1 t1 .. nL tL, [B, H] each; `u` [B, 2H] is
+  x_t W + b_1."""
   s, gates = state.h, {}
   for layer, w_h in enumerate(params.w_h, 1):
     given = u if layer == 1 else jnp.broadcast_to(params.b[layer - 1], u.shape)

@@ -75,8 +75,7 @@ def tree_cell(
 
   Raises:
     ValueError: the number of nodes is not that of a complete tree, an index lies outside of it, or
-    a combination or an
-      activation is unknown.
+      a combination or an activation is unknown.
 
   Source: Zoph and Le 2017 (arXiv 1611.01578). Deviates from the paper: nothing.
   """

@@ -89,8 +89,8 @@ def make_buckets(
 
 
 def _even(count: int, most: int, multiple: int) -> int:
-  """Returns the smallest multiple of `multiple` that still cuts `count` pairs into
-  ceil(count / most) batches."""
+  """Returns the smallest multiple of `multiple` that still cuts `count` pairs in ceil(count / most)
+  batches."""
   num_batches = -(-count // most)
   return -(-count // (num_batches * multiple)) * multiple
 

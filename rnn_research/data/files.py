@@ -129,8 +129,7 @@ def decode_text(data: bytes, name: str, advice: str = BYTES_ADVICE) -> str:
 
   Raises:
     InputError: the bytes are binary or no UTF-8; the sentence begins with `name`, names the offset
-    and ends with
-      `advice`.
+      and ends with `advice`.
   """
   zero = data.find(b'\0')
   if zero >= 0:

@@ -67,8 +67,7 @@ def pixels(images: np.ndarray, length: int) -> np.ndarray:
     sides = [s for s in range(1, size + 1) if size % s == 0]
     raise InputError(
       f'data.length is {length}, expected the pixels of a {size} x {size} image or of a smaller '
-      'one: '
-      f'{", ".join(str(s * s) for s in sides)}'
+      f'one: {", ".join(str(s * s) for s in sides)}'
     )
   block = size // side
   means = images.reshape(count, side, block, side, block).mean((2, 4), dtype=np.float32)

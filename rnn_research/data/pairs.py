@@ -47,8 +47,7 @@ def read_pairs(source: str, target: str = '', flag: str = 'data.source') -> Pair
   if len(lines) != len(others):
     raise InputError(
       f'{flag}: {source} has {len(lines)} lines and {target} has {len(others)}, expected as many; '
-      'the first '
-      f'suspicious line is {_first_suspicious(lines, others)}'
+      f'the first suspicious line is {_first_suspicious(lines, others)}'
     )
   return _paired(zip(lines, others, strict=True), f'{flag}: {source}, {target}')
 
@@ -78,8 +77,7 @@ def _cut_at_tab(lines: Sequence[str], path: str, flag: str) -> list[tuple[str, .
     if len(fields) != 2:
       raise InputError(
         f'{flag}: {path} has {len(fields) - 1} tabs in line {number}, expected one between source '
-        'and target, or a '
-        f'file of targets in {flag.replace("source", "target")}'
+        f'and target, or a file of targets in {flag.replace("source", "target")}'
       )
   return cut
 
@@ -148,8 +146,8 @@ def _text_pair(info) -> tuple[str, str]:
   keys = info.supervised_keys or texts
   if len(keys) != 2 or not set(keys) <= set(texts):
     raise InputError(
-      f'data.tfds: {info.name} has the texts {", ".join(texts) or "(none)"}, expected source and '
-      'target'
+      f'data.tfds: {info.name} has the texts {", ".join(texts) or "(none)"}, expected '
+      'source and target'
     )
   return tuple(keys)
 

@@ -38,8 +38,7 @@ def text_stream(
   if steps == 0:
     raise InputError(
       f'the training text has {len(ids)} symbols: the largest batch_size x unroll_length that fits '
-      'is '
-      f'{num_predictions}, and {batch_size} x {unroll_length} is {batch_size * unroll_length}'
+      f'is {num_predictions}, and {batch_size} x {unroll_length} is {batch_size * unroll_length}'
     )
   size = batch_size * steps * unroll_length
   inputs, targets = (part.reshape(batch_size, -1) for part in (ids[:size], ids[1 : size + 1]))
@@ -79,8 +78,8 @@ def evaluation_lanes(ids: np.ndarray, num_lanes: int) -> tuple[np.ndarray, np.nd
   """
   if len(ids) < 2:
     raise InputError(
-      f'the text has {len(ids)} symbols; evaluation needs at least 2, one to read and one to '
-      'predict'
+      f'the text has {len(ids)} symbols; evaluation needs at least 2, one to read '
+      'and one to predict'
     )
   count = len(ids) - 1
   lanes = min(num_lanes, count)

@@ -162,8 +162,8 @@ def encode_corpus(parts: Mapping[str, Sequence], unit: str, rules: int) -> Corpu
   for split, symbols in parts.items():
     if len(symbols) < 2:
       raise InputError(
-        f'the {split} split has {len(symbols)} symbols ({unit}), expected at least 2: use a longer '
-        'text'
+        f'the {split} split has {len(symbols)} symbols ({unit}), expected at least 2: '
+        'use a longer text'
       )
   codec = train_text_codec(parts['train'], unit)._replace(rules=rules)
   ids = {split: codec.ids(symbols) for split, symbols in parts.items()}

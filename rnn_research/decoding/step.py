@@ -112,8 +112,8 @@ def extras_of(step: Step, state: State, ids: Array) -> dict[str, jax.ShapeDtypeS
 
 
 def repeat_rows(tree: PyTree, times: int) -> PyTree:
-  """Returns leaves [B, ...] as [B * times, ...]: row b becomes rows b * times to (b + 1) * times -
-  1."""
+  """Returns leaves [B, ...] as [B * times, ...]: row b becomes rows b * times to
+  (b + 1) * times - 1."""
   return jax.tree.map(lambda a: jnp.repeat(a, times, 0), tree)
 
 

@@ -36,8 +36,8 @@ _STEPS_PER_ITERATION = 8
 
 
 class Pointwise(NamedTuple):
-  """A step and its transpose, without the parameters. States are NamedTuples with a field `h [B,
-  H]`.
+  """A step and its transpose, without the parameters. States are NamedTuples with a field
+  `h [B, H]`.
 
   Attributes:
     forward: `(us, product, state) -> (state, residuals)`, us one [B, G] per block, `product(i, a)`

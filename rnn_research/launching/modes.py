@@ -80,8 +80,8 @@ def _of_study(request, name):
   modes = {mode: Mode(functools.partial(study, mode == 'report')) for mode in ('train', 'report')}
   if request.mode not in modes:
     raise UsageError(
-      f'--mode={request.mode} needs a trained model, and {name} trains none: start it without '
-      '--mode'
+      f'--mode={request.mode} needs a trained model, and {name} trains none: start it '
+      'without --mode'
     )
   if request.num_devices:
     raise UsageError(f'--num_devices is not used by {name}, which trains no model')

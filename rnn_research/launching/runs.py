@@ -1,10 +1,12 @@
 """A run in its workdir: how it is trained, evaluated and reported on, and what is written there.
 
-config.json            experiment, resolved config, seed, device count, engine, versions, git hash
-checkpoints/ best/     see `checkpoint`
-metrics.jsonl          numbers and samples by step
-result.json            of a finished run; result-evaluate.json of an evaluation
-report/                figures and samples for people
+A workdir holds
+
+  config.json            experiment, resolved config, seed, device count, engine, versions, git hash
+  checkpoints/ best/     see `checkpoint`
+  metrics.jsonl          numbers and samples by step
+  result.json            of a finished run; result-evaluate.json of an evaluation
+  report/                figures and samples for people
 """
 
 import json

@@ -62,8 +62,8 @@ def additive(size: int, *, dtype=jnp.float32) -> Attention:
 
   Source: Bahdanau et al. 2015 (arXiv 1409.0473), appendix A.1.2, with the query s_{i-1}; 'concat'
   of Luong et al. 2015 (arXiv 1508.04025), equation 8, with the query h_t and the one matrix W_a
-  written as [W_q; W_k]. Deviates from the
-  papers: a bias; initial weights are those of every other layer.
+  written as [W_q; W_k]. Deviates from the papers: a bias; initial weights are those of every other
+  layer.
   """
 
   def init(key, query_size, value_size):

@@ -176,9 +176,8 @@ def _keep_memory(large: bool) -> None:
 
   Heaps of threads are returned whatever is set, and what does not fit into one is mapped anew every
   time, so large blocks must come from the one heap without a limit. Small steps lose by that, since
-  their threads then wait for each
-  other: LSTM 2 x 512, batch 50, unroll 50 took 150 instead of 190 ms per step, 2 x 128 took 14.9
-    instead of 13.5.
+  their threads then wait for each other: LSTM 2 x 512, batch 50, unroll 50 took 150 instead of 190
+  ms per step, 2 x 128 took 14.9 instead of 13.5.
   """
   if platform.libc_ver()[0] == 'glibc':
     libc = ctypes.CDLL(None)

@@ -47,9 +47,8 @@ def hold(workdir: str | os.PathLike) -> Iterator[None]:
     InputError: another run holds it.
     OSError: it cannot be made.
   """
-  if (
-    is_distributed() and jax.process_index() > 0
-  ):  # asking starts the backend, which a study must not
+  # Asking for the index starts the backend, which a study must not.
+  if is_distributed() and jax.process_index() > 0:
     yield
     return
   io.make_folder(Path(workdir))
@@ -71,8 +70,8 @@ def open_manager(workdir: str | os.PathLike) -> AbstractContextManager[io.Folder
 
 
 def save(folder: io.Folder, step: int, state: PyTree, data_state: Any, meta: dict) -> None:
-  """Writes everything a run needs to go on after `step` updates; returns when it is on disk and
-  was read back.
+  """Writes everything a run needs to go on after `step` updates; returns when it is on disk and was
+  read back.
 
   The newest two are kept. Every process calls it. Does nothing if this step is already there.
 

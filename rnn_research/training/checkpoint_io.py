@@ -138,9 +138,8 @@ def _open(directory: Path, **options) -> Iterator[Folder]:
   handlers |= {name: ocp.JsonCheckpointHandler() for name in _JSON}
   with contextlib.ExitStack() as stack:
     plain = stack.enter_context(_plain_name(directory))
-    with (
-      orbax_watch.log_of_orbax()
-    ):  # opening a folder for reading brings three warnings that it is so
+    # Opening a folder for reading brings three warnings that it is so.
+    with orbax_watch.log_of_orbax():
       manager = ocp.CheckpointManager(
         plain, options=ocp.CheckpointManagerOptions(**options), item_handlers=handlers
       )

@@ -118,8 +118,8 @@ def _check_grid(config):
   )
   if (seeds > 1 or rates) and config.optimizer.schedule == 'plateau':
     raise InputError(
-      'optimizer.schedule is plateau, expected another with a grid: its members would share one '
-      'plateau'
+      'optimizer.schedule is plateau, expected another with a grid: its members would '
+      'share one plateau'
     )
 
 

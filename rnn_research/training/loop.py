@@ -64,8 +64,8 @@ def train(
     How it ended.
 
   Raises:
-    InputError: the checkpoint was trained on other data; FloatingPointError: the loss or a gradient
-    is not a number.
+    InputError: the checkpoint was trained on other data.
+    FloatingPointError: the loss or a gradient is not a number.
   """
   started = time.monotonic()
   total = config.train.steps or config.train.epochs * data.steps_per_epoch
@@ -268,8 +268,8 @@ def _pause(training, at, mesh, due, started):
 
 def _say_stopped(training, at):
   training.display.show(
-    f'stopped by SIGTERM after step {at.step}: saved, --workdir={training.workdir} goes on from '
-    'here'
+    f'stopped by SIGTERM after step {at.step}: saved, --workdir={training.workdir} goes '
+    'on from here'
   )
 
 

@@ -40,10 +40,10 @@ def open_log(workdir: str | os.PathLike, step: int, tensorboard: bool = False) -
   """
   if jax.process_index() > 0:
     return Log(lambda step, values: None, lambda: None)
-  events = _open_events(workdir, step) if tensorboard else None
   path = Path(workdir) / 'metrics.jsonl'
   if path.exists():
     write_text(path, ''.join(f'{line}\n' for line, row in _lines(path) if row['step'] <= step))
+  events = _open_events(workdir, step) if tensorboard else None
 
   def write(step, values):
     try:

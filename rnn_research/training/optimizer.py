@@ -78,9 +78,8 @@ def make_optimizer(
   """Returns the gradient transformation and the schedule it follows.
 
   Call `tx.update(grads, opt_state, params, value=last_valid)`, whatever the schedule is. `value`
-  matters to `plateau`
-  alone: it is the newest validation figure, lower is better, measured after every `eval_every`
-    updates.
+  matters to `plateau` alone: it is the newest validation figure, lower is better, measured after
+  every `eval_every` updates.
 
   Args:
     config: the `optimizer` block.
@@ -113,11 +112,13 @@ def clipping(config: ConfigDict) -> list[optax.GradientTransformation]:
 def update_rule(config: ConfigDict, schedule: optax.Schedule) -> optax.GradientTransformation:
   """Returns the rule `config.name`.
 
-  sgd      p -= r g
-  rmsprop  m = d m + (1 - d) g^2;  p -= r g / (sqrt(m) + eps)   (eps outside the root, as published)
-  adagrad  m += g^2;  p -= r g / sqrt(m + eps)                  (m starts at 0, as in min-char-rnn)
-  adam     Kingma and Ba 2015, algorithm 1
-  adamw    Loshchilov and Hutter 2019: adam, and p -= r weight_decay p
+  For parameters p with gradient g, and r the learning rate of the update:
+
+    sgd      p -= r g
+    rmsprop  m = d m + (1 - d) g^2;  p -= r g / (sqrt(m) + eps)   eps outside the root, as published
+    adagrad  m += g^2;  p -= r g / sqrt(m + eps)                  m starts at 0, as in min-char-rnn
+    adam     Kingma and Ba 2015, algorithm 1
+    adamw    Loshchilov and Hutter 2019: adam, and p -= r weight_decay p
   """
   rules = {
     'sgd': lambda: optax.sgd(schedule),
@@ -136,8 +137,9 @@ def update_rule(config: ConfigDict, schedule: optax.Schedule) -> optax.GradientT
 def describe_gradients(config: ConfigDict, grads: Params) -> dict[str, Array]:
   """Returns what is logged of gradients before clipping, each [] float32.
 
-  gradient_norm    their global norm
-  clipped          share of elements that `clip_value` cuts; without it 1 where `clip_norm` acts
+  Returns:
+    gradient_norm: their global norm.
+    clipped: share of elements that `clip_value` cuts; without it 1 where `clip_norm` acts.
   """
   norm = optax.tree.norm(grads)
   if config.clip_value:

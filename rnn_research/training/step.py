@@ -24,9 +24,8 @@ class TrainState(train_state.TrainState):
 
   carry: PyTree = ()  # state of truncated BPTT, leaves [B, ...]
   average: PyTree = ()  # exponential moving average of the parameters, or ()
-  last_valid: Array | float = (
-    0.0  # newest validation figure, lower is better, for learning rates that follow it
-  )
+  # Newest validation figure, lower is better, for learning rates that follow it.
+  last_valid: Array | float = 0.0
 
 
 def create_state(

@@ -45,10 +45,8 @@ def lag_norms(name: str, networks: Sequence[Recurrence], num_lags: int) -> dict[
     networks: draws of one network; S counts their rows.
     num_lags: K.
   """
-  found, whole = (
-    {},
-    stack(*networks[0].cells),
-  )  # one cell for all draws: what is compiled belongs to it
+  # One cell for all draws: what is compiled belongs to it.
+  found, whole = {}, stack(*networks[0].cells)
   for network in networks:
     gradient = state_gradients(whole, network.params, network.xs, network.loss)
     for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):

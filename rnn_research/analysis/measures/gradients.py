@@ -129,8 +129,8 @@ def lstm_paths(cell: Cell, params: LSTMParams, xs: Array, loss: Callable[[Array]
 
 
 def direct_share(paths: Paths) -> np.ndarray:
-  """Returns what part of the gradient the direct path makes up, [K, B] float64: `<direct, total> /
-  <total, total>`.
+  """Returns what part of the gradient the direct path makes up, [K, B] float64:
+  `<direct, total> / <total, total>`.
 
   The same ratio of the other part adds up to 1 with it. Either may leave [0, 1] where the parts
   cancel.

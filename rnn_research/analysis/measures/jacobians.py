@@ -15,8 +15,8 @@ from rnn_research.typing import Array, Params, PyTree
 
 @functools.partial(jax.jit, static_argnums=0)
 def step_jacobians(cell: Cell, params: Params, xs: PyTree, row: int = 0) -> Array:
-  """Returns the Jacobians of all steps of one row, [T, N, N] float32: entry [t, i, j] is ds_t[i] /
-  ds_{t-1}[j].
+  """Returns the Jacobians of all steps of one row, [T, N, N] float32: entry [t, i, j] is
+  ds_t[i] / ds_{t-1}[j].
 
   N counts all numbers of the state, c and h of an LSTM, in the order of `ravel_pytree`.
 

@@ -12,10 +12,8 @@ from rnn_research.cell import Cell
 from rnn_research.stepping import prepare_cell, take_step
 from rnn_research.typing import Array, Params, PyTree, State
 
-LEFT, RIGHT = (
-  0.1,
-  0.9,
-)  # Karpathy et al. 2015: a gate below is left-saturated, above right-saturated
+# Karpathy et al. 2015: a gate below LEFT is left-saturated, above RIGHT right-saturated.
+LEFT, RIGHT = 0.1, 0.9
 
 
 class Trace(NamedTuple):
@@ -68,8 +66,8 @@ def trace_layers(
 def step_through(
   cell: Cell, params: Params, xs: PyTree, state: State | None = None
 ) -> tuple[State, State, PyTree]:
-  """Returns the states before and after every step, leaves [T, B, ...], and the outputs [T, B,
-  ...]."""
+  """Returns the states before and after every step, leaves [T, B, ...], and the outputs
+  [T, B, ...]."""
   if state is None:
     state = cell.initial_state(params, jax.tree.leaves(xs)[0].shape[1])
 

@@ -198,9 +198,8 @@ def paths_figure(
   caption(
     figure,
     f'{text} Through c alone: dL_T/dc_T times the product of the last k forget gates. The rest '
-    'passes a '
-    'gate or the candidate, and with it W. Medians; share: <direct, total> / <total, total>, band '
-    '10th to 90th percentile.',
+    'passes a gate or the candidate, and with it W. Medians; share: <direct, total> / <total, '
+    'total>, band 10th to 90th percentile.',
   )
   return Plot(
     figure, {'lag': lags, **table, 'share': middle, 'share: 10 %': low, 'share: 90 %': high}

@@ -109,8 +109,8 @@ def gradient_figure(rows: Rows) -> Plot:
     figure,
     f'Global norm of the gradient before clipping, {_window(steps)}: mean and largest. '
     'Clipped: share of steps whose norm was cut, or of gradient elements where each element is '
-    'cut. Learning rate: that of the last step of a '
-    f'window.{of_grid(rows, "rate: optimizer.learning_rate")}',
+    'cut. Learning rate: that of the last step of a window.'
+    f'{of_grid(rows, "rate: optimizer.learning_rate")}',
   )
   return Plot(figure, table)
 

@@ -132,8 +132,7 @@ def result_markdown(result: Mapping[str, Any] | None) -> str:
   )
   return (
     f'{result["params"]:,} parameters, {result["steps"]:,} steps in {result["seconds"]:.0f} '
-    'seconds of training, '
-    f'seed {result["seed"]}; evaluated with the parameters of step '
+    f'seconds of training, seed {result["seed"]}; evaluated with the parameters of step '
     f'{result["best_step"]:,}.\n\n{table}'
   )
 

@@ -1,5 +1,5 @@
-"""What the kernels of `kernels.py` are made of: the steps of one block of threads on
-a Hopper GPU.
+"""What the kernels of `kernels.py` are made of: the steps of one block of threads on a Hopper
+GPU.
 
 A block is one warpgroup. It keeps the recurrent weights of 64 hidden units in shared memory, and
 its part of the factor of the next product goes straight into the shared memory of all blocks of its

@@ -10,11 +10,8 @@ import numpy as np
 
 from rnn_research.cell import Cell, ScanFn
 
-_NUM_STEPS, _BATCH_SIZE, _NUM_INPUTS = (
-  5,
-  17,
-  3,
-)  # more steps than buffers, more rows than a cluster of blocks takes
+# More steps than buffers, more rows than a cluster of blocks takes.
+_NUM_STEPS, _BATCH_SIZE, _NUM_INPUTS = 5, 17, 3
 
 _found: dict[Hashable, str | None] = {}
 

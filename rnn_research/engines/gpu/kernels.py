@@ -1,5 +1,4 @@
-"""The two kernels of `pallas.py`: a time loop forwards and one backwards, for NVIDIA Hopper
-GPUs.
+"""The two kernels of `pallas.py`: a time loop forwards and one backwards, for NVIDIA Hopper GPUs.
 
 A block of threads keeps the recurrent weights of 64 hidden units in shared memory for all steps,
 takes 16 rows of the batch, and keeps the state of its units in registers. The blocks of a cluster
@@ -53,8 +52,7 @@ def misfit(cell: Elementwise, hidden_size: int, dtype) -> str | None:
   if needed > _SHARED_BYTES:
     return (
       f'hidden_size is {hidden_size}, whose weights and buffers take {needed} bytes of shared '
-      'memory in '
-      f'{jnp.dtype(dtype).name}, more than the {_SHARED_BYTES} of a Hopper processor'
+      f'memory in {jnp.dtype(dtype).name}, more than the {_SHARED_BYTES} of a Hopper processor'
     )
   return None
 
@@ -190,14 +188,13 @@ def run_backward(cell: Elementwise, w_h, dhs, residuals, dend, *, interpret):
 
 
 def _launch(kernel, operands, out_type, *, tiles, num_pieces, num_constants, interpret):
-  """Runs `kernel(*operands, *outputs, scratch)`; the first operand is weights, the first output [N,
-  H, R] leaves."""
+  """Runs `kernel(*operands, *outputs, scratch)`; the first operand is weights, the first output
+  [N, H, R] leaves."""
   weights = operands[0]
   num_parts, _, factor_size = weights.shape
   num_clusters, hidden_size, _ = out_type[0].h.shape
-  blocks = (
-    hidden_size // UNITS
-  )  # shared memory is full before they are 8, as many as a cluster may have
+  # Shared memory is full before they are 8, as many as a cluster may have.
+  blocks = hidden_size // UNITS
   scratch = Scratch(
     weights=tiled((num_parts, tiles * UNITS, factor_size), weights.dtype),
     pieces=tiled((max(num_pieces, num_constants), UNITS, ROWS), jnp.float32),

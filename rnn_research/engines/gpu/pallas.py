@@ -132,9 +132,8 @@ def _parts(a, dtype):
   """Returns the 16-bit numbers that `a` is the sum of, first the largest: [parts, ...]."""
   if num_parts(dtype) == 1:
     return a.astype(dtype)[None]
-  first = lax.reduce_precision(
-    a, exponent_bits=8, mantissa_bits=7
-  )  # XLA might remove a cast to bfloat16 and back
+  # XLA might remove a cast to bfloat16 and back.
+  first = lax.reduce_precision(a, exponent_bits=8, mantissa_bits=7)
   return jnp.stack([first, a - first]).astype(jnp.bfloat16)
 
 

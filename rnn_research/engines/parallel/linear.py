@@ -104,9 +104,8 @@ def _scan(form, a, b, state, mask, reset, reset_state):
     b = select(mask, b, jnp.zeros_like(b))
   if reset is not None:
     if len(reset):
-      state = select(
-        reset[0], reset_state, state
-      )  # not by a product with 0, which would keep a NaN
+      # Not by a product with 0, which would keep a NaN.
+      state = select(reset[0], reset_state, state)
     b = select(reset, form.apply(a, jnp.broadcast_to(reset_state, b.shape)) + b, b)
     a = select(reset, jnp.zeros_like(a), a)
   hs = _prefixes(

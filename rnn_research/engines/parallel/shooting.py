@@ -187,8 +187,8 @@ def _solve(cell, tolerance, problem):
 
 
 def _run(cell, problem, starts):
-  """Runs every chunk from its start, as rows of one batch: ends [C, B, ...] and outputs [K, C, B,
-  ...]."""
+  """Runs every chunk from its start, as rows of one batch: ends [C, B, ...] and outputs
+  [K, C, B, ...]."""
   num_chunks, batch_size = jax.tree.leaves(problem.chunks)[0].shape[1:3]
   merge = lambda tree, at: jax.tree.map(lambda a: lax.collapse(a, at, at + 2), tree)
   split = lambda tree, at: jax.tree.map(

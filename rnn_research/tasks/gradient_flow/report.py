@@ -111,8 +111,8 @@ def linear_case(
   metrics['log s'] = {f'slope_{s:g}': float(np.log(s)) for s in sizes}
   text = (
     'Solid: h_t = W h_(t-1) + x_t; dashed: h_t = tanh(W h_(t-1) + x_t); W normal with singular '
-    'values from s/2 '
-    f'to s, {hidden_size} units, inputs N(0, {_INPUT_SCALE}^2), median over {batch_size} rows.'
+    f'values from s/2 to s, {hidden_size} units, inputs N(0, {_INPUT_SCALE}^2), median over '
+    f'{batch_size} rows.'
   )
   return _section(
     'The linear case', 'linear_case', gradient_figures.linear_figure(curves, text), metrics
@@ -149,12 +149,10 @@ def clipped_training(settings: Mapping[str, float], seed: int) -> Section:
   without, clipped = metrics.values()
   text = (
     f'A tanh network of {options["hidden_size"]} units, all singular values of W_h '
-    f'{options["largest"]:g} at '
-    f'first, on the adding problem of {batches.inputs.shape[2]} steps; gradient descent at rate '
-    f'{options["learning_rate"]:g}, {settings["seeds"]} seeds. Left: loss, mean of the last 25 '
-    'updates; a cross '
-    f'is a seed that diverged: {without["diverged_seeds"]} without clipping, '
-    f'{clipped["diverged_seeds"]} with. '
+    f'{options["largest"]:g} at first, on the adding problem of {batches.inputs.shape[2]} steps; '
+    f'gradient descent at rate {options["learning_rate"]:g}, {settings["seeds"]} seeds. '
+    'Left: loss, mean of the last 25 updates; a cross is a seed that diverged: '
+    f'{without["diverged_seeds"]} without clipping, {clipped["diverged_seeds"]} with. '
     'Right: norms of all updates, above 10^6 at 10^6; of those of the clipped runs '
     f'{clipped["share_above_clip_norm"]:.0%} were cut.'
   )

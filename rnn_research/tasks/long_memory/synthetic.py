@@ -58,8 +58,8 @@ def copy(rng: np.random.Generator, batch_size: int, length: int) -> Examples:
 
 
 def modular_sum(rng: np.random.Generator, batch_size: int, length: int, modulus: int) -> Examples:
-  """Digits from 0..m-1; the target of every step is the sum so far modulo m. Inputs are one-hot, F
-  = m.
+  """Digits from 0..m-1; the target of every step is the sum so far modulo m. Inputs are one-hot,
+  F = m.
 
   Parity is m = 2.
   """

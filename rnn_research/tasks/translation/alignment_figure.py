@@ -17,10 +17,8 @@ from rnn_research.data.codec import UNKNOWN
 from rnn_research.data.words import JOINER
 from rnn_research.tasks.translation.translator import Translation
 
-_ABREAST, _ALONE = (
-  20,
-  40,
-)  # the most symbols of a side whose labels can be read where two panels share the width or not
+# The most symbols of a side whose labels can be read where two panels share the width or not.
+_ABREAST, _ALONE = 20, 40
 _LABEL_LETTERS = 14
 _BOX = '\u25a1'
 # Matplotlib's own font lacks Chinese, Japanese and Korean; of these families those that are
@@ -117,8 +115,8 @@ def _notes(translations):
     note
     for note, holds in (
       (
-        f' {UNKNOWN} is a word the model does not know: the text has the source word it looked at '
-        'most.',
+        f' {UNKNOWN} is a word the model does not know: the text has the source word '
+        'it looked at most.',
         lambda found: UNKNOWN in found.symbols,
       ),
       (

@@ -123,9 +123,8 @@ def load_held_out(
   if fingerprint not in ('', corpus.fingerprint):
     raise InputError(
       'what data.source and data.splits leave to train on are not the pairs that the model was '
-      'trained '
-      'on, so the held-out ones are not known; name files of them all with data.valid_source and '
-      'data.test_source'
+      'trained on, so the held-out ones are not known; name files of them all with '
+      'data.valid_source and data.test_source'
     )
   return {name: corpus.splits[name] for name in names}
 

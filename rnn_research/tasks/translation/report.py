@@ -154,10 +154,9 @@ def _alignments(
     [held_out.translations[row] for _, row in looks],
     (
       f'Attention of {about["experiment"]} (decoder {model["decoder"]}, score {model["score"]}) in '
-      'greedy translations '
-      f'of the {held_out.split} split: the weight a_ij of source symbol j, a column, in the '
-      'context that symbol i, a '
-      f'row, was written from. A row sums to 1. {why}.'
+      f'greedy translations of the {held_out.split} split: the weight a_ij of source symbol j, '
+      'a column, in the context that symbol i, a row, was written from. '
+      f'A row sums to 1. {why}.'
     ),
   )
 

@@ -178,8 +178,7 @@ def test_scan_equals_stepping_where_everything_is_zero(name):
   assert_close(gradients(cell, params, xs, state), gradients(stepped(cell), params, xs, state))
 
 
-# Every hand-written rule.
-@pytest.mark.parametrize('name', ['lstm', 'gru', 'gru_reset_before', 'lru', 'min_lstm'])
+@fused_registered_cell
 def test_second_derivatives_of_scan_equal_those_of_stepping(name):
   cell, params, xs, state = setup(name)
 

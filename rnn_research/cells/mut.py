@@ -24,7 +24,7 @@ class MUTParams(NamedTuple):
   w_x_bare: Any = None  # [F, H] float32, in place of the identity where F is not H
 
 
-class Form(NamedTuple):
+class Unit(NamedTuple):
   """What tells one of the three units from the others."""
 
   blocks: str  # which of z r n have a matrix W_x
@@ -32,10 +32,10 @@ class Form(NamedTuple):
   seen: Callable | None = None  # of h_{t-1}, what the update gate multiplies; None: nothing
 
 
-FORMS = {
-  'mut1': Form('zr', bare=jnp.tanh),
-  'mut2': Form('zn', bare=lambda x: x, seen=lambda h: h),
-  'mut3': Form('zrn', seen=jnp.tanh),
+UNITS = {
+  'mut1': Unit('zr', bare=jnp.tanh),
+  'mut2': Unit('zn', bare=lambda x: x, seen=lambda h: h),
+  'mut3': Unit('zrn', seen=jnp.tanh),
 }
 
 
@@ -109,19 +109,19 @@ def mut3(
 
 
 def _mut(name, hidden_size, w_x_init, w_h_init, dtype):
-  form = FORMS[name]
+  unit = UNITS[name]
 
   def init(key, x, ctx=None):
     key_x, key_bare, *keys = jax.random.split(key, 5)
     num_inputs = x.shape[-1]
     square = lambda k: w_h_init(k, (hidden_size, hidden_size), jnp.float32)
-    projected = form.bare and num_inputs != hidden_size
+    projected = unit.bare and num_inputs != hidden_size
     return MUTParams(
-      w_x=w_x_init(key_x, (num_inputs, len(form.blocks) * hidden_size), jnp.float32),
+      w_x=w_x_init(key_x, (num_inputs, len(unit.blocks) * hidden_size), jnp.float32),
       w_h=square(keys[0]),
       w_hn=square(keys[1]),
       b=jnp.zeros(3 * hidden_size, jnp.float32),
-      w_hz=square(keys[2]) if form.seen else None,
+      w_hz=square(keys[2]) if unit.seen else None,
       w_x_bare=w_x_init(key_bare, (num_inputs, hidden_size), jnp.float32) if projected else None,
     )
 
@@ -129,12 +129,12 @@ def _mut(name, hidden_size, w_x_init, w_h_init, dtype):
     return GRUState(jnp.zeros((batch_size, hidden_size), params.b.dtype))
 
   def project(params, xs):
-    return _project(form, params, xs, dtype)
+    return _project(unit, params, xs, dtype)
 
   def gates(params, state, u):
     u_z, u_r, u_n = jnp.split(u, 3, -1)
     h = state.h
-    z = sigmoid(u_z + matmul(form.seen(h), params.w_hz, dtype) if form.seen else u_z)
+    z = sigmoid(u_z + matmul(unit.seen(h), params.w_hz, dtype) if unit.seen else u_z)
     r = sigmoid(u_r + matmul(h, params.w_h, dtype))
     return {'z': z, 'r': r, 'n': jnp.tanh(u_n + matmul(r * h, params.w_hn, dtype))}
 
@@ -146,13 +146,13 @@ def _mut(name, hidden_size, w_x_init, w_h_init, dtype):
   return Cell(init, initial_state, project, step, gates=gates)
 
 
-def _project(form: Form, params: MUTParams, xs: Array, dtype) -> Array:
+def _project(unit: Unit, params: MUTParams, xs: Array, dtype) -> Array:
   """Returns the part of z r n that needs no state, biases included, [..., 3H] from inputs
   [..., F]."""
-  blocks = jnp.split(input_product(xs, params.w_x, dtype=dtype), len(form.blocks), -1)
-  parts = dict(zip(form.blocks, blocks, strict=True))
-  if form.bare:
+  blocks = jnp.split(input_product(xs, params.w_x, dtype=dtype), len(unit.blocks), -1)
+  parts = dict(zip(unit.blocks, blocks, strict=True))
+  if unit.bare:
     x = xs.astype(params.b.dtype) if params.w_x_bare is None else matmul(xs, params.w_x_bare, dtype)
-    parts |= {name: form.bare(x) for name in 'zrn' if name not in parts}
+    parts |= {name: unit.bare(x) for name in 'zrn' if name not in parts}
   u = jnp.concatenate([parts[name] for name in 'zrn'], -1)
   return u + jnp.broadcast_to(params.b, u.shape)

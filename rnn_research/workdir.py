@@ -87,7 +87,7 @@ def load(workdir: str | Path) -> Run:
 
   Its engine is 'auto', whatever it was trained with: that may be missing here.
   """
-  import experiments  # the one import that goes up: only the workdir knows which one it needs
+  import experiments  # goes up, here and in `build`: only the workdir knows which one it needs
 
   folder = str(Path(workdir).expanduser())
   if not (Path(folder) / 'config.json').exists():
@@ -97,7 +97,7 @@ def load(workdir: str | Path) -> Run:
     raise InputError(f'{folder} holds a run of {name}, which trains no model to open')
   if 'engine' in config.get('model', {}):
     config.model.engine = 'auto'
-  return restore(folder, name, config, experiments.build(name, config, assets(folder)))
+  return restore(folder, name, config, build(folder, name, config))
 
 
 def restore(workdir: str, name: str, config: ConfigDict, experiment: Experiment) -> Run:
@@ -107,11 +107,19 @@ def restore(workdir: str, name: str, config: ConfigDict, experiment: Experiment)
   return Run(workdir, name, config, experiment, *checkpoint.restore_params(workdir, template))
 
 
-def assets(workdir: str) -> dict[str, Any]:
-  """Returns what `build` needs of a trained workdir: the experiment's assets and the data's
-  fingerprint."""
+def build(workdir: str, name: str, config: ConfigDict) -> Experiment:
+  """Makes the experiment of a trained workdir anew: with its assets, and the fingerprint of its
+  data.
+
+  Raises:
+    InputError: no checkpoint can be read, or an earlier version's is of no use here.
+  """
+  import experiments
+
   meta = checkpoint.read_meta(workdir)[1]
-  return meta['assets'] | {'fingerprint': meta['fingerprint']}
+  assets = meta['assets'] | {'fingerprint': meta['fingerprint']}
+  with checkpoint.advised(workdir):
+    return experiments.build(name, config, assets)
 
 
 def read_config(workdir: str, get_config: Callable[[str], ConfigDict]) -> tuple[str, ConfigDict]:

@@ -13,6 +13,11 @@ class InputError(ValueError):
   what and why."""
 
 
+class MisfitError(InputError):
+  """What a trained model left on disk is not what this run would have made, perhaps since another
+  version trained it."""
+
+
 class UsageError(InputError):
   """A mistake in a flag."""
 

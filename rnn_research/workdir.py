@@ -114,7 +114,7 @@ def load(workdir: str | Path, places: Mapping[str, Any] = MappingProxyType({})) 
   Raises:
     InputError: there is no run, or its experiment has no such place.
   """
-  import experiments  # the one import that goes up: only the workdir knows which one it needs
+  import experiments  # goes up, here and in `build`: only the workdir knows which one it needs
 
   folder = str(Path(workdir).expanduser())
   if not (Path(folder) / 'config.json').exists():
@@ -131,7 +131,7 @@ def load(workdir: str | Path, places: Mapping[str, Any] = MappingProxyType({})) 
         f'place is {place!r}, expected one of {", ".join(known) or "none"} for {name}'
       )
     config.update_from_flattened_dict({place: str(value)})
-  return restore(folder, name, config, experiments.build(name, config, assets(folder)))
+  return restore(folder, name, config, build(folder, name, config))
 
 
 def restore(workdir: str, name: str, config: ConfigDict, experiment: Experiment) -> Run:
@@ -141,11 +141,19 @@ def restore(workdir: str, name: str, config: ConfigDict, experiment: Experiment)
   return Run(workdir, name, config, experiment, *checkpoint.restore_params(workdir, template))
 
 
-def assets(workdir: str) -> dict[str, Any]:
-  """Returns what `build` needs of a trained workdir: the experiment's assets and the data's
-  fingerprint."""
+def build(workdir: str, name: str, config: ConfigDict) -> Experiment:
+  """Makes the experiment of a trained workdir anew: with its assets, and the fingerprint of its
+  data.
+
+  Raises:
+    InputError: no checkpoint can be read, or an earlier version's is of no use here.
+  """
+  import experiments
+
   meta = checkpoint.read_meta(workdir)[1]
-  return meta['assets'] | {'fingerprint': meta['fingerprint']}
+  assets = meta['assets'] | {'fingerprint': meta['fingerprint']}
+  with checkpoint.advised(workdir):
+    return experiments.build(name, config, assets)
 
 
 def read_config(workdir: str, get_config: Callable[[str], ConfigDict]) -> tuple[str, ConfigDict]:

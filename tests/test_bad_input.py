@@ -359,8 +359,9 @@ def test_damaged_config(main, workdir, case):
 
 
 def test_another_network_than_the_checkpoint(main, workdir):
-  """A config.json changed by hand: the checkpoint still knows better."""
+  """A config.json changed by hand, or of an earlier version: the checkpoint still knows better."""
   values = json.loads((workdir / 'config.json').read_text())
+  values['git_hash'] = '12345678' * 5
   values['config']['model']['hidden_size'] = 9
   (workdir / 'config.json').write_text(json.dumps(values))
   before = files_of(workdir)
@@ -369,6 +370,7 @@ def test_another_network_than_the_checkpoint(main, workdir):
     assert outcome[0] == 1
     assert 'Traceback' not in outcome[2]
     assert 'does not fit this run' in outcome[2]
+    assert 'train it anew, or use the version that trained it (git 1234567)\n' in outcome[2]
   assert files_of(workdir) == before
 
 

@@ -1,6 +1,7 @@
 """Checkpoints: exact, on other device counts, and after everything that can go wrong with a disk."""
 
 import contextlib
+import json
 import logging
 import os
 import shutil
@@ -16,6 +17,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
+from rnn_research.errors import MisfitError
 from rnn_research.training import checkpoint, checkpoint_io
 
 META = {'vocabulary': ['a', 'é', '\n'], 'config': {'seed': 1}}
@@ -207,6 +209,40 @@ def test_another_state_is_refused(tmp_path, change, text):
   with pytest.raises(ValueError, match=text):
     restore(tmp_path, make_state() | change)
   assert restore(tmp_path).step == 10
+
+
+EARLIER = (
+  '; it may have been trained by an earlier version: train it anew, or use the version that '
+)
+
+
+@pytest.mark.parametrize(
+  ('config', 'advice'),
+  [
+    (None, f'{EARLIER}trained it'),
+    ({'git_hash': None}, f'{EARLIER}trained it'),
+    ({'git_hash': '12345678' * 5}, f'{EARLIER}trained it (git 1234567)'),
+    ({'git_hash': '12345678' * 5 + '-dirty'}, f'{EARLIER}trained it (git 1234567-dirty)'),
+    ({'git_hash': 'this version'}, ''),
+  ],
+)
+def test_what_can_be_done_about_an_earlier_version(tmp_path, config, advice, monkeypatch):
+  monkeypatch.setattr(checkpoint, 'git_hash', lambda: 'this version')
+  save_steps(tmp_path, 10)
+  if config is not None:
+    (tmp_path / 'config.json').write_text(json.dumps(config), 'utf-8')
+  params, here = ({'w': jnp.ones(2)}, {}), 'absent there and float32[2] here'
+  with pytest.raises(MisfitError) as resumed:
+    restore(tmp_path, make_state() | {'ema': jnp.ones(2)})
+  assert str(resumed.value).endswith(
+    f'/checkpoints/10 does not fit this run: ema is {here}{advice}'
+  )
+  for name in ('checkpoints', 'best'):
+    with pytest.raises(MisfitError) as opened:
+      checkpoint.restore_params(tmp_path, params)
+    assert f'{name}/10 does not fit this run: ' in str(opened.value)
+    assert str(opened.value).endswith(f' here{advice}')
+    checkpoint.save_best(tmp_path, 10, make_state()['params'], 1.0)
 
 
 def test_best_replaces_the_earlier_best(tmp_path):

@@ -20,6 +20,7 @@ from rnn_research.data.codec import (
   train_sentence_codec,
 )
 from rnn_research.data.pairs import read_pairs
+from rnn_research.errors import MisfitError
 from rnn_research.metrics.bleu import corpus_bleu
 from rnn_research.tasks.translation import corpus
 
@@ -223,11 +224,17 @@ def test_words_of_multi30k(multi30k, language, size, unknown):
   assert joined[:20] == [text.lower() for text in everything[:20]]
 
 
-def test_words_are_split_fast(multi30k):
-  texts = multi30k['de']['train'] + multi30k['en']['train']
-  start = time.process_time()
-  WORD.split_all(texts)
-  assert len(texts) / (time.process_time() - start) > 50_000  # of one core
+def test_words_are_split_nearly_as_fast_as_by_a_bare_pattern(multi30k):
+  texts = multi30k['de']['train']
+  bare = lambda: [re.findall(r'\w+|[^\w\s]', text.lower()) for text in texts]
+
+  def seconds(run):
+    start = time.process_time()
+    run()
+    return time.process_time() - start
+
+  # In turn, since other work on the machine slows both; 1.6 times when nothing disturbs.
+  assert min(seconds(lambda: WORD.split_all(texts)) / seconds(bare) for _ in range(3)) < 4
 
 
 def test_subwords_of_multi30k_come_back_and_are_known(multi30k):
@@ -246,33 +253,31 @@ def test_marks_belong_to_the_letters_before_them():
   assert codec.split('İstanbul') == ['i\u0307stanbul']
 
 
-SENTENCES = [
-  'Well, well: who is it? It is me; nobody else!', 'Wait... what?', 'A man (old) and a dog (young).',
-  'He says "stop," and "go".', "He says 'stop' and 'go'.", 'Er sagt: „Halt!“', 'He says “stop”.', '«Halt», sagt er.',
-  "The boys' toys.", 'Das „Spiegel“-Heft und "Zeit"-Leser.', '"A" - "B" \u2013 C', 'She said "he\'s \'odd\'".',
-  'Papierteller und -tassen', 'A&M, rock & roll', 'und/oder', 'Number #5 costs $3.50.', '("Quoted.")', 'Ça va?',
-]  # fmt: skip
-EARLIER = """{
-  "source": {
-    "units": {"kind": "word", "lower": true, "model": ""},
-    "lexicon": {"symbols": ["<pad>", "<bos>", "<eos>", "<unk>", "hund", ",", "3.5"]},
-    "language": "de"
+EARLIER = {
+  'lexicon': {
+    'units': {'kind': 'word', 'lower': True, 'model': ''},
+    'lexicon': {'symbols': [*SPECIALS, 'hund']},
+    'language': 'de',
   },
-  "target": {
-    "units": {"kind": "char", "lower": false, "model": ""},
-    "lexicon": {"symbols": ["<pad>", "<bos>", "<eos>", "<unk>", " ", "a"]},
-    "language": ""
-  }
-}"""
+  'no rules': {
+    'layout': 'sentences',
+    'unit': 'word',
+    'symbols': [*SPECIALS, 'hund'],
+    'lower': True,
+    'model': '',
+  },
+}
 
 
-def test_codecs_of_earlier_checkpoints_are_read():
-  codec = corpus.from_json(json.loads(EARLIER))
-  assert codec.languages == ('de', '')
-  np.testing.assert_array_equal(codec.source.encode('Hund, 3.5 x'), [4, 5, 6, UNK])
-  assert codec.source.decode([4, 5, 6, EOS]) == 'hund, 3.5'
-  assert codec.source.split('(50% "a")') == ['(', '50%', '"', 'a', '"', ')']
-  for text in SENTENCES:
-    assert codec.source.join(codec.source.split(text)) == text.lower()
-  np.testing.assert_array_equal(codec.target.encode('a  A'), [5, 4, 4, UNK])
+@pytest.mark.parametrize('form', EARLIER)
+def test_codecs_of_earlier_versions_are_refused(form):
+  sentence = (
+    'the codec of sentences does not fit this run: its rules are version 1 there and 2 here'
+  )
+  with pytest.raises(MisfitError, match=f'^{sentence}$'):
+    corpus.from_json({'source': EARLIER[form], 'target': EARLIER[form]})
+
+
+def test_codecs_of_translators_come_back():
+  codec = corpus.Codec(learn(TEXTS), learn(TEXTS, 'char', True), ('de', ''))
   assert corpus.from_json(json.loads(json.dumps(corpus.to_json(codec)))) == codec

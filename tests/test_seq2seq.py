@@ -468,6 +468,40 @@ def test_scores_of_pairs_are_numbers(opened, translated, main, tmp_path):
     opened.score(sources, ['c'])
 
 
+def make_earlier(workdir):
+  """Makes the assets and the commit of a translator what an earlier version wrote."""
+  for path in workdir.glob('checkpoints/*/meta/metadata'):
+    meta = json.loads(path.read_text('utf-8'))
+    meta['assets']['codec'] = {
+      side: {
+        'units': {'kind': 'word', 'lower': True, 'model': ''},
+        'lexicon': {'symbols': codec['symbols']},
+        'language': '',
+      }
+      for side, codec in meta['assets']['codec'].items()
+      if side != 'languages'
+    }
+    path.write_text(json.dumps(meta), 'utf-8')
+  config = read_json(workdir, 'config.json') | {'git_hash': '12345678' * 5}
+  (workdir / 'config.json').write_text(json.dumps(config), 'utf-8')
+
+
+def test_a_translator_of_an_earlier_version_is_refused(main, workdir):
+  make_earlier(workdir)
+  before = files_of(workdir)
+  said = (
+    'the codec of sentences does not fit this run: its rules are version 1 there and 2 here; it '
+    'may have been trained by an earlier version: train it anew, or use the version that trained '
+    'it (git 1234567)'
+  )
+  for mode in ('train', 'evaluate', 'report', 'translate', 'score'):
+    assert main(f'--workdir={workdir}', f'--mode={mode}') == (1, '', f'error: {said}\n')
+  with pytest.raises(InputError) as refused:
+    workdir_lib.load(workdir)
+  assert str(refused.value) == said
+  assert files_of(workdir) == before
+
+
 def test_what_an_open_translator_refuses(opened):
   with pytest.raises(InputError, match='n_best is 9, expected an integer in'):
     opened.translate(['a b'], n_best=9)

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnn_research.data import old_words, running_text, subwords, words
+from rnn_research.data import running_text, subwords, words
 from rnn_research.data.running_text import REPLACEMENT, UNKNOWN, UNKNOWN_BYTE
-from rnn_research.errors import InputError, require
+from rnn_research.errors import InputError, MisfitError, require
 
 SENTENCE_UNITS = ('word', 'char', 'subword')
 PAD, BOS, EOS, UNK = range(4)  # ids of sentences
@@ -34,10 +34,9 @@ class TextCodec(NamedTuple):
     symbols: id -> symbol: str, or int byte value.
     lower: whether sentences are lower-cased.
     model: of `subwords.learn`; '' of other units.
-    rules: version of the rules by which texts are read and split: `RULES`, or what the codec was
-      trained with. In version 1 white space of sentences was kept, words were not marked where they
-      join, and what stands for spaces and unknown subwords could not be written; files of a running
-      text were read with their byte order marks, and words joined by nothing.
+    rules: version of the rules by which texts are read and split: `RULES`, or what the codec of a
+      running text was trained with. In version 1 its files were read with their byte order marks,
+      and words joined by nothing.
     has_unknown: whether the training text itself has the unknown symbol, as Penn Treebank has
       `<unk>`. It is not known of word texts of version 1, and taken to be so.
   """
@@ -71,7 +70,7 @@ class TextCodec(NamedTuple):
     if self.layout == 'text':
       return running_text.normalise(text, self.unit)
     text = unicodedata.normalize('NFC', text.lower() if self.lower else text)
-    return text if self.rules == 1 else ' '.join(text.split())
+    return ' '.join(text.split())
 
   def split(self, text: str) -> Sequence:
     """Returns a text as symbols: a str (characters), bytes, or a list of str."""
@@ -83,13 +82,8 @@ class TextCodec(NamedTuple):
       return [running_text.split(text, self.unit) for text in texts]
     texts = [self.normalise(text) for text in texts]
     if self.unit == 'subword':
-      escaped = texts if self.rules == 1 else map(subwords.escape, texts)
-      return subwords.split_all(self.model, list(escaped))
-    return list(map(self._words.split if self.unit == 'word' else list, texts))
-
-  @property
-  def _words(self):
-    return old_words if self.rules == 1 else words
+      return subwords.split_all(self.model, list(map(subwords.escape, texts)))
+    return list(map(words.split if self.unit == 'word' else list, texts))
 
   def join(self, symbols: Sequence) -> str:
     """Returns symbols as text: unknown characters, subwords and bytes that are no UTF-8 as U+FFFD,
@@ -97,10 +91,9 @@ class TextCodec(NamedTuple):
     if self.layout == 'text' or self.unit == 'char':
       return running_text.join(symbols, self.unit)
     if self.unit == 'word':
-      return self._words.join(symbols)
+      return words.join(symbols)
     symbols = [REPLACEMENT if symbol == UNKNOWN else symbol for symbol in symbols]
-    text = subwords.join(self.model, symbols)
-    return text if self.rules == 1 else subwords.unescape(text)
+    return subwords.unescape(subwords.join(self.model, symbols))
 
   def ids(self, symbols: Sequence) -> np.ndarray:
     """Returns the ids of symbols, [N] int32; the names of `SPECIALS` in sentences are unknown."""
@@ -153,11 +146,18 @@ class TextCodec(NamedTuple):
 
 
 def from_json(value: Mapping[str, Any]) -> TextCodec:
-  """Returns the codec that `to_json` wrote, now or in one of its earlier forms."""
-  if 'lexicon' in value:
-    units = value['units']
-    symbols = tuple(value['lexicon']['symbols'])
-    return TextCodec('sentences', units['kind'], symbols, units['lower'], units['model'], rules=1)
+  """Returns the codec that `to_json` wrote, now or, of a running text, in one of its earlier forms.
+
+  Raises:
+    MisfitError: an earlier version wrote it for sentences, by rules that are no longer here.
+  """
+  rules = value.get('rules', 1)
+  sentences = value.get('layout') == 'sentences' or 'lexicon' in value  # which had no layout yet
+  if sentences and rules == 1:
+    raise MisfitError(
+      'the codec of sentences does not fit this run: its rules are version 1 there and '
+      f'{RULES} here'
+    )
   earlier = {'layout': 'text', 'rules': 1, 'has_unknown': value['unit'] == 'word'}
   return TextCodec(**{**earlier, **value, 'symbols': tuple(value['symbols'])})
 

@@ -21,14 +21,14 @@ JOINER = '\uffed'
 _MARKS = ''.join(
   chr(code) for code in range(0x300, 0x1F000) if unicodedata.category(chr(code))[0] == 'M'
 )
-LETTER = rf'[\w{_MARKS}]'
+_LETTER = rf'[\w{_MARKS}]'
 
 # Words, the group, in turn: the unknown one; abbreviations (z.B., U.S.); those with apostrophes,
 # hyphens and ampersands in them and hyphens around them (don't, T-Shirt, A&M, Vor- und), numbers
 # with their points, commas and colons (3.5, 10,000, 11:27). Then signs: whatever is left.
 _TOKEN = re.compile(
   r"(<unk>|J|(?:[^\W\d_]\.){2,}|-?L+(?:['\u2018\u2019&-]L+|(?<=\d)[.,:]\dL*)*-?)|.".replace(
-    'L', LETTER
+    'L', _LETTER
   ).replace('J', JOINER),
   re.DOTALL,
 )

@@ -27,8 +27,10 @@ def train(start: Start) -> None:
     experiments.kept_bytes(start.name, start.config),
   )
   backend.initialize_distributed()
-  assets = workdir.assets(start.workdir) if resumed else None
-  experiment = experiments.build(start.name, start.config, assets)
+  if resumed:
+    experiment = workdir.build(start.workdir, start.name, start.config)
+  else:
+    experiment = experiments.build(start.name, start.config)
   runs.train(experiment, start)
 
 
@@ -94,8 +96,7 @@ def _open(start, places):
     raise _not_distributed()
   check_unchanged(start, (ENGINE, *places))
   backend.configure(1)
-  assets = workdir.assets(start.workdir)
-  experiment = experiments.build(start.name, start.config, assets)
+  experiment = workdir.build(start.workdir, start.name, start.config)
   return workdir.restore(start.workdir, start.name, start.config, experiment)
 
 

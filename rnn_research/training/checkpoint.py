@@ -9,6 +9,7 @@ removed by the next `open_manager`.
 
 import contextlib
 import fcntl
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -20,11 +21,11 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from rnn_research.errors import InputError
+from rnn_research.errors import InputError, MisfitError
 from rnn_research.training import checkpoint_io as io
 from rnn_research.training.backend import is_distributed
 from rnn_research.training.progress import warn
-from rnn_research.training.result import jsonable
+from rnn_research.training.result import git_hash, jsonable
 from rnn_research.typing import Params, PyTree
 
 _KEPT = 2  # checkpoints to resume from: a damaged one leaves the one before
@@ -108,13 +109,14 @@ def restore_latest(folder: io.Folder, template: PyTree) -> Restored | None:
 
   Raises:
     InputError: no checkpoint can be decoded, or the checkpoint holds another state than the
-      template (names the leaf).
+      template (names the leaf, see `advised`).
     OSError: it could not be read for another reason, such as a lack of memory; it is left alone.
   """
   steps = sorted(folder.manager.all_steps(), reverse=True)
   for step, before in zip(steps, [*steps[1:], None], strict=False):
     try:
-      items = io.read(folder, step, ('data', 'meta'), 'state', template)
+      with advised(folder.path.parent):
+        items = io.read(folder, step, ('data', 'meta'), 'state', template)
     except io.UndecodableError as e:
       if before is None:
         raise InputError(f'none of the checkpoints in {folder.path} can be read ({e})') from e
@@ -157,15 +159,16 @@ def restore_params(workdir: str | os.PathLike, template: Params) -> tuple[int, P
       first device).
 
   Raises:
-    InputError: no readable checkpoint, or other parameters than the template's (names the leaf).
+    InputError: no readable checkpoint, or other parameters than the template's (names the leaf, see
+      `advised`).
   """
   placed = jax.tree.map(_placed, template)
-  for step, items in io.readable(Path(workdir) / 'best', (), 'params', placed):
-    return step, items['params']
-  for step, items in io.readable(
-    Path(workdir) / 'checkpoints', (), 'state', {'params': placed}, 'params/'
-  ):
-    return step, items['state']['params']
+  folders = Path(workdir) / 'best', Path(workdir) / 'checkpoints'
+  with advised(workdir):
+    for step, items in io.readable(folders[0], (), 'params', placed):
+      return step, items['params']
+    for step, items in io.readable(folders[1], (), 'state', {'params': placed}, 'params/'):
+      return step, items['state']['params']
   raise InputError(f'{workdir} holds no readable checkpoint')
 
 
@@ -180,6 +183,26 @@ def read_meta(workdir: str | os.PathLike) -> tuple[int, dict]:
   raise InputError(f'{workdir} holds no readable checkpoint')
 
 
+@contextlib.contextmanager
+def advised(workdir: str | os.PathLike) -> Iterator[None]:
+  """Adds to the sentence of a `MisfitError` what can be done about a model of an earlier version.
+
+  Nothing is added where this very version trained it: then something else was changed.
+  """
+  try:
+    yield
+  except MisfitError as e:
+    commit = _trained_by(workdir)
+    if commit and commit == git_hash():
+      raise
+    # 40 digits, and '-dirty' after local changes.
+    which = f' (git {commit[:7]}{commit[40:]})' if commit else ''
+    raise MisfitError(
+      f'{e}; it may have been trained by an earlier version: train it anew, or use the version '
+      f'that trained it{which}'
+    ) from e
+
+
 def has_checkpoint(workdir: str) -> bool:
   """Returns whether a run in `workdir` has saved anything to go on from."""
   return any(path.name.isdigit() for path in Path(workdir).glob('checkpoints/*'))
@@ -188,6 +211,14 @@ def has_checkpoint(workdir: str) -> bool:
 def is_finished(workdir: str) -> bool:
   """Returns whether a run in `workdir` has written its result."""
   return (Path(workdir) / 'result.json').exists()
+
+
+def _trained_by(workdir: str | os.PathLike) -> str | None:
+  """Returns the commit in config.json; None where there is none, as of an installed package."""
+  try:
+    return json.loads((Path(workdir) / 'config.json').read_text('utf-8')).get('git_hash')
+  except (OSError, ValueError):
+    return None
 
 
 def _lock(folder: int, workdir: str | os.PathLike) -> None:

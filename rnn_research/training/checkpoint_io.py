@@ -14,7 +14,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from rnn_research.errors import InputError
+from rnn_research.errors import InputError, MisfitError
 from rnn_research.training import orbax_watch
 from rnn_research.training.progress import warn
 from rnn_research.typing import PyTree
@@ -117,7 +117,7 @@ def read(
   Raises:
     UndecodableError: a part of it is missing or damaged.
     OSError: it could not be read for another reason, such as a lack of memory.
-    InputError: the leaves of `item` whose names start with `within` are not those of the template.
+    MisfitError: the leaves of `item` whose names start with `within` are not those of the template.
   """
   args = {name: ocp.args.JsonRestore() for name in json_items}
   if item is not None:
@@ -204,7 +204,7 @@ def _is_damage(error: Exception) -> bool:
 
 
 def _check_leaves(saved: PyTree, template: PyTree, within: str, path: Path) -> None:
-  """Raises InputError at the first leaf that differs: orbax would cast dtypes in silence."""
+  """Raises MisfitError at the first leaf that differs: orbax would cast dtypes in silence."""
   there, here = (
     {
       name: f'{leaf.dtype}{list(leaf.shape)}'
@@ -215,7 +215,7 @@ def _check_leaves(saved: PyTree, template: PyTree, within: str, path: Path) -> N
   )
   for name in sorted(here.keys() | there.keys()):
     if here.get(name) != there.get(name):
-      raise InputError(
+      raise MisfitError(
         f'checkpoint {path} does not fit this run: {name} is {there.get(name, "absent")} there '
         f'and {here.get(name, "absent")} here'
       )

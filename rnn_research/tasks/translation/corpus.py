@@ -251,7 +251,6 @@ def to_json(codec: Codec) -> dict[str, Any]:
 
 
 def from_json(value: Mapping[str, Any]) -> Codec:
-  """Returns the codec that `to_json` wrote, now or when either side held its language."""
-  sides = value['source'], value['target']
-  languages = value.get('languages') or [side['language'] for side in sides]
-  return Codec(*map(text_codec.from_json, sides), tuple(languages))
+  """Returns the codec that `to_json` wrote; raises MisfitError for that of an earlier version."""
+  source, target = (text_codec.from_json(value[side]) for side in ('source', 'target'))
+  return Codec(source, target, tuple(value['languages']))

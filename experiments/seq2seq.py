@@ -18,9 +18,10 @@ from ml_collections import ConfigDict
 
 from rnn_research.cells import make_cell, options_for
 from rnn_research.data.buckets import evaluation_batches, make_buckets, pair_stream
+from rnn_research.data.codec import SENTENCE_UNITS
 from rnn_research.decoding.beam import Beam
 from rnn_research.engines import dispatch
-from rnn_research.errors import InputError, require
+from rnn_research.errors import InputError, require, require_one_of
 from rnn_research.experiment import Experiment
 from rnn_research.initializers import uniform
 from rnn_research.memory.attention import SCORES
@@ -215,10 +216,9 @@ def check(config: ConfigDict) -> None:
     if data.unit == 'subword'
     else 'an integer >= 0 (0 is no limit)',
   )
-  require(
-    'model.decoder', model.decoder, model.decoder in DECODERS, f'one of {", ".join(DECODERS)}'
-  )
-  require('model.score', model.score, model.score in SCORES, f'one of {", ".join(SCORES)}')
+  require_one_of('data.unit', data.unit, SENTENCE_UNITS)
+  require_one_of('model.decoder', model.decoder, DECODERS)
+  require_one_of('model.score', model.score, SCORES)
   require(
     'model.embedding_size', model.embedding_size, model.embedding_size >= 1, 'an integer >= 1'
   )

@@ -19,6 +19,7 @@ import experiments
 from rnn_research import workdir as workdir_lib
 from rnn_research.data.codec import SPECIALS, TextCodec
 from rnn_research.errors import InputError
+from rnn_research.models.decoders import DECODERS
 from rnn_research.tasks.translation import commands, corpus, synthetic
 
 TINY = [
@@ -340,7 +341,12 @@ FIELDS = {
   'data.min_frequency=100000': 'data.min_frequency is 100000, but no symbol of the training sentences occurs',
   'data.source=x.de': "data.task is 'reverse' and data.source is given too, expected one of them",
   'data.valid_target=x.de': "data.task is 'reverse' and data.valid_target is given too, expected one of them",
-  'model.decoder=bart': "model.decoder is 'bart', expected one of sutskever, cho, bahdanau, luong",
+  'model.decoder=bart': f"model.decoder is 'bart', expected one of {', '.join(DECODERS)}\n",
+  'model.decoder=lung': f"model.decoder is 'lung', expected one of {', '.join(DECODERS)}, did you mean luong?",
+  'model.score=genral': 'expected one of additive, general, dot, did you mean general?',
+  'model.engine=fusde': 'newton, shooting for gru, did you mean fused?',
+  'data.unit=subwords': 'expected one of word, char, subword, did you mean subword?',
+  'data.task=revers': 'expected one of reverse, sort, dates, did you mean reverse?',
   'model.score=cosine': "model.score is 'cosine', expected one of additive, general, dot",
   'model.reversed_source=true': 'model.reversed_source is True, expected False where the encoder is bidirectional',
   'model.tied=true': 'model.readout_size is 0, expected model.embedding_size, 8, since model.tied is true',

@@ -387,6 +387,8 @@ COMMANDS = {
 @pytest.mark.parametrize('words', COMMANDS)
 def test_commands_refuse_in_one_sentence(main, translated, words, tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
+  '--mode=score --source=text.xx --target=text.yy --out=text.xx': 'out is text.xx, expected another file than that of source',
+  '--mode=score --source=text.xx --target=text.yy --out=text.yy': 'out is text.yy, expected another file than that of target',
   for language in ('xx', 'yy'):
     (tmp_path / f'text.{language}').write_text('a b c\n', 'utf-8')
   code, out, err = main(f'--workdir={translated}', *words.split())
@@ -401,6 +403,22 @@ def test_other_training_data_are_refused(main, workdir, tmp_path):
   for side, path in zip(('source', 'target'), moved, strict=True):
     config['config']['data'][side] = str(path)
   (workdir / 'config.json').write_text(json.dumps(config), 'utf-8')
+  assert {path.read_text('utf-8') for path in tmp_path.glob('text.*')} == {'a b c\n'}
+
+
+def test_what_a_model_cannot_do_is_refused_before_the_output_is_opened(main, files, tmp_path):
+  workdir = f'--workdir={tmp_path / "run"}'
+  changes = '--config.train.steps=2', '--config.model.decoder=cho'
+  assert main(*flags_of(*files), workdir, *changes)[0] == 0
+  (tmp_path / 'in').write_text('a b c\n', 'utf-8')
+  (tmp_path / 'out').write_text('mine\n', 'utf-8')
+  flags = workdir, '--mode=translate', f'--input={tmp_path / "in"}', f'--output={tmp_path / "out"}'
+  code, out, err = main(*flags, '--coverage_penalty=0.5')
+  assert (code, out) == (1, '')
+  assert err == 'error: coverage_penalty is 0.5, expected 0 for a model without attention\n'
+  assert (tmp_path / 'out').read_text('utf-8') == 'mine\n'
+  assert main(*flags)[0] == 0
+  assert (tmp_path / 'out').read_text('utf-8') != 'mine\n'
   code, _, err = main(f'--workdir={workdir}', '--config.train.steps=20')
   assert code == 1
   assert 'the training data differ from those of the checkpoint' in err
@@ -479,3 +497,14 @@ def test_what_an_open_translator_refuses(opened):
     opened.translate(['a b'], n_best=9)
   with pytest.raises(InputError, match='which has no recurrence to analyse'):
     opened.trace()
+  # A sentence in place of a list would be read as a list of characters.
+  for refused in (
+    lambda: opened.translate('a b'),
+    lambda: opened.translations('a b'),
+    lambda: opened.score('a b', ['b a', 'a', 'b']),
+    lambda: opened.score(['a b', 'a', 'b'], 'b a'),
+  ):
+    with pytest.raises(
+      InputError, match=r"(texts|sources|targets) is '(a b|b a)', expected a list"
+    ):
+      refused()

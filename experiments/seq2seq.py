@@ -27,7 +27,7 @@ from rnn_research.initializers import uniform
 from rnn_research.memory.attention import SCORES
 from rnn_research.metrics.bleu import corpus_bleu
 from rnn_research.models.conditional_loss import LossOptions, nats, training_loss
-from rnn_research.models.decoders import ATTENDING, DECODERS
+from rnn_research.models.decoders import DECODERS, attends
 from rnn_research.tasks.translation import commands, corpus
 from rnn_research.tasks.translation.model import SOURCES, example_of, translation_model
 from rnn_research.tasks.translation.translator import shown, translator
@@ -97,8 +97,8 @@ def get_config(variant: str = 'dates') -> ConfigDict:
   )
   config.model = ConfigDict(
     {
-      'decoder': 'bahdanau',  # sutskever, cho, bahdanau, luong
-      'score': 'additive',  # of the attention: additive (concat), general, dot
+      'decoder': 'bahdanau',  # of models.decoders.DECODERS
+      'score': 'additive',  # of the attention, of memory.attention.SCORES; additive is concat
       'cell': 'gru',
       'hidden_size': 512,
       'num_layers': 1,
@@ -246,7 +246,7 @@ def check(config: ConfigDict) -> None:
   require(
     'train.sampling_steps', train.sampling_steps, train.sampling_steps >= 0, 'an integer >= 0'
   )
-  if model.score == 'dot' and model.decoder in ATTENDING and model.bidirectional:
+  if model.score == 'dot' and model.bidirectional and attends(model.decoder):
     raise InputError(
       "model.score is 'dot', expected general or additive where model.bidirectional is True: what "
       'both directions make is twice as wide as the decoder'
@@ -378,7 +378,7 @@ def _make_cells(config):
 
 def _engine(config, cells):
   chosen = dispatch.explain(config.cell, config.engine, cells[0].scan)
-  steps = '; the decoder, whose every step attends, steps' if config.decoder in ATTENDING else ''
+  steps = '; the decoder, whose every step attends, steps' if attends(config.decoder) else ''
   return f'{chosen}{steps}'
 
 

@@ -367,6 +367,14 @@ def test_fields_out_of_range(main, tmp_path, field):
   assert not (tmp_path / 'run' / 'checkpoints').exists()
 
 
+def test_a_new_decoder_that_attends_is_known_to(main, tmp_path, monkeypatch):
+  monkeypatch.setitem(DECODERS, 'mine', DECODERS['luong'])
+  flags = f'--experiment=seq2seq:debug --workdir={tmp_path} --config.model.decoder=mine'.split()
+  code, _, err = main(*flags, '--config.model.score=dot')
+  assert code == 1
+  assert "model.score is 'dot', expected general or additive" in err
+
+
 COMMANDS = {
   '--mode=translate --beam_size=0': 'beam_size is 0, expected an integer >= 1',
   '--mode=translate --n_best=9': 'n_best is 9, expected an integer in [1, 5], the beam_size',
@@ -379,6 +387,8 @@ COMMANDS = {
   '--mode=translate --input=text.xx --output=nowhere/out': 'output: nowhere/out cannot be written (No such file',
   '--mode=translate --input=text.xx --output=text.xx': 'output is text.xx, expected another file than that of input',
   '--mode=score --source=text.xx --target=text.xx --out=nowhere/out': 'out: nowhere/out cannot be written (No such',
+  '--mode=score --source=text.xx --target=text.yy --out=text.xx': 'out is text.xx, expected another file than that of source',
+  '--mode=score --source=text.xx --target=text.yy --out=text.yy': 'out is text.yy, expected another file than that of target',
   '--mode=score --source=text.yy --target=text.xx': 'source is text.yy, which is named after yy, expected xx',
   '--mode=score': "source is '', expected a file of sentences",
 }
@@ -387,22 +397,12 @@ COMMANDS = {
 @pytest.mark.parametrize('words', COMMANDS)
 def test_commands_refuse_in_one_sentence(main, translated, words, tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
-  '--mode=score --source=text.xx --target=text.yy --out=text.xx': 'out is text.xx, expected another file than that of source',
-  '--mode=score --source=text.xx --target=text.yy --out=text.yy': 'out is text.yy, expected another file than that of target',
   for language in ('xx', 'yy'):
     (tmp_path / f'text.{language}').write_text('a b c\n', 'utf-8')
   code, out, err = main(f'--workdir={translated}', *words.split())
   assert (code, out) == (1, '')
   assert COMMANDS[words] in err
   assert len(err.strip().splitlines()) == 1
-
-
-def test_other_training_data_are_refused(main, workdir, tmp_path):
-  config = json.loads((workdir / 'config.json').read_text('utf-8'))
-  moved = write_pairs(tmp_path, seed=5)
-  for side, path in zip(('source', 'target'), moved, strict=True):
-    config['config']['data'][side] = str(path)
-  (workdir / 'config.json').write_text(json.dumps(config), 'utf-8')
   assert {path.read_text('utf-8') for path in tmp_path.glob('text.*')} == {'a b c\n'}
 
 
@@ -419,6 +419,14 @@ def test_what_a_model_cannot_do_is_refused_before_the_output_is_opened(main, fil
   assert (tmp_path / 'out').read_text('utf-8') == 'mine\n'
   assert main(*flags)[0] == 0
   assert (tmp_path / 'out').read_text('utf-8') != 'mine\n'
+
+
+def test_other_training_data_are_refused(main, workdir, tmp_path):
+  config = json.loads((workdir / 'config.json').read_text('utf-8'))
+  moved = write_pairs(tmp_path, seed=5)
+  for side, path in zip(('source', 'target'), moved, strict=True):
+    config['config']['data'][side] = str(path)
+  (workdir / 'config.json').write_text(json.dumps(config), 'utf-8')
   code, _, err = main(f'--workdir={workdir}', '--config.train.steps=20')
   assert code == 1
   assert 'the training data differ from those of the checkpoint' in err
@@ -495,8 +503,6 @@ def test_scores_of_pairs_are_numbers(opened, translated, main, tmp_path):
 def test_what_an_open_translator_refuses(opened):
   with pytest.raises(InputError, match='n_best is 9, expected an integer in'):
     opened.translate(['a b'], n_best=9)
-  with pytest.raises(InputError, match='which has no recurrence to analyse'):
-    opened.trace()
   # A sentence in place of a list would be read as a list of characters.
   for refused in (
     lambda: opened.translate('a b'),
@@ -508,3 +514,5 @@ def test_what_an_open_translator_refuses(opened):
       InputError, match=r"(texts|sources|targets) is '(a b|b a)', expected a list"
     ):
       refused()
+  with pytest.raises(InputError, match='which has no recurrence to analyse'):
+    opened.trace()

@@ -22,7 +22,7 @@ from ml_collections import ConfigDict
 from rnn_research import initializers
 from rnn_research.cells import make_cell, options_for
 from rnn_research.engines import dispatch
-from rnn_research.errors import InputError, require
+from rnn_research.errors import InputError, require, require_one_of
 from rnn_research.experiment import Experiment, Recurrence
 from rnn_research.models.sequence_model import sequence_model
 from rnn_research.parameters import fit_budget
@@ -112,7 +112,7 @@ def check(config: ConfigDict) -> None:
   """Raises InputError for a field out of range."""
   check_model(config.model)
   data, model = config.data, config.model
-  require('data.task', data.task, data.task in tasks.TASKS, f'one of {", ".join(tasks.TASKS)}')
+  require_one_of('data.task', data.task, tasks.TASKS)
   require('data.length', data.length, data.length >= 2, 'an integer >= 2')
   require('data.modulus', data.modulus, data.modulus >= 2, 'an integer >= 2')
   require('data.seed', data.seed, 0 <= data.seed < 2**31, 'an integer in [0, 2**31)')

@@ -18,15 +18,16 @@ from ml_collections import ConfigDict
 
 from rnn_research.cells import make_cell, options_for
 from rnn_research.data.buckets import evaluation_batches, make_buckets, pair_stream
+from rnn_research.data.codec import SENTENCE_UNITS
 from rnn_research.decoding.beam import Beam
 from rnn_research.engines import dispatch
-from rnn_research.errors import InputError, require
+from rnn_research.errors import InputError, require, require_one_of
 from rnn_research.experiment import Experiment
 from rnn_research.initializers import uniform
 from rnn_research.memory.attention import SCORES
 from rnn_research.metrics.bleu import corpus_bleu
 from rnn_research.models.conditional_loss import LossOptions, nats, training_loss
-from rnn_research.models.decoders import ATTENDING, DECODERS
+from rnn_research.models.decoders import DECODERS, attends
 from rnn_research.tasks.translation import commands, corpus
 from rnn_research.tasks.translation.model import SOURCES, example_of, translation_model
 from rnn_research.tasks.translation.translator import shown, translator
@@ -93,8 +94,8 @@ def get_config(variant: str = 'dates') -> ConfigDict:
   )
   config.model = ConfigDict(
     {
-      'decoder': 'bahdanau',  # sutskever, cho, bahdanau, luong
-      'score': 'additive',  # of the attention: additive (concat), general, dot
+      'decoder': 'bahdanau',  # of models.decoders.DECODERS
+      'score': 'additive',  # of the attention, of memory.attention.SCORES; additive is concat
       'cell': 'gru',
       'hidden_size': 512,
       'num_layers': 1,
@@ -211,10 +212,9 @@ def check(config: ConfigDict) -> None:
     if data.unit == 'subword'
     else 'an integer >= 0 (0 is no limit)',
   )
-  require(
-    'model.decoder', model.decoder, model.decoder in DECODERS, f'one of {", ".join(DECODERS)}'
-  )
-  require('model.score', model.score, model.score in SCORES, f'one of {", ".join(SCORES)}')
+  require_one_of('data.unit', data.unit, SENTENCE_UNITS)
+  require_one_of('model.decoder', model.decoder, DECODERS)
+  require_one_of('model.score', model.score, SCORES)
   require(
     'model.embedding_size', model.embedding_size, model.embedding_size >= 1, 'an integer >= 1'
   )
@@ -242,7 +242,7 @@ def check(config: ConfigDict) -> None:
   require(
     'train.sampling_steps', train.sampling_steps, train.sampling_steps >= 0, 'an integer >= 0'
   )
-  if model.score == 'dot' and model.decoder in ATTENDING and model.bidirectional:
+  if model.score == 'dot' and model.bidirectional and attends(model.decoder):
     raise InputError(
       "model.score is 'dot', expected general or additive where model.bidirectional is True: what "
       'both directions make is twice as wide as the decoder'
@@ -372,7 +372,7 @@ def _make_cells(config):
 
 def _engine(config, cells):
   chosen = dispatch.explain(config.cell, config.engine, cells[0].scan)
-  steps = '; the decoder, whose every step attends, steps' if config.decoder in ATTENDING else ''
+  steps = '; the decoder, whose every step attends, steps' if attends(config.decoder) else ''
   return f'{chosen}{steps}'
 
 

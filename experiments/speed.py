@@ -23,7 +23,7 @@ from ml_collections import ConfigDict
 from rnn_research.benchmark import contenders, groups, suite
 from rnn_research.benchmark.contenders import CELLS, PARTS, RIVALS, Setting
 from rnn_research.engines.dispatch import DESCRIPTIONS
-from rnn_research.errors import InputError, comma_list, require
+from rnn_research.errors import InputError, comma_list, require, require_one_of
 from rnn_research.experiment import Study
 from rnn_research.training.progress import show
 from rnn_research.training.result import git_hash
@@ -158,9 +158,7 @@ def _check_names(measure):
     require(f'measure.{field}', text, holds, f'some of {", ".join(known)}, with commas')
   require('measure.parts', measure.parts, 'step' in comma_list(measure.parts), 'step among them')
   engines = 'auto', *DESCRIPTIONS
-  require(
-    'measure.engine', measure.engine, measure.engine in engines, f'one of {", ".join(engines)}'
-  )
+  require_one_of('measure.engine', measure.engine, engines)
 
 
 def _sizes(values, count):

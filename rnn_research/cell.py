@@ -20,7 +20,8 @@ class InitFn(Protocol):
 
 class InitialStateFn(Protocol):
   """Returns the state before the first step; every leaf is `[B, ...]`. It may depend on learned
-  parameters."""
+  parameters. A size that only `ctx` knows, such as the positions of a memory, is 1 here, and the
+  step takes that too; the state that an unroll is given has it in full."""
 
   def __call__(self, params: Params, batch_size: int) -> State: ...
 

@@ -40,6 +40,14 @@ def require(field: str, value, holds: bool, expected: str) -> None:
     raise InputError(f'{field} is {value!r}, expected {expected}')
 
 
+def require_one_of(field: str, value, known: Iterable[str], owner: str = '') -> None:
+  """Raises InputError, with the known name that is nearest, unless it is one of those of the owner,
+  such as ' for gru'."""
+  if value not in known:
+    hint = did_you_mean(str(value), known)
+    raise InputError(f'{field} is {value!r}, expected one of {", ".join(known)}{owner}{hint}')
+
+
 def require_seed(field: str, value: int) -> None:
   """Raises InputError unless `value` can be a seed."""
   require(field, value, 0 <= value < 2**32, 'an integer in [0, 2**32)')

@@ -42,7 +42,8 @@ def unroll(
     cell: the recurrence.
     params: its parameters.
     xs: [T, B, ...] inputs. Masked steps may hold anything, NaN included.
-    state: [B, ...] state before the first step; default `cell.initial_state`.
+    state: [B, ...] state before the first step; default `cell.initial_state`. One that
+      holds the positions of a memory in `ctx` must be given.
     mask: [T, B] bool; False holds the state bit for bit and gives y = 0. See `length_mask`. A reset
       acts first, also at a masked step.
     reset: [T, B] bool; True puts the initial state in place before the step is taken. With
@@ -122,7 +123,7 @@ def unroll_layers(
   check_flags(mask, reset, initial, (num_steps, batch_size))
   states = initial if states is None else tuple(states)
   for got, expected in zip(states, initial, strict=True):
-    _check_state(got, expected)
+    _check_state(got, expected, ctx)
   sequence = Steps(xs, mask, reset, None)
   sequence = _flip(sequence) if reverse else sequence
   keys = [None if key is None else jax.random.fold_in(key, layer) for layer in range(len(cells))]
@@ -342,13 +343,23 @@ def _sequence_shape(xs):
   return leaf.shape[:2]
 
 
-def _check_state(state, expected):
+def _check_state(state, expected, ctx):
   if jax.tree.structure(state) != jax.tree.structure(expected):
     raise ValueError(
       f'state is a {jax.tree.structure(state)}, expected {jax.tree.structure(expected)}'
     )
   for got, want in zip(jax.tree.leaves(state), jax.tree.leaves(expected), strict=True):
-    if got.shape != want.shape:
+    if not _fits(got.shape, want.shape, ctx):
       raise ValueError(
         f'a leaf of state has shape {got.shape}, expected {want.shape} from the cell and xs'
       )
+
+
+def _fits(shape, initial, ctx):
+  """Returns whether a leaf of a state may have this shape: where an initial state, which never sees
+  `ctx`, has a size of 1, a given one may have the positions of a memory."""
+  if ctx is None or len(shape) != len(initial):
+    return shape == initial
+  return shape[:1] == initial[:1] and all(
+    size in (1, given) for given, size in zip(shape[1:], initial[1:], strict=True)
+  )

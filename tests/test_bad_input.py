@@ -286,7 +286,7 @@ TRAINED = {
   ),
   'mode': (
     'smaple',
-    ["mode is 'smaple', expected one of train, evaluate, report, sample, score"],
+    ["mode is 'smaple', expected one of train, evaluate, report, sample", 'did you mean sample?'],
     2,
   ),
   'model': (

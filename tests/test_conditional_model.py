@@ -1,6 +1,7 @@
 """The sequence-to-sequence model: its three ways to run a decoder agree, padding and copies change nothing."""
 
 import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,10 @@ from rnn_research import gru, layers, lstm
 from rnn_research.cells.attention_decoders import bahdanau, input_feeding, luong
 from rnn_research.combinators import depth
 from rnn_research.combinators.depth import stack
+from rnn_research.data.codec import BOS
+from rnn_research.decoding.beam import Beam
+from rnn_research.decoding.decode import decode
+from rnn_research.decoding.step import Rules
 from rnn_research.encoders.encoder import Encoded, Encoder
 from rnn_research.encoders.recurrent import embedded, recurrent_encoder
 from rnn_research.memory import attention
@@ -19,6 +24,7 @@ from rnn_research.memory.attention import Memory
 from rnn_research.models import conditional_loss, decoders
 from rnn_research.models.conditional_loss import Example
 from rnn_research.models.conditional_model import conditional_model
+from rnn_research.typing import PyTree
 from rnn_research.unroll import length_mask, unroll
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
@@ -41,13 +47,24 @@ def _two_ways(cells, make):
   return words(cells, cells), make(cells)
 
 
+def registered(name, layers, *, dropout=0.0):
+  """Returns a decoder of the registry."""
+  options = {'dropout': dropout, 'dtype': jnp.float32}
+  return decoders.DECODERS[name](layers, attention.additive(4), HIDDEN, **options)
+
+
+def _row(name, **options):
+  return _one_way(L2, lambda layers: registered(name, layers, **options))
+
+
 G, L2 = (gru(HIDDEN),), (lstm(HIDDEN), lstm(HIDDEN))
+# Every decoder of the registry under its name, and others that differ in encoder, depth and score.
 MODELS = {
-  'sutskever': lambda **d: _one_way(L2, decoders.sutskever),
+  **{name: functools.partial(_row, name) for name in decoders.DECODERS},
   'sutskever_reversed': lambda: (words(L2, from_the_end=True), decoders.sutskever(L2)),
   'sutskever_bridge': lambda: _two_ways(L2, decoders.sutskever),
-  'cho': lambda: _one_way(G, decoders.cho),
-  'bahdanau': lambda: _two_ways(G, lambda c: decoders.attends_before(c, attention.additive(4))),
+  'cho_gru': lambda: _one_way(G, decoders.cho),
+  'bahdanau_gru': lambda: _two_ways(G, lambda c: decoders.attends_before(c, attention.additive(4))),
   'bahdanau_deep': lambda **d: _two_ways(
     L2, lambda c: decoders.attends_before(c, attention.general(), **d)
   ),
@@ -102,13 +119,13 @@ def test_steps_equal_teacher_forcing(name, options):
   log_probs, step_extras = stepped(model, params, SOURCES, LENGTHS, INPUTS)
   assert_close(log_probs, jax.nn.log_softmax(logits, -1), 1e-5, 1e-5)
   assert_close(step_extras, extras, 1e-5, 1e-6)
-  attends = 'luong' in name or 'bahdanau' in name
+  attends = decoders.attends(name.partition('_')[0])
   assert {name: a.shape for name, a in extras.items()} == (
     {'weights': (6, 4, 7)} if attends else {}
   )
 
 
-@pytest.mark.parametrize('name', ['sutskever', 'cho', 'luong_deep'])
+@pytest.mark.parametrize('name', decoders.DECODERS)
 def test_the_student_with_rate_0_is_taught(name):
   model, params = make(name)
   encoded = encode(model, params, SOURCES, LENGTHS)
@@ -129,7 +146,9 @@ def test_the_student_reads_what_it_drew():
   assert_close(logits, taught(model, params, SOURCES, LENGTHS, read)[0], 1e-5, 1e-5)
 
 
-@pytest.mark.parametrize('name', ['sutskever_reversed', 'cho', 'bahdanau', 'luong_deep'])
+@pytest.mark.parametrize(
+  'name', [*decoders.DECODERS, 'sutskever_reversed', 'bahdanau_gru', 'luong_deep']
+)
 def test_source_padding_changes_nothing(name):
   model, params = make(name)
   logits, extras = taught(model, params, SOURCES, LENGTHS, INPUTS)
@@ -146,7 +165,7 @@ def test_source_padding_changes_nothing(name):
       np.testing.assert_allclose(weights.sum(-1), 1.0 if length else 0.0, rtol=1e-6)
 
 
-@pytest.mark.parametrize('name', ['cho', 'luong_deep'])
+@pytest.mark.parametrize('name', decoders.DECODERS)
 def test_copies_of_a_row_stand_side_by_side(name):
   model, params = make(name)
   once, twice = (stepped(model, params, SOURCES, LENGTHS, INPUTS, copies)[0] for copies in (1, 2))
@@ -190,12 +209,10 @@ def grid_encoder(size, num_positions):
   return Encoder(init, encode)
 
 
-@pytest.mark.parametrize('name', ['sutskever', 'cho', 'bahdanau', 'luong'])
+@pytest.mark.parametrize('name', decoders.DECODERS)
 def test_any_encoder_will_do(name):
   """Pictures, to a model that never learns what they are: it is bridged, taught and stepped."""
-  score, options = attention.additive(4), {'dropout': 0.0, 'dtype': jnp.float32}
-  decoder = decoders.DECODERS[name](L2, score, HIDDEN, **options)
-  model = conditional_model(grid_encoder(8, 4), decoder, SIZES[1], EMBEDDING)
+  model = conditional_model(grid_encoder(8, 4), registered(name, L2), SIZES[1], EMBEDDING)
   pictures = np.random.default_rng(0).normal(size=(4, 6, 6, 3)).astype(np.float32)
   params = noisy(model.init(jax.random.key(0), pictures), 1, 0.2)
   batch = Example(pictures, None, INPUTS.T, INPUTS.T, np.int32([6, 3, 1, 0]))
@@ -209,6 +226,125 @@ def test_any_encoder_will_do(name):
   other = model.teach(params, model.encode(params, pictures[::-1]), INPUTS)[0]
   assert np.abs(other - logits).max() > 1e-3
   assert np.isfinite(conditional_loss.nats(model, params, batch)).all()
+
+
+class Located(NamedTuple):
+  """State of `located`: where it looked last, and that of the decoder."""
+
+  weights: jax.Array  # [B, S] float32
+  state: PyTree
+
+
+def located(layer, size, reach):
+  """Returns a decoder cell whose attention knows where it looked one step before.
+
+    e_j = v^T tanh(q W_q + h_j W_k + F a_{i-1} + b)
+
+  with a convolution F over 2 * reach + 1 positions (Chorowski et al. 2015, arXiv 1506.07503).
+  """
+  reader = bahdanau(layer, attention.additive(size))
+
+  def init(key, x, ctx=None):
+    filters = jax.random.normal(jax.random.fold_in(key, 1), (2 * reach + 1, size))
+    return reader.init(key, x, ctx), filters
+
+  def initial_state(params, batch_size):
+    return Located(jnp.zeros((batch_size, 1)), reader.initial_state(params[0], batch_size))
+
+  def step(params, state, u, *, key=None, ctx=None):
+    wide = jnp.pad(state.weights, ((0, 0), (reach, reach)))
+    near = [wide[:, i : i + state.weights.shape[1]] for i in range(2 * reach + 1)]
+    ctx = ctx._replace(keys=ctx.keys + jnp.stack(near, -1) @ params[1])
+    inner, y = reader.step(params[0], state.state, u, key=key, ctx=ctx)
+    return Located(y.weights, inner), y
+
+  def prepare(params, ctx, batch_size, *, key=None):
+    inner, memory = reader.prepare(params[0], ctx, batch_size, key=key)
+    return (inner, params[1]), memory
+
+  return reader._replace(init=init, initial_state=initial_state, step=step, prepare=prepare)
+
+
+def attends_near(layers, attention, size, *, dropout, dtype):
+  """Returns the decoder of `located`, a row for `DECODERS`."""
+  begin = lambda states, memory: (Located(jnp.zeros(memory.mask.shape), states[0]),)
+  before = decoders.attends_before(layers, attention, dropout=dropout)
+  return before._replace(cells=(located(layers[0], size, 1),), begin=begin)
+
+
+@pytest.fixture
+def near(monkeypatch):
+  """Returns the model of a decoder that is new in the registry, and its parameters."""
+  monkeypatch.setitem(decoders.DECODERS, 'near', attends_near)
+  model = conditional_model(words(G, G), registered('near', G), SIZES[1], EMBEDDING)
+  return model, noisy(model.init(jax.random.key(0), SOURCES), 1, 0.5)
+
+
+def test_a_decoder_may_remember_where_it_looked(near):
+  model, params = near
+  assert decoders.attends('near')
+  logits, extras = taught(model, params, SOURCES, LENGTHS, INPUTS)
+  log_probs, step_extras = stepped(model, params, SOURCES, LENGTHS, INPUTS)
+  assert_close(log_probs, jax.nn.log_softmax(logits, -1), 1e-5, 1e-5)
+  assert_close(step_extras, extras, 1e-5, 1e-6)
+  padded = np.where(np.arange(7) < LENGTHS[:, None], SOURCES, 5)
+  assert_close(taught(model, params, padded, LENGTHS, INPUTS)[0], logits, 0.0, 0.0)
+  for row, length in enumerate(LENGTHS[:3]):
+    one = slice(row, row + 1)
+    alone, _ = taught(model, params, SOURCES[one, :length], LENGTHS[one], INPUTS[:, one])
+    assert_close(alone[:, 0], logits[:, row], 1e-5, 1e-5)
+  # It does remember: the first step has looked nowhere, later ones depend on where.
+  cell_params, filters = params['decoder'][0]
+  forgetful = params | {'decoder': ((cell_params, jnp.zeros_like(filters)),)}
+  other, _ = taught(model, forgetful, SOURCES, LENGTHS, INPUTS)
+  assert_close(other[0], logits[0], 1e-6, 1e-6)
+  assert np.abs(other[1:, 0] - logits[1:, 0]).max() > 1e-3
+
+
+def test_beam_search_carries_where_a_decoder_looked(near):
+  """Each of its hypotheses has the probability and the weights of being taught it."""
+  model, params = near
+  encoded = encode(model, params, SOURCES, LENGTHS)
+  mask = mask_of(SOURCES, LENGTHS)
+  step, first = functools.partial(model.stepper, params, encoded), jnp.full(4, BOS)
+  search = jax.jit(
+    lambda: decode(step, encoded.states, first, jnp.full(4, 5), Rules(5), Beam(3), source_mask=mask)
+  )
+  found = jax.device_get(search())
+  for k in range(3):
+    ids = found.ids[:, k].T
+    logits, extras = taught(model, params, SOURCES, LENGTHS, np.r_[first[None], ids[:-1]])
+    log_probs = np.take_along_axis(jax.nn.log_softmax(logits, -1), ids[:, :, None], 2)[..., 0]
+    inside = np.arange(5)[:, None] < found.lengths[:, k]
+    assert_close((log_probs * inside).sum(0), found.log_probs[:, k], 1e-4, 1e-4)
+    assert_close(
+      extras['weights'] * inside[..., None],
+      np.moveaxis(found.extras['weights'][:, k], 1, 0),
+      1e-4,
+      1e-5,
+    )
+
+
+def test_a_state_over_a_memory_is_still_checked(near):
+  model, params = near
+  encoded = encode(model, params, SOURCES, LENGTHS)
+  cell, xs = located(G[0], HIDDEN, 1), jnp.zeros((6, 4, EMBEDDING))
+  run = functools.partial(unroll, cell, params['decoder'][0], xs)
+  (state,) = encoded.states
+  with pytest.raises(ValueError, match=r'a leaf of state has shape \(3, 7\), expected \(4, 1\)'):
+    run(jax.tree.map(lambda a: a[:3], state), ctx=encoded.memory)
+  wide = state._replace(state=jax.tree.map(lambda a: jnp.ones((4, 7)), state.state))
+  with pytest.raises(ValueError, match=r'a leaf of state has shape \(4, 7\), expected \(4, 5\)'):
+    run(wide, ctx=encoded.memory)
+  with pytest.raises(ValueError, match=r'a leaf of state has shape \(4, 7\), expected \(4, 1\)'):
+    run(state)
+  # A reset forgets where it looked.
+  reset = np.zeros((6, 4), bool)
+  reset[3] = True
+  end, _ = run(state, ctx=encoded.memory, reset=reset)
+  fresh = Located(jnp.zeros((4, 7)), cell.initial_state(params['decoder'][0], 4).state)
+  after, _ = unroll(cell, params['decoder'][0], xs[3:], fresh, ctx=encoded.memory)
+  assert_close(end, after, 1e-6, 1e-6)
 
 
 def test_not_a_number_behind_a_mask_reaches_nothing():
@@ -280,8 +416,9 @@ def loss_of(model, params, batch):
   )
 
 
-def test_gradients_are_finite_also_for_empty_rows():
-  model, params = make('bahdanau')
+@pytest.mark.parametrize('name', decoders.DECODERS)
+def test_gradients_are_finite_also_for_empty_rows(name):
+  model, params = make(name)
 
   def differentiate(batch):
     def loss(params):
@@ -314,7 +451,7 @@ def test_loss_with_smoothing_in_float64():
   np.testing.assert_allclose(conditional_loss.nats(model, params, batch).sum(), nats, rtol=1e-5)
 
 
-@pytest.mark.parametrize('name', ['sutskever', 'bahdanau_deep', 'luong_deep'])
+@pytest.mark.parametrize('name', [*decoders.DECODERS, 'bahdanau_deep', 'luong_deep'])
 def test_outputs_between_decoder_layers_are_dropped(name, monkeypatch):
   model = conditional_model(*MODELS[name](dropout=0.5), SIZES[1], EMBEDDING, dropout=0.5)
   params, key = model.init(jax.random.key(0), SOURCES), jax.random.key(1)

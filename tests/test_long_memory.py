@@ -300,6 +300,7 @@ def test_a_recurrence_has_the_loss_of_the_last_answer(name):
       {'data': {'task': 'sorting'}},
       "data.task is 'sorting', expected one of adding, copy, mnist, modular",
     ),
+    ({'data': {'task': 'coppy'}}, 'did you mean copy'),
     ({'data': {'length': 1}}, 'data.length is 1, expected an integer >= 2'),
     ({'data': {'modulus': 1}}, 'data.modulus is 1'),
     ({'data': {'task': 'mnist'}}, r'train-images-idx3-ubyte \(or .gz\) is not there'),

@@ -131,6 +131,7 @@ def test_repeated_sources_are_drawn_anew(monkeypatch):
 
 def test_unknown_task_is_refused():
   with pytest.raises(
-    ValueError, match=r"^data\.task is 'revers', expected one of reverse, sort, dates$"
+    ValueError,
+    match=r"^data\.task is 'revers', expected one of reverse, sort, dates, did you mean reverse[?]$",
   ):
     draw('revers', 3, 0)

@@ -19,6 +19,7 @@ import experiments
 from rnn_research import workdir as workdir_lib
 from rnn_research.data.codec import SPECIALS, TextCodec
 from rnn_research.errors import InputError
+from rnn_research.models.decoders import DECODERS
 from rnn_research.tasks.translation import commands, corpus, synthetic
 
 TINY = [
@@ -340,7 +341,12 @@ FIELDS = {
   'data.min_frequency=100000': 'data.min_frequency is 100000, but no symbol of the training sentences occurs',
   'data.source=x.de': "data.task is 'reverse' and data.source is given too, expected one of them",
   'data.valid_target=x.de': "data.task is 'reverse' and data.valid_target is given too, expected one of them",
-  'model.decoder=bart': "model.decoder is 'bart', expected one of sutskever, cho, bahdanau, luong",
+  'model.decoder=bart': f"model.decoder is 'bart', expected one of {', '.join(DECODERS)}\n",
+  'model.decoder=lung': f"model.decoder is 'lung', expected one of {', '.join(DECODERS)}, did you mean luong?",
+  'model.score=genral': 'expected one of additive, general, dot, did you mean general?',
+  'model.engine=fusde': 'newton, shooting for gru, did you mean fused?',
+  'data.unit=subwords': 'expected one of word, char, subword, did you mean subword?',
+  'data.task=revers': 'expected one of reverse, sort, dates, did you mean reverse?',
   'model.score=cosine': "model.score is 'cosine', expected one of additive, general, dot",
   'model.reversed_source=true': 'model.reversed_source is True, expected False where the encoder is bidirectional',
   'model.tied=true': 'model.readout_size is 0, expected model.embedding_size, 8, since model.tied is true',
@@ -361,6 +367,14 @@ def test_fields_out_of_range(main, tmp_path, field):
   assert not (tmp_path / 'run' / 'checkpoints').exists()
 
 
+def test_a_new_decoder_that_attends_is_known_to(main, tmp_path, monkeypatch):
+  monkeypatch.setitem(DECODERS, 'mine', DECODERS['luong'])
+  flags = f'--experiment=seq2seq:debug --workdir={tmp_path} --config.model.decoder=mine'.split()
+  code, _, err = main(*flags, '--config.model.score=dot')
+  assert code == 1
+  assert "model.score is 'dot', expected general or additive" in err
+
+
 COMMANDS = {
   '--mode=translate --beam_size=0': 'beam_size is 0, expected an integer >= 1',
   '--mode=translate --n_best=9': 'n_best is 9, expected an integer in [1, 5], the beam_size',
@@ -373,6 +387,8 @@ COMMANDS = {
   '--mode=translate --input=text.xx --output=nowhere/out': 'output: nowhere/out cannot be written (No such file',
   '--mode=translate --input=text.xx --output=text.xx': 'output is text.xx, expected another file than that of input',
   '--mode=score --source=text.xx --target=text.xx --out=nowhere/out': 'out: nowhere/out cannot be written (No such',
+  '--mode=score --source=text.xx --target=text.yy --out=text.xx': 'out is text.xx, expected another file than that of source',
+  '--mode=score --source=text.xx --target=text.yy --out=text.yy': 'out is text.yy, expected another file than that of target',
   '--mode=score --source=text.yy --target=text.xx': 'source is text.yy, which is named after yy, expected xx',
   '--mode=score': "source is '', expected a file of sentences",
 }
@@ -387,6 +403,22 @@ def test_commands_refuse_in_one_sentence(main, translated, words, tmp_path, monk
   assert (code, out) == (1, '')
   assert COMMANDS[words] in err
   assert len(err.strip().splitlines()) == 1
+  assert {path.read_text('utf-8') for path in tmp_path.glob('text.*')} == {'a b c\n'}
+
+
+def test_what_a_model_cannot_do_is_refused_before_the_output_is_opened(main, files, tmp_path):
+  workdir = f'--workdir={tmp_path / "run"}'
+  changes = '--config.train.steps=2', '--config.model.decoder=cho'
+  assert main(*flags_of(*files), workdir, *changes)[0] == 0
+  (tmp_path / 'in').write_text('a b c\n', 'utf-8')
+  (tmp_path / 'out').write_text('mine\n', 'utf-8')
+  flags = workdir, '--mode=translate', f'--input={tmp_path / "in"}', f'--output={tmp_path / "out"}'
+  code, out, err = main(*flags, '--coverage_penalty=0.5')
+  assert (code, out) == (1, '')
+  assert err == 'error: coverage_penalty is 0.5, expected 0 for a model without attention\n'
+  assert (tmp_path / 'out').read_text('utf-8') == 'mine\n'
+  assert main(*flags)[0] == 0
+  assert (tmp_path / 'out').read_text('utf-8') != 'mine\n'
 
 
 def test_other_training_data_are_refused(main, workdir, tmp_path):
@@ -505,5 +537,16 @@ def test_a_translator_of_an_earlier_version_is_refused(main, workdir):
 def test_what_an_open_translator_refuses(opened):
   with pytest.raises(InputError, match='n_best is 9, expected an integer in'):
     opened.translate(['a b'], n_best=9)
+  # A sentence in place of a list would be read as a list of characters.
+  for refused in (
+    lambda: opened.translate('a b'),
+    lambda: opened.translations('a b'),
+    lambda: opened.score('a b', ['b a', 'a', 'b']),
+    lambda: opened.score(['a b', 'a', 'b'], 'b a'),
+  ):
+    with pytest.raises(
+      InputError, match=r"(texts|sources|targets) is '(a b|b a)', expected a list"
+    ):
+      refused()
   with pytest.raises(InputError, match='which has no recurrence to analyse'):
     opened.trace()

@@ -1,7 +1,8 @@
 """Decoder cells that read a memory, `Memory` in `ctx`, at every step. Their outputs are `Read`.
 
 The read enters the recurrence, so the product with the input stays in the loop: `project` is the
-identity. The keys of the memory are computed once per unroll, in `prepare`.
+identity. The keys of the memory are computed once per unroll, in `prepare`. A state may hold the
+positions of the memory, [B, S]; its `initial_state` has [B, 1] there, see `cell.InitialStateFn`.
 """
 
 from typing import NamedTuple

@@ -8,7 +8,7 @@ import jax
 from rnn_research.cell import Cell, ScanFn
 from rnn_research.engines.parallel.newton import with_newton
 from rnn_research.engines.parallel.shooting import with_shooting
-from rnn_research.errors import InputError
+from rnn_research.errors import require_one_of
 
 # (platform, cell) -> the engines that `experiments/speed.py` measured to be the fastest there; the
 # first that can run does.
@@ -88,9 +88,7 @@ def with_engine(cell: Cell, engine: str) -> Cell:
     return _FOR_EVERY_CELL[engine](cell)
   name, forms = cell.scan if isinstance(cell.scan, Auto) else ('this cell', ())
   scans = {'auto': cell.scan, 'scan': None} | {form.name: form.scan for form in forms}
-  if engine not in scans:
-    known = ', '.join((*scans, *_FOR_EVERY_CELL))
-    raise InputError(f'engine is {engine!r}, expected one of {known} for {name}')
+  require_one_of('engine', engine, (*scans, *_FOR_EVERY_CELL), f' for {name}')
   return cell._replace(scan=scans[engine])
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import experiments
 from rnn_research import workdir
-from rnn_research.errors import UsageError
+from rnn_research.errors import UsageError, did_you_mean
 from rnn_research.experiment import Command
 from rnn_research.launching import runs
 from rnn_research.launching.config import CHANGEABLE, Start, check_unchanged
@@ -74,7 +74,8 @@ def find(request: Request, start: Start, commands: Mapping[str, Command]) -> Mod
     },
   }
   if request.mode not in modes:
-    raise UsageError(f'mode is {request.mode!r}, expected one of {", ".join(modes)}')
+    hint = did_you_mean(request.mode, modes)
+    raise UsageError(f'mode is {request.mode!r}, expected one of {", ".join(modes)}{hint}')
   return modes[request.mode]
 
 

@@ -101,7 +101,8 @@ def conditional_model(
 
   def encode(params, inputs, mask=None, key=None):
     encoded = encoder.encode(params['encoder'], inputs, mask, key=key)
-    return encoded._replace(states=decoder.begin(start.start(params['bridge'], encoded)))
+    states = start.start(params['bridge'], encoded)
+    return encoded._replace(states=decoder.begin(states, encoded.memory))
 
   def _run(params, encoded, ids, key):
     """Returns features [T, B, R] and extras [T, B, ...] of all steps, layer by layer."""

@@ -8,12 +8,15 @@ row of `DECODERS`.
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 
 from rnn_research.cell import Cell
 from rnn_research.cells.attention_decoders import FedState, bahdanau, input_feeding, luong
+from rnn_research.cells.gru import gru
 from rnn_research.combinators.depth import stack
-from rnn_research.memory.attention import Attention, Memory
+from rnn_research.memory.attention import Attention, Memory, additive
 from rnn_research.stepping import last_h
 from rnn_research.typing import Array, PyTree, State
 
@@ -25,7 +28,7 @@ class Decoder(NamedTuple):
   Attributes:
     layers: the recurrences, first to last, which start from what is known of the source.
     cells: the same as they are run, with attention around them.
-    begin: `(states of the layers) -> states of the cells`, leaves [B, ...].
+    begin: `(states of the layers, memory) -> states of the cells`, leaves [B, ...].
     inputs: `(xs, s) -> inputs of the cells`, [..., B, E] to [..., B, F].
     context: `(memory) -> ctx` of the cells: the memory, or None where it is not read.
     features: `(xs, ys, s) -> [..., B, R]`, what logits are made of.
@@ -35,7 +38,7 @@ class Decoder(NamedTuple):
 
   layers: tuple[Cell, ...]
   cells: tuple[Cell, ...]
-  begin: Callable[[tuple[State, ...]], tuple[State, ...]]
+  begin: Callable[[tuple[State, ...], Memory], tuple[State, ...]]
   inputs: Callable[[Array, Array], Array]
   context: Callable[[Memory], PyTree]
   features: Callable[[Array, PyTree, Array], Array]
@@ -75,7 +78,7 @@ def attends_before(
   return _with_memory(
     layers,
     (bahdanau(_one(layers, dropout), attention),),
-    begin=lambda states: (_inner(states),),
+    begin=lambda states, memory: (_inner(states),),
     features=lambda xs, ys, s: _joined(ys.h, ys.context, xs),
   )
 
@@ -96,7 +99,7 @@ def attends_after(
   Source: Luong et al. 2015 (arXiv 1508.04025). Deviates from the paper: nothing.
   """
 
-  def begin(states):
+  def begin(states, memory):
     return (FedState(_inner(states), jnp.zeros((len(last_h(states)), size), jnp.float32)),)
 
   cell = input_feeding(luong(_one(layers, dropout), attention, dtype=dtype), size)
@@ -113,15 +116,20 @@ DECODERS = {
   ),
   'luong': attends_after,
 }
-# Those that look at a memory, so that every step of theirs steps.
-ATTENDING = ('bahdanau', 'luong')
+
+
+def attends(name: str) -> bool:
+  """Returns whether a decoder of `DECODERS` reads a memory, so that every step of it steps."""
+  decoder = DECODERS[name]((gru(1),), additive(1), 1, dropout=0.0, dtype=jnp.float32)
+  memory = Memory(np.zeros((1, 1, 1), np.float32), np.ones((1, 1), bool))
+  return jax.eval_shape(decoder.context, memory) is not None
 
 
 def _without_memory(layers, inputs, features):
   return Decoder(
     layers,
     layers,
-    begin=lambda states: states,
+    begin=lambda states, memory: states,
     inputs=inputs,
     context=lambda memory: None,
     features=features,

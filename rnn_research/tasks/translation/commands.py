@@ -18,6 +18,7 @@ from rnn_research.errors import InputError, require, require_seed
 from rnn_research.experiment import Command, flags_of
 from rnn_research.models.conditional_model import ConditionalModel
 from rnn_research.tasks.translation.corpus import Codec, encode_pairs, unknown_rates
+from rnn_research.tasks.translation.model import SOURCES
 from rnn_research.tasks.translation.translator import Translation, translator
 from rnn_research.typing import Params
 
@@ -38,8 +39,8 @@ def commands_of(
   """
   make = functools.cache(lambda how, n_best: translator(model, codec, how, max_length, n_best))
   return {
-    'translate': functools.partial(translate, make),
-    'translations': functools.partial(translations, make),
+    'translate': functools.partial(translate, model, make),
+    'translations': functools.partial(translations, model, make),
     'score': lambda params, sources, targets: scores(nats, codec, params, sources, targets)[0],
     'scores': functools.partial(scores, nats, codec),
     'languages': lambda params: codec.languages,
@@ -47,6 +48,7 @@ def commands_of(
 
 
 def translations(
+  model: ConditionalModel,
   make: Callable[..., Callable],
   params: Params,
   texts: Sequence[str],
@@ -60,6 +62,7 @@ def translations(
   """Returns an iterator over the `n_best` translations of every text, the best in front.
 
   Args:
+    model: the model.
     make: `(how, n_best) -> translate`, see `translator`.
     params: of the model.
     texts: sentences; the translations of an empty one are empty.
@@ -71,9 +74,13 @@ def translations(
     seed: of the drawing.
 
   Raises:
-    InputError: a number out of range.
+    InputError: a number out of range, a coverage penalty without attention, or no list of
+      sentences.
   """
+  _check_sentences('texts', texts)
   how = _way(beam_size, n_best, length_penalty, coverage_penalty, temperature, seed)
+  if coverage_penalty:
+    _check_attends(model, params, coverage_penalty)
   run, key = make(how, n_best), jax.random.key(seed)
   return (
     found
@@ -100,11 +107,28 @@ def _way(beam_size, n_best, length_penalty, coverage_penalty, temperature, seed)
   return Sampling(temperature) if temperature else beam
 
 
+def _check_sentences(name, texts):
+  """Refuses a string, whose characters would be taken for sentences."""
+  require(name, texts, not isinstance(texts, str), 'a list of sentences')
+
+
+def _check_attends(model, params, coverage_penalty):
+  def told(params, ids):
+    return model.teach(params, model.encode(params, ids), ids)[1]
+
+  attends = 'weights' in jax.eval_shape(told, params, SOURCES)
+  require('coverage_penalty', coverage_penalty, attends, '0 for a model without attention')
+
+
 def translate(
-  make: Callable[..., Callable], params: Params, texts: Sequence[str], **options
+  model: ConditionalModel,
+  make: Callable[..., Callable],
+  params: Params,
+  texts: Sequence[str],
+  **options,
 ) -> list[str]:
   """Returns the best translation of every text; see `translations`."""
-  return [best.text for best, *_ in translations(make, params, texts, **options)]
+  return [best.text for best, *_ in translations(model, make, params, texts, **options)]
 
 
 def scores(
@@ -114,8 +138,10 @@ def scores(
   [N].
 
   Raises:
-    InputError: there are not as many sources as targets.
+    InputError: there are not as many sources as targets, or they are no lists of sentences.
   """
+  _check_sentences('sources', sources)
+  _check_sentences('targets', targets)
   if len(sources) != len(targets):
     raise InputError(
       f'there are {len(sources)} sources and {len(targets)} targets, expected as many'
@@ -133,15 +159,14 @@ def translate_file(run, input: str, output: str, n_best: int, **options) -> None
   score, translation, separated by tabs.
 
   Raises:
-    InputError: a number out of range, an input that cannot be read or that is in the target
-    language.
+    InputError: what `translations` refuses, an input that cannot be read or that is in the target
+      language, or an output that cannot be written or is the input.
   """
-  _way(n_best=n_best, **options)  # before standard input is waited for
+  run.translations([], n_best=n_best, **options)  # refuses before standard input is waited for
   _check_language(run, input, 'input')
   lines, counts = _lines(input), {'empty': 0, 'cut': 0}
   found = run.translations(lines, n_best=n_best, **options)
-  if _same_file(input, output):
-    raise InputError(f'output is {output}, expected another file than that of input')
+  _check_other_file('output', output, 'input', input)
   with open_output(output, 'output') as out:
     for number, (line, hypotheses) in enumerate(zip(lines, found, strict=True), 1):
       out.writelines(_written(hypotheses, number, n_best))
@@ -177,9 +202,11 @@ def _is_stream(file):
   return file.exists() and not file.is_dir() and file.stat().st_size == 0
 
 
-def _same_file(input, output):
-  one, other = Path(input).expanduser(), Path(output).expanduser()
-  return '-' not in (input, output) and other.is_file() and other.samefile(one)
+def _check_other_file(flag, output, read_flag, read):
+  """Raises InputError where what was read would be overwritten."""
+  one, other = Path(read).expanduser(), Path(output).expanduser()
+  if '-' not in (read, output) and other.is_file() and other.samefile(one):
+    raise InputError(f'{flag} is {output}, expected another file than that of {read_flag}')
 
 
 def _written(found: Sequence[Translation], number: int, n_best: int) -> Iterator[str]:
@@ -209,13 +236,15 @@ def score_file(run, source: str, target: str, out: str) -> None:
   target.
 
   Raises:
-    InputError: the pairs cannot be read.
+    InputError: the pairs cannot be read, or the table would overwrite them.
   """
   require(
     'source', source, bool(source), 'a file of sentences, and --target that of their translations'
   )
   _check_language(run, source, 'source')
   pairs = read_pairs(source, target, flag='source')
+  for flag, path in (('source', source), ('target', target)):
+    _check_other_file('out', out, flag, path)
   with open_output(out, 'out') as f:
     _write_scores(*run.scores(pairs.sources, pairs.targets), pairs, f)
 

@@ -40,7 +40,7 @@ def translation_model(
     vocabulary_sizes: of source and target.
     decoder: a key of `DECODERS`.
     score: of its attention, a key of `memory.attention.SCORES`.
-    hidden_size: of the attention's layer, and of the output of `luong`.
+    hidden_size: of the attention's layer, and of a layer that a decoder makes for the output.
     embedding_size: of both languages.
     bidirectional: whether the encoder reads in both directions.
     reversed_source: whether an encoder of one direction reads the last symbol first.

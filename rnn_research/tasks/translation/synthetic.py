@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from rnn_research.data.pairs import Pairs
-from rnn_research.errors import InputError
+from rnn_research.errors import InputError, require_one_of
 
 LETTERS = np.array(list(string.ascii_lowercase))
 SHORTEST, LONGEST = 5, 15
@@ -106,8 +106,7 @@ def draw(task: str, count: int, seed: int) -> Pairs:
   Raises:
     InputError: there is no such task, or it has fewer such pairs than that.
   """
-  if task not in PAIR_TASKS:
-    raise InputError(f'data.task is {task!r}, expected one of {", ".join(PAIR_TASKS)}')
+  require_one_of('data.task', task, PAIR_TASKS)
   rng = np.random.default_rng(seed)
   found = {}
   while len(found) < count:

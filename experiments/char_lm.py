@@ -24,7 +24,7 @@ from rnn_research.data import running_text, streams, text
 from rnn_research.decoding.language import sampler
 from rnn_research.decoding.sampling import Sampling
 from rnn_research.engines import dispatch
-from rnn_research.errors import InputError, require
+from rnn_research.errors import InputError, require, require_one_of
 from rnn_research.experiment import Experiment, Recurrence
 from rnn_research.initializers import uniform
 from rnn_research.losses import cross_entropy
@@ -253,8 +253,8 @@ def check(config: ConfigDict) -> None:
   for field in ('unroll_length', 'eval_lanes'):
     require(f'train.{field}', train[field], train[field] >= 1, 'an integer >= 1')
   require('train.reset_rate', train.reset_rate, 0.0 <= train.reset_rate < 1.0, 'a number in [0, 1)')
-  data, units = config.data, running_text.UNITS
-  require('data.unit', data.unit, data.unit in units, f'one of {", ".join(units)}')
+  data = config.data
+  require_one_of('data.unit', data.unit, running_text.UNITS)
   if data.glob != _EVERY_FILE and not data.path:
     raise InputError(f'data.glob is {data.glob!r}, expected data.path with it, the folder it is of')
 

@@ -61,6 +61,10 @@ COMMAND_LINES = {
   ),
   'missing flag file': ('--flagfile=gone.cfg', ['gone.cfg'], 2),
   'cell': ('--config.model.cell=lstn', ["unknown cell 'lstn', did you mean lstm?", 'elman'], 1),
+  'optimiser': ('--config.optimizer.name=adm', ["is 'adm'", 'did you mean adam?'], 1),
+  'schedule': ('--config.optimizer.schedule=cosin', ["is 'cosin'", 'did you mean cosine?'], 1),
+  'dtype': ('--config.model.dtype=bfloat', ["is 'bfloat'", 'did you mean bfloat16?'], 1),
+  'unit': ('--config.data.unit=wrd', ["is 'wrd'", 'did you mean word?'], 1),
   'text for an integer': ('--config.model.hidden_size=big', ['config.model.hidden_size', 'big'], 2),
   'fraction for an integer': (
     '--config.train.batch_size=1.5',

@@ -17,7 +17,7 @@ import numpy as np
 
 from rnn_research.data import running_text, subwords, words
 from rnn_research.data.running_text import REPLACEMENT, UNKNOWN, UNKNOWN_BYTE
-from rnn_research.errors import InputError, MisfitError, require
+from rnn_research.errors import InputError, MisfitError, require_one_of
 
 SENTENCE_UNITS = ('word', 'char', 'subword')
 PAD, BOS, EOS, UNK = range(4)  # ids of sentences
@@ -192,7 +192,7 @@ def train_sentence_codec(
     InputError: there is no such unit, `vocabulary_size` leaves no room, no symbol is frequent
       enough, or the package tokenizers is missing.
   """
-  require('data.unit', unit, unit in SENTENCE_UNITS, f'one of {", ".join(SENTENCE_UNITS)}')
+  require_one_of('data.unit', unit, SENTENCE_UNITS)
   codec = TextCodec('sentences', unit, SPECIALS, lower)
   if unit == 'subword':
     normal = map(codec.normalise, texts)

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 
-from rnn_research.errors import require
+from rnn_research.errors import require_one_of
 
 UNITS = ('char', 'byte', 'word')
 END_OF_LINE = '<eos>'
@@ -26,7 +26,7 @@ def split(data: str | bytes, unit: str) -> Sequence:
   Raises:
     InputError: there is no such unit.
   """
-  require('data.unit', unit, unit in UNITS, f'one of {", ".join(UNITS)}')
+  require_one_of('data.unit', unit, UNITS)
   if unit == 'byte':
     return data.encode('utf-8', 'surrogateescape') if isinstance(data, str) else data
   text = data.decode('utf-8') if isinstance(data, bytes) else data

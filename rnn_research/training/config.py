@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from rnn_research.errors import InputError, require, require_seed
+from rnn_research.errors import InputError, require, require_one_of, require_seed
 from rnn_research.training import optimizer
 
 DTYPES = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
@@ -19,7 +19,6 @@ _MODEL_RANGES = {
   'embedding_size': (lambda v: v >= 0, 'an integer >= 0 (0 is one-hot)'),
   'dropout': (lambda v: 0.0 <= v < 1.0, 'a number in [0, 1)'),
   'init_scale': (lambda v: 0.0 <= v < math.inf, "a number >= 0 (0 is the cell's own)"),
-  'dtype': (lambda v: v in DTYPES, f'one of {", ".join(DTYPES)}'),
 }
 
 
@@ -97,6 +96,8 @@ def check_model(model: ConfigDict) -> None:
   for field, (holds, expected) in _MODEL_RANGES.items():
     if field in model:
       require(f'model.{field}', model[field], holds(model[field]), expected)
+  if 'dtype' in model:
+    require_one_of('model.dtype', model.dtype, DTYPES)
   size, budget = model.hidden_size, model.get('num_params', 0)
   require(
     'model.hidden_size',

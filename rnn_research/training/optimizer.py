@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
-from rnn_research.errors import InputError
+from rnn_research.errors import InputError, require_one_of
 from rnn_research.training.schedules import make_schedule, reduce_on_plateau
 from rnn_research.typing import Array, Params
 
@@ -58,10 +58,7 @@ def default_config() -> ConfigDict:
 def check_config(config: ConfigDict) -> None:
   """Raises InputError with one sentence for an unknown name or a number out of range."""
   for field, names in (('name', NAMES), ('schedule', SCHEDULES)):
-    if config[field] not in names:
-      raise InputError(
-        f'optimizer.{field} is {config[field]!r}, expected one of {", ".join(names)}'
-      )
+    require_one_of(f'optimizer.{field}', config[field], names)
   for field, (expected, holds) in _RANGES.items():
     if not holds(config[field]):
       raise InputError(f'optimizer.{field} is {config[field]}, expected {expected}')

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 
 from rnn_research.cell import Cell
@@ -79,3 +80,9 @@ def prepare_cell(
 def last_h(state: State) -> Array:
   """Returns h of a state, of the last layer where it is that of a stack: [B, H]."""
   return state.h if hasattr(state, 'h') else last_h(state[-1])
+
+
+def repeat_rows(tree: PyTree, times: int) -> PyTree:
+  """Returns leaves [B, ...] as [B * times, ...]: row b becomes rows b * times to
+  (b + 1) * times - 1."""
+  return jax.tree.map(lambda a: jnp.repeat(a, times, 0), tree)

@@ -17,10 +17,10 @@ FLOORS = [
   ['rnn_research.tasks', 'rnn_research.benchmark'],
   ['rnn_research.analysis'],
   ['rnn_research.training'],
+  ['rnn_research.decoding'],
   [
     'rnn_research.models',
     'rnn_research.encoders',
-    'rnn_research.decoding',
     'rnn_research.data',
     'rnn_research.metrics',
   ],

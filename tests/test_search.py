@@ -13,7 +13,8 @@ from rnn_research.decoding.beam import Beam, beam_search, check_beam
 from rnn_research.decoding.decode import decode as decode_by
 from rnn_research.decoding.sampling import Sampling
 from rnn_research.decoding.single import greedy, sampled
-from rnn_research.decoding.step import Rules, Specials, hypotheses_of, repeat_rows
+from rnn_research.decoding.step import Rules, Specials, hypotheses_of
+from rnn_research.stepping import repeat_rows
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
 

@@ -13,9 +13,9 @@ from rnn_research.decoding.step import (
   extras_of,
   forbid,
   most_probable,
-  repeat_rows,
 )
 from rnn_research.errors import InputError
+from rnn_research.stepping import repeat_rows
 from rnn_research.typing import Array, State
 
 # A source position never looked at costs log(1e-6): with the logarithm of 0 no other term of a

@@ -23,7 +23,7 @@ import numpy as np
 from jax import lax
 
 from rnn_research.data.codec import BOS, EOS, PAD
-from rnn_research.typing import Array, PyTree, State
+from rnn_research.typing import Array, State
 
 Step = Callable[[State, Array], tuple[State, Array, dict[str, Array]]]
 
@@ -109,12 +109,6 @@ def hypotheses_of(found: Hypotheses, row: int) -> list[Hypothesis]:
 def extras_of(step: Step, state: State, ids: Array) -> dict[str, jax.ShapeDtypeStruct]:
   """Returns shapes and dtypes of what a step records."""
   return jax.eval_shape(step, state, ids)[2]
-
-
-def repeat_rows(tree: PyTree, times: int) -> PyTree:
-  """Returns leaves [B, ...] as [B * times, ...]: row b becomes rows b * times to
-  (b + 1) * times - 1."""
-  return jax.tree.map(lambda a: jnp.repeat(a, times, 0), tree)
 
 
 def forbid(log_probs: Array, forbidden: tuple[int, ...]) -> Array:

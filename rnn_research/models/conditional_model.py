@@ -10,12 +10,11 @@ from jax.nn.initializers import normal
 from rnn_research import layers
 from rnn_research.cell import Cell
 from rnn_research.combinators.depth import stack
-from rnn_research.decoding.step import repeat_rows
 from rnn_research.encoders.encoder import Encoded, Encoder
 from rnn_research.models.bridge import bridge
 from rnn_research.models.decoders import Decoder
 from rnn_research.models.readout import readout
-from rnn_research.stepping import free_run, prepare_cell, project_one
+from rnn_research.stepping import free_run, prepare_cell, project_one, repeat_rows
 from rnn_research.typing import Array, Key, Params, PyTree
 from rnn_research.unroll import unroll_layers
 

@@ -47,6 +47,12 @@ def check_beam(beam: Beam) -> None:
       raise InputError(f'{name} is {value}, expected a number >= 0')
 
 
+def check_coverage(penalty: float, attends: bool) -> None:
+  """Raises InputError where a coverage penalty has no attention to read."""
+  if penalty and not attends:
+    raise InputError(f'coverage_penalty is {penalty}, expected 0 for a model without attention')
+
+
 def beam_search(
   step: Step,
   state: State,
@@ -90,10 +96,7 @@ def beam_search(
   limits = jnp.clip(limits, 1, rules.max_length)
   carry = _first(step, repeat_rows(state, beam.size), first, rules, beam)
   attends = 'weights' in carry.trellis.extras
-  if beam.coverage_penalty and not attends:
-    raise InputError(
-      f'coverage_penalty is {beam.coverage_penalty}, expected 0 for a model without attention'
-    )
+  check_coverage(beam.coverage_penalty, attends)
   # Of a memory that the model does not look at nothing is to be covered.
   seen = source_mask if attends else None
   norm = lambda lengths: ((5.0 + lengths) / 6.0) ** beam.length_penalty

@@ -12,7 +12,7 @@ import numpy as np
 from rnn_research.data.buckets import Bucket, EncodedPairs, evaluation_batches
 from rnn_research.data.files import open_output
 from rnn_research.data.pairs import Pairs, cut_lines, language_of, read_lines, read_pairs
-from rnn_research.decoding.beam import Beam, check_beam
+from rnn_research.decoding.beam import Beam, check_beam, check_coverage
 from rnn_research.decoding.sampling import Sampling, check_sampling
 from rnn_research.errors import InputError, require, require_seed
 from rnn_research.experiment import Command, flags_of
@@ -80,7 +80,7 @@ def translations(
   _check_sentences('texts', texts)
   how = _way(beam_size, n_best, length_penalty, coverage_penalty, temperature, seed)
   if coverage_penalty:
-    _check_attends(model, params, coverage_penalty)
+    check_coverage(coverage_penalty, _attends(model, params))
   run, key = make(how, n_best), jax.random.key(seed)
   return (
     found
@@ -112,12 +112,11 @@ def _check_sentences(name, texts):
   require(name, texts, not isinstance(texts, str), 'a list of sentences')
 
 
-def _check_attends(model, params, coverage_penalty):
+def _attends(model, params):
   def told(params, ids):
     return model.teach(params, model.encode(params, ids), ids)[1]
 
-  attends = 'weights' in jax.eval_shape(told, params, SOURCES)
-  require('coverage_penalty', coverage_penalty, attends, '0 for a model without attention')
+  return 'weights' in jax.eval_shape(told, params, SOURCES)
 
 
 def translate(

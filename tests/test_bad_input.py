@@ -271,10 +271,12 @@ def test_a_text_that_just_fits_is_not_refused(main, tmp_path):
 # mode and flags of a trained workdir, parts of the sentence, exit code
 TRAINED = {
   'unseen character': (
-    'sample --prompt=the Ж',
-    ["prompt has 'Ж', which the model never saw in training"],
+    'sample --prompt=ЖЩ',
+    ["prompt has nothing but 'Ж', 'Щ', which the model never saw in training"],
     1,
   ),
+  'missing prompt': ('sample --prompt_file=p.txt', ['prompt_file: there is no file'], 1),
+  'folder of prompts': ('sample --prompt_file=.', ['prompt_file: . is a folder'], 1),
   'length': ('sample --length=0', ['length is 0'], 1),
   'temperature': ('sample --temperature=-1', ['temperature is -1'], 1),
   'nan': ('sample --temperature=nan', ['temperature is nan'], 1),

@@ -57,6 +57,15 @@ def test_symbols_not_seen_become_the_unknown_one(unit):
   assert codec.unseen('c a') == []
 
 
+@pytest.mark.parametrize('unit', ['char', 'byte', 'word'])
+def test_the_known_part_of_a_text_has_whole_characters(unit):
+  known = train('a bé è\n', unit).known_part
+  assert known('a  bé\n ') == 'a  bé\n '
+  # ê shares its first byte with é; a surrogate stands for a byte that is no UTF-8.
+  assert known('a ê  bé\udcff') == ('a' if unit == 'word' else 'a   bé')
+  assert known('ê') == ''
+
+
 def test_character_above_all_known_ones_and_lone_surrogates_are_unknown():
   codec = train('ab', 'char')
   np.testing.assert_array_equal(codec.encode('a\U0010ffff\udc80b'), [0, 2, 2, 1])

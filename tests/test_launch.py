@@ -1,8 +1,10 @@
 """`launch.py` from the first run to the report, as a subprocess."""
 
 import gzip
+import io
 import json
 import math
+import os
 import shutil
 import subprocess
 import sys
@@ -271,6 +273,52 @@ def test_sample(trained, main):
   assert files_of(trained) == before
 
 
+@pytest.mark.parametrize('source', ['file', 'gzip', 'pipe', '-'])
+def test_a_prompt_from_a_file_is_read_to_its_last_line_end(
+  trained, main, tmp_path, monkeypatch, source
+):
+  prompt, path = 'the naïve fox\n', tmp_path / 'prompt'
+  data = f'\ufeff{prompt}'.encode()
+  path.write_bytes(gzip.compress(data) if source == 'gzip' else data)
+  if source == 'pipe':
+    read, write = os.pipe()
+    os.write(write, data)
+    os.close(write)
+    path = f'/dev/fd/{read}'
+  elif source == '-':
+    monkeypatch.setattr(sys, 'stdin', io.TextIOWrapper(io.BytesIO(data)))
+    path = '-'
+  written = sample(main, trained, f'--prompt_file={path}', '--length=9')
+  assert written == sample(main, trained, f'--prompt={prompt}', '--length=9')
+  assert written.startswith(prompt)
+
+
+def test_two_prompts_and_a_prompt_file_of_no_text_are_refused(trained, main, tmp_path):
+  (tmp_path / 'prompt').write_bytes(b'caf\xe9')
+  flags = f'--workdir={trained}', '--mode=sample', f'--prompt_file={tmp_path / "prompt"}'
+  code, out, err = main(*flags)
+  assert (code, out) == (1, '')
+  assert err.startswith(f'error: prompt_file: {tmp_path}/prompt is not UTF-8 (byte 0xe9 at')
+  code, out, err = main(*flags, '--prompt=the')
+  assert (code, out) == (1, '')
+  assert err.startswith("error: prompt is 'the' and prompt_file ")
+
+
+def test_what_the_model_never_saw_of_a_prompt_is_skipped(trained, main, capsys):
+  prompt, known = 'Жthe Щquick ЖЩ', 'the quick '
+  code, out, err = main(f'--workdir={trained}', '--mode=sample', f'--prompt={prompt}', '--length=9')
+  assert (code, out) == (0, sample(main, trained, f'--prompt={known}', '--length=9'))
+  warning = "warning: prompt has 'Ж', 'Щ', skipped, since the model never saw it in training\n"
+  assert err == warning
+  run = workdir_lib.load(trained)
+  assert run.sample(prompt, length=9) + '\n' == out
+  assert capsys.readouterr().err == warning
+  assert run.search(prompt, length=4) == run.search(known, length=4)
+  assert capsys.readouterr().err == warning
+  run.readable('ABCDEFGHIJKLM the')
+  assert "'J' and 3 more, skipped" in capsys.readouterr().err
+
+
 def test_samples_shown_while_training_are_compiled_once(trained):
   run = workdir_lib.load(trained)
   events, show = [], run.experiment.show
@@ -307,6 +355,8 @@ def test_sample_bytes(make_once, text, main):
   out = sample(main, workdir, '--prompt=é 漢', '--length=100')
   assert out.startswith('é 漢')
   assert len(out.encode()) >= len('é 漢'.encode()) + 100
+  (workdir.parent / 'prompt').write_bytes('é 漢'.encode()[:-1])  # ends inside a character
+  assert sample(main, workdir, f'--prompt_file={workdir.parent / "prompt"}').startswith('é ')
 
 
 def test_sample_words(make_once, text, main):

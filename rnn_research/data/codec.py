@@ -140,6 +140,16 @@ class TextCodec(NamedTuple):
     known = set(self.symbols) - (set() if self.has_unknown else {UNKNOWN})
     return [symbol for symbol in dict.fromkeys(self.split(text)) if symbol not in known]
 
+  def known_part(self, text: str) -> str:
+    """Returns a text without its unseen symbols; of bytes, without the characters that have
+    one."""
+    missing = set(self.unseen(text))
+    if not missing:
+      return text
+    if self.unit == 'byte':
+      return ''.join(char for char in text if missing.isdisjoint(self.split(char)))
+    return self.join([symbol for symbol in self.split(text) if symbol not in missing])
+
   def to_json(self) -> dict[str, Any]:
     """Returns the codec as what `json` can write."""
     return self._asdict() | {'symbols': list(self.symbols)}

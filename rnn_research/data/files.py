@@ -70,11 +70,9 @@ def read_symbols(
 
 def list_files(path: str, pattern: str, flag: str) -> list[Path]:
   """Returns the files that `path` and `pattern` mean; see `read_bytes`."""
-  root = Path(path).expanduser()
+  root = _existing(path, flag)
   if root.is_file():
     return [root]
-  if not root.exists():
-    raise FileNotFoundError(f'{flag}: there is no file or folder {str(root)!r}')
   if not root.is_dir():
     raise InputError(
       f'{flag}: {root} is a pipe or a device, expected a file or folder, since a resume must read '
@@ -87,6 +85,29 @@ def list_files(path: str, pattern: str, flag: str) -> list[Path]:
       f'{flag}: the folder {str(root)!r} has no file that matches data.glob={pattern!r}'
     )
   return found
+
+
+def _existing(path, flag):
+  where = Path(path).expanduser()
+  if not where.exists():
+    raise FileNotFoundError(f'{flag}: there is no file or folder {str(where)!r}')
+  return where
+
+
+def read_input(path: str, flag: str) -> bytes:
+  """Returns the content of a file, decompressed where it is a gzip file, of a pipe, or of standard
+  input for '-'; there may be nothing in it.
+
+  Raises:
+    FileNotFoundError: there is no such file.
+    InputError: it cannot be read or decompressed, or is a folder.
+  """
+  if path == '-':
+    return sys.stdin.buffer.read()
+  file = _existing(path, flag)
+  if file.is_dir():
+    raise InputError(f'{flag}: {path} is a folder, expected a text file')
+  return _read_file(file, flag)
 
 
 def open_output(path: str, flag: str) -> contextlib.AbstractContextManager[TextIO]:

@@ -11,7 +11,8 @@ import numpy as np
 
 from rnn_research.data import streams
 from rnn_research.data.codec import TextCodec
-from rnn_research.data.files import open_output
+from rnn_research.data.files import decode_text, open_output, read_input
+from rnn_research.data.running_text import BYTE_ORDER_MARK
 from rnn_research.decoding.beam import Beam
 from rnn_research.decoding.decode import decode
 from rnn_research.decoding.sampling import Sampling, check_sampling
@@ -19,7 +20,11 @@ from rnn_research.decoding.step import NO_SPECIALS, Rules, hypotheses_of
 from rnn_research.errors import InputError, require, require_seed
 from rnn_research.experiment import Command, flags_of
 from rnn_research.models.language_model import LanguageModel
+from rnn_research.training.progress import warn
 from rnn_research.typing import Key, Params
+
+# Symbols that a warning names.
+_SHOWN = 10
 
 
 def commands_of(
@@ -37,6 +42,7 @@ def commands_of(
   return {
     'sample': functools.partial(sample, generator, codec),
     'stream': functools.partial(stream, generator, codec),
+    'readable': lambda params, prompt: readable(codec, prompt),
     'search': functools.partial(search, model, codec),
     'score': functools.partial(log_probs, score, codec, texts),
     'scores': functools.partial(scores, score, codec, texts),
@@ -58,27 +64,40 @@ def write(
     generate: of `decoding.language.sampler`.
     codec: of the model.
     params: of the model.
-    prompt: what is read before.
+    prompt: what is read before; the model knows its symbols.
     length: symbols.
     key: of the draws.
 
-  Raises:
-    InputError: the prompt has symbols that the model never saw.
   """
   drawn = generate(params, _prompt_ids(codec, prompt)[:, None], length, key)
   return codec.decode_pieces((ids[:, 0] for ids in drawn), prompt)
 
 
 def _prompt_ids(codec, prompt):
-  unknown = codec.unseen(prompt)
-  if unknown:
-    shown = ', '.join(hex(symbol) if codec.unit == 'byte' else repr(symbol) for symbol in unknown)
-    raise InputError(f'prompt has {shown}, which the model never saw in training')
   ids = codec.encode(prompt)
   if len(ids):
     return ids
   start = codec.encode('\n')
   return np.where(start == codec.unknown, 0, start)
+
+
+def readable(codec: TextCodec, prompt: str) -> str:
+  """Returns what a model can read of a prompt: all but what it never saw, which a warning names.
+
+  Raises:
+    InputError: nothing is left.
+  """
+  unknown = codec.unseen(prompt)
+  if not unknown:
+    return prompt
+  shown = ', '.join(hex(s) if codec.unit == 'byte' else repr(s) for s in unknown[:_SHOWN])
+  if len(unknown) > _SHOWN:
+    shown += f' and {len(unknown) - _SHOWN} more'
+  known = codec.known_part(prompt)
+  if not known:
+    raise InputError(f'prompt has nothing but {shown}, which the model never saw in training')
+  warn(f'prompt has {shown}, skipped, since the model never saw it in training')
+  return known
 
 
 def stream(
@@ -96,26 +115,29 @@ def stream(
   `prompt`.
 
   Args:
-    generator: `(sampling) -> generate`, see `write`, as for `codec`, `params` and `prompt`.
+    generator: `(sampling) -> generate`, see `write`, as for `codec` and `params`.
+    prompt: what is read before, see `readable`.
     length: symbols to write.
     temperature: see `Sampling`, as for `top_k` and `top_p`.
     seed: of the sampling.
 
   Raises:
-    InputError: a number out of range, or a prompt with symbols that the model never saw.
+    InputError: a number out of range, or a prompt of which nothing is readable.
   """
   require('length', length, length >= 1, 'an integer >= 1')
   require_seed('seed', seed)
   sampling = Sampling(temperature, top_k, top_p)
   check_sampling(sampling)
-  return write(generator(sampling), codec, params, prompt, length, jax.random.key(seed))
+  known = readable(codec, prompt)
+  return write(generator(sampling), codec, params, known, length, jax.random.key(seed))
 
 
 def sample(
   generator: Callable, codec: TextCodec, params: Params, prompt: str = '', **options
 ) -> str:
-  """Returns `prompt` and what the model writes after it; see `stream`."""
-  return prompt + ''.join(stream(generator, codec, params, prompt, **options))
+  """Returns what is readable of `prompt` and what the model writes after it; see `stream`."""
+  known = readable(codec, prompt)
+  return known + ''.join(stream(generator, codec, params, known, **options))
 
 
 class Continuation(NamedTuple):
@@ -140,15 +162,16 @@ def search(
     model: the language model.
     codec: of the model.
     params: of the model.
-    prompt: what is read before.
+    prompt: what is read before, see `readable`.
     length: symbols to write.
     beam: texts that are kept at every step, and returned; 1 is greedy.
 
   Raises:
-    InputError: a number out of range, or a prompt with symbols that the model never saw.
+    InputError: a number out of range, or a prompt of which nothing is readable.
   """
   require('length', length, length >= 1, 'an integer >= 1')
   require('beam', beam, beam >= 1, 'an integer >= 1')
+  prompt = readable(codec, prompt)
   ids = _prompt_ids(codec, prompt)
   rules = Rules(length, codec.never_written, NO_SPECIALS)
 
@@ -166,11 +189,25 @@ def search(
   ]
 
 
-def print_sample(run: Any, prompt: str, **options) -> None:
-  """Prints `prompt` and what the model writes after it, as it comes."""
+def print_sample(run: Any, prompt: str, prompt_file: str, **options) -> None:
+  """Prints what is readable of a prompt, given or in a file, and what the model writes after it, as
+  it comes."""
+  if prompt and prompt_file:
+    raise InputError(f'prompt is {prompt!r} and prompt_file {prompt_file!r}, expected one of them')
+  if prompt_file:
+    prompt = _read_prompt(prompt_file, run.config.data.unit)
+  prompt = run.readable(prompt)
   pieces = run.stream(prompt, **options)
   for piece in itertools.chain([prompt], pieces, ['\n']):
     print(piece, end='', flush=True)
+
+
+def _read_prompt(path, unit):
+  data = read_input(path, 'prompt_file')
+  if unit == 'byte':  # of any bytes, as the training text may be
+    return data.decode('utf-8', 'surrogateescape')
+  text = decode_text(data, f'prompt_file: {path}', advice='convert it')
+  return text.removeprefix(BYTE_ORDER_MARK)
 
 
 def scores(
@@ -216,15 +253,20 @@ def write_scores(run: Any, out: str) -> None:
 COMMANDS = {
   'sample': Command(
     'writes text that goes on from a prompt',
-    flags_of(
-      stream,
-      prompt='text that warms the state up',
-      length='symbols to write',
-      temperature='divides the logits; 0 takes the most probable symbol',
-      top_k='keeps the k most probable symbols; 0 keeps all',
-      top_p='keeps the most probable symbols up to this probability',
-      seed='of the sampling',
-    ),
+    {
+      **flags_of(
+        stream, prompt="text that is read first; $'line one\\n' has a line end (bash, zsh)"
+      ),
+      'prompt_file': ('', 'its file, UTF-8, read with its last line end; - is standard input'),
+      **flags_of(
+        stream,
+        length='symbols to write',
+        temperature='divides the logits; 0 takes the most probable symbol',
+        top_k='keeps the k most probable symbols; 0 keeps all',
+        top_p='keeps the most probable symbols up to this probability',
+        seed='of the sampling',
+      ),
+    },
     print_sample,
   ),
   'score': Command(

@@ -10,8 +10,8 @@ import jax
 import numpy as np
 
 from rnn_research.data.buckets import Bucket, EncodedPairs, evaluation_batches
-from rnn_research.data.files import open_output
-from rnn_research.data.pairs import Pairs, cut_lines, language_of, read_lines, read_pairs
+from rnn_research.data.files import open_output, read_input
+from rnn_research.data.pairs import Pairs, cut_lines, language_of, read_pairs
 from rnn_research.decoding.beam import Beam, check_beam, check_coverage
 from rnn_research.decoding.sampling import Sampling, check_sampling
 from rnn_research.errors import InputError, require, require_seed
@@ -187,18 +187,8 @@ def _check_language(run, path, flag):
 
 def _lines(path: str) -> list[str]:
   """Returns the lines of a file, of a pipe, or of standard input for '-'; nothing has no lines."""
-  if path == '-':
-    data = sys.stdin.buffer.read()
-  elif not _is_stream(Path(path).expanduser()):
-    return [line.strip() for line in read_lines(path, 'input')]
-  else:
-    data = Path(path).expanduser().read_bytes()
-  return [line.strip() for line in cut_lines(data, 'input')] if data else []
-
-
-def _is_stream(file):
-  """Returns whether a file is read to its end as it is: a pipe, a device, or an empty one."""
-  return file.exists() and not file.is_dir() and file.stat().st_size == 0
+  data = read_input(path, 'input')
+  return [line.strip() for line in cut_lines(data, f'input: {path}')] if data else []
 
 
 def _check_other_file(flag, output, read_flag, read):

@@ -49,7 +49,7 @@ VARIANTS = {
 }
 
 COMMANDS = commands.COMMANDS
-PLACES = ('data.path', 'data.glob', 'data.data_dir', 'data.download')
+PLACES = ('data.path', 'data.glob', 'data.encoding', 'data.data_dir', 'data.download')
 MOVABLE = PLACES
 _EVERY_FILE = '**/*'
 
@@ -66,13 +66,14 @@ def get_config(variant: str = 'quick') -> ConfigDict:
   config = base_config()
   config.data = ConfigDict(
     {
-      'path': '',  # a UTF-8 file, .gz file or folder; '' is the Python standard library
+      'path': '',  # a text file, .gz file or folder; '' is the Python standard library
       'glob': _EVERY_FILE,  # which files of a folder
       'valid_path': '',  # separate files instead of splits by position
       'test_path': '',
       'tfds': '',  # a tensorflow-datasets name instead of a path
       'data_dir': '',  # where tensorflow-datasets keeps its data
       'download': False,
+      'encoding': 'utf-8',  # of the files, for characters and words
       'unit': 'char',  # char, byte, word
       'splits': (0.9, 0.05, 0.05),  # train, valid, test by position
     }
@@ -257,6 +258,8 @@ def check(config: ConfigDict) -> None:
   require_one_of('data.unit', data.unit, running_text.UNITS)
   if data.glob != _EVERY_FILE and not data.path:
     raise InputError(f'data.glob is {data.glob!r}, expected data.path with it, the folder it is of')
+  decodes = bool(data.path) and data.unit != 'byte'
+  text.check_encoding(data.encoding, decodes, 'files of characters or words')
 
 
 def kept_bytes(config: ConfigDict) -> int:
@@ -281,15 +284,16 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
   vocabulary = saved or load().codec
   model = _make_model(config.model, len(vocabulary.symbols))
   score = jax.jit(functools.partial(log_probabilities, model))
-  trained_on = assets['data'] if assets else _jsonable(config.data)
+  trained_on = {'encoding': 'utf-8'} | assets['data'] if assets else _jsonable(config.data)
   held_out = assets['held_out'] if assets else _held_out(load())
-  moved = any(trained_on[field] != config.data[field] for field in ('path', 'glob'))
+  moved = any(trained_on[field] != config.data[field] for field in ('path', 'glob', 'encoding'))
   foreign = moved and _digest(load) != assets['fingerprint']
   trained_on = trained_on if foreign else _jsonable(config.data)
 
   def texts():
     if foreign:
-      return {'text': text.encode_foreign(config.data.path, config.data.glob, vocabulary)}
+      where = config.data.path, config.data.glob, config.data.encoding
+      return {'text': text.encode_foreign(*where, vocabulary)}
     if assets and load().fingerprint != assets['fingerprint']:
       raise InputError(
         'the text is not the one that the model was trained on (it has changed since, or belongs '

@@ -56,6 +56,7 @@ PLACES = (
   'data.test_source',
   'data.test_target',
   'data.data_dir',
+  'data.encoding',
 )
 
 MOVABLE = ('data.source', 'data.target', 'data.data_dir')
@@ -74,12 +75,13 @@ def get_config(variant: str = 'dates') -> ConfigDict:
     {
       'task': '',  # pairs that are made: dates, reverse, sort; '' reads files
       'examples': 20_000,  # of a task, held-out ones included
-      'source': '',  # UTF-8 or .gz, a sentence per line; tab-separated pairs without a target
+      'source': '',  # plain or .gz, a sentence per line; tab-separated pairs without a target
       'target': '',  # the translations, line by line
       'valid_source': '',  # held-out pairs; without files a share of the pairs
       'valid_target': '',
       'test_source': '',
       'test_target': '',
+      'encoding': 'utf-8',  # of the files
       # Shares of train, valid, test where these have no pairs of their own.
       'splits': (0.9, 0.05, 0.05),
       'tfds': '',  # a translation data set of tensorflow-datasets in place of files

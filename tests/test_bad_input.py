@@ -65,6 +65,36 @@ COMMAND_LINES = {
   'schedule': ('--config.optimizer.schedule=cosin', ["is 'cosin'", 'did you mean cosine?'], 1),
   'dtype': ('--config.model.dtype=bfloat', ["is 'bfloat'", 'did you mean bfloat16?'], 1),
   'unit': ('--config.data.unit=wrd', ["is 'wrd'", 'did you mean word?'], 1),
+  'encoding': (
+    '--config.data.path=x --config.data.encoding=latn1',
+    ["data.encoding is 'latn1', expected the name of an encoding", 'did you mean latin1?'],
+    1,
+  ),
+  'encoding that is none of text': (
+    '--config.data.path=x --config.data.encoding=undefined',
+    ["data.encoding is 'undefined', expected the name of an encoding"],
+    1,
+  ),
+  'encoding of bytes': (
+    '--config.data.path=x --config.data.unit=byte --config.data.encoding=latin1',
+    ["data.encoding is 'latin1', expected utf-8, since there are no files of characters or words"],
+    1,
+  ),
+  'encoding without a text': (
+    '--config.data.encoding=latin1',
+    ["data.encoding is 'latin1', expected utf-8"],
+    1,
+  ),
+  'encoding of pairs': (
+    '--experiment=seq2seq:luong --config.data.source=x --config.data.encoding=rot13',
+    ["data.encoding is 'rot13', expected the name of an encoding"],
+    1,
+  ),
+  'encoding of made pairs': (
+    '--experiment=seq2seq --config.data.encoding=latin1',
+    ["data.encoding is 'latin1', expected utf-8, since there are no files of sentences"],
+    1,
+  ),
   'text for an integer': ('--config.model.hidden_size=big', ['config.model.hidden_size', 'big'], 2),
   'fraction for an integer': (
     '--config.train.batch_size=1.5',

@@ -187,19 +187,25 @@ def test_the_digest_decides_which_text_it_is(workdir, text, tmp_path, main, monk
   monkeypatch.chdir(text.parent)
   packed = tmp_path / 'packed.gz'
   packed.write_bytes(gzip.compress(text.read_bytes()))
-  for spelling in (f'./{text.name}', packed):
-    code, _, err = main(f'--workdir={workdir}', '--mode=evaluate', f'--config.data.path={spelling}')
+  wide = tmp_path / 'wide.txt'
+  wide.write_text(text.read_text('utf-8'), 'utf-16')
+  in_wide = f'--config.data.path={wide}', '--config.data.encoding=utf-16'
+  for spelling in (
+    [f'--config.data.path=./{text.name}'],
+    [f'--config.data.path={packed}'],
+    in_wide,
+  ):
+    code, _, err = main(f'--workdir={workdir}', '--mode=evaluate', *spelling)
     assert (code, err) == (0, '')
     found = read_json(workdir, 'result-evaluate.json')['metrics']
     assert {split: pytest.approx(metrics) for split, metrics in found.items()} == expected
-  code, out, err = main(
-    f'--workdir={workdir}', f'--config.data.path={packed}', '--config.train.steps=13'
-  )
+  code, out, err = main(f'--workdir={workdir}', *in_wide, '--config.train.steps=13')
   assert code == 0, err
   assert 'after 13 steps' in out
   other = tmp_path / 'other.txt'
   other.write_text(prose(seed=1), 'utf-8')
   flags = [f'--workdir={workdir}', f'--config.data.path={other}', '--config.train.steps=14']
+  flags += ['--config.data.encoding=utf-8']
   code, _, err = main(*flags)
   assert code == 1
   assert 'the training data differ from those of the checkpoint' in err

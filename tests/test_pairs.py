@@ -53,6 +53,14 @@ def test_gzip_files_are_read_under_any_name_and_marks_are_no_text(tmp_path):
   )
 
 
+@pytest.mark.parametrize('encoding', ['utf-16', 'utf-16-le', 'latin-1'])
+def test_pairs_in_other_encodings(tmp_path, encoding):
+  (tmp_path / 'a').write_bytes('für\r\nÅse\n'.encode(encoding))
+  (tmp_path / 'b').write_bytes(gzip.compress('\nö\n'.encode(encoding)))
+  source, target = str(tmp_path / 'a'), str(tmp_path / 'b')
+  assert read_pairs(source, target, encoding=encoding) == Pairs(['Åse'], ['ö'], 1)
+
+
 def test_pairs_with_an_empty_side_are_left_out_and_counted(tmp_path):
   source, target = write(tmp_path, a='a\n\n \nd\n\n', b='1\n2\n\n4\n5\n')
   assert read_pairs(source, target) == Pairs(['a', 'd'], ['1', '4'], 3)
@@ -115,7 +123,9 @@ def test_unusable_files_give_one_sentence(tmp_path):
   assert 'has no pair of sentences: a side of each of its 2 pairs is empty' in refusal(blank)
   for path, found in ((binary, 'is binary'), (latin, 'is not UTF-8')):
     assert f'data.target: {path} {found}' in refusal(good, path)
-    assert refusal(good, path).endswith('expected UTF-8 text; convert it')
+    assert refusal(good, path).endswith(
+      'expected UTF-8 text; name its encoding with --config.data.encoding, such as latin-1'
+    )
 
 
 def test_language_is_the_last_suffix():

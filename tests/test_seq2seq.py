@@ -136,6 +136,29 @@ def test_translates_a_file(main, translated, tmp_path):
   assert '4 lines translated' in err
 
 
+def test_reads_files_in_another_encoding(main, translated, tmp_path):
+  (tmp_path / 'in').write_text('a b c\nd e\n', 'utf-16')
+  (tmp_path / 'pairs.tsv').write_text('a b c\tc b a\n', 'utf-16')
+  runs = (
+    ['--mode=translate', f'--input={tmp_path / "in"}', '--beam_size=1'],
+    [
+      '--mode=score',
+      f'--source={tmp_path / "pairs.tsv"}',
+    ],
+  )
+  for flags, said in zip(runs, ('2 lines translated', '1 pairs, '), strict=True):
+    flags = [f'--workdir={translated}', *flags]
+    code, _, err = main(*flags, '--encoding=utf-16')
+    assert code == 0 and err.startswith(said), err
+    code, out, err = main(*flags)
+    assert (code, out) == (1, '')
+    assert 'is binary (a NUL byte at offset 3), expected UTF-8 text; name its encoding with ' in err
+    assert err.endswith('--encoding, such as utf-16\n')
+    code, out, err = main(*flags, '--encoding=latn1')
+    assert (code, out) == (1, '')
+    assert err.startswith("error: encoding is 'latn1', expected the name of an encoding of text")
+
+
 def test_what_was_translated_before_an_interrupt_is_kept(main, translated, tmp_path, monkeypatch):
   make, calls = commands.translator, []
 

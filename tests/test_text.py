@@ -11,6 +11,7 @@ from experiments import char_lm
 from rnn_research.data.files import read_bytes
 from rnn_research.data.stdlib_corpus import standard_library_source
 from rnn_research.data.text import cut, encode_foreign, load_corpus
+from rnn_research.errors import InputError
 
 PROSE = 'The 🙂 語 sat.\r\nOn a mat\n' * 20
 
@@ -101,7 +102,9 @@ def test_separate_files_are_whole_splits_and_never_trained_on(tmp_path, prose):
 def test_foreign_text_is_encoded_whole(tmp_path, prose):
   codec = load_corpus(path=prose).codec
   (tmp_path / 'other').write_text('That? 🙂')
-  assert codec.decode(encode_foreign(str(tmp_path / 'other'), '**/*', codec)) == 'That\ufffd 🙂'
+  assert (
+    codec.decode(encode_foreign(str(tmp_path / 'other'), '**/*', 'utf-8', codec)) == 'That\ufffd 🙂'
+  )
 
 
 def test_fingerprint_sees_text_and_vocabulary(tmp_path):
@@ -145,7 +148,7 @@ def test_another_text_is_read_by_the_rules_of_the_codec(tmp_path):
   (tmp_path / 'b').write_text('a c', 'utf-8')
   new = load_corpus(path=str(tmp_path), unit='word', splits=(1, 0, 0)).codec
   old = load_corpus(path=str(tmp_path), unit='word', splits=(1, 0, 0), rules=1).codec
-  read = lambda codec: codec.decode(encode_foreign(str(tmp_path), '**/*', codec))
+  read = lambda codec: codec.decode(encode_foreign(str(tmp_path), '**/*', 'utf-8', codec))
   assert (read(new), read(old)) == ('a b\na c', '\ufeffa ba c')
 
 
@@ -158,7 +161,7 @@ def test_a_model_trained_before_goes_on_with_the_text_as_it_was_read(tmp_path):
   old = load_corpus(**config.data, rules=1)
   assets = {
     'vocabulary': {'unit': 'word', 'symbols': list(old.codec.symbols)},
-    'data': config.data.to_dict(),
+    'data': {name: value for name, value in config.data.items() if name != 'encoding'},
     'held_out': ['valid'],
     'fingerprint': old.fingerprint,
   }
@@ -199,6 +202,38 @@ def test_every_text_comes_back_from_every_reader(tmp_path, unit, name, place):
   assert corpus.codec.normalise(expected) == expected
 
 
+ENCODED = 'naïve café\r\nÅse\nx'
+
+
+@pytest.mark.parametrize('unit', ['char', 'word'])
+@pytest.mark.parametrize('encoding', ['utf-16', 'utf-16-be', 'utf-8-sig', 'latin-1', 'cp1252'])
+def test_texts_in_other_encodings(tmp_path, unit, encoding):
+  data = ENCODED.encode(encoding)
+  (tmp_path / 'a').write_bytes(data)
+  (tmp_path / 'b').write_bytes(gzip.compress(data))
+  line_end = '' if unit == 'char' else '\n'
+  expected = ENCODED if unit == 'char' else ENCODED.replace('\r', '')
+  assert symbols_of(tmp_path, unit, encoding=encoding) == f'{expected}{line_end}{expected}'
+  paths = {f'{split}_path': str(tmp_path / 'b') for split in ('valid', 'test')}
+  corpus = load_corpus(path=str(tmp_path / 'a'), unit=unit, encoding=encoding, **paths)
+  assert {corpus.codec.decode(ids) for ids in corpus.splits.values()} == {expected}
+  foreign = encode_foreign(str(tmp_path), '**/*', encoding, corpus.codec)
+  assert corpus.codec.decode(foreign) == f'{expected}{line_end}{expected}'
+
+
+@pytest.mark.parametrize('encoding, data, found', [
+  ('utf-16', 'añ'.encode('utf-16')[:-1], r'UTF-16 \(byte 0xf1 at offset 4\), expected UTF-16 text'),
+  ('utf-8-sig', b'\xef\xbb\xbfab\xe9', r'UTF-8-SIG \(byte 0xe9 at offset 5\)'),
+  ('cp1252', b'ab\x81', r'CP1252 \(byte 0x81 at offset 2\)'),
+  ('punycode', b'\x02\x18W\njwh[', r'PUNYCODE \(malformed\)'),
+])  # fmt: skip
+def test_text_that_is_in_another_encoding(tmp_path, encoding, data, found):
+  (tmp_path / 'text').write_bytes(data)
+  advice = 'name its encoding with --config.data.encoding, such as'
+  with pytest.raises(InputError, match=rf'^data\.path: .*/text is not {found}.*; {advice}'):
+    load_corpus(path=str(tmp_path / 'text'), encoding=encoding)
+
+
 CONTENTS = {
   'empty': (b'', "is empty; expected a text"),
   'binary': (b'MZ\0\1', r'binary is binary \(a NUL byte at offset 2\)'),
@@ -223,7 +258,11 @@ def test_unusable_files_give_one_sentence(tmp_path, prose, name, flag):
   if name != 'short':
     assert str(caught.value).startswith(f'data.{flag}: ')
   if name in ('binary', 'latin1', 'utf16'):
-    assert '--config.data.unit=byte' in str(caught.value)
+    likely = 'utf-16' if name == 'utf16' else 'latin-1'
+    assert str(caught.value).endswith(
+      f'name its encoding with --config.data.encoding, such as {likely}, or model bytes with '
+      '--config.data.unit=byte'
+    )
     assert len(
       load_corpus(path=str(tmp_path / name), unit='byte', splits=(1, 0, 0)).splits['train']
     ) == len(content)

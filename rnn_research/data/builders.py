@@ -96,7 +96,7 @@ def _tiny_shakespeare(raw: bytes) -> type:
         return tfds.core.DatasetInfo(builder=self, features=features, homepage=URL)
 
       def _split_generators(self, dl_manager):
-        text = decode_text(raw, 'tiny_shakespeare')
+        text = decode_text(raw, 'tiny_shakespeare', 'convert it')
         start = int(len(text) * 0.9)
         middle = start + int((len(text) - start) * 0.5)
         parts = {'train': text[:start], 'validation': text[start:middle], 'test': text[middle:]}

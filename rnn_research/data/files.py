@@ -1,19 +1,22 @@
 """Reading text files, compressed files and folders, with one sentence for people where that
 fails."""
 
+import codecs
 import contextlib
 import gzip
 import sys
 import zlib
 from collections.abc import Sequence
+from encodings.aliases import aliases
 from glob import iglob
 from pathlib import Path
 from typing import TextIO
 
 from rnn_research.data import running_text
-from rnn_research.errors import InputError
+from rnn_research.errors import InputError, did_you_mean
 
-BYTES_ADVICE = 'convert it, or model bytes with --config.data.unit=byte'
+UTF8 = 'utf-8'
+BYTES_ADVICE = 'model bytes with --config.data.unit=byte'
 
 
 def read_bytes(path: str, pattern: str = '**/*', flag: str = 'data.path') -> bytes:
@@ -40,6 +43,7 @@ def read_symbols(
   rules: int,
   flag: str = 'data.path',
   leave_out: Sequence[Path] = (),
+  encoding: str = UTF8,
 ) -> Sequence:
   """Returns the text of a file or folder as symbols, see `running_text.split_files`.
 
@@ -50,10 +54,11 @@ def read_symbols(
     rules: of `TextCodec`.
     flag: as in `read_bytes`.
     leave_out: files that are not read although the pattern matches them.
+    encoding: of characters and words, see `require_encoding`.
 
   Raises:
     FileNotFoundError: as in `read_bytes`.
-    InputError: as in `read_bytes`, or a file is no UTF-8 text and `unit` is not 'byte'.
+    InputError: as in `read_bytes`, or a file is no text in this encoding and `unit` is not 'byte'.
   """
   taken = {file.resolve() for file in leave_out}
   files = [file for file in list_files(path, pattern, flag) if file.resolve() not in taken]
@@ -64,7 +69,8 @@ def read_symbols(
   contents = _read_files(files, path, flag)
   if unit == 'byte':
     return b''.join(data for _, data in contents)
-  texts = [decode_text(data, f'{flag}: {file}') for file, data in contents]
+  advice = f'{encoding_advice(flag)}, or {BYTES_ADVICE}'
+  texts = [decode_text(data, f'{flag}: {file}', advice, encoding) for file, data in contents]
   return running_text.split_files(texts, unit, rules)
 
 
@@ -145,20 +151,48 @@ def is_gzip(data: bytes) -> bool:
   return data.startswith(b'\x1f\x8b\x08')
 
 
-def decode_text(data: bytes, name: str, advice: str = BYTES_ADVICE) -> str:
-  """Returns UTF-8 bytes as text, line ends and byte order mark kept.
+def require_encoding(field: str, name: str) -> None:
+  """Raises InputError unless it names an encoding that Python can read, such as 'utf-8'."""
+  try:
+    b'\xff'.decode(name)
+  except UnicodeDecodeError:
+    return
+  except (LookupError, ValueError) as error:
+    raise InputError(
+      f'{field} is {name!r}, expected the name of an encoding of text, such as utf-8, utf-16, '
+      f'latin-1 or cp1252{did_you_mean(name, aliases)}'
+    ) from error
+
+
+def encoding_advice(flag: str) -> str:
+  """Returns the `advice` of `decode_text` to name the encoding of the file that a flag or config
+  field names."""
+  option = '--config.data.encoding' if flag.startswith('data.') else '--encoding'
+  return f'name its encoding with {option}, such as {{likely}}'
+
+
+def decode_text(data: bytes, name: str, advice: str, encoding: str = UTF8) -> str:
+  """Returns the text of bytes, line ends kept; a byte order mark too, unless it is part of the
+  encoding, as in 'utf-16'.
 
   Raises:
-    InputError: the bytes are binary or no UTF-8; the sentence begins with `name`, names the offset
-      and ends with `advice`.
+    InputError: the bytes are binary or not in this encoding; the sentence begins with `name`, names
+      the offset and ends with `advice`, in which '{likely}' is replaced by an encoding.
   """
-  zero = data.find(b'\0')
+  marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+  advice = advice.format(likely='utf-16' if marked else 'latin-1')
+  kind = encoding.upper()
+  wide = b'\0' in 'a'.encode(encoding)  # utf-16, utf-32
+  zero = -1 if wide else data.find(b'\0')
   if zero >= 0:
     raise InputError(
-      f'{name} is binary (a NUL byte at offset {zero}), expected UTF-8 text; {advice}'
+      f'{name} is binary (a NUL byte at offset {zero}), expected {kind} text; {advice}'
     )
   try:
-    return data.decode('utf-8')
-  except UnicodeDecodeError as error:
-    found = f'byte 0x{data[error.start]:02x} at offset {error.start}'
-    raise InputError(f'{name} is not UTF-8 ({found}), expected UTF-8 text; {advice}') from error
+    return data.decode(encoding)
+  except UnicodeError as error:
+    found = 'malformed'  # of punycode, idna
+    if isinstance(error, UnicodeDecodeError):
+      start = error.start + len(data) - len(error.object)  # utf-8-sig has cut its mark off
+      found = f'byte 0x{data[start]:02x} at offset {start}'
+    raise InputError(f'{name} is not {kind} ({found}), expected {kind} text; {advice}') from error

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from rnn_research.data import builders
-from rnn_research.data.files import decode_text, read_bytes
+from rnn_research.data.files import UTF8, decode_text, encoding_advice, read_bytes
+from rnn_research.data.running_text import BYTE_ORDER_MARK
 from rnn_research.errors import InputError
 
 
@@ -25,8 +26,10 @@ class Pairs(NamedTuple):
   empty: int
 
 
-def read_pairs(source: str, target: str = '', flag: str = 'data.source') -> Pairs:
-  """Reads two UTF-8 files (or `.gz`) whose lines correspond, or one of tab-separated pairs.
+def read_pairs(
+  source: str, target: str = '', flag: str = 'data.source', encoding: str = UTF8
+) -> Pairs:
+  """Reads two text files (or `.gz`) whose lines correspond, or one of tab-separated pairs.
 
   A line ends with a newline and nothing else.
 
@@ -35,15 +38,16 @@ def read_pairs(source: str, target: str = '', flag: str = 'data.source') -> Pair
     target: the file of targets, or ''.
     flag: the flag that holds `source`, for messages; that of `target` has 'target' in place of
       'source'.
+    encoding: of the files, see `files.require_encoding`.
 
   Raises:
     FileNotFoundError: there is no such file.
     InputError: a file cannot be read, has no pair, or has a line that belongs to no pair.
   """
-  lines = read_lines(source, flag)
+  lines = read_lines(source, flag, encoding)
   if not target:
     return _paired(_cut_at_tab(lines, source, flag), f'{flag}: {source}')
-  others = read_lines(target, flag.replace('source', 'target'))
+  others = read_lines(target, flag.replace('source', 'target'), encoding)
   if len(lines) != len(others):
     raise InputError(
       f'{flag}: {source} has {len(lines)} lines and {target} has {len(others)}, expected as many; '
@@ -52,23 +56,19 @@ def read_pairs(source: str, target: str = '', flag: str = 'data.source') -> Pair
   return _paired(zip(lines, others, strict=True), f'{flag}: {source}, {target}')
 
 
-def read_lines(path: str, flag: str) -> list[str]:
-  """Returns the lines of a UTF-8 file (or `.gz`); raises FileNotFoundError or InputError, naming
+def read_lines(path: str, flag: str, encoding: str) -> list[str]:
+  """Returns the lines of a text file (or `.gz`); raises FileNotFoundError or InputError, naming
   the flag."""
   if Path(path).expanduser().is_dir():
     raise InputError(f'{flag}: {path} is a folder, expected a text file')
-  return cut_lines(read_bytes(path, flag=flag), f'{flag}: {path}')
+  return cut_lines(read_bytes(path, flag=flag), path, flag, encoding)
 
 
-def cut_lines(data: bytes, name: str) -> list[str]:
-  """Returns the lines of UTF-8 bytes, without a byte order mark; raises InputError, its sentence
-  begins with `name`."""
-  return (
-    decode_text(data, name, advice='convert it')
-    .removeprefix('\ufeff')
-    .removesuffix('\n')
-    .split('\n')
-  )
+def cut_lines(data: bytes, path: str, flag: str, encoding: str) -> list[str]:
+  """Returns the lines of the bytes of a file, without a byte order mark; raises InputError, naming
+  the flag and the file, where they are no text."""
+  text = decode_text(data, f'{flag}: {path}', encoding_advice(flag), encoding)
+  return text.removeprefix(BYTE_ORDER_MARK).removesuffix('\n').split('\n')
 
 
 def _cut_at_tab(lines: Sequence[str], path: str, flag: str) -> list[tuple[str, ...]]:

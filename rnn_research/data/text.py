@@ -12,9 +12,16 @@ import numpy as np
 
 from rnn_research.data import builders, running_text
 from rnn_research.data.codec import RULES, TextCodec, train_text_codec
-from rnn_research.data.files import decode_text, list_files, read_symbols
+from rnn_research.data.files import (
+  BYTES_ADVICE,
+  UTF8,
+  decode_text,
+  list_files,
+  read_symbols,
+  require_encoding,
+)
 from rnn_research.data.stdlib_corpus import standard_library_source
-from rnn_research.errors import InputError
+from rnn_research.errors import InputError, require
 
 SPLITS = ('train', 'valid', 'test')
 TFDS_SPLITS = {'train': 'train', 'valid': 'validation', 'test': 'test'}
@@ -46,6 +53,7 @@ def load_corpus(
   tfds: str = '',
   data_dir: str = '',
   download: bool = False,
+  encoding: str = UTF8,
   unit: str = 'char',
   splits: Sequence[float] = (0.9, 0.05, 0.05),
   rules: int = RULES,
@@ -62,6 +70,7 @@ def load_corpus(
     tfds: name of a tensorflow-datasets text data set; its own splits are used.
     data_dir: where tensorflow-datasets keeps prepared data; '' is its default.
     download: whether a data set that is not there may be downloaded.
+    encoding: of the files, see `read_symbols`.
     unit: 'char', 'byte' or 'word'.
     splits: fractions of symbols for train, valid and test, by position; 0 leaves a split out.
     rules: of `TextCodec`.
@@ -74,9 +83,9 @@ def load_corpus(
   if tfds:
     parts = _read_tfds_splits(tfds, data_dir, download, unit, rules)
   elif valid_path or test_path:
-    parts = _read_separate(path, glob, valid_path, test_path, unit, rules)
+    parts = _read_separate(path, glob, valid_path, test_path, encoding, unit, rules)
   elif path:
-    parts = cut(read_symbols(path, glob, unit, rules=rules), splits)
+    parts = cut(read_symbols(path, glob, unit, rules, encoding=encoding), splits)
   else:
     parts = cut(running_text.split(standard_library_source(), unit), splits)
   return encode_corpus(parts, unit, rules)
@@ -107,19 +116,21 @@ def _read_tfds_splits(
   if unit == 'byte':
     return texts
   return {
-    split: running_text.split_files([decode_text(text, f'data.tfds: {name}')], unit, rules)
+    split: running_text.split_files(
+      [decode_text(text, f'data.tfds: {name}', BYTES_ADVICE)], unit, rules
+    )
     for split, text in texts.items()
   }
 
 
 def _read_separate(
-  path: str, glob: str, valid_path: str, test_path: str, unit: str, rules: int
+  path: str, glob: str, valid_path: str, test_path: str, encoding: str, unit: str, rules: int
 ) -> dict[str, Sequence]:
   """Returns split -> symbols of separate files or folders."""
   held_out = {'valid': valid_path, 'test': test_path}
   held_out = {split: (where, f'data.{split}_path') for split, where in held_out.items() if where}
   leave_out = [file for where, flag in held_out.values() for file in list_files(where, glob, flag)]
-  read = functools.partial(read_symbols, pattern=glob, unit=unit, rules=rules)
+  read = functools.partial(read_symbols, pattern=glob, unit=unit, rules=rules, encoding=encoding)
   parts = {'train': read(path, leave_out=leave_out)}
   return parts | {split: read(where, flag=flag) for split, (where, flag) in held_out.items()}
 
@@ -153,6 +164,20 @@ def check_splits(fractions: Sequence[float]) -> None:
     )
 
 
+def check_encoding(encoding: str, decodes: bool, what: str) -> None:
+  """Raises InputError unless it can be read, and is UTF-8 where no files are decoded.
+
+  Args:
+    encoding: `data.encoding` of a config.
+    decodes: whether there are such files.
+    what: which they would be, for people.
+  """
+  require_encoding('data.encoding', encoding)
+  require(
+    'data.encoding', encoding, decodes or encoding == UTF8, f'{UTF8}, since there are no {what}'
+  )
+
+
 def encode_corpus(parts: Mapping[str, Sequence], unit: str, rules: int) -> Corpus:
   """Encodes split -> symbols with the codec of 'train'.
 
@@ -175,8 +200,8 @@ def encode_corpus(parts: Mapping[str, Sequence], unit: str, rules: int) -> Corpu
   return Corpus(ids, codec, unknown, digest.hexdigest())
 
 
-def encode_foreign(path: str, glob: str, codec: TextCodec) -> np.ndarray:
+def encode_foreign(path: str, glob: str, encoding: str, codec: TextCodec) -> np.ndarray:
   """Returns another text whole, as [N] int32 ids of a given codec; raises as `load_corpus` does."""
   if not path:
     return codec.ids(running_text.split(standard_library_source(), codec.unit))
-  return codec.ids(read_symbols(path, glob, codec.unit, rules=codec.rules))
+  return codec.ids(read_symbols(path, glob, codec.unit, codec.rules, encoding=encoding))

@@ -206,7 +206,7 @@ def _read_prompt(path, unit):
   data = read_input(path, 'prompt_file')
   if unit == 'byte':  # of any bytes, as the training text may be
     return data.decode('utf-8', 'surrogateescape')
-  text = decode_text(data, f'prompt_file: {path}', advice='convert it')
+  text = decode_text(data, f'prompt_file: {path}', 'convert it')
   return text.removeprefix(BYTE_ORDER_MARK)
 
 

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from rnn_research.data.buckets import Bucket, EncodedPairs, evaluation_batches
-from rnn_research.data.files import open_output, read_input
+from rnn_research.data.files import UTF8, open_output, read_input, require_encoding
 from rnn_research.data.pairs import Pairs, cut_lines, language_of, read_pairs
 from rnn_research.decoding.beam import Beam, check_beam, check_coverage
 from rnn_research.decoding.sampling import Sampling, check_sampling
@@ -151,7 +151,7 @@ def scores(
   return values, np.array([len(ids) + 1 for ids in encoded.targets])
 
 
-def translate_file(run, input: str, output: str, n_best: int, **options) -> None:
+def translate_file(run, input: str, output: str, encoding: str, n_best: int, **options) -> None:
   """Translates the lines of a file as they come; what is written stays if it is interrupted.
 
   An empty line gives an empty line. With `n_best` above 1 a line is: number of the input line,
@@ -161,9 +161,10 @@ def translate_file(run, input: str, output: str, n_best: int, **options) -> None
     InputError: what `translations` refuses, an input that cannot be read or that is in the target
       language, or an output that cannot be written or is the input.
   """
+  require_encoding('encoding', encoding)
   run.translations([], n_best=n_best, **options)  # refuses before standard input is waited for
   _check_language(run, input, 'input')
-  lines, counts = _lines(input), {'empty': 0, 'cut': 0}
+  lines, counts = _lines(input, encoding), {'empty': 0, 'cut': 0}
   found = run.translations(lines, n_best=n_best, **options)
   _check_other_file('output', output, 'input', input)
   with open_output(output, 'output') as out:
@@ -185,10 +186,10 @@ def _check_language(run, path, flag):
     )
 
 
-def _lines(path: str) -> list[str]:
+def _lines(path: str, encoding: str) -> list[str]:
   """Returns the lines of a file, of a pipe, or of standard input for '-'; nothing has no lines."""
   data = read_input(path, 'input')
-  return [line.strip() for line in cut_lines(data, f'input: {path}')] if data else []
+  return [line.strip() for line in cut_lines(data, path, 'input', encoding)] if data else []
 
 
 def _check_other_file(flag, output, read_flag, read):
@@ -220,7 +221,7 @@ def _warn(counts, max_length):
     )
 
 
-def score_file(run, source: str, target: str, out: str) -> None:
+def score_file(run, source: str, target: str, encoding: str, out: str) -> None:
   """Writes a table of given pairs: log p(target | source), target symbols with the end, source,
   target.
 
@@ -230,8 +231,9 @@ def score_file(run, source: str, target: str, out: str) -> None:
   require(
     'source', source, bool(source), 'a file of sentences, and --target that of their translations'
   )
+  require_encoding('encoding', encoding)
   _check_language(run, source, 'source')
-  pairs = read_pairs(source, target, flag='source')
+  pairs = read_pairs(source, target, 'source', encoding)
   for flag, path in (('source', source), ('target', target)):
     _check_other_file('out', out, flag, path)
   with open_output(out, 'out') as f:
@@ -253,12 +255,14 @@ def _write_scores(values, lengths, pairs, f):
   )
 
 
+_ENCODING = UTF8, 'of the text that is read, such as utf-16 or latin-1'
 COMMANDS = {
   'translate': Command(
     'translates the lines of a file',
     {
-      'input': ('-', 'UTF-8 text, one sentence per line; - is standard input'),
-      'output': ('-', 'file for the translations; - is standard output'),
+      'input': ('-', 'text, one sentence per line; - is standard input'),
+      'output': ('-', 'file for the translations, in UTF-8; - is standard output'),
+      'encoding': _ENCODING,
       **flags_of(
         translations,
         beam_size='hypotheses of the beam search; 1 is greedy',
@@ -276,6 +280,7 @@ COMMANDS = {
     {
       'source': ('', 'file of source sentences'),
       'target': ('', 'file of their translations; without it --source has tab-separated pairs'),
+      'encoding': _ENCODING,
       'out': ('', 'file for the table; by default it is printed'),
     },
     score_file,

@@ -13,7 +13,7 @@ from rnn_research.data import codec as text_codec
 from rnn_research.data.buckets import EncodedPairs
 from rnn_research.data.codec import UNK, TextCodec, train_sentence_codec
 from rnn_research.data.pairs import Pairs, language_of, read_pairs, read_tfds_pairs, tfds_splits
-from rnn_research.data.text import check_splits
+from rnn_research.data.text import check_encoding, check_splits
 from rnn_research.errors import InputError, require
 from rnn_research.tasks.translation import synthetic
 
@@ -98,6 +98,7 @@ def check_places(data: Mapping[str, Any]) -> None:
       raise InputError(
         f'data.{split}target is {data[f"{split}target"]!r}, expected data.{split}source with it'
       )
+  check_encoding(data['encoding'], bool(files), 'files of sentences')
   check_splits(data['splits'])
 
 
@@ -160,7 +161,7 @@ def _read_tfds(data):
 
 def _read_files(data):
   """Returns the splits that have files."""
-  splits = {'train': read_pairs(data['source'], data['target'])}
+  splits = {'train': read_pairs(data['source'], data['target'], encoding=data['encoding'])}
   names = (name for name in ('valid', 'test') if data[f'{name}_source'])
   return splits | {name: _read_held_out(data, name) for name in names}
 
@@ -176,7 +177,8 @@ def _with_shares(splits, fractions):
 
 
 def _read_held_out(data, name):
-  return read_pairs(data[f'{name}_source'], data[f'{name}_target'], flag=f'data.{name}_source')
+  files = (data[f'{name}_{side}'] for side in ('source', 'target'))
+  return read_pairs(*files, f'data.{name}_source', data['encoding'])
 
 
 def _hold_out(pairs, count, name):

@@ -302,13 +302,17 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     return {split: load().splits[split] for split in held_out}
 
   def train_data():
-    corpus = load()
+    corpus, unit = load(), _UNITS[vocabulary.unit]
+    about = '\n'.join(
+      f'{split}: {len(ids):,} {unit}; unknown symbols {corpus.unknown[split]:.2%}'
+      for split, ids in corpus.splits.items()
+    )
     return streams.text_stream(
       corpus.splits['train'],
       config.train.batch_size,
       config.train.unroll_length,
       corpus.fingerprint,
-    )
+    )._replace(about=about)
 
   def loss(params, carry, batch, key, step):
     reset_key, key = jax.random.split(key)

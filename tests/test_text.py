@@ -80,8 +80,20 @@ def test_vocabulary_comes_from_training_only_and_unknown_symbols_are_counted(tmp
   path.write_text('ab' * 40 + 'abcb' * 5)
   corpus = load_corpus(path=str(path), splits=(0.8, 0.1, 0.1))
   assert corpus.codec.symbols == ('a', 'b', '<unk>')
-  assert corpus.unknown == {'train': 0, 'valid': 2, 'test': 3}
+  assert corpus.unknown == {'train': 0, 'valid': 0.2, 'test': 0.3}
   assert corpus.codec.decode(corpus.splits['valid']) == 'ab\ufffdbab\ufffdbab'
+
+
+def test_unknown_symbols_are_said_before_training(tmp_path, capsys):
+  (tmp_path / 'text').write_text('a b ' * 600 + 'a c ' * 150)
+  config = char_lm.get_config('debug')
+  config.data.update({'path': str(tmp_path / 'text'), 'unit': 'word', 'splits': (0.8, 0.1, 0.1)})
+  assert char_lm.build(config).train_data().about == (
+    'train: 1,200 words; unknown symbols 0.00%\n'
+    'valid: 150 words; unknown symbols 50.00%\n'
+    'test: 150 words; unknown symbols 50.00%'
+  )
+  assert capsys.readouterr() == ('', '')
 
 
 def test_separate_files_are_whole_splits_and_never_trained_on(tmp_path, prose):
@@ -92,7 +104,7 @@ def test_separate_files_are_whole_splits_and_never_trained_on(tmp_path, prose):
   )
   assert len(corpus.splits['train']) == len(PROSE) + 18
   assert len(corpus.splits['valid']) == len(corpus.splits['test']) == 18
-  assert corpus.unknown['valid'] == 3
+  assert corpus.unknown['valid'] == 3 / 18
   only_test = load_corpus(path=prose, test_path=str(tmp_path / 't.txt'))
   assert sorted(only_test.splits) == ['test', 'train']
   with pytest.raises(ValueError, match=r'every file of .* is held out'):

@@ -140,6 +140,10 @@ class TextCodec(NamedTuple):
     known = set(self.symbols) - (set() if self.has_unknown else {UNKNOWN})
     return [symbol for symbol in dict.fromkeys(self.split(text)) if symbol not in known]
 
+  def unknown_share(self, ids: np.ndarray) -> float:
+    """Returns the share of ids, [N] int32, that are the unknown symbol; 0 of none."""
+    return float(np.mean(ids == self.unknown)) if len(ids) else 0.0
+
   def known_part(self, text: str) -> str:
     """Returns a text without its unseen symbols; of bytes, without the characters that have
     one."""

@@ -33,14 +33,14 @@ class Corpus(NamedTuple):
   Attributes:
     splits: 'train' and, where the source has them, 'valid' and 'test' -> [N] int32, symbol ids.
     codec: of the symbols of the training split.
-    unknown: split -> how many of its ids are the unknown symbol (words: `<unk>` of the text itself
-      counts too).
+    unknown: split -> the share of its ids that are the unknown symbol (words: `<unk>` of the text
+      itself counts too).
     fingerprint: sha256 hex digest of the symbols and the encoded splits.
   """
 
   splits: Mapping[str, np.ndarray]
   codec: TextCodec
-  unknown: Mapping[str, int]
+  unknown: Mapping[str, float]
   fingerprint: str
 
 
@@ -192,7 +192,7 @@ def encode_corpus(parts: Mapping[str, Sequence], unit: str, rules: int) -> Corpu
       )
   codec = train_text_codec(parts['train'], unit)._replace(rules=rules)
   ids = {split: codec.ids(symbols) for split, symbols in parts.items()}
-  unknown = {split: int(np.count_nonzero(part == codec.unknown)) for split, part in ids.items()}
+  unknown = {split: codec.unknown_share(part) for split, part in ids.items()}
   # Digests are in checkpoints: what they are made of does not change.
   digest = hashlib.sha256(json.dumps({'unit': unit, 'symbols': codec.symbols}).encode())
   for part in ids.values():

@@ -310,7 +310,7 @@ def describe(
   """
   lines = []
   for split, pairs in encoded.items():
-    source, target = unknown_rates(pairs)
+    source, target = unknown_rates(codec, pairs)
     too_long = len(pairs.sources) - num_trained if split == 'train' else 0
     share = ', a share of those to train on' if split in drawn else ''
     left_out = f', {empty[split]} left out with an empty side' if empty[split] else ''

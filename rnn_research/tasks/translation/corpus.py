@@ -11,7 +11,7 @@ import numpy as np
 
 from rnn_research.data import codec as text_codec
 from rnn_research.data.buckets import EncodedPairs
-from rnn_research.data.codec import UNK, TextCodec, train_sentence_codec
+from rnn_research.data.codec import TextCodec, train_sentence_codec
 from rnn_research.data.pairs import Pairs, language_of, read_pairs, read_tfds_pairs, tfds_splits
 from rnn_research.data.text import check_encoding, check_splits
 from rnn_research.errors import InputError, require
@@ -237,10 +237,10 @@ def references(codec: Codec, texts: Sequence[str]) -> list[str]:
   return list(map(codec.target.normalise, texts))
 
 
-def unknown_rates(pairs: EncodedPairs) -> tuple[float, float]:
+def unknown_rates(codec: Codec, pairs: EncodedPairs) -> tuple[float, float]:
   """Returns the shares of unknown symbols in sources and in targets."""
-  share = lambda ids: float(np.mean(np.concatenate(ids) == UNK)) if ids else 0.0
-  return share(pairs.sources), share(pairs.targets)
+  sides = zip((codec.source, codec.target), pairs, strict=True)
+  return tuple(side.unknown_share(np.concatenate(ids or [[]])) for side, ids in sides)
 
 
 def to_json(codec: Codec) -> dict[str, Any]:

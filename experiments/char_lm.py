@@ -289,6 +289,7 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
   moved = any(trained_on[field] != config.data[field] for field in ('path', 'glob', 'encoding'))
   foreign = moved and _digest(load) != assets['fingerprint']
   trained_on = trained_on if foreign else _jsonable(config.data)
+  measured = ('text',) if foreign else held_out
 
   def texts():
     if foreign:
@@ -299,7 +300,7 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
         'the text is not the one that the model was trained on (it has changed since, or belongs '
         'to another Python version); name a text to evaluate with --config.data.path'
       )
-    return {split: load().splits[split] for split in held_out}
+    return load().splits
 
   def train_data():
     corpus, unit = load(), _UNITS[vocabulary.unit]
@@ -343,7 +344,7 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
 
   def recurrence(params, num_steps, key):
     windows = jnp.asarray(
-      _windows(next(iter(texts().values())), num_steps + 1, config.train.batch_size, key)
+      _windows(texts()[measured[0]], num_steps + 1, config.train.batch_size, key)
     )
     return Recurrence(
       model.cells,
@@ -358,9 +359,7 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     loss=loss,
     train_data=train_data,
     evaluate={'valid': functools.partial(measure, 'valid', config.train.eval_lanes)},
-    final_evaluate={
-      split: functools.partial(measure, split, 1) for split in (('text',) if foreign else held_out)
-    },
+    final_evaluate={split: functools.partial(measure, split, 1) for split in measured},
     headline=('valid', 'nats_per_symbol', 'min'),
     assets={'vocabulary': vocabulary.to_json(), 'data': trained_on, 'held_out': held_out},
     show=functools.partial(write, 0.8),

@@ -349,7 +349,7 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     assets={'codec': corpus.to_json(codec)},
     show=write,
     report=report,
-    commands=commands.commands_of(model, codec, config.data.max_length, scores),
+    commands=commands.commands_of(model, codec, config.data.max_length, scores, load_held_out),
     engine=_engine(config.model, cells),
     unit='target symbols',
   )

@@ -280,6 +280,22 @@ def test_scores_pairs(main, translated, tmp_path):
   assert float(err.split(' out, ')[1].split()[0]) == pytest.approx(per_symbol, abs=6e-5)
 
 
+def test_scores_a_held_out_split(main, translated):
+  code, out, err = main('--mode=score', f'--workdir={translated}', '--split=valid')
+  rows = [line.split('\t') for line in out.splitlines()[1:]]
+  run = workdir_lib.load(translated)
+  pairs = run.pairs('valid')
+  assert code == 0 and len(rows) == 12, err
+  assert [row[2:] for row in rows] == list(map(list, zip(*pairs[:2], strict=True)))
+  assert [float(row[0]) for row in rows] == pytest.approx(run.score(split='valid'), abs=1e-6)
+  measured = read_json(translated, 'result.json')['metrics']['valid']['nats_per_symbol']
+  assert f'{measured:.4f} nats per target symbol' in err
+  with pytest.raises(InputError, match="split is 'tset', expected one of valid, test, did you"):
+    run.score(split='tset')
+  with pytest.raises(InputError, match="split is 'test', expected '' where pairs are given"):
+    run.score(['a'], ['b'], split='test')
+
+
 def test_evaluates_and_reports_again(main, workdir):
   saved = read_json(workdir, 'result.json')['metrics']
   assert main('--mode=evaluate', f'--workdir={workdir}')[0] == 0

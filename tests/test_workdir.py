@@ -63,6 +63,22 @@ def test_scores_are_numbers(language, trained, main):
     language.score('t')
 
 
+def test_scores_of_a_named_split(language, trained, main):
+  text = Path(language.config.data.path).read_text('utf-8')
+  start, end = int(len(text) * 0.9), int(len(text) * 0.95)
+  expected = {'train': text[:start], 'valid': text[start:end], 'test': text[end:]}
+  for split, part in expected.items():
+    assert language.score(split=split) == pytest.approx(language.score(part))
+  rows = main(f'--workdir={trained}', '--mode=score', '--split=valid')[1].splitlines()[1:]
+  assert [row.split('\t')[1] for row in rows] == list(map(repr, expected['valid']))
+  with pytest.raises(
+    InputError, match="split is 'vaild', expected one of train, valid, test, did you mean valid"
+  ):
+    language.score(split='vaild')
+  with pytest.raises(InputError, match="split is 'valid', expected '' where a text is given"):
+    language.score('the', split='valid')
+
+
 def test_search_finds_texts_that_are_as_probable_as_it_says(language):
   found = language.search('the ', length=6, beam=4)
   assert len({one.text for one in found}) == 4

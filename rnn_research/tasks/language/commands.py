@@ -17,7 +17,7 @@ from rnn_research.decoding.beam import Beam
 from rnn_research.decoding.decode import decode
 from rnn_research.decoding.sampling import Sampling, check_sampling
 from rnn_research.decoding.step import NO_SPECIALS, Rules, hypotheses_of
-from rnn_research.errors import InputError, require, require_seed
+from rnn_research.errors import InputError, require, require_one_of, require_seed
 from rnn_research.experiment import Command, flags_of
 from rnn_research.models.language_model import LanguageModel
 from rnn_research.training.progress import warn
@@ -211,7 +211,12 @@ def _read_prompt(path, unit):
 
 
 def scores(
-  score: Callable, codec: TextCodec, texts: Callable, params: Params, text: str | None = None
+  score: Callable,
+  codec: TextCodec,
+  texts: Callable,
+  params: Params,
+  text: str | None = None,
+  split: str = '',
 ) -> tuple[list, np.ndarray]:
   """Returns the symbols of a text, and the log-probabilities of all but the first, which nothing
   predicts: [N - 1] float64.
@@ -221,25 +226,41 @@ def scores(
     codec: of the model.
     texts: `() -> split -> ids`.
     params: of the model.
-    text: by default that of the last of `texts()`.
+    text: by default that of a split.
+    split: 'train', 'valid' or 'test'; by default the last of `texts()`.
+
+  Raises:
+    InputError: there is no such split, a text is given too, or fewer than 2 symbols.
   """
-  ids = [*texts().values()][-1] if text is None else codec.encode(text)
+  require('split', split, not split or text is None, "'' where a text is given")
+  ids = _split_ids(texts(), split) if text is None else codec.encode(text)
   if len(ids) < 2:
     raise InputError(f'the text to score has {len(ids)} symbols, expected 2 at least')
   found = score(params, *streams.evaluation_lanes(ids, 1))
   return [codec.symbols[i] for i in ids], np.asarray(found, np.float64)[:, 0]
 
 
+def _split_ids(splits, name):
+  if name:
+    require_one_of('split', name, splits)
+  return splits[name or [*splits][-1]]
+
+
 def log_probs(
-  score: Callable, codec: TextCodec, texts: Callable, params: Params, text: str | None = None
+  score: Callable,
+  codec: TextCodec,
+  texts: Callable,
+  params: Params,
+  text: str | None = None,
+  split: str = '',
 ) -> np.ndarray:
   """Returns the second part of `scores`."""
-  return scores(score, codec, texts, params, text)[1]
+  return scores(score, codec, texts, params, text, split)[1]
 
 
-def write_scores(run: Any, out: str) -> None:
+def write_scores(run: Any, split: str, out: str) -> None:
   """Writes a table of `scores`."""
-  symbols, scores = run.scores()
+  symbols, scores = run.scores(split=split)
   values = ['', *(f'{value:.6f}' for value in scores)]
   rows = (
     f'{i}\t{symbol!r}\t{value}\n'
@@ -270,9 +291,12 @@ COMMANDS = {
     print_sample,
   ),
   'score': Command(
-    'writes the log-probability of every symbol of the text of --config.data.path, by default of '
-    'the last held-out split',
-    {'out': ('', 'file for the table; by default it is printed')},
+    'writes the log-probability of every symbol of a split, or of another text with '
+    '--config.data.path',
+    {
+      'split': ('', 'train, valid or test; by default the last held-out one'),
+      'out': ('', 'file for the table; by default it is printed'),
+    },
     write_scores,
     reads_data=True,
   ),

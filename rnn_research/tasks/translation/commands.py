@@ -14,7 +14,7 @@ from rnn_research.data.files import UTF8, open_output, read_input, require_encod
 from rnn_research.data.pairs import Pairs, cut_lines, language_of, read_pairs
 from rnn_research.decoding.beam import Beam, check_beam, check_coverage
 from rnn_research.decoding.sampling import Sampling, check_sampling
-from rnn_research.errors import InputError, require, require_seed
+from rnn_research.errors import InputError, require, require_one_of, require_seed
 from rnn_research.experiment import Command, flags_of
 from rnn_research.models.conditional_model import ConditionalModel
 from rnn_research.tasks.translation.corpus import Codec, encode_pairs, unknown_rates
@@ -27,7 +27,7 @@ _CHUNK = 256
 
 
 def commands_of(
-  model: ConditionalModel, codec: Codec, max_length: int, nats: Callable
+  model: ConditionalModel, codec: Codec, max_length: int, nats: Callable, held_out: Callable
 ) -> dict[str, Callable]:
   """Returns what a trained translator can do: command -> `(params, ..) -> value`.
 
@@ -36,12 +36,14 @@ def commands_of(
     codec: of its languages.
     max_length: longer sources are cut.
     nats: compiled `conditional_loss.nats` of the model.
+    held_out: `() -> split -> Pairs`.
   """
   make = functools.cache(lambda how, n_best: translator(model, codec, how, max_length, n_best))
   return {
     'translate': functools.partial(translate, model, make),
     'translations': functools.partial(translations, model, make),
-    'score': lambda params, sources, targets: scores(nats, codec, params, sources, targets)[0],
+    'score': functools.partial(log_probs, nats, codec, held_out),
+    'pairs': lambda params, split: _of_split(held_out(), split),
     'scores': functools.partial(scores, nats, codec),
     'languages': lambda params: codec.languages,
   }
@@ -151,6 +153,32 @@ def scores(
   return values, np.array([len(ids) + 1 for ids in encoded.targets])
 
 
+def log_probs(
+  nats: Callable,
+  codec: Codec,
+  held_out: Callable,
+  params: Params,
+  sources: Sequence[str] = (),
+  targets: Sequence[str] = (),
+  split: str = '',
+) -> np.ndarray:
+  """Returns log p(target | source) of given pairs, or of those of a split, 'valid' or 'test', [N]
+  float64; see `scores`."""
+  _check_no_pairs(split, sources, targets)
+  if split:
+    sources, targets, *_ = _of_split(held_out(), split)
+  return scores(nats, codec, params, sources, targets)[0]
+
+
+def _of_split(splits, name):
+  require_one_of('split', name, splits)
+  return splits[name]
+
+
+def _check_no_pairs(split, *given):
+  require('split', split, not (split and any(given)), "'' where pairs are given")
+
+
 def translate_file(run, input: str, output: str, encoding: str, n_best: int, **options) -> None:
   """Translates the lines of a file as they come; what is written stays if it is interrupted.
 
@@ -221,23 +249,27 @@ def _warn(counts, max_length):
     )
 
 
-def score_file(run, source: str, target: str, encoding: str, out: str) -> None:
-  """Writes a table of given pairs: log p(target | source), target symbols with the end, source,
-  target.
+def score_file(run, split: str, source: str, target: str, encoding: str, out: str) -> None:
+  """Writes a table of pairs, of files or of a split: log p(target | source), target symbols with
+  the end, source, target.
 
   Raises:
-    InputError: the pairs cannot be read, or the table would overwrite them.
+    InputError: there is no such split, the pairs cannot be read, or the table would overwrite them.
   """
-  require(
-    'source', source, bool(source), 'a file of sentences, and --target that of their translations'
-  )
-  require_encoding('encoding', encoding)
-  _check_language(run, source, 'source')
-  pairs = read_pairs(source, target, 'source', encoding)
+  _check_no_pairs(split, source, target)
+  pairs = run.pairs(split) if split else _given_pairs(run, source, target, encoding)
   for flag, path in (('source', source), ('target', target)):
     _check_other_file('out', out, flag, path)
   with open_output(out, 'out') as f:
     _write_scores(*run.scores(pairs.sources, pairs.targets), pairs, f)
+
+
+def _given_pairs(run, source, target, encoding):
+  expected = 'a file of sentences, and --target that of their translations; or --split'
+  require('source', source, bool(source), expected)
+  require_encoding('encoding', encoding)
+  _check_language(run, source, 'source')
+  return read_pairs(source, target, 'source', encoding)
 
 
 def _write_scores(values, lengths, pairs, f):
@@ -276,8 +308,9 @@ COMMANDS = {
     translate_file,
   ),
   'score': Command(
-    'writes the log-probability of given translations',
+    'writes the log-probability of given translations, or of those of a held-out split',
     {
+      'split': ('', 'valid or test, in place of files'),
       'source': ('', 'file of source sentences'),
       'target': ('', 'file of their translations; without it --source has tab-separated pairs'),
       'encoding': _ENCODING,

@@ -3,6 +3,8 @@
 The runs are named by their folders, with commas between them:
 
   python launch.py --experiment=compare --config.workdirs=runs/a,runs/b,runs/c
+
+A folder whose name has a comma stands in double quotes: --config.workdirs='"runs/a,1",runs/b'.
 """
 
 import functools
@@ -25,7 +27,7 @@ def get_config(variant: str = 'runs') -> ConfigDict:
   Raises:
     KeyError: no such variant.
   """
-  # `workdirs`: folders of runs, with commas.
+  # `workdirs`: folders of runs, with commas between them, see `comma_list`.
   return ConfigDict({'seed': 0, 'workdirs': {'runs': ''}[variant]}).lock()
 
 
@@ -41,7 +43,8 @@ def build(config: ConfigDict, assets: dict | None = None) -> Study:
     'workdirs',
     config.workdirs,
     folders and len(names) == len(folders),
-    'different folders of training runs, with commas',
+    'different folders of training runs, with commas between them; one with a comma in its name '
+    'in double quotes',
   )
   runs = [run_curves.read_run(folder) for folder in folders]
   for run in runs[1:]:

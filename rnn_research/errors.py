@@ -1,5 +1,6 @@
 """Mistakes of people, as opposed to mistakes of the program."""
 
+import csv
 import difflib
 import os
 import sys
@@ -30,8 +31,12 @@ def did_you_mean(name: str, known: Iterable[str], spell: Callable[[str], str] = 
 
 
 def comma_list(text: str) -> list[str]:
-  """Returns the names in a flag such as 'lstm, gru', without spaces around them; [] of none."""
-  return [name.strip() for name in text.split(',') if name.strip()]
+  """Returns the names in a flag such as 'lstm, gru', without spaces around them; [] of none.
+
+  A name with commas stands in double quotes, as in a CSV file: 'runs/a,"runs/b, c"'.
+  """
+  rows = csv.reader(text.splitlines(), skipinitialspace=True)
+  return [name.strip() for row in rows for name in row if name.strip()]
 
 
 def require(field: str, value, holds: bool, expected: str) -> None:

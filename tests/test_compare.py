@@ -1,6 +1,8 @@
 """Runs side by side: what is read from their workdirs, what is drawn, what is refused."""
 
+import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from rnn_research.analysis.reports import plots, run_curves
 from rnn_research.analysis.reports.curve_figure import curve_figure
 from rnn_research.analysis.reports.curve_report import write_comparison
 from rnn_research.analysis.reports.length_figure import length_figure
-from rnn_research.errors import InputError
+from rnn_research.errors import InputError, comma_list
 from rnn_research.metrics.bleu import LengthGroup
 
 
@@ -76,6 +78,31 @@ def test_comparison_of_two_runs(pair, tmp_path):
   order = [line.split('|')[1].strip() for line in lines[2:]]
   assert order == sorted(figures, key=lambda label: figures[label]['mse_mean'])
   assert (tmp_path / 'report' / 'curves.png').stat().st_size > 10_000
+
+
+def test_folders_whose_names_have_commas(pair, main, tmp_path):
+  folders = [str(tmp_path / name) for name in ('lr=1,2', 'a "b", c')]
+  for folder in folders:
+    shutil.copytree(pair / 'elman', folder)
+  quoted = ', '.join('"{}"'.format(folder.replace('"', '""')) for folder in folders)
+  code, out, err = main(
+    '--experiment=compare', f'--config.workdirs={quoted}', f'--workdir={tmp_path / "out"}'
+  )
+  assert code == 0, err
+  assert all(f'{folder}: mse_mean' in out for folder in folders)
+  with open(tmp_path / 'out' / 'report' / 'curves.csv', newline='') as rows:
+    assert {row['label'] for row in csv.DictReader(rows)} == set(folders)
+
+
+LISTS = {
+  '': [], ' , ,': [], 'lstm, gru ': ['lstm', 'gru'], '"a,b", c': ['a,b', 'c'], 'a"b,c\\': ['a"b', 'c\\'], '"a,b': ['a,b'],
+  ' "a, ""b""" ,c,': ['a, "b"', 'c'], 'a\nb\r\nc': ['a', 'b', 'c'],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize('text', LISTS)
+def test_lists_with_commas(text):
+  assert comma_list(text) == LISTS[text]
 
 
 def test_labels_name_what_differs():

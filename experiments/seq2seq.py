@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 
 from rnn_research.cells import make_cell, options_for
 from rnn_research.data.buckets import evaluation_batches, make_buckets, pair_stream
-from rnn_research.data.codec import SENTENCE_UNITS
+from rnn_research.data.codec import RULES, SENTENCE_UNITS
 from rnn_research.decoding.beam import Beam
 from rnn_research.engines import dispatch
 from rnn_research.errors import InputError, require, require_one_of
@@ -75,7 +75,7 @@ def get_config(variant: str = 'dates') -> ConfigDict:
     {
       'task': '',  # pairs that are made: dates, reverse, sort; '' reads files
       'examples': 20_000,  # of a task, held-out ones included
-      'source': '',  # plain or .gz, a sentence per line; tab-separated pairs without a target
+      'source': '',  # plain or .gz, a sentence per line; without a target tab-separated pairs
       'target': '',  # the translations, line by line
       'valid_source': '',  # held-out pairs; without files a share of the pairs
       'valid_target': '',
@@ -278,10 +278,12 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
   Raises:
     InputError: data that cannot be used.
   """
-  load = functools.cache(lambda: corpus.load_corpus(config.data))
+  saved = corpus.from_json(assets['codec']) if assets else None
+  rules = saved.source.rules if saved else RULES
+  load = functools.cache(lambda: corpus.load_corpus(config.data, rules))
   fingerprint = assets['fingerprint'] if assets else ''
   load_held_out = functools.cache(lambda: corpus.load_held_out(config.data, fingerprint, load))
-  codec = corpus.from_json(assets['codec']) if assets else corpus.train_codec(load(), config.data)
+  codec = saved or corpus.train_codec(load(), config.data)
   cells = _make_cells(config.model)
   model = _make_model(config.model, cells, codec)
   greedy, beam = (translator(model, codec, how, config.data.max_length) for how in (Beam(), _BEAM))
@@ -397,10 +399,7 @@ def _train_data(config, codec, load):
   encoded = {split: corpus.encode_pairs(codec, pairs) for split, pairs in loaded.splits.items()}
   pairs = corpus.within(encoded['train'], data.max_length)
   buckets = make_buckets(pairs, data.buckets, config.train.batch_tokens, config.train.batch_size)
-  empty = {split: texts.empty for split, texts in loaded.splits.items()}
-  about = commands.describe(
-    codec, empty, loaded.drawn, encoded, len(pairs.sources), data.max_length, buckets
-  )
+  about = commands.describe(codec, loaded, encoded, len(pairs.sources), data.max_length, buckets)
   return pair_stream(pairs, buckets, config.seed, loaded.fingerprint)._replace(about=about)
 
 

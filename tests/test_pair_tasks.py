@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 
+from rnn_research.data.pairs import Pairs
 from rnn_research.tasks.translation import corpus
 from rnn_research.tasks.translation.synthetic import (
   FORMATS,
@@ -111,7 +112,7 @@ def test_splits_share_no_source(task):
     [text for pairs in splits.values() for text in pairs[side]] for side in (0, 1)
   )
   assert len(set(sources)) == len(sources)
-  assert (sources, targets, 0) == draw(task, 5500, 1)
+  assert draw(task, 5500, 1) == Pairs(sources, targets, 0)
   assert splits == draw_splits(task, counts, 1)
   assert splits != draw_splits(task, counts, 2)
 

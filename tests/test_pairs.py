@@ -7,7 +7,8 @@ import pytest
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import registered
 
-from rnn_research.data.codec import SPECIALS, TextCodec
+import experiments
+from rnn_research.data.codec import RULES, SPECIALS, TextCodec
 from rnn_research.data.pairs import Pairs, language_of, read_pairs, read_tfds_pairs
 from rnn_research.tasks.translation import corpus
 from rnn_research.tasks.translation.commands import describe
@@ -68,12 +69,15 @@ def test_pairs_with_an_empty_side_are_left_out_and_counted(tmp_path):
 
 def test_one_file_of_pairs_has_a_tab_in_every_line(tmp_path):
   (path,) = write(tmp_path, a='a b\tc d\r\n\n\te\n \nf\tg\n')
-  assert read_pairs(path) == Pairs(['a b', 'f'], ['c d', 'g'], 3)
-  (path,) = write(tmp_path, a='a\tb\n\nc\td\te\n')
-  assert (
-    f'data.source: {path} has 2 tabs in line 3, expected one between source and target'
-    in refusal(path)
-  )
+  assert read_pairs(path) == Pairs(['a b', 'f'], ['c d', 'g'], 3, columns=2)
+  for content, found in {
+    '\na\tb\n\nc\td\te\n': 'has 2 tabs in line 4, expected 1 as in line 2',
+    'a\tb\tc\n\nd\te\n': 'has 1 tabs in line 3, expected 2 as in line 1',
+    'a\tb\tc\nd\te\tf\tg': 'has 3 tabs in line 2, expected 2 as in line 1',
+    'a\tb\tc\td\n': 'has 3 tabs in line 1, expected one between source and target',
+  }.items():
+    (path,) = write(tmp_path, a=content)
+    assert f'data.source: {path} {found}' in refusal(path)
   (path,) = write(tmp_path, a='a b\n')
   assert refusal(path, '', 'data.valid_source').startswith(
     f'data.valid_source: {path} has 0 tabs in line 1, '
@@ -81,6 +85,82 @@ def test_one_file_of_pairs_has_a_tab_in_every_line(tmp_path):
   assert refusal(path, '', 'data.valid_source').endswith(
     'or a file of targets in data.valid_target'
   )
+
+
+def test_a_third_column_is_no_part_of_the_pairs_and_that_is_said(tmp_path):
+  text = 'Go.\tGeh.\tCC-BY 2.0 (France) #2877272 & #8597805\n\n \tx\tCC\nHi.\tHallo!\t\n'
+  (path,) = write(tmp_path, a=text)
+  assert read_pairs(path) == Pairs(['Go.', 'Hi.'], ['Geh.', 'Hallo!'], 2, columns=3)
+  data = of_files(path, splits=(0.5, 0.5, 0.0))
+  found = corpus.load_corpus(data)
+  codec = corpus.train_codec(found, data | {'min_frequency': 1, 'vocabulary_size': 0})
+  encoded = {split: corpus.encode_pairs(codec, pairs) for split, pairs in found.splits.items()}
+  train, valid, *_ = describe(codec, found, encoded, 1, 9, []).split('\n')
+  assert train.startswith('train: 1 pairs, 2 left out with an empty side; unknown')
+  assert train.endswith('in targets; the third column is ignored')
+  assert not valid.endswith('ignored')
+
+
+def of_files(source, **data):
+  return {
+    'task': '', 'tfds': '', 'source': source, 'target': '', 'valid_source': '', 'valid_target': '',
+    'test_source': '', 'test_target': '', 'encoding': 'utf-8', 'unit': 'word', 'lower': True, **data,
+  }  # fmt: skip
+
+
+def with_duplicates(folder):
+  """Writes 20 pairs, of which 10 are there twice as a model reads them, and 4 sources with two translations."""
+  letters = 'abcdefghijklmnopqrst'
+  lines = [f'{letter} x\t{letter}' for letter in letters]
+  again = [f'{letter.upper()}  X\t{letter}' for letter in letters[:10]]
+  others = [f'{letter} x\t{letter}{letter}' for letter in letters[:4]]
+  return write(folder, a='\n'.join([*lines, *again, *others]))[0]
+
+
+@pytest.mark.parametrize('lower, kept', [(True, 24), (False, 34)])
+def test_no_pair_stands_in_two_splits_that_are_drawn(tmp_path, lower, kept):
+  data = of_files(with_duplicates(tmp_path), lower=lower, splits=(0.5, 0.25, 0.25))
+  found = corpus.load_corpus(data)
+  pairs = [pair for part in found.splits.values() for pair in zip(*part[:2], strict=True)]
+  assert len(pairs) == len(set(pairs)) == kept
+  assert [part.duplicates for part in found.splits.values()] == [34 - kept, 0, 0]
+  assert len(found.splits['valid'].sources) == round(kept / 4)
+  read = {(' '.join(source.lower().split()), target) for source, target in pairs}
+  assert len(read) == 24
+
+
+def test_pairs_whose_splits_have_files_keep_their_duplicates(tmp_path):
+  path = with_duplicates(tmp_path)
+  data = of_files(path, valid_source=path, splits=(1.0, 0.0, 0.0))
+  assert {part.duplicates for part in corpus.load_corpus(data).splits.values()} == {0}
+  assert len(corpus.load_corpus(data).splits['train'].sources) == 34
+  drawn = corpus.load_corpus(data | {'splits': (0.8, 0.0, 0.2)}).splits
+  assert [part.duplicates for part in drawn.values()] == [10, 0, 0]
+  assert [len(part.sources) for part in drawn.values()] == [19, 34, 5]
+
+
+def test_a_translator_trained_before_goes_on_with_its_splits(tmp_path):
+  config = experiments.get_config('seq2seq:debug')
+  config.data.update(of_files(with_duplicates(tmp_path), splits=(0.5, 0.25, 0.25)))
+  config.train.update({'batch_size': 1})
+  old = corpus.load_corpus(config.data, rules=2)
+  assert len(old.splits['train'].sources) == 34 - 8 - 8
+  codec = corpus.train_codec(old, config.data)
+  codec = codec._replace(
+    source=codec.source._replace(rules=2), target=codec.target._replace(rules=2)
+  )
+  assets = {'codec': corpus.to_json(codec), 'fingerprint': old.fingerprint}
+  again = experiments.build('seq2seq:debug', config, assets)
+  data = again.train_data()
+  assert data.fingerprint == old.fingerprint
+  assert 'duplicates' not in data.about
+  assert again.commands['pairs'](None, 'test') == old.splits['test']
+  assert again.assets['codec']['source']['rules'] == 2
+  new = experiments.build('seq2seq:debug', config)
+  data = new.train_data()
+  assert data.fingerprint != old.fingerprint
+  assert data.about.startswith('train: 12 pairs, 10 duplicates left out; unknown')
+  assert new.assets['codec']['source']['rules'] == RULES
 
 
 @pytest.mark.parametrize('start, count', [(0, 1), (123, 1), (250, 3), (396, 4)])
@@ -179,7 +259,7 @@ def test_splits_that_a_data_set_lacks_are_shares_of_its_training_pairs(tmp_path,
   prepare(tmp_path, 'lacking', features, ('pt', 'en'), names)
   data = {
     'task': '', 'tfds': 'lacking', 'data_dir': str(tmp_path), 'splits': (0.4, 0.3, 0.3), 'test_source': '',
-    'valid_source': '',
+    'valid_source': '', 'lower': True,
   }  # fmt: skip
   found = corpus.load_corpus(data)
   sizes = {split: len(pairs.sources) for split, pairs in found.splits.items()}
@@ -195,10 +275,10 @@ def test_splits_that_a_data_set_lacks_are_shares_of_its_training_pairs(tmp_path,
 
 def test_what_is_a_share_of_the_training_pairs_is_said():
   codec = corpus.Codec(*(TextCodec('sentences', 'word', SPECIALS),) * 2, ('', ''))
-  encoded = corpus.encode_pairs(codec, Pairs(['a'], ['b'], 0))
-  said = describe(
-    codec, {'valid': 0, 'test': 2}, ['valid'], {'valid': encoded, 'test': encoded}, 1, 9, []
-  )
+  splits = {'valid': Pairs(['a'], ['b'], 0), 'test': Pairs(['a'], ['b'], 2)}
+  encoded = {split: corpus.encode_pairs(codec, pairs) for split, pairs in splits.items()}
+  loaded = corpus.ParallelCorpus(splits, ('', ''), '', ('valid',))
+  said = describe(codec, loaded, encoded, 1, 9, [])
   valid, test, *_ = said.split('\n')
   assert valid.startswith('valid: 1 pairs, a share of those to train on; unknown symbols')
   assert test.startswith('test: 1 pairs, 2 left out with an empty side; unknown symbols')

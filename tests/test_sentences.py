@@ -272,7 +272,7 @@ EARLIER = {
 @pytest.mark.parametrize('form', EARLIER)
 def test_codecs_of_earlier_versions_are_refused(form):
   sentence = (
-    'the codec of sentences does not fit this run: its rules are version 1 there and 2 here'
+    'the codec of sentences does not fit this run: its rules are version 1 there and 3 here'
   )
   with pytest.raises(MisfitError, match=f'^{sentence}$'):
     corpus.from_json({'source': EARLIER[form], 'target': EARLIER[form]})

@@ -561,7 +561,7 @@ def test_a_translator_of_an_earlier_version_is_refused(main, workdir):
   make_earlier(workdir)
   before = files_of(workdir)
   said = (
-    'the codec of sentences does not fit this run: its rules are version 1 there and 2 here; it '
+    'the codec of sentences does not fit this run: its rules are version 1 there and 3 here; it '
     'may have been trained by an earlier version: train it anew, or use the version that trained '
     'it (git 1234567)'
   )

@@ -22,7 +22,7 @@ from rnn_research.errors import InputError, MisfitError, require_one_of
 SENTENCE_UNITS = ('word', 'char', 'subword')
 PAD, BOS, EOS, UNK = range(4)  # ids of sentences
 SPECIALS = ('<pad>', '<bos>', '<eos>', '<unk>')
-RULES = 2
+RULES = 3
 
 
 class TextCodec(NamedTuple):
@@ -35,8 +35,9 @@ class TextCodec(NamedTuple):
     lower: whether sentences are lower-cased.
     model: of `subwords.learn`; '' of other units.
     rules: version of the rules by which texts are read and split: `RULES`, or what the codec of a
-      running text was trained with. In version 1 its files were read with their byte order marks,
-      and words joined by nothing.
+      trained model was made with. In version 1 the files of a running text were read with their
+      byte order marks, and words joined by nothing. Up to version 2 duplicates stayed among the
+      pairs of sentences that splits were drawn from.
     has_unknown: whether the training text itself has the unknown symbol, as Penn Treebank has
       `<unk>`. It is not known of word texts of version 1, and taken to be so.
   """

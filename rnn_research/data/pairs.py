@@ -19,11 +19,15 @@ class Pairs(NamedTuple):
     sources: N sentences, without white space around them.
     targets: their translations.
     empty: how many pairs were left out since a side of theirs is empty.
+    duplicates: how many were left out since they are there already.
+    columns: of the file that they are lines of, of which two were read; 0 of others.
   """
 
   sources: list[str]
   targets: list[str]
   empty: int
+  duplicates: int = 0
+  columns: int = 0
 
 
 def read_pairs(
@@ -31,7 +35,8 @@ def read_pairs(
 ) -> Pairs:
   """Reads two text files (or `.gz`) whose lines correspond, or one of tab-separated pairs.
 
-  A line ends with a newline and nothing else.
+  A line ends with a newline and nothing else. A third column, such as the attribution of sentences
+  of Tatoeba, is no part of a pair.
 
   Args:
     source: the file of sources; of pairs where there is no `target`.
@@ -46,7 +51,9 @@ def read_pairs(
   """
   lines = read_lines(source, flag, encoding)
   if not target:
-    return _paired(_cut_at_tab(lines, source, flag), f'{flag}: {source}')
+    rows, columns = _cut_at_tab(lines, source, flag)
+    pairs = _paired((row[:2] for row in rows), f'{flag}: {source}')
+    return pairs._replace(columns=columns)
   others = read_lines(target, flag.replace('source', 'target'), encoding)
   if len(lines) != len(others):
     raise InputError(
@@ -71,18 +78,26 @@ def cut_lines(data: bytes, path: str, flag: str, encoding: str) -> list[str]:
   return text.removeprefix(BYTE_ORDER_MARK).removesuffix('\n').split('\n')
 
 
-def _cut_at_tab(lines: Sequence[str], path: str, flag: str) -> list[tuple[str, ...]]:
-  cut = [tuple(line.split('\t')) if line.strip() else ('', '') for line in lines]
-  for number, fields in enumerate(cut, 1):
-    if len(fields) != 2:
-      raise InputError(
-        f'{flag}: {path} has {len(fields) - 1} tabs in line {number}, expected one between source '
-        f'and target, or a file of targets in {flag.replace("source", "target")}'
+def _cut_at_tab(lines: Sequence[str], path: str, flag: str) -> tuple[list[list[str]], int]:
+  """Returns the columns of lines, two of blank ones, and how many the first other line has."""
+  rows = [line.split('\t') if line.strip() else ['', ''] for line in lines]
+  first = next((number for number, line in enumerate(lines, 1) if line.strip()), 1)
+  columns = len(rows[first - 1])
+  for number, (line, row) in enumerate(zip(lines, rows, strict=True), 1):
+    if line.strip() and (len(row) != columns or columns not in (2, 3)):
+      expected = (
+        f'one between source and target and perhaps one more before a third column, or a file of '
+        f'targets in {flag.replace("source", "target")}'
+        if number == first
+        else f'{columns - 1} as in line {first}'
       )
-  return cut
+      raise InputError(
+        f'{flag}: {path} has {len(row) - 1} tabs in line {number}, expected {expected}'
+      )
+  return rows, columns
 
 
-def _paired(pairs: Iterable[tuple[str, ...]], name: str) -> Pairs:
+def _paired(pairs: Iterable[Sequence[str]], name: str) -> Pairs:
   """Returns the pairs that have both sides; raises InputError where none has."""
   stripped = [(source.strip(), target.strip()) for source, target in pairs]
   whole = [pair for pair in stripped if all(pair)]

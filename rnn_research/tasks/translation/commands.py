@@ -3,7 +3,7 @@ before training."""
 
 import functools
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import jax
@@ -17,7 +17,7 @@ from rnn_research.decoding.sampling import Sampling, check_sampling
 from rnn_research.errors import InputError, require, require_one_of, require_seed
 from rnn_research.experiment import Command, flags_of
 from rnn_research.models.conditional_model import ConditionalModel
-from rnn_research.tasks.translation.corpus import Codec, encode_pairs, unknown_rates
+from rnn_research.tasks.translation.corpus import Codec, ParallelCorpus, encode_pairs, unknown_rates
 from rnn_research.tasks.translation.model import SOURCES
 from rnn_research.tasks.translation.translator import Translation, translator
 from rnn_research.typing import Params
@@ -282,7 +282,7 @@ def _write_scores(values, lengths, pairs, f):
   per_symbol = -values.sum() / sum(lengths)
   print(
     f'{len(values)} pairs, {pairs.empty} empty ones left out, {per_symbol:.4f} nats per target '
-    f'symbol, perplexity {np.exp(per_symbol):.2f}',
+    f'symbol, perplexity {np.exp(per_symbol):.2f}{_third_column(pairs)}',
     file=sys.stderr,
   )
 
@@ -321,10 +321,13 @@ COMMANDS = {
 }
 
 
+def _third_column(pairs):
+  return '; the third column is ignored' if pairs.columns == 3 else ''
+
+
 def describe(
   codec: Codec,
-  empty: Mapping[str, int],
-  drawn: Collection[str],
+  loaded: ParallelCorpus,
   encoded: Mapping[str, EncodedPairs],
   num_trained: int,
   max_length: int,
@@ -334,9 +337,8 @@ def describe(
 
   Args:
     codec: of the languages.
-    empty: split -> pairs that were left out since a side is empty.
-    drawn: the splits that are shares of the pairs to train on.
-    encoded: split -> pairs, also those that are too long to train on.
+    loaded: the pairs.
+    encoded: split -> ids of its pairs, also those that are too long to train on.
     num_trained: training pairs that are not.
     max_length: the longest that are not.
     buckets: shapes of batches.
@@ -345,14 +347,16 @@ def describe(
   for split, pairs in encoded.items():
     source, target = unknown_rates(codec, pairs)
     too_long = len(pairs.sources) - num_trained if split == 'train' else 0
-    share = ', a share of those to train on' if split in drawn else ''
-    left_out = f', {empty[split]} left out with an empty side' if empty[split] else ''
+    share = ', a share of those to train on' if split in loaded.drawn else ''
+    read = loaded.splits[split]
+    left_out = f', {read.empty} left out with an empty side' if read.empty else ''
+    left_out += f', {read.duplicates} duplicates left out' if read.duplicates else ''
     left_out += (
       f', {too_long} of them left out with more than {max_length} symbols' if too_long else ''
     )
     lines.append(
       f'{split}: {len(pairs.sources):,} pairs{share}{left_out}; unknown symbols {source:.2%} in '
-      f'sources, {target:.2%} in targets'
+      f'sources, {target:.2%} in targets{_third_column(read)}'
     )
   sizes = (
     f'{len(side.symbols):,} {side.unit}s{f" ({language})" if language else ""}'

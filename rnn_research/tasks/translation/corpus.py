@@ -11,7 +11,7 @@ import numpy as np
 
 from rnn_research.data import codec as text_codec
 from rnn_research.data.buckets import EncodedPairs
-from rnn_research.data.codec import TextCodec, train_sentence_codec
+from rnn_research.data.codec import RULES, SPECIALS, TextCodec, train_sentence_codec
 from rnn_research.data.pairs import Pairs, language_of, read_pairs, read_tfds_pairs, tfds_splits
 from rnn_research.data.text import check_encoding, check_splits
 from rnn_research.errors import InputError, require
@@ -50,12 +50,17 @@ class Codec(NamedTuple):
   languages: tuple[str, str]
 
 
-def load_corpus(data: Mapping[str, Any]) -> ParallelCorpus:
+def load_corpus(data: Mapping[str, Any], rules: int = RULES) -> ParallelCorpus:
   """Reads what the block `data` of a config names: a synthetic task, a tensorflow-datasets name, or
   files.
 
   A synthetic task is divided by the fractions `splits`. Held-out pairs that have no files, or no
-  split of the data set, of their own are drawn from the training pairs by these fractions.
+  split of the data set, of their own are drawn from the training pairs by these fractions, without
+  duplicates: a pair would stand on both sides.
+
+  Args:
+    data: the block.
+    rules: of `TextCodec`.
 
   Raises:
     FileNotFoundError: a file or data set is not there.
@@ -65,10 +70,10 @@ def load_corpus(data: Mapping[str, Any]) -> ParallelCorpus:
   if data['task']:
     splits = synthetic.draw_splits(data['task'], _counts(data['examples'], data['splits']), 0)
   elif data['tfds']:
-    splits, drawn = _with_shares(_read_tfds(data), data['splits'])
+    splits, drawn = _with_shares(_read_tfds(data), data, rules)
   elif data['source']:
     languages = language_of(data['source']), language_of(data['target'])
-    splits, drawn = _with_shares(_read_files(data), data['splits'])
+    splits, drawn = _with_shares(_read_files(data), data, rules)
   else:
     raise InputError(
       "data.source is '', expected a file of source sentences, and data.target that of their "
@@ -166,14 +171,27 @@ def _read_files(data):
   return splits | {name: _read_held_out(data, name) for name in names}
 
 
-def _with_shares(splits, fractions):
+def _with_shares(splits, data, rules):
   """Returns splits with the held-out ones that they lack drawn from 'train', and their names."""
-  drawn, total = (), len(splits['train'].sources)
-  for name, share in zip(('valid', 'test'), fractions[1:], strict=True):
-    if name not in splits and share:
-      splits['train'], splits[name] = _hold_out(splits['train'], round(share * total), name)
-      drawn += (name,)
+  shares = dict(zip(('valid', 'test'), data['splits'][1:], strict=True))
+  drawn = tuple(name for name, share in shares.items() if name not in splits and share)
+  if drawn and rules > 2:
+    splits['train'] = _without_duplicates(splits['train'], data['lower'])
+  total = len(splits['train'].sources)
+  for name in drawn:
+    splits['train'], splits[name] = _hold_out(splits['train'], round(shares[name] * total), name)
   return {name: splits[name] for name in ('train', 'valid', 'test') if name in splits}, drawn
+
+
+def _without_duplicates(pairs, lower):
+  """Leaves out pairs that a model reads as one before them."""
+  normalise = TextCodec('sentences', 'char', SPECIALS, lower).normalise
+  distinct = {}
+  for source, target in zip(pairs.sources, pairs.targets, strict=True):
+    distinct.setdefault((normalise(source), normalise(target)), (source, target))
+  sources, targets = map(list, zip(*distinct.values(), strict=True))
+  duplicates = len(pairs.sources) - len(sources)
+  return pairs._replace(sources=sources, targets=targets, duplicates=duplicates)
 
 
 def _read_held_out(data, name):
@@ -191,8 +209,9 @@ def _hold_out(pairs, count, name):
   chosen = np.zeros(len(pairs.sources), bool)
   chosen[np.random.default_rng(0).choice(len(pairs.sources), count, replace=False)] = True
   take = lambda texts, mask: [text for text, taken in zip(texts, mask, strict=True) if taken]
-  part = lambda mask, empty: Pairs(take(pairs.sources, mask), take(pairs.targets, mask), empty)
-  return part(~chosen, pairs.empty), part(chosen, 0)
+  sides = lambda mask: (take(pairs.sources, mask), take(pairs.targets, mask))
+  sources, targets = sides(~chosen)
+  return pairs._replace(sources=sources, targets=targets), Pairs(*sides(chosen), 0)
 
 
 def train_codec(corpus: ParallelCorpus, data: Mapping[str, Any]) -> Codec:

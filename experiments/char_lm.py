@@ -284,9 +284,9 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
   vocabulary = saved or load().codec
   model = _make_model(config.model, len(vocabulary.symbols))
   score = jax.jit(functools.partial(log_probabilities, model))
-  trained_on = {'encoding': 'utf-8'} | assets['data'] if assets else _jsonable(config.data)
+  trained_on = assets['data'] if assets else _jsonable(config.data)
   held_out = assets['held_out'] if assets else _held_out(load())
-  moved = any(trained_on[field] != config.data[field] for field in ('path', 'glob', 'encoding'))
+  moved = any(trained_on[field] != config.data[field] for field in ('path', 'glob'))
   foreign = moved and _digest(load) != assets['fingerprint']
   trained_on = trained_on if foreign else _jsonable(config.data)
   measured = ('text',) if foreign else held_out

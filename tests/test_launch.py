@@ -199,6 +199,8 @@ def test_the_digest_decides_which_text_it_is(workdir, text, tmp_path, main, monk
     assert (code, err) == (0, '')
     found = read_json(workdir, 'result-evaluate.json')['metrics']
     assert {split: pytest.approx(metrics) for split, metrics in found.items()} == expected
+  code, _, err = main(f'--workdir={workdir}', '--mode=evaluate', '--config.data.encoding=latin-1')
+  assert code == 1 and 'the text is not the one that the model was trained on' in err
   code, out, err = main(f'--workdir={workdir}', *in_wide, '--config.train.steps=13')
   assert code == 0, err
   assert 'after 13 steps' in out

@@ -174,7 +174,7 @@ def test_a_model_trained_before_goes_on_with_the_text_as_it_was_read(tmp_path):
   old = load_corpus(**config.data, rules=1)
   assets = {
     'vocabulary': {'unit': 'word', 'symbols': list(old.codec.symbols)},
-    'data': {name: value for name, value in config.data.items() if name != 'encoding'},
+    'data': config.data.to_dict(),
     'held_out': ['valid'],
     'fingerprint': old.fingerprint,
   }

@@ -281,6 +281,7 @@ def test_one_works_at_a_time_and_long_calls_are_fewer(monkeypatch, accelerator, 
 
 
 def test_who_is_compared():
+  assert list(contenders.ENGINES) == ['plain lax.scan', 'fused', 'newton', 'shooting']
   on_gpu = {cell: contenders.comparison(cell, True) for cell in ('lstm', 'gru')}
   assert on_gpu['lstm'].keys() - on_gpu['gru'].keys() == {'jax.experimental.rnn'}
   assert {rival.name for rival in on_gpu['lstm'].values()} == {'', *contenders.RIVALS}

@@ -194,6 +194,7 @@ def test_what_needs_a_model_is_refused(measured, main, flags):
     'shapes=((1,2,3),)',
     'shapes=((1,2,3,0),)',
     'gpu_shapes=((1,2,3,1.5),)',
+    'gpu_shapes=((1,2,3),)',
     'rounds=0',
     'calls=-1',
     'seconds=0',

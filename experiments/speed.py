@@ -116,35 +116,20 @@ def check(config: ConfigDict) -> None:
   """Raises InputError for a field out of range."""
   measure = config.measure
   _check_names(measure)
-  shape = 'hidden units, layers, batch, unroll'
-  for field, count, expected in (
-    ('shapes', 4, shape),
-    ('gpu_shapes', 4, shape),
-    ('parallel', 3, 'hidden units, batch, unroll'),
+  shape = '((hidden units, layers, batch, unroll), ...)'
+  for field, count, least, expected in (
+    ('shapes', 4, 1, f'{shape}, one at least'),
+    ('gpu_shapes', 4, 0, shape),
+    ('parallel', 3, 1, '((hidden units, batch, unroll), ...), one at least'),
   ):
-    require(
-      f'measure.{field}',
-      measure[field],
-      all(_sizes(sizes, count) for sizes in measure[field]),
-      f'(({expected}), ...)',
-    )
-    require(
-      f'measure.{field}',
-      measure[field],
-      measure[field] or field == 'gpu_shapes',
-      'one shape at least',
-    )
-  for field, count in (('scaling_base', 4), ('sampling', 2), ('translation', 3)):
-    require(
-      f'measure.{field}', measure[field], _sizes(measure[field], count), f'{count} integers >= 1'
-    )
-  factors = measure.scaling_factors
-  require(
-    'measure.scaling_factors',
-    factors,
-    _sizes(factors, len(factors)) and len(factors),
-    'integers >= 1',
-  )
+    shapes = measure[field]
+    holds = len(shapes) >= least and all(_sizes(sizes, count) for sizes in shapes)
+    require(f'measure.{field}', shapes, holds, expected)
+  num_factors = max(1, len(measure.scaling_factors))
+  counts = {'scaling_base': 4, 'scaling_factors': num_factors, 'sampling': 2, 'translation': 3}
+  for field, count in counts.items():
+    holds = _sizes(measure[field], count)
+    require(f'measure.{field}', measure[field], holds, f'integers >= 1, {count} of them')
   for field in ('rounds', 'calls', 'sample_length', 'long_steps'):
     require(f'measure.{field}', measure[field], measure[field] >= 1, 'an integer >= 1')
   require('measure.seconds', measure.seconds, 0.0 < measure.seconds < math.inf, 'a number > 0')

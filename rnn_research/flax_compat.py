@@ -15,6 +15,8 @@ from flax import linen, nnx
 from rnn_research.cell import Cell
 from rnn_research.cells.gru import GRUParams
 from rnn_research.cells.lstm import LSTMParams
+from rnn_research.errors import InputError
+from rnn_research.parameters import require_plain
 from rnn_research.stepping import take_step
 from rnn_research.typing import Array, PyTree, State
 
@@ -128,7 +130,7 @@ def lstm_params_to_linen(params: LSTMParams) -> dict:
   """Returns the parameters of `linen.LSTMCell` or `linen.OptimizedLSTMCell`.
 
   Raises:
-    ValueError: peepholes or a projection, which Flax does not have.
+    InputError: peepholes, a projection or layer norm, which Flax does not have.
   """
   _check_plain_lstm(params)
   kernels = zip(
@@ -151,9 +153,9 @@ def gru_params_to_linen(params: GRUParams) -> dict:
   """Returns the parameters of `linen.GRUCell`.
 
   Raises:
-    ValueError: the reset comes before the product, which is another function.
+    InputError: the reset comes before the product, which is another function; or layer norm.
   """
-  _check_reset_after(params)
+  require_plain(params, (GRUParams,), 'Flax')
   kernels = zip(
     'rzn', _split(params.w_x, 3), _split(params.w_h, 3), _split(params.b, 3), strict=True
   )
@@ -191,12 +193,12 @@ def gru_params_to_nnx(params: GRUParams) -> dict:
   """Returns what `nnx.update` writes into an `nnx.GRUCell`.
 
   Raises:
-    ValueError: the reset comes before the product, or `b_hn` is not zero: NNX has no bias inside
-    the product.
+    InputError: as `gru_params_to_linen`, or `b_hn` is not zero: NNX has no bias inside the
+    product.
   """
-  _check_reset_after(params)
+  require_plain(params, (GRUParams,), 'Flax')
   if jnp.any(params.b_hn != 0.0):
-    raise ValueError('nnx.GRUCell has no bias inside the recurrent product, b_hn is not zero')
+    raise InputError('nnx.GRUCell has no bias inside the recurrent product, b_hn is not zero')
   return {'dense_i': {'kernel': params.w_x, 'bias': params.b}, 'dense_h': {'kernel': params.w_h}}
 
 
@@ -236,15 +238,6 @@ def _join(tree, prefix, gates, leaf):
 
 
 def _check_plain_lstm(params):
-  if not isinstance(params, LSTMParams) or params.w_p is not None:
-    raise ValueError(
-      'Flax has no LSTM with peepholes or a projection, expected LSTMParams without w_p, found '
-      f'{type(params).__name__}'
-    )
-
-
-def _check_reset_after(params):
-  if params.w_hn is not None:
-    raise ValueError(
-      "Flax resets after the recurrent product; these are weights of gru(reset='before')"
-    )
+  require_plain(params, (LSTMParams,), 'Flax')
+  if params.w_p is not None:
+    raise InputError('Flax has no LSTM with a projection, expected LSTMParams without w_p')

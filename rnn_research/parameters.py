@@ -1,4 +1,5 @@
-"""Sizes that give models of different kinds the same number of parameters."""
+"""Parameters: sizes that give models of different kinds the same number, and what another library
+can take."""
 
 from collections.abc import Callable
 from typing import Any
@@ -43,3 +44,20 @@ def fit_budget(make: Callable[[int], Any], hidden_size: int, num_params: int) ->
     middle = (low + high) // 2
     low, high = (middle, high) if size(middle) <= num_params else (low, middle)
   return make(low)
+
+
+def require_plain(params: PyTree, kinds: tuple[type, ...], library: str) -> None:
+  """Raises InputError unless these are parameters of one of the kinds, without what other libraries
+  lack: a reset before the recurrent product, weights that a combinator wraps."""
+  if not isinstance(params, kinds):
+    names = ' or '.join(kind.__name__ for kind in kinds)
+    raise InputError(f'{library} has no cell for {type(params).__name__}, expected {names}')
+  if getattr(params, 'w_hn', None) is not None:
+    raise InputError(
+      f"{library} resets after the recurrent product; these are weights of gru(reset='before')"
+    )
+  for name, value in zip(params._fields, params, strict=True):
+    if isinstance(value, tuple):
+      raise InputError(
+        f'{name} is wrapped in {type(value).__name__}, which a cell of {library} cannot be'
+      )

@@ -1,5 +1,7 @@
 """Our cells under Flax, Flax cells under `unroll`, and weight maps: equal values and gradients."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,6 +23,7 @@ from cells_under_test import (
 from flax import linen, nnx
 
 from rnn_research import flax_compat, gru, length_mask, lstm, unroll
+from rnn_research.errors import InputError
 from rnn_research.flax_compat import LinenCell, NNXCell, from_linen, from_nnx
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
@@ -183,15 +186,20 @@ def test_nnx_weight_maps_both_ways(name):
   assert_close(ys, unroll(cell, params, inputs())[1])
 
 
-def test_weights_without_a_twin_are_refused():
-  with pytest.raises(ValueError, match='peepholes'):
-    flax_compat.lstm_params_to_linen(perturbed(make('lstm_peephole')))
-  with pytest.raises(ValueError, match='projection'):
-    flax_compat.lstm_params_to_nnx(perturbed(make('lstm_projection')))
-  with pytest.raises(ValueError, match="reset='before'"):
-    flax_compat.gru_params_to_linen(perturbed(make('gru_reset_before')))
-  with pytest.raises(ValueError, match='b_hn'):
-    flax_compat.gru_params_to_nnx(perturbed(make('gru')))
+@pytest.mark.parametrize(
+  ('name', 'to_flax', 'said'),
+  [
+    ('lstm_peephole', 'lstm_params_to_linen', 'no cell for LSTMVariantParams, expected LSTMParams'),
+    ('lstm_projection', 'lstm_params_to_nnx', 'no LSTM with a projection'),
+    ('layer_norm', 'lstm_params_to_nnx', 'w_x is wrapped in Normalized'),
+    ('gru_reset_before', 'gru_params_to_linen', "weights of gru(reset='before')"),
+    ('lstm', 'gru_params_to_linen', 'no cell for LSTMParams, expected GRUParams'),
+    ('gru', 'gru_params_to_nnx', 'b_hn is not zero'),
+  ],
+)
+def test_weights_without_a_twin_are_refused(name, to_flax, said):
+  with pytest.raises(InputError, match=re.escape(said)):
+    getattr(flax_compat, to_flax)(perturbed(make(name)))
 
 
 def test_an_unbound_linen_cell_makes_its_initial_state():

@@ -24,7 +24,12 @@ FLOORS = [
     'rnn_research.data',
     'rnn_research.metrics',
   ],
-  ['rnn_research.cells', 'rnn_research.combinators', 'rnn_research.flax_compat'],
+  [
+    'rnn_research.cells',
+    'rnn_research.combinators',
+    'rnn_research.flax_compat',
+    'rnn_research.torch_compat',
+  ],
   ['rnn_research.engines', 'rnn_research.memory'],
   [
     'rnn_research.experiment',

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rnn_research.benchmark.serve import Setting
 from rnn_research.data.codec import BOS, EOS, PAD, UNK
 
 NUM_SYMBOLS = 65  # of tiny Shakespeare
@@ -23,37 +24,6 @@ _JAX, _FLAX, _TORCH, _PARALLEL, _WORK = (
   f'rnn_research.benchmark.{name}'
   for name in ('jax_contenders', 'flax_contenders', 'torch_contenders', 'parallel', 'workloads')
 )
-
-
-class Setting(NamedTuple):
-  """A model and its batch.
-
-  Attributes:
-    cell: lstm, gru or elman.
-    hidden_size: H.
-    num_layers: L.
-    batch_size: B.
-    unroll_length: T; the number of symbols where one is written after the other.
-    seed: of data and parameters.
-    engine: of our cells.
-  """
-
-  cell: str
-  hidden_size: int
-  num_layers: int
-  batch_size: int
-  unroll_length: int
-  seed: int = 0
-  engine: str = 'auto'
-
-  def in_a_row(self) -> int:
-    """Returns how many steps an accelerator takes before anybody waits for it, as in a training
-    loop; few long ones."""
-    return max(1, min(10, 2000 // (self.num_layers * self.unroll_length)))
-
-  def __str__(self):
-    sizes = f'{self.num_layers} x {self.hidden_size}'
-    return f'{self.cell} {sizes}, batch {self.batch_size}, unroll {self.unroll_length}'
 
 
 class Contender(NamedTuple):

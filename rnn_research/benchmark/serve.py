@@ -1,10 +1,11 @@
 """A worker: one contender in a process of its own, since the thread pools of two libraries steal
 cores of each other.
 
-  python -m rnn_research.benchmark.serve MODULE FUNCTION OPTIONS
+  python -P serve.py MODULE FUNCTION OPTIONS
 
-It imports MODULE, answers {'ready': true}, and then each line of JSON on stdin with a line of JSON
-on stdout, until stdin ends. OPTIONS, as JSON, are passed to FUNCTION by name.
+It imports nothing of the package but MODULE, answers {'ready': true}, and then each line of JSON on
+stdin with a line of JSON on stdout, until stdin ends. OPTIONS, as JSON, are passed to FUNCTION by
+name.
 
   {'ask': [argument, ..]}                  FUNCTION(argument, ..)
   {'build': setting, 'parts': [name, ..]}  makes each part and calls it twice; see `_build`
@@ -27,7 +28,36 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rnn_research.benchmark.contenders import Setting
+
+class Setting(NamedTuple):
+  """A model and its batch.
+
+  Attributes:
+    cell: lstm, gru or elman.
+    hidden_size: H.
+    num_layers: L.
+    batch_size: B.
+    unroll_length: T; the number of symbols where one is written after the other.
+    seed: of data and parameters.
+    engine: of our cells.
+  """
+
+  cell: str
+  hidden_size: int
+  num_layers: int
+  batch_size: int
+  unroll_length: int
+  seed: int = 0
+  engine: str = 'auto'
+
+  def in_a_row(self) -> int:
+    """Returns how many steps an accelerator takes before anybody waits for it, as in a training
+    loop; few long ones."""
+    return max(1, min(10, 2000 // (self.num_layers * self.unroll_length)))
+
+  def __str__(self):
+    sizes = f'{self.num_layers} x {self.hidden_size}'
+    return f'{self.cell} {sizes}, batch {self.batch_size}, unroll {self.unroll_length}'
 
 
 class Program(NamedTuple):

@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from rnn_research.benchmark import serve
 from rnn_research.benchmark.contenders import Contender
 
 PATIENCE = 900.0  # seconds for one answer
@@ -111,8 +112,7 @@ def _started(contender):
     'PYTHONPATH': os.pathsep.join(filter(None, [str(_ROOT), os.environ.get('PYTHONPATH')])),
   }
   module, function, options = contender[:3]
-  serve = [sys.executable, '-m', 'rnn_research.benchmark.serve']
-  command = [*serve, module, function, json.dumps(dict(options))]
+  command = [sys.executable, '-P', serve.__file__, module, function, json.dumps(dict(options))]
   with tempfile.TemporaryFile('w+', encoding='utf-8', errors='replace') as errors:
     pipes = {'stdin': subprocess.PIPE, 'stdout': subprocess.PIPE, 'stderr': errors}
     process = subprocess.Popen(command, env=os.environ | settings, encoding='utf-8', **pipes)

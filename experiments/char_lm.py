@@ -25,7 +25,7 @@ from rnn_research.decoding.language import sampler
 from rnn_research.decoding.sampling import Sampling
 from rnn_research.engines import dispatch
 from rnn_research.errors import InputError, require, require_one_of
-from rnn_research.experiment import Experiment, Recurrence
+from rnn_research.experiment import Experiment, Recurrence, Vocabulary
 from rnn_research.initializers import uniform
 from rnn_research.losses import cross_entropy
 from rnn_research.models.language_model import language_model, log_probabilities, sequence_loss
@@ -361,6 +361,13 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     engine=dispatch.explain(config.model.cell, config.model.engine, model.cells[0].scan),
     unit=_UNITS[vocabulary.unit],
     recurrence=recurrence,
+    vocabularies={
+      'vocabulary': Vocabulary(
+        vocabulary.unit,
+        vocabulary.symbols,
+        lambda size: _of_cells(config.model, model.cells, size).init,
+      )
+    },
   )
 
 
@@ -377,7 +384,7 @@ def _reset_some(key, carry, initial, rate):
 
 
 def _make_model(config, vocabulary_size):
-  dtype, scale = DTYPES[config.dtype], config.init_scale
+  scale = config.init_scale
   options = {'w_x_init': uniform(scale), 'w_h_init': uniform(scale)} if scale else {}
 
   def make(hidden_size):
@@ -385,22 +392,26 @@ def _make_model(config, vocabulary_size):
       config.cell,
       hidden_size,
       engine=config.engine,
-      dtype=dtype,
+      dtype=DTYPES[config.dtype],
       **options_for(config.cell, forget_bias=config.forget_bias, **options),
     )
     cells = (
       weight_dropout(cell, config.weight_dropout) if config.weight_dropout else cell,
     ) * config.num_layers
-    return language_model(
-      cells,
-      vocabulary_size,
-      embedding_size=config.embedding_size,
-      dropout=config.dropout,
-      w_init=uniform(scale) if scale else lecun_normal(),
-      dtype=dtype,
-    )
+    return _of_cells(config, cells, vocabulary_size)
 
   return fit_budget(make, config.hidden_size, config.num_params)
+
+
+def _of_cells(config, cells, vocabulary_size):
+  return language_model(
+    cells,
+    vocabulary_size,
+    embedding_size=config.embedding_size,
+    dropout=config.dropout,
+    w_init=uniform(config.init_scale) if config.init_scale else lecun_normal(),
+    dtype=DTYPES[config.dtype],
+  )
 
 
 def _held_out(corpus):

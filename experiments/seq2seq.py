@@ -22,7 +22,7 @@ from rnn_research.data.codec import SENTENCE_UNITS
 from rnn_research.decoding.beam import Beam
 from rnn_research.engines import dispatch
 from rnn_research.errors import InputError, require, require_one_of
-from rnn_research.experiment import Experiment
+from rnn_research.experiment import Experiment, Vocabulary
 from rnn_research.initializers import uniform
 from rnn_research.memory.attention import SCORES
 from rnn_research.metrics.bleu import corpus_bleu
@@ -281,7 +281,7 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
   load_held_out = functools.cache(lambda: corpus.load_held_out(config.data, fingerprint, load))
   codec = corpus.from_json(assets['codec']) if assets else corpus.train_codec(load(), config.data)
   cells = _make_cells(config.model)
-  model = _make_model(config.model, cells, codec)
+  model = _make_model(config.model, cells, len(codec.source.symbols), len(codec.target.symbols))
   greedy, beam = (translator(model, codec, how, config.data.max_length) for how in (Beam(), _BEAM))
   options = LossOptions(
     config.train.label_smoothing, config.train.sampling_rate, config.train.sampling_steps
@@ -350,6 +350,7 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     commands=commands.commands_of(model, codec, config.data.max_length, scores),
     engine=_engine(config.model, cells),
     unit='target symbols',
+    vocabularies=_vocabularies(config.model, cells, codec),
   )
 
 
@@ -376,17 +377,28 @@ def _engine(config, cells):
   return f'{chosen}{steps}'
 
 
-def _make_model(config, cells, codec):
+def _make_model(config, cells, num_sources, num_targets):
   fields = (
     *('decoder', 'score', 'hidden_size', 'embedding_size', 'bidirectional', 'reversed_source'),
     *('readout_size', 'tied', 'dropout'),
   )
   return translation_model(
     cells,
-    (len(codec.source.symbols), len(codec.target.symbols)),
+    (num_sources, num_targets),
     dtype=DTYPES[config.dtype],
     **{name: config[name] for name in fields},
   )
+
+
+def _vocabularies(config, cells, codec):
+  def of(side, sizes):
+    init_of = lambda size: lambda key: _make_model(config, cells, *sizes(size)).init(key, SOURCES)
+    return Vocabulary(side.unit, side.symbols, init_of)
+
+  return {
+    'source': of(codec.source, lambda size: (size, len(codec.target.symbols))),
+    'target': of(codec.target, lambda size: (len(codec.source.symbols), size)),
+  }
 
 
 def _train_data(config, codec, load):

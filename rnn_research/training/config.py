@@ -23,11 +23,12 @@ _MODEL_RANGES = {
 
 
 def base_config() -> ConfigDict:
-  """Returns the config with the blocks `seed`, `optimizer` and `train`; an experiment adds `data`
-  and `model`."""
+  """Returns the config with `seed`, `init_from` and the blocks `optimizer`, `grid` and `train`; an
+  experiment adds `data` and `model`."""
   return ConfigDict(
     {
       'seed': 0,
+      'init_from': '',  # workdir of a trained model, whose best parameters are the first ones here
       'optimizer': optimizer.default_config(),
       'grid': {
         'seeds': 1,  # several runs in one, which share data and steps and differ in initialisation

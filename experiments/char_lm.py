@@ -282,7 +282,8 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
   model = _make_model(config.model, len(vocabulary.symbols))
   score = jax.jit(functools.partial(log_probabilities, model))
   trained_on = assets['data'] if assets else _jsonable(config.data)
-  held_out = assets['held_out'] if assets else _held_out(load())
+  held_out = assets['held_out'] if assets else [s for s in load().splits if s != 'train']
+  validated = 'valid' in held_out
   moved = any(trained_on[field] != config.data[field] for field in ('path', 'glob'))
   foreign = moved and _digest(load) != assets['fingerprint']
   trained_on = trained_on if foreign else _jsonable(config.data)
@@ -295,6 +296,8 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
         'the text is not the one that the model was trained on (it has changed since, or belongs '
         'to another Python version); name a text to evaluate with --config.data.path'
       )
+    if not held_out:
+      raise InputError('no text is held out; name one with --config.data.path')
     return {split: load().splits[split] for split in held_out}
 
   def train_data():
@@ -349,11 +352,13 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     initial_carry=model.initial_state,
     loss=loss,
     train_data=train_data,
-    evaluate={'valid': functools.partial(measure, 'valid', config.train.eval_lanes)},
+    evaluate={'valid': functools.partial(measure, 'valid', config.train.eval_lanes)}
+    if validated
+    else {},
     final_evaluate={
       split: functools.partial(measure, split, 1) for split in (('text',) if foreign else held_out)
     },
-    headline=('valid', 'nats_per_symbol', 'min'),
+    headline=('valid', 'nats_per_symbol', 'min') if validated else ('train', 'loss', 'min'),
     assets={'vocabulary': vocabulary.to_json(), 'data': trained_on, 'held_out': held_out},
     show=functools.partial(write, 0.8),
     report=report,
@@ -412,16 +417,6 @@ def _of_cells(config, cells, vocabulary_size):
     w_init=uniform(config.init_scale) if config.init_scale else lecun_normal(),
     dtype=DTYPES[config.dtype],
   )
-
-
-def _held_out(corpus):
-  splits = [split for split in corpus.splits if split != 'train']
-  if 'valid' not in splits:
-    raise InputError(
-      'the data have no validation text, expected a second number of data.splits above 0, or a '
-      'text of its own as data.valid_path'
-    )
-  return splits
 
 
 def _digest(load):

@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 from rnn_research.cells import make_cell, options_for
 from rnn_research.data.buckets import evaluation_batches, make_buckets, pair_stream
 from rnn_research.data.codec import SENTENCE_UNITS
+from rnn_research.data.pairs import Pairs
 from rnn_research.decoding.beam import Beam
 from rnn_research.engines import dispatch
 from rnn_research.errors import InputError, require, require_one_of
@@ -283,6 +284,8 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
   cells = _make_cells(config.model)
   model = _make_model(config.model, cells, len(codec.source.symbols), len(codec.target.symbols))
   greedy, beam = (translator(model, codec, how, config.data.max_length) for how in (Beam(), _BEAM))
+  splits = corpus.held_out_names(config.data)
+  validated = 'valid' in splits
   options = LossOptions(
     config.train.label_smoothing, config.train.sampling_rate, config.train.sampling_steps
   )
@@ -318,18 +321,19 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     return {name: value for name, value in measured.items() if name != 'bleu_signature'}
 
   def write(params, key):
-    pairs, references, _ = held_out('valid')
-    found = greedy(params, pairs.sources[:3])
+    pairs = load_held_out()['valid'] if validated else load().splits['train']
+    pairs = Pairs(pairs.sources[:3], pairs.targets[:3], 0)
+    found, references = greedy(params, pairs.sources), corpus.references(codec, pairs.targets)
     return '\n'.join(
       shown(source, best, reference)
-      for source, (best, *_), reference in zip(pairs.sources, found, references, strict=False)
+      for source, (best, *_), reference in zip(pairs.sources, found, references, strict=True)
     )
 
   def report(params, workdir, out_dir):
     # Matplotlib is slow to load.
     from rnn_research.tasks.translation.report import HeldOut, write_report
 
-    split = corpus.held_out_names(config.data)[-1]
+    split = splits[-1]
     pairs, references, _ = held_out(split)
     found = [best for best, *_ in greedy(params, pairs.sources)]
     write_report(HeldOut(split, pairs.sources, references, found), workdir, out_dir)
@@ -338,15 +342,17 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     init=lambda key: model.init(key, SOURCES),
     loss=loss,
     train_data=functools.partial(_train_data, config, codec, load),
-    evaluate={'valid': measure_quickly},
+    evaluate={'valid': measure_quickly} if validated else {},
     final_evaluate={
       split: functools.partial(measure, split, {'bleu': greedy, 'bleu_beam5': beam})
-      for split in corpus.held_out_names(config.data)
+      for split in splits
     },
-    headline=('valid', 'exact' if config.data.task else 'bleu', 'max'),
+    headline=('valid', 'exact' if config.data.task else 'bleu', 'max')
+    if validated
+    else ('train', 'nats_per_symbol', 'min'),
     assets={'codec': corpus.to_json(codec)},
     show=write,
-    report=report,
+    report=report if splits else None,
     commands=commands.commands_of(model, codec, config.data.max_length, scores),
     engine=_engine(config.model, cells),
     unit='target symbols',

@@ -124,7 +124,9 @@ class Experiment(NamedTuple):
     loss: `(params, carry, batch, key, step) -> (total, (weight, carry, metrics))`: sums over the
       batch, in nats; `metrics` are sums too, divided by the sum of weights; all float32.
     train_data: `() -> TrainData`, read when training starts.
-    evaluate: split -> `(params, key) -> {metric: float}`, quick, used while training.
+    evaluate: split -> `(params, key) -> {metric: float}`, quick, used while training; {} where
+      nothing is held out to choose by: the last parameters are then the best, and the headline is
+      of what is logged of training, such as ('train', 'loss', 'min').
     headline: (split, metric, 'min' or 'max'): what "best" means.
     initial_carry: `(params, batch_size) -> carry`, the state of truncated BPTT, leaves [B, ...].
     final_evaluate: as `evaluate`, exact, used at the end of a run and by `--mode=evaluate`; None:

@@ -125,6 +125,18 @@ def _check_grid(config):
     )
 
 
+def check_unevaluated(config: ConfigDict) -> None:
+  """Raises InputError for fields that follow an evaluation, of a run that has none."""
+  train, grid = config.train, config.grid
+  why = 'since no validation data are held out'
+  require('train.stop_after', train.stop_after, train.stop_after == 0, f'0, {why}')
+  schedule = config.optimizer.schedule
+  require('optimizer.schedule', schedule, schedule != 'plateau', f'another, {why}')
+  require('grid.seeds', grid.seeds, grid.seeds == 1, f'1, {why} to choose a member by')
+  rates = grid.learning_rates
+  require('grid.learning_rates', rates, not rates, f'none, {why} to choose a member by')
+
+
 def trains(config: ConfigDict) -> bool:
   """Returns whether the experiment trains a model; a study has no block `train`."""
   return 'train' in config

@@ -97,7 +97,7 @@ def test_tasks_are_divided_by_their_fractions(examples, splits, counts):
 
 
 def test_fractions_that_leave_no_pairs_are_refused():
-  with pytest.raises(ValueError, match='^data[.]examples is 3'):
+  with pytest.raises(ValueError, match=r'^data.examples is 3'):
     corpus.load_corpus({'task': 'dates', 'examples': 3, 'splits': (0.01, 0.98, 0.01)})
 
 

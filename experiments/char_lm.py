@@ -17,6 +17,7 @@ import numpy as np
 from jax.nn.initializers import lecun_normal
 from ml_collections import ConfigDict
 
+from rnn_research import layers
 from rnn_research.cells import make_cell, options_for
 from rnn_research.combinators.weights import weight_dropout
 from rnn_research.data import codec as codec_lib
@@ -302,12 +303,13 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
 
   def train_data():
     corpus = load()
-    return streams.text_stream(
+    data = streams.text_stream(
       corpus.splits['train'],
       config.train.batch_size,
       config.train.unroll_length,
       corpus.fingerprint,
     )
+    return data if assets else data._replace(about=_hint(vocabulary, config.model))
 
   def loss(params, carry, batch, key, step):
     reset_key, key = jax.random.split(key)
@@ -416,6 +418,17 @@ def _of_cells(config, cells, vocabulary_size):
     dropout=config.dropout,
     w_init=uniform(config.init_scale) if config.init_scale else lecun_normal(),
     dtype=DTYPES[config.dtype],
+  )
+
+
+def _hint(vocabulary, config):
+  """Returns advice for people before training, '' where there is none."""
+  size = len(vocabulary.symbols)
+  if config.embedding_size or size <= layers.ONE_HOT_LIMIT:
+    return ''
+  return (
+    f'hint: {size:,} {_UNITS[vocabulary.unit]} are read as one-hot vectors, which costs time and '
+    'memory; an embedding of, say, --config.model.embedding_size=128 costs less'
   )
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from jax.nn.initializers import lecun_normal
 from ml_collections import ConfigDict
 
+from rnn_research import layers
 from rnn_research.cells import make_cell, options_for
 from rnn_research.combinators.weights import weight_dropout
 from rnn_research.data import codec as codec_lib
@@ -25,7 +26,7 @@ from rnn_research.decoding.language import sampler
 from rnn_research.decoding.sampling import Sampling
 from rnn_research.engines import dispatch
 from rnn_research.errors import InputError, require, require_one_of
-from rnn_research.experiment import Experiment, Recurrence
+from rnn_research.experiment import Experiment, Recurrence, Vocabulary
 from rnn_research.initializers import uniform
 from rnn_research.losses import cross_entropy
 from rnn_research.models.language_model import language_model, log_probabilities, sequence_loss
@@ -285,7 +286,8 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
   model = _make_model(config.model, len(vocabulary.symbols))
   score = jax.jit(functools.partial(log_probabilities, model))
   trained_on = assets['data'] if assets else _jsonable(config.data)
-  held_out = assets['held_out'] if assets else _held_out(load())
+  held_out = assets['held_out'] if assets else [s for s in load().splits if s != 'train']
+  validated = 'valid' in held_out
   moved = any(trained_on[field] != config.data[field] for field in ('path', 'glob'))
   foreign = moved and _digest(load) != assets['fingerprint']
   trained_on = trained_on if foreign else _jsonable(config.data)
@@ -304,16 +306,17 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
 
   def train_data():
     corpus, unit = load(), _UNITS[vocabulary.unit]
-    about = '\n'.join(
+    about = [
       f'{split}: {len(ids):,} {unit}; unknown symbols {corpus.unknown[split]:.2%}'
       for split, ids in corpus.splits.items()
-    )
+    ]
+    about += _hints(vocabulary, config.model)
     return streams.text_stream(
       corpus.splits['train'],
       config.train.batch_size,
       config.train.unroll_length,
       corpus.fingerprint,
-    )._replace(about=about)
+    )._replace(about='\n'.join(about))
 
   def loss(params, carry, batch, key, step):
     reset_key, key = jax.random.split(key)
@@ -344,7 +347,7 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
 
   def recurrence(params, num_steps, key):
     windows = jnp.asarray(
-      _windows(texts()[measured[0]], num_steps + 1, config.train.batch_size, key)
+      _windows(texts()[next(iter(measured), 'train')], num_steps + 1, config.train.batch_size, key)
     )
     return Recurrence(
       model.cells,
@@ -358,9 +361,11 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     initial_carry=model.initial_state,
     loss=loss,
     train_data=train_data,
-    evaluate={'valid': functools.partial(measure, 'valid', config.train.eval_lanes)},
+    evaluate={'valid': functools.partial(measure, 'valid', config.train.eval_lanes)}
+    if validated
+    else {},
     final_evaluate={split: functools.partial(measure, split, 1) for split in measured},
-    headline=('valid', 'nats_per_symbol', 'min'),
+    headline=('valid', 'nats_per_symbol', 'min') if validated else ('train', 'loss', 'min'),
     assets={'vocabulary': vocabulary.to_json(), 'data': trained_on, 'held_out': held_out},
     show=functools.partial(write, 0.8),
     report=report,
@@ -368,6 +373,13 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     engine=dispatch.explain(config.model.cell, config.model.engine, model.cells[0].scan),
     unit=_UNITS[vocabulary.unit],
     recurrence=recurrence,
+    vocabularies={
+      'vocabulary': Vocabulary(
+        vocabulary.unit,
+        vocabulary.symbols,
+        lambda size: _of_cells(config.model, model.cells, size).init,
+      )
+    },
   )
 
 
@@ -384,7 +396,7 @@ def _reset_some(key, carry, initial, rate):
 
 
 def _make_model(config, vocabulary_size):
-  dtype, scale = DTYPES[config.dtype], config.init_scale
+  scale = config.init_scale
   options = {'w_x_init': uniform(scale), 'w_h_init': uniform(scale)} if scale else {}
 
   def make(hidden_size):
@@ -392,32 +404,37 @@ def _make_model(config, vocabulary_size):
       config.cell,
       hidden_size,
       engine=config.engine,
-      dtype=dtype,
+      dtype=DTYPES[config.dtype],
       **options_for(config.cell, forget_bias=config.forget_bias, **options),
     )
     cells = (
       weight_dropout(cell, config.weight_dropout) if config.weight_dropout else cell,
     ) * config.num_layers
-    return language_model(
-      cells,
-      vocabulary_size,
-      embedding_size=config.embedding_size,
-      dropout=config.dropout,
-      w_init=uniform(scale) if scale else lecun_normal(),
-      dtype=dtype,
-    )
+    return _of_cells(config, cells, vocabulary_size)
 
   return fit_budget(make, config.hidden_size, config.num_params)
 
 
-def _held_out(corpus):
-  splits = [split for split in corpus.splits if split != 'train']
-  if 'valid' not in splits:
-    raise InputError(
-      'the data have no validation text, expected a second number of data.splits above 0, or a '
-      'text of its own as data.valid_path'
-    )
-  return splits
+def _of_cells(config, cells, vocabulary_size):
+  return language_model(
+    cells,
+    vocabulary_size,
+    embedding_size=config.embedding_size,
+    dropout=config.dropout,
+    w_init=uniform(config.init_scale) if config.init_scale else lecun_normal(),
+    dtype=DTYPES[config.dtype],
+  )
+
+
+def _hints(vocabulary, config):
+  """Returns advice for people before training, [] where there is none."""
+  size = len(vocabulary.symbols)
+  if config.embedding_size or size <= layers.ONE_HOT_LIMIT:
+    return []
+  return [
+    f'hint: {size:,} {_UNITS[vocabulary.unit]} are read as one-hot vectors, which costs time and '
+    'memory; an embedding of, say, --config.model.embedding_size=128 costs less'
+  ]
 
 
 def _digest(load):

@@ -19,10 +19,11 @@ from ml_collections import ConfigDict
 from rnn_research.cells import make_cell, options_for
 from rnn_research.data.buckets import evaluation_batches, make_buckets, pair_stream
 from rnn_research.data.codec import RULES, SENTENCE_UNITS
+from rnn_research.data.pairs import Pairs
 from rnn_research.decoding.beam import Beam
 from rnn_research.engines import dispatch
 from rnn_research.errors import InputError, require, require_one_of
-from rnn_research.experiment import Experiment
+from rnn_research.experiment import Experiment, Vocabulary
 from rnn_research.initializers import uniform
 from rnn_research.memory.attention import SCORES
 from rnn_research.metrics.bleu import corpus_bleu
@@ -285,8 +286,10 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
   load_held_out = functools.cache(lambda: corpus.load_held_out(config.data, fingerprint, load))
   codec = saved or corpus.train_codec(load(), config.data)
   cells = _make_cells(config.model)
-  model = _make_model(config.model, cells, codec)
+  model = _make_model(config.model, cells, len(codec.source.symbols), len(codec.target.symbols))
   greedy, beam = (translator(model, codec, how, config.data.max_length) for how in (Beam(), _BEAM))
+  splits = corpus.held_out_names(config.data)
+  validated = 'valid' in splits
   options = LossOptions(
     config.train.label_smoothing, config.train.sampling_rate, config.train.sampling_steps
   )
@@ -322,18 +325,19 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     return {name: value for name, value in measured.items() if name != 'bleu_signature'}
 
   def write(params, key):
-    pairs, references, _ = held_out('valid')
-    found = greedy(params, pairs.sources[:3])
+    pairs = load_held_out()['valid'] if validated else load().splits['train']
+    pairs = Pairs(pairs.sources[:3], pairs.targets[:3], 0)
+    found, references = greedy(params, pairs.sources), corpus.references(codec, pairs.targets)
     return '\n'.join(
       shown(source, best, reference)
-      for source, (best, *_), reference in zip(pairs.sources, found, references, strict=False)
+      for source, (best, *_), reference in zip(pairs.sources, found, references, strict=True)
     )
 
   def report(params, workdir, out_dir):
     # Matplotlib is slow to load.
     from rnn_research.tasks.translation.report import HeldOut, write_report
 
-    split = corpus.held_out_names(config.data)[-1]
+    split = splits[-1]
     pairs, references, _ = held_out(split)
     found = [best for best, *_ in greedy(params, pairs.sources)]
     write_report(HeldOut(split, pairs.sources, references, found), workdir, out_dir)
@@ -342,18 +346,21 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     init=lambda key: model.init(key, SOURCES),
     loss=loss,
     train_data=functools.partial(_train_data, config, codec, load),
-    evaluate={'valid': measure_quickly},
+    evaluate={'valid': measure_quickly} if validated else {},
     final_evaluate={
       split: functools.partial(measure, split, {'bleu': greedy, 'bleu_beam5': beam})
-      for split in corpus.held_out_names(config.data)
+      for split in splits
     },
-    headline=('valid', 'exact' if config.data.task else 'bleu', 'max'),
+    headline=('valid', 'exact' if config.data.task else 'bleu', 'max')
+    if validated
+    else ('train', 'nats_per_symbol', 'min'),
     assets={'codec': corpus.to_json(codec)},
     show=write,
-    report=report,
+    report=report if splits else None,
     commands=commands.commands_of(model, codec, config.data.max_length, scores, load_held_out),
     engine=_engine(config.model, cells),
     unit='target symbols',
+    vocabularies=_vocabularies(config.model, cells, codec),
   )
 
 
@@ -380,17 +387,28 @@ def _engine(config, cells):
   return f'{chosen}{steps}'
 
 
-def _make_model(config, cells, codec):
+def _make_model(config, cells, num_sources, num_targets):
   fields = (
     *('decoder', 'score', 'hidden_size', 'embedding_size', 'bidirectional', 'reversed_source'),
     *('readout_size', 'tied', 'dropout'),
   )
   return translation_model(
     cells,
-    (len(codec.source.symbols), len(codec.target.symbols)),
+    (num_sources, num_targets),
     dtype=DTYPES[config.dtype],
     **{name: config[name] for name in fields},
   )
+
+
+def _vocabularies(config, cells, codec):
+  def of(side, sizes):
+    init_of = lambda size: lambda key: _make_model(config, cells, *sizes(size)).init(key, SOURCES)
+    return Vocabulary(side.unit, side.symbols, init_of)
+
+  return {
+    'source': of(codec.source, lambda size: (size, len(codec.target.symbols))),
+    'target': of(codec.target, lambda size: (len(codec.source.symbols), size)),
+  }
 
 
 def _train_data(config, codec, load):

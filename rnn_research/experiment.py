@@ -76,6 +76,20 @@ class Recurrence(NamedTuple):
   loss: Callable[[Array], Array]
 
 
+class Vocabulary(NamedTuple):
+  """Symbols that parameters are indexed by, such as the rows of an embedding.
+
+  Attributes:
+    unit: what a symbol is: 'char', 'word'.
+    symbols: id -> symbol, V of them.
+    init_of: `(V) -> init` of the same model with V symbols: its shapes tell which axes these index.
+  """
+
+  unit: str
+  symbols: tuple
+  init_of: Callable[[int], Callable]
+
+
 def no_carry(params: Params, batch_size: int) -> tuple:
   """Returns the carry of independent examples: nothing goes on from one batch to the next."""
   return ()
@@ -110,7 +124,9 @@ class Experiment(NamedTuple):
     loss: `(params, carry, batch, key, step) -> (total, (weight, carry, metrics))`: sums over the
       batch, in nats; `metrics` are sums too, divided by the sum of weights; all float32.
     train_data: `() -> TrainData`, read when training starts.
-    evaluate: split -> `(params, key) -> {metric: float}`, quick, used while training.
+    evaluate: split -> `(params, key) -> {metric: float}`, quick, used while training; {} where
+      nothing is held out to choose by: the last parameters are then the best, and the headline is
+      of what is logged of training, such as ('train', 'loss', 'min').
     headline: (split, metric, 'min' or 'max'): what "best" means.
     initial_carry: `(params, batch_size) -> carry`, the state of truncated BPTT, leaves [B, ...].
     final_evaluate: as `evaluate`, exact, used at the end of a run and by `--mode=evaluate`; None:
@@ -128,6 +144,8 @@ class Experiment(NamedTuple):
     recurrence: `(params, num_steps, key) -> Recurrence` on held-out data of T = num_steps; None:
       the model cannot be analysed. Raises InputError where the data have no sequence of that
       length.
+    vocabularies: name -> `Vocabulary`, for a run that begins from a model of other data; {} where
+      all parameters have the same shape whatever the data are.
   """
 
   init: Callable
@@ -146,6 +164,7 @@ class Experiment(NamedTuple):
   select: Callable = lambda params, metrics: params
   learning_rates: tuple[float, ...] = ()
   recurrence: Callable[..., Recurrence] | None = None
+  vocabularies: Mapping[str, Vocabulary] = MappingProxyType({})
 
 
 class Study(NamedTuple):

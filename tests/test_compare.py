@@ -121,7 +121,9 @@ def test_labels_name_what_differs():
 def test_a_curve_far_off_does_not_flatten_the_others():
   curve = lambda label, *values: run_curves.Curves(label, np.arange(2.0), np.array([values]))
   near = [curve(str(i), 2.0, 1.0 + i / 10) for i in range(4)]
-  top = lambda curves: curve_figure(curves, 'nats', 'min', None).figure.axes[0].get_ylim()[1]
+  top = lambda curves: (
+    curve_figure(curves, ('valid', 'nats', 'min'), None).figure.axes[0].get_ylim()[1]
+  )
   assert 1.3 < top([*near, curve('far', 300.0, 100.0)]) < 3.0
   assert top([*near[:2], curve('far', 300.0, 100.0)]) >= 300.0
 

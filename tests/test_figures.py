@@ -100,11 +100,11 @@ FIGURES = {
   'loss': lambda make, n: plots.loss_curves(log(make, n)),
   'gradients': lambda make, n: plots.gradient_figure(log(make, n)),
   'score': lambda make, n: score_curve(log(make, n), 'bleu'),
-  'curves': lambda make, n: curve_figure(curves(make, n), 'mse', 'min', None),
+  'curves': lambda make, n: curve_figure(curves(make, n), ('valid', 'mse', 'min'), None),
   'curves, baseline': lambda make, n: curve_figure(
-    curves(make, n), 'mse', 'min', float(make(1)[0])
+    curves(make, n), ('valid', 'mse', 'min'), float(make(1)[0])
   ),
-  'curves, highest': lambda make, n: curve_figure(curves(make, n), 'bleu', 'max', None),
+  'curves, highest': lambda make, n: curve_figure(curves(make, n), ('valid', 'bleu', 'max'), None),
   'lengths': lambda make, n: length_figure(
     {'a': lengths(make, n), 'b': lengths(make, n)}, '', 'words'
   ),
@@ -148,7 +148,7 @@ def test_runs_without_an_error_are_drawn_beside_one_with():
   steps = np.arange(3)
   solved = [Curves(str(i), steps, np.array([[0.5, 0.01, 0.0]])) for i in range(3)]
   plot = curve_figure(
-    [*solved, Curves('3', steps, np.array([[0.5, 0.4, 0.3]]))], 'mse', 'min', None
+    [*solved, Curves('3', steps, np.array([[0.5, 0.4, 0.3]]))], ('valid', 'mse', 'min'), None
   )
   assert plot.figure.axes[0].get_yscale() == 'log'
   *ends, last = (line[-1] for line in placed(plot.figure))

@@ -1,11 +1,15 @@
 """Update rules, schedules and clipping against NumPy twins of the published equations."""
 
+from typing import Any, NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
+from rnn_research.cells import CELLS
+from rnn_research.combinators.weights import LearnedStart
 from rnn_research.training import optimizer, schedules
 
 EPS = 1e-8
@@ -22,16 +26,16 @@ def gradients(num_steps=4):
 
 
 def run(config, grads, steps_per_epoch=2, total_steps=10, eval_every=3, values=None):
-  """Returns the parameters after each update, [steps, 5], starting from ones."""
+  """Returns the parameters after each update, [steps, 5], starting from a matrix of ones."""
   tx, _ = optimizer.make_optimizer(config, steps_per_epoch, total_steps, eval_every)
-  params, out = {'w': jnp.ones(5)}, []
+  params, out = {'w': jnp.ones((1, 5))}, []
   opt_state = tx.init(params)
   update = jax.jit(tx.update)
   for step, grad in enumerate(grads):
     value = jnp.float32(values[step] if values else jnp.inf)
-    updates, opt_state = update({'w': jnp.asarray(grad)}, opt_state, params, value=value)
+    updates, opt_state = update({'w': jnp.asarray(grad)[None]}, opt_state, params, value=value)
     params = optax.apply_updates(params, updates)
-    out.append(np.asarray(params['w']))
+    out.append(np.asarray(params['w'][0]))
   return np.stack(out)
 
 
@@ -70,6 +74,62 @@ def test_rule_is_the_published_one(name, scale):
     p = twin(p, g, memory, step, config)
     expected.append(p)
   np.testing.assert_allclose(run(config, grads), expected, rtol=2e-5, atol=2e-6)
+
+
+class Parameters(NamedTuple):
+  w_h: Any
+  b: Any
+  peepholes: Any
+
+
+def test_weights_alone_are_decayed():
+  """Also those whose names have a 'b' or a 'start' in them; biases by their names, of any rank."""
+  matrix, vector = jnp.ones((2, 3)), jnp.ones(3)
+  params = {
+    'cells': (
+      Parameters(w_h=(matrix, matrix), b=matrix, peepholes=matrix),
+      LearnedStart(Parameters(w_h=matrix, b=vector, peepholes=vector), start={'h': matrix}),
+      {'b_hn': matrix, 'w_bare': matrix, 'restart': matrix, 'kernel': matrix, 'scale': vector},
+    ),
+    'embedding': matrix,
+    'encoder': {'embedding': matrix, 'bias': matrix},
+    'head': {'w': matrix, 'b': vector},
+  }
+  config = config_with(name='adamw', learning_rate=1.0, weight_decay=0.25)
+  tx, _ = optimizer.make_optimizer(config, 2, 10, 3)
+  grads = jax.tree.map(jnp.zeros_like, params)
+  updates, _ = tx.update(grads, tx.init(params), params, value=0.0)
+  kept = [
+    jax.tree_util.keystr(path, simple=True, separator='/')
+    for path, update in jax.tree_util.tree_leaves_with_path(updates)
+    if not np.any(update)
+  ]
+  assert kept == [
+    *('cells/0/b', 'cells/0/peepholes', 'cells/1/cell/b', 'cells/1/cell/peepholes'),
+    *('cells/1/start/h', 'cells/2/b_hn', 'cells/2/scale'),
+    *('embedding', 'encoder/bias', 'encoder/embedding', 'head/b'),
+  ]
+  others = [update for update in jax.tree.leaves(updates) if np.any(update)]
+  assert len(others) == 7
+  for update in others:
+    np.testing.assert_allclose(update, np.full((2, 3), -0.25))
+
+
+@pytest.mark.parametrize('cell', ['gru', 'lru', 'lstm_peephole', 'layer_norm_lstm', 'rhn'])
+def test_weights_of_cells_are_those_that_decay(cell):
+  x = jax.ShapeDtypeStruct((1, 4), jnp.float32)
+  params = jax.eval_shape(lambda key: CELLS[cell](3).init(key, x), jax.random.key(0))
+  for path, is_decayed in jax.tree_util.tree_leaves_with_path(optimizer.decayed(params)):
+    name = jax.tree_util.keystr(path, simple=True, separator='/')
+    assert is_decayed == (name.startswith('w_') and not name.endswith(('scale', 'offset'))), name
+
+
+def test_a_state_of_optax_adamw_goes_on():
+  config = config_with(name='adamw', weight_decay=0.1)
+  ours = optimizer.update_rule(config, optax.constant_schedule(0.1))
+  theirs = optax.adamw(optax.constant_schedule(0.1), weight_decay=0.1)
+  params = {'w': jnp.ones((2, 3))}
+  assert jax.tree.structure(ours.init(params)) == jax.tree.structure(theirs.init(params))
 
 
 def test_clips_value_first_then_norm():

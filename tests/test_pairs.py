@@ -271,6 +271,7 @@ def test_splits_that_a_data_set_lacks_are_shares_of_its_training_pairs(tmp_path,
   trained = found.splits['train'].sources
   assert not set(trained) & {s for split in drawn for s in found.splits[split].sources}
   assert 'test' not in corpus.load_corpus(data | {'splits': (0.7, 0.3, 0)}).splits
+  assert corpus.load_corpus(data | {'splits': (1.0, 0.0, 0.0)}).splits.keys() == {'train'}
 
 
 def test_what_is_a_share_of_the_training_pairs_is_said():

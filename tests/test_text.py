@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 
+import experiments
 from experiments import char_lm
 from rnn_research.data.codec import RULES
 from rnn_research.data.files import read_bytes
@@ -347,3 +348,26 @@ def test_novels_in_a_folder(data_dir):
   held_out = {flag: str(folder / name) for flag, name in held_out.items()}
   corpus = load_corpus(path=str(folder), unit='byte', **held_out)
   assert sum(map(len, corpus.splits.values())) == len(read_bytes(str(folder)))
+
+
+@pytest.mark.parametrize(
+  ('num_words', 'embedding_size', 'assets', 'hinted'),
+  [(512, 0, False, True), (511, 0, False, False), (512, 2, False, False), (512, 0, True, False)],
+)
+def test_a_new_run_says_where_one_hot_words_are_costly(
+  tmp_path, num_words, embedding_size, assets, hinted
+):
+  """With the unknown word there is one more; a run that goes on cannot change its model."""
+  text = ' '.join(map(str, range(num_words)))
+  (tmp_path / 'words.txt').write_text(f'{text} {text}', 'utf-8')
+  config = experiments.get_config('char_lm:debug')
+  config.data.update({'path': str(tmp_path / 'words.txt'), 'unit': 'word', 'splits': (1.0, 0, 0)})
+  config.model.update({'hidden_size': 2, 'embedding_size': embedding_size})
+  made = experiments.build('char_lm:debug', config)
+  if assets:
+    trained = {**made.assets, 'fingerprint': made.train_data().fingerprint}
+    made = experiments.build('char_lm:debug', config, trained)
+  about = made.train_data().about
+  assert about.startswith('hint: 513 words are read as one-hot vectors') == hinted
+  assert ('--config.model.embedding_size=' in about) == hinted
+  assert hinted or not about

@@ -8,6 +8,7 @@ from rnn_research import workdir
 from rnn_research.errors import UsageError, did_you_mean
 from rnn_research.experiment import Command
 from rnn_research.launching import runs
+from rnn_research.launching.begin import begin
 from rnn_research.launching.config import CHANGEABLE, Start, check_unchanged
 from rnn_research.launching.flags import ENGINE, Mode, Request
 from rnn_research.training import backend, checkpoint
@@ -15,7 +16,7 @@ from rnn_research.training.config import rows_per_step, trains
 
 
 def train(start: Start) -> None:
-  """Trains, from the newest checkpoint of the workdir if there is one."""
+  """Trains, from the newest checkpoint of the workdir if there is one, else from `init_from`."""
   resumed = checkpoint.has_checkpoint(start.workdir)
   if backend.is_distributed() and not start.named:
     raise _not_distributed()
@@ -30,7 +31,7 @@ def train(start: Start) -> None:
   if resumed:
     experiment = workdir.build(start.workdir, start.name, start.config)
   else:
-    experiment = experiments.build(start.name, start.config)
+    experiment = begin(experiments.build(start.name, start.config), start)
   runs.train(experiment, start)
 
 

@@ -20,7 +20,7 @@ from rnn_research.experiment import Experiment, Study
 from rnn_research.launching.config import CHANGEABLE, Start, check_unchanged
 from rnn_research.parameters import num_parameters
 from rnn_research.training import backend, checkpoint, grid, loop, result
-from rnn_research.training.config import rows_per_step
+from rnn_research.training.config import check_unevaluated, rows_per_step
 from rnn_research.training.metrics_log import read_log
 from rnn_research.training.progress import warn
 from rnn_research.typing import Params
@@ -34,8 +34,13 @@ def train(experiment: Experiment, start: Start) -> None:
   Args:
     experiment: of `build(config)`.
     start: its workdir is made if it does not exist.
+
+  Raises:
+    InputError: the config follows evaluations, but the experiment has none.
   """
   name, workdir, config = start.name, start.workdir, start.config
+  if not experiment.evaluate:
+    check_unevaluated(config)
   data, mesh = experiment.train_data(), _mesh(config, workdir, start.num_devices)
   first, path = jax.process_index() == 0, Path(workdir) / 'result.json'
   if first and data.about:
@@ -129,6 +134,8 @@ def saved_devices(workdir: str) -> int:
 def print_result(path: Path) -> None:
   """Prints a result file: a line per split, or per group of a study."""
   values = json.loads(Path(path).read_text('utf-8'))
+  if not values['metrics']:
+    print('nothing is held out to evaluate on')
   for split, metrics in (values['metrics'] | values.get('grid', {})).items():
     print(f'{split}: {result.figures(metrics)}')
   if 'best_member' in values:

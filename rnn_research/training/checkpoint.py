@@ -126,10 +126,11 @@ def restore_latest(folder: io.Folder, template: PyTree) -> Restored | None:
   return None
 
 
-def save_best(workdir: str | os.PathLike, step: int, params: Params, metric: float) -> None:
+def save_best(workdir: str | os.PathLike, step: int, params: Params, metric: float | None) -> None:
   """Writes the parameters of the best evaluation so far in place of the earlier best.
 
-  Every process calls it, each with the same replicated or local parameters.
+  Every process calls it, each with the same replicated or local parameters; `metric` is the figure
+  of the evaluation, None where there is none.
 
   Raises:
     OSError: it could not be written; the earlier best is intact.
@@ -228,7 +229,7 @@ def _lock(folder: int, workdir: str | os.PathLike) -> None:
     raise InputError(f'{workdir} is in use by another run') from e
 
 
-def _other_metric(folder: io.Folder, step: int, metric: float) -> bool:
+def _other_metric(folder: io.Folder, step: int, metric: float | None) -> bool:
   try:
     return io.read(folder, step, ('meta',))['meta'] != {'metric': metric}
   except io.UndecodableError:

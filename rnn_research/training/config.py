@@ -23,11 +23,12 @@ _MODEL_RANGES = {
 
 
 def base_config() -> ConfigDict:
-  """Returns the config with the blocks `seed`, `optimizer` and `train`; an experiment adds `data`
-  and `model`."""
+  """Returns the config with `seed`, `init_from` and the blocks `optimizer`, `grid` and `train`; an
+  experiment adds `data` and `model`."""
   return ConfigDict(
     {
       'seed': 0,
+      'init_from': '',  # workdir of a trained model, whose best parameters are the first ones here
       'optimizer': optimizer.default_config(),
       'grid': {
         'seeds': 1,  # several runs in one, which share data and steps and differ in initialisation
@@ -122,6 +123,18 @@ def _check_grid(config):
       'optimizer.schedule is plateau, expected another with a grid: its members would '
       'share one plateau'
     )
+
+
+def check_unevaluated(config: ConfigDict) -> None:
+  """Raises InputError for fields that follow an evaluation, of a run that has none."""
+  train, grid = config.train, config.grid
+  why = 'since no validation data are held out'
+  require('train.stop_after', train.stop_after, train.stop_after == 0, f'0, {why}')
+  schedule = config.optimizer.schedule
+  require('optimizer.schedule', schedule, schedule != 'plateau', f'another, {why}')
+  require('grid.seeds', grid.seeds, grid.seeds == 1, f'1, {why} to choose a member by')
+  rates = grid.learning_rates
+  require('grid.learning_rates', rates, not rates, f'none, {why} to choose a member by')
 
 
 def trains(config: ConfigDict) -> bool:

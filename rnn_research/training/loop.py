@@ -254,7 +254,7 @@ def _settled(training, at, pending):
 def _pause(training, at, mesh, due, started):
   """Evaluates, shows and saves what is due, and returns whether training has nothing more to
   bring."""
-  if due.evaluate:
+  if due.evaluate and training.experiment.evaluate:
     last_valid, best = records.evaluate(training, at)
     state = at.state.replace(last_valid=replicate(mesh, np.float32(last_valid)))
     at = at._replace(state=state, best=best)
@@ -262,6 +262,7 @@ def _pause(training, at, mesh, due, started):
     records.show(training, at)
   exhausted = due.evaluate and _exhausted(training, at)
   if due.save or due.stop or exhausted:
+    at = at if training.experiment.evaluate else records.keep_last(training, at)
     records.save(training, at, time.monotonic() - started)
   return at, exhausted
 

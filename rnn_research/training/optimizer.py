@@ -2,6 +2,7 @@
 optax's parts."""
 
 import math
+import re
 
 import jax
 import jax.numpy as jnp
@@ -10,10 +11,13 @@ from ml_collections import ConfigDict
 
 from rnn_research.errors import InputError, require_one_of
 from rnn_research.training.schedules import make_schedule, reduce_on_plateau
-from rnn_research.typing import Array, Params
+from rnn_research.typing import Array, Params, PyTree
 
 NAMES = ('sgd', 'rmsprop', 'adagrad', 'adam', 'adamw')
 SCHEDULES = ('constant', 'exponential', 'cosine', 'plateau')
+
+# In the path of a parameter: `.b`, `['b']`, `.b_hn`, `['embedding']`, `.peepholes`, `.start.h`.
+_NO_WEIGHT = re.compile(r"[.'](b|b_\w+|\w*bias\w*|\w*embedding\w*|peepholes|start)\b")
 
 _RANGES = {
   'learning_rate': ('a number > 0', lambda v: 0 < v < math.inf),
@@ -40,7 +44,7 @@ def default_config() -> ConfigDict:
       'learning_rate': 2e-3,
       'clip_norm': 0.0,  # global norm; 0 is off
       'clip_value': 0.0,  # each element; 0 is off; comes before clip_norm
-      'weight_decay': 0.0,  # adamw
+      'weight_decay': 0.0,  # adamw; of matrices, see `decayed`
       'beta1': 0.9,  # adam, adamw
       'beta2': 0.999,  # adam, adamw
       'decay': 0.95,  # rmsprop
@@ -115,7 +119,7 @@ def update_rule(config: ConfigDict, schedule: optax.Schedule) -> optax.GradientT
     rmsprop  m = d m + (1 - d) g^2;  p -= r g / (sqrt(m) + eps)   eps outside the root, as published
     adagrad  m += g^2;  p -= r g / sqrt(m + eps)                  m starts at 0, as in min-char-rnn
     adam     Kingma and Ba 2015, algorithm 1
-    adamw    Loshchilov and Hutter 2019: adam, and p -= r weight_decay p
+    adamw    Loshchilov and Hutter 2019: adam, and p -= r weight_decay p where `decayed`
   """
   rules = {
     'sgd': lambda: optax.sgd(schedule),
@@ -124,11 +128,39 @@ def update_rule(config: ConfigDict, schedule: optax.Schedule) -> optax.GradientT
     ),
     'adagrad': lambda: optax.adagrad(schedule, initial_accumulator_value=0.0, eps=config.epsilon),
     'adam': lambda: optax.adam(schedule, config.beta1, config.beta2, config.epsilon),
-    'adamw': lambda: optax.adamw(
-      schedule, config.beta1, config.beta2, config.epsilon, weight_decay=config.weight_decay
+    'adamw': lambda: optax.chain(
+      optax.scale_by_adam(config.beta1, config.beta2, config.epsilon),
+      _decay(config.weight_decay),
+      optax.scale_by_learning_rate(schedule),
     ),
   }
   return rules[config.name]()
+
+
+def _decay(rate: float) -> optax.GradientTransformation:
+  """Adds `rate` times the `decayed` parameters to their updates.
+
+  `optax.masked` would do so too, with a state that does not fit checkpoints of `optax.adamw`.
+  """
+
+  def update(updates, params):
+    add = lambda u, p, is_decayed: u + rate * p if is_decayed else u
+    return jax.tree.map(add, updates, params, decayed(params))
+
+  return optax.stateless(update)
+
+
+def decayed(params: Params) -> PyTree:
+  """Returns for each parameter, a tree like `params`, whether weight decay makes it smaller.
+
+  Matrices of weights are decayed, those of one-hot inputs too. Vectors are not; nor are, by a name
+  in their path, embeddings, stacked biases and peepholes, and learned first states.
+  """
+
+  def is_weight(path, leaf):
+    return leaf.ndim >= 2 and not _NO_WEIGHT.search(jax.tree_util.keystr(path))
+
+  return jax.tree_util.tree_map_with_path(is_weight, params)
 
 
 def describe_gradients(config: ConfigDict, grads: Params) -> dict[str, Array]:

@@ -12,15 +12,17 @@ from rnn_research.analysis.reports.run_curves import Curves
 from rnn_research.analysis.reports.tables import finite, metric_name, quantiles
 
 
-def curve_figure(curves: Sequence[Curves], metric: str, sense: str, baseline: float | None) -> Plot:
+def curve_figure(
+  curves: Sequence[Curves], headline: tuple[str, str, str], baseline: float | None
+) -> Plot:
   """Draws a metric over training steps: thick the median over seeds, thin every seed.
 
   Args:
     curves: what is compared.
-    metric: its name.
-    sense: 'min' or 'max', the better end.
+    headline: what it is measured on, its name, and 'min' or 'max', the better end.
     baseline: what needs no memory, drawn as a line across; or None.
   """
+  split, metric, sense = headline
   figure = Figure(figsize=(11, 6.6), layout='constrained')
   axes, top = figure.subplots(), _ceiling(curves, sense, baseline)
   lowest = _limits(axes, curves, sense, baseline, top)
@@ -38,7 +40,7 @@ def curve_figure(curves: Sequence[Curves], metric: str, sense: str, baseline: fl
   axes.set_ylabel(metric_name(metric), fontsize=LABEL)
   plots.finish(axes)
   plots.legend_beside(axes)
-  plots.caption(figure, _text(curves, metric, baseline, top, lowest))
+  plots.caption(figure, _text(curves, split, metric, baseline, top, lowest))
   return Plot(figure, _table(curves, metric))
 
 
@@ -88,10 +90,11 @@ def _ceiling(curves, sense, baseline):
   return top if 0.0 < 3.0 * top < ends.max() else np.inf
 
 
-def _text(curves, metric, baseline, top, lowest):
+def _text(curves, split, metric, baseline, top, lowest):
   seeds, name = max(len(curve.values) for curve in curves), metric_name(metric)
+  where = '' if split == 'train' else 'on held-out examples '
   return (
-    f'{name[0].upper()}{name[1:]} on held-out examples while training'
+    f'{name[0].upper()}{name[1:]} {where}while training'
     + (f'; thick: median over {seeds} seeds, thin: each seed.' if seeds > 1 else '.')
     + (' Dotted line: what needs no memory.' if baseline is not None else '')
     + (f' What is above {top:.2g} is not drawn.' if np.isfinite(top) else '')

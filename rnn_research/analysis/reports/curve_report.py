@@ -20,7 +20,7 @@ def write_run(workdir: str | os.PathLike, out_dir: str | os.PathLike) -> None:
   to `out_dir`."""
   run = run_curves.read_run(workdir)
   curves = list(run_curves.by_learning_rate(run).values())
-  split, metric, sense = run.about['headline']
+  split, metric, _ = run.about['headline']
   name = metric_name(metric)
   write(
     out_dir,
@@ -30,7 +30,7 @@ def write_run(workdir: str | os.PathLike, out_dir: str | os.PathLike) -> None:
       Section(
         f'{split} {name} at the last evaluation',
         'curves',
-        curve_figure(curves, metric, sense, run_curves.without_memory(run)),
+        curve_figure(curves, run.about['headline'], run_curves.without_memory(run)),
         f'{name} over training steps',
         before=markdown(['', *_FIGURES], [[curve.label, *_last(curve)] for curve in curves]),
       ),
@@ -67,7 +67,9 @@ def write_comparison(
       Section(
         '',
         'curves',
-        curve_figure(curves, metric, sense, baselines.pop() if len(baselines) == 1 else None),
+        curve_figure(
+          curves, runs[0].about['headline'], baselines.pop() if len(baselines) == 1 else None
+        ),
         f'{name} over training steps',
         before=f'{markdown(_HEAD, [_row(*one) for one in shown])}\n{text}',
         metrics={label: _metrics(metric, *found) for label, found, _ in shown},

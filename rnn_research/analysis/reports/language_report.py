@@ -40,7 +40,7 @@ def write_report(
     for temperature in TEMPERATURES
   ]
   intro = (
-    'The parameters of the best evaluation, from the initial state, seed 0. A lower temperature '
+    'The best parameters, from the initial state, seed 0. A lower temperature '
     'prefers probable symbols.'
   )
   sections.write(

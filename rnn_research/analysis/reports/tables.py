@@ -126,9 +126,15 @@ def result_markdown(result: Mapping[str, Any] | None) -> str:
     for split, values in result['metrics'].items()
   }
   names = list(dict.fromkeys(name for values in figures.values() for name in values))
-  table = markdown(
-    ['split', *(name.replace('_', ' ') for name in names)],
-    [[split, *(_format(values.get(name)) for name in names)] for split, values in figures.items()],
+  table = (
+    'Nothing is held out to evaluate on.\n'
+    if not figures
+    else markdown(
+      ['split', *(name.replace('_', ' ') for name in names)],
+      [
+        [split, *(_format(values.get(name)) for name in names)] for split, values in figures.items()
+      ],
+    )
   )
   return (
     f'{result["params"]:,} parameters, {result["steps"]:,} steps in {result["seconds"]:.0f} '

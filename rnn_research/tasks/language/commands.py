@@ -243,6 +243,8 @@ def scores(
 def _split_ids(splits, name):
   if name:
     require_one_of('split', name, splits)
+  elif [*splits] == ['train']:
+    raise InputError('no text is held out; name one with --config.data.path, or --split=train')
   return splits[name or [*splits][-1]]
 
 

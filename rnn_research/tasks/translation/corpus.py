@@ -25,7 +25,7 @@ class ParallelCorpus(NamedTuple):
   """Sentences with their translations.
 
   Attributes:
-    splits: 'train', 'valid' and perhaps 'test'.
+    splits: 'train', and perhaps 'valid' and 'test'.
     languages: of source and target, after the names of the files; '' where they tell none.
     fingerprint: hex digest of the training pairs.
     drawn: the splits that are shares of the pairs to train on, since they have none of their own.
@@ -79,11 +79,6 @@ def load_corpus(data: Mapping[str, Any], rules: int = RULES) -> ParallelCorpus:
       "data.source is '', expected a file of source sentences, and data.target that of their "
       'translations; without data there are the variants dates, reverse and sort'
     )
-  if 'valid' not in splits:
-    raise InputError(
-      'there are no validation pairs, expected data.valid_source, or a second number of '
-      'data.splits above 0'
-    )
   digest = hashlib.sha256('\n'.join(splits['train'].sources + splits['train'].targets).encode())
   return ParallelCorpus(splits, languages, digest.hexdigest(), drawn)
 
@@ -110,7 +105,7 @@ def check_places(data: Mapping[str, Any]) -> None:
 def load_held_out(
   data: Mapping[str, Any], fingerprint: str, load: Callable[[], ParallelCorpus]
 ) -> Mapping[str, Pairs]:
-  """Returns the splits 'valid' and perhaps 'test'; training files are read only where these are
+  """Returns the splits of `held_out_names`; training files are read only where these are
   shares of them.
 
   Args:
@@ -136,8 +131,9 @@ def load_held_out(
 
 
 def held_out_names(data: Mapping[str, Any]) -> tuple[str, ...]:
-  """Returns the held-out splits that `load_corpus` will find."""
-  return ('valid', 'test') if data['test_source'] or data['splits'][2] else ('valid',)
+  """Returns the held-out splits that `load_corpus` will find: those with files or a share."""
+  shares = zip(('valid', 'test'), data['splits'][1:], strict=True)
+  return tuple(name for name, share in shares if share or data[f'{name}_source'])
 
 
 def _counts(total, fractions):
@@ -155,7 +151,7 @@ def _counts(total, fractions):
 
 
 def _read_tfds(data):
-  """Returns the splits that a data set has, a test split only where `splits` wants one."""
+  """Returns the splits that a data set has, held-out ones only where `splits` wants them."""
   splits = {}
   known = tfds_splits(data['tfds'], data['data_dir'])
   for name in ('train', *held_out_names(data)):

@@ -58,7 +58,6 @@ def write_report(held_out: HeldOut, workdir: str | os.PathLike, out_dir: str | o
     out_dir: an existing folder.
   """
   rows, about = read_log(workdir), json.loads((Path(workdir) / 'config.json').read_text('utf-8'))
-  metric = about['headline'][1]
   similar = [
     sentence_chrf(found.text, [reference]).score
     for found, reference in zip(held_out.translations, held_out.references, strict=True)
@@ -71,7 +70,7 @@ def write_report(held_out: HeldOut, workdir: str | os.PathLike, out_dir: str | o
     [
       Section('', before=f'{result_markdown(read_result(workdir))}\n{_bleu(held_out)}'),
       sections.loss_section(rows, 'every target symbol given those before it'),
-      Section('Validation', metric, score_curve(rows, metric), f'{metric_name(metric)} over steps'),
+      *_validation(rows, about['headline']),
       Section('Length', 'bleu_by_length', by_length, 'BLEU over source length'),
       _attention(held_out, about, looks),
       sections.gradient_section(rows),
@@ -159,6 +158,13 @@ def _alignments(
       f'A row sums to 1. {why}.'
     ),
   )
+
+
+def _validation(rows, headline):
+  split, metric, _ = headline
+  if split == 'valid':
+    curve = score_curve(rows, metric)
+    yield Section('Validation', metric, curve, f'{metric_name(metric)} over steps')
 
 
 def _bleu(held_out):

@@ -310,7 +310,8 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
       f'{split}: {len(ids):,} {unit}; unknown symbols {corpus.unknown[split]:.2%}'
       for split, ids in corpus.splits.items()
     ]
-    about += _hints(vocabulary, config.model)
+    if not assets:
+      about += _hints(vocabulary, config.model)
     return streams.text_stream(
       corpus.splits['train'],
       config.train.batch_size,

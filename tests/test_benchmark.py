@@ -485,9 +485,7 @@ def assert_trains(losses, tolerance):
     (flax_contenders, 'nnx', {}),
   ],
 )
-def test_contenders_of_jax_train(
-  module, name, options, cell, one_device, results, quick_compilation
-):
+def test_contenders_of_jax_train(module, name, options, cell, one_device, results):
   makers, losses = getattr(module, name)(SETTING._replace(cell=cell), **options), []
   for part in contenders.PARTS:
     results.clear()
@@ -509,7 +507,7 @@ def test_engines_reach_our_cells(one_device):
 @pytest.mark.parametrize(
   'engine', [rival.options['engine'] for rival in contenders.ENGINES.values()]
 )
-def test_engines_for_long_sequences_agree(engine, quick_compilation):
+def test_engines_for_long_sequences_agree(engine):
   setting = SETTING._replace(cell='gru', unroll_length=20)
   makers, plain = (parallel.long(setting, name) for name in (engine, 'scan'))
   program = makers['forward']()
@@ -521,7 +519,7 @@ def test_engines_for_long_sequences_agree(engine, quick_compilation):
     np.testing.assert_allclose(a, b, atol=1e-6)
 
 
-def test_ours_trains(one_device, quick_compilation, results):
+def test_ours_trains(one_device, results):
   """The programs do what they are named after: a state goes on, and only the step changes parameters."""
   makers = jax_contenders.ours(SETTING)
   step = makers['step']()
@@ -560,7 +558,7 @@ def test_the_pipeline_draws_batches(monkeypatch):
     np.testing.assert_array_equal(batch['inputs'][:, 1:], batch['targets'][:, :-1])
 
 
-def test_our_sampler_writes_to_the_full_length(monkeypatch, quick_compilation):
+def test_our_sampler_writes_to_the_full_length(monkeypatch):
   monkeypatch.setattr(workloads.backend, 'configure', lambda num_devices: None)
   chunks = workloads.sampling(SETTING._replace(batch_size=1))['sampler']().run()
   ids = np.concatenate([np.ravel(chunk) for chunk in chunks])

@@ -27,7 +27,6 @@ from rnn_research.models.conditional_model import conditional_model
 from rnn_research.typing import PyTree
 from rnn_research.unroll import length_mask, unroll
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
 SIZES, EMBEDDING, HIDDEN = (11, 13), 6, 5
 SOURCES = np.random.default_rng(0).integers(4, SIZES[0], (4, 7)).astype(np.int32)
 LENGTHS = np.int32([7, 1, 4, 0])

@@ -19,7 +19,6 @@ from rnn_research.decoding.step import NO_SPECIALS, Rules
 from rnn_research.layers import ONE_HOT_LIMIT
 from rnn_research.models.language_model import language_model
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
 
 V = 7
 LOGITS = np.array(

@@ -34,7 +34,6 @@ TINY = [
 ]
 # Compilation is nearly all the time of such small runs.
 QUICK = {'JAX_DISABLE_MOST_OPTIMIZATIONS': '1'}
-pytestmark = pytest.mark.usefixtures('quick_compilation')
 run = functools.partial(launching.run, **QUICK)
 
 

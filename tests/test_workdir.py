@@ -12,8 +12,6 @@ from launching import ROOT, environment, files_of, read_json
 from rnn_research import workdir as workdir_lib
 from rnn_research.errors import InputError
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 
 @pytest.fixture(scope='module')
 def language(trained):

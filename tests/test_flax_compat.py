@@ -23,7 +23,6 @@ from flax import linen, nnx
 from rnn_research import flax_compat, gru, length_mask, lstm, unroll
 from rnn_research.flax_compat import LinenCell, NNXCell, from_linen, from_nnx
 
-
 CELLS = ['elman', 'gru', 'lstm_projection', 'learned_stack', 'layer_norm', 'variational_dropout']
 swap = lambda a: jnp.swapaxes(a, 0, 1)
 

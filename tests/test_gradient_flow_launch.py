@@ -3,7 +3,6 @@
 import csv
 import shutil
 
-import jax
 import pytest
 from launching import files_of, read_json, run
 

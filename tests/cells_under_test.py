@@ -99,7 +99,9 @@ def noisy(tree, seed: int, scale: float = 0.3):
   leaves, structure = jax.tree.flatten(tree)
   rng = np.random.default_rng(seed)
   return jax.tree.unflatten(
-    structure, [a + jnp.asarray(rng.normal(0.0, scale, a.shape), a.dtype) for a in leaves]
+    structure,
+    # Added by NumPy, which needs no program for every shape.
+    [jnp.asarray(np.asarray(a) + rng.normal(0.0, scale, a.shape).astype(a.dtype)) for a in leaves],
   )
 
 

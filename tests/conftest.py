@@ -33,15 +33,6 @@ def strict_shapes():
     yield
 
 
-@pytest.fixture
-def quick_compilation():
-  """Skips most of XLA's optimisations: compilation is nearly all the time of tests on tiny arrays."""
-  before = jax.config.read('jax_disable_most_optimizations')
-  jax.config.update('jax_disable_most_optimizations', True)
-  yield
-  jax.config.update('jax_disable_most_optimizations', before)
-
-
 @pytest.fixture(scope='session')
 def shared_folder(tmp_path_factory):
   """Returns a folder of this run of the suite, the same for all pytest workers."""
@@ -51,10 +42,10 @@ def shared_folder(tmp_path_factory):
 
 @pytest.fixture(scope='session', autouse=True)
 def compiled_once(shared_folder):
-  """Keeps compiled programs for all pytest workers and the processes that they start."""
-  for name, value in (
-    COMPILED_ONCE | {'jax_compilation_cache_dir': str(shared_folder / 'compiled')}
-  ).items():
+  """Compiles quickly, and keeps compiled programs for all pytest workers and the processes that they start."""
+  jax.config.update('jax_disable_most_optimizations', True)
+  jax.config.update('jax_compilation_cache_dir', str(shared_folder / 'compiled'))
+  for name, value in COMPILED_ONCE.items():
     jax.config.update(name, value)
 
 

@@ -1,8 +1,8 @@
 """Runs of `launch.py` without the seconds that imports take: a process that has imported everything forks for each run.
 
 A forked process is like a fresh one: its arguments, environment, folder, output, signals and exit status are its own, no
-thread runs and JAX's backend has not started. What it cannot test are the imports and the variables that are read by
-them (`JAX_*`, `PYTHON*`); `launching.start` makes fresh processes for those.
+thread runs and JAX's backend has not started. What it cannot test are the imports and the variables that Python reads
+before them (`PYTHON*`); `launching.start` makes fresh processes for those.
 """
 
 import contextlib
@@ -18,9 +18,11 @@ import socket
 import subprocess
 import sys
 import tempfile
+import types
 from pathlib import Path
 from typing import IO
 
+import jax
 import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -129,7 +131,7 @@ def _serve(requests):
 
 
 def _become(request, outputs):
-  """Takes on what a fresh process would have from its start."""
+  """Takes on what a fresh process would have from its start, and returns the request."""
   for target, file in enumerate((os.open(os.devnull, os.O_RDONLY), *outputs)):
     os.dup2(file, target)
     os.close(file)
@@ -138,11 +140,33 @@ def _become(request, outputs):
   os.environ.update(request['env'])
   signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in jobs in the background
   np.random.seed()
-  sys.argv = request['argv']
+  _read_jax_variables()
+  return request
+
+
+def _read_jax_variables():
+  """Sets what JAX has read from the server's environment when it was imported."""
+  for name, before in jax.config.values.items():
+    value = os.environ.get(name.upper())
+    if isinstance(before, bool) and value:
+      jax.config.update(name, value.lower() in ('1', 'true'))
+    elif value:
+      jax.config.update(name, value if before is None else type(before)(value))
+
+
+def _run(argv):
+  """Does what `python *argv` does, for a file or `-c` and code."""
+  if argv[0] != '-c':
+    sys.argv = argv
+    runpy.run_path(argv[0], run_name='__main__')
+    return
+  sys.argv, sys.path[0] = ['-c', *argv[2:]], ''
+  sys.modules['__main__'] = main = types.ModuleType('__main__')
+  exec(argv[1], vars(main))
 
 
 if __name__ == '__main__':
   sys.path[0] = str(ROOT)
   _import_everything()
-  _become(*_serve(socket.socket(fileno=os.dup(0))))
-  runpy.run_path(sys.argv[0], run_name='__main__')
+  request = _become(*_serve(socket.socket(fileno=os.dup(0))))
+  _run(request['argv'])

@@ -87,13 +87,14 @@ def fork_server():
 def start(*args, code=None, cwd=None, fresh=False, **env):
   """Starts `launch.py`, or `code` in its place.
 
-  It is a forked process, unless `code` or `env` may have to do with imports, or `fresh` asks for what people start: a
+  It is a forked process, unless `env` changes what is read before the imports or `fresh` asks for what people start: a
   process of its own, whose programs are optimised.
   """
   program = [str(ROOT / 'launch.py')] if code is None else ['-c', code]
   argv = [*program, *map(str, args)]
+  forked = not fresh and all(name.startswith(('JAX_', 'XLA_')) for name in env)
   env = environment(quick=not fresh, **env)
-  if code is None and env == environment() and sys.platform.startswith('linux'):
+  if forked and sys.platform.startswith('linux'):
     return fork_server().start(argv, str(cwd or Path.cwd()), env)
   return subprocess.Popen(
     [sys.executable, *argv],

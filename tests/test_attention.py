@@ -16,7 +16,7 @@ from rnn_research.memory.attention import Memory, read
 from rnn_research.stepping import last_h
 from rnn_research.unroll import length_mask
 
-pytestmark = pytest.mark.usefixtures('strict_shapes', 'quick_compilation')
+pytestmark = pytest.mark.usefixtures('strict_shapes')
 T, B, F, H, S = 5, 3, 4, 6, 7
 LENGTHS = np.int32([7, 3, 0])
 SCORES = {

@@ -1,10 +1,8 @@
 """Device setup. Each test runs its code in a fresh process, since a JAX backend starts once."""
 
-import os
 import socket
-import subprocess
-import sys
 
+import launching
 import numpy as np
 import pytest
 
@@ -18,24 +16,9 @@ P = jax.sharding.PartitionSpec
 """
 
 
-def start(code, **env):
-  keep = {k: v for k, v in os.environ.items() if not k.startswith(('JAX_', 'XLA_'))}
-  env = keep | {'JAX_PLATFORMS': 'cpu', 'PYTHONPATH': os.pathsep.join(sys.path)} | env
-  return subprocess.Popen(
-    [sys.executable, '-c', HEADER + code],
-    env=env,
-    stdout=subprocess.PIPE,
-    stderr=subprocess.PIPE,
-    text=True,
-  )
-
-
 def run(code, **env):
   """Returns what `code` prints."""
-  process = start(code, **env)
-  out, err = process.communicate(timeout=100)
-  assert process.returncode == 0, err
-  return out.strip()
+  return launching.run(code=HEADER + code, **{'XLA_FLAGS': ''} | env)[0].strip()
 
 
 def test_default_is_the_largest_divisor_within_the_cores():
@@ -61,10 +44,10 @@ for num_devices in (2, 1):
   try:
     backend.configure(8, num_devices)
   except RuntimeError as e:
-    print(e, os.environ.get('XLA_FLAGS'))
+    print(f"{e}{os.environ['XLA_FLAGS']}")
 """
   assert run(code).splitlines() == 2 * [
-    'the JAX backend has already started, call configure before any other use of JAX None'
+    'the JAX backend has already started, call configure before any other use of JAX'
   ]
 
 
@@ -157,7 +140,12 @@ def test_two_processes(tmp_path):
     address = f'127.0.0.1:{s.getsockname()[1]}'
   code = TWO_PROCESSES.replace('WORKDIR', repr(str(tmp_path)))
   processes = [
-    start(code, JAX_COORDINATOR_ADDRESS=address, JAX_NUM_PROCESSES='2', JAX_PROCESS_ID=str(i))
+    launching.start(
+      code=HEADER + code,
+      JAX_COORDINATOR_ADDRESS=address,
+      JAX_NUM_PROCESSES='2',
+      JAX_PROCESS_ID=str(i),
+    )
     for i in range(2)
   ]
   outputs = [p.communicate(timeout=100) for p in processes]

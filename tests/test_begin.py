@@ -12,7 +12,6 @@ import experiments
 from rnn_research.experiment import Experiment, Vocabulary
 from rnn_research.training import transfer
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
 HEAD = {'head/w': '[3, vocabulary]', 'head/b': '[vocabulary]'}
 
 

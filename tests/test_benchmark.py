@@ -505,9 +505,7 @@ def assert_trains(losses, tolerance, least):
     (flax_contenders, 'nnx', {}),
   ],
 )
-def test_contenders_of_jax_train(
-  module, name, options, cell, one_device, results, quick_compilation
-):
+def test_contenders_of_jax_train(module, name, options, cell, one_device, results):
   makers, losses = getattr(module, name)(SETTING._replace(cell=cell), **options), []
   for part in contenders.PARTS:
     results.clear()
@@ -534,7 +532,7 @@ def test_engines_reach_our_cells(one_device):
 @pytest.mark.parametrize(
   'engine', [rival.options['engine'] for rival in contenders.ENGINES.values()]
 )
-def test_engines_for_long_sequences_agree(engine, quick_compilation):
+def test_engines_for_long_sequences_agree(engine):
   setting = SETTING._replace(cell='gru', unroll_length=20)
   makers, plain = (parallel.long(setting, name) for name in (engine, 'scan'))
   program = makers['forward']()
@@ -562,7 +560,7 @@ def test_the_pipeline_draws_batches(monkeypatch):
     np.testing.assert_array_equal(batch['inputs'][:, 1:], batch['targets'][:, :-1])
 
 
-def test_our_sampler_writes_to_the_full_length(monkeypatch, quick_compilation):
+def test_our_sampler_writes_to_the_full_length(monkeypatch):
   monkeypatch.setattr(workloads.backend, 'configure', lambda num_devices: None)
   chunks = workloads.sampling(SETTING._replace(batch_size=1))['sampler']().run()
   ids = np.concatenate([np.ravel(chunk) for chunk in chunks])
@@ -613,7 +611,7 @@ def translate(translator, params):
   return found.ids[:, 0]
 
 
-def test_ours_translates_to_the_full_length(monkeypatch, quick_compilation):
+def test_ours_translates_to_the_full_length(monkeypatch):
   monkeypatch.setattr(workloads.backend, 'configure', lambda num_devices: None)
   model, translator = workloads.translator(SETTING)
   sources = contenders.sentences(SETTING)

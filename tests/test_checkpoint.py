@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 from typing import NamedTuple
 
 import grain
@@ -16,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+from launching import start
 
 from rnn_research.errors import MisfitError
 from rnn_research.training import checkpoint, checkpoint_io
@@ -63,13 +65,10 @@ def truncate(path):
     os.truncate(name, name.stat().st_size // 2)
 
 
-def run_python(code, *args, devices=1):
-  env = os.environ | {'JAX_PLATFORMS': 'cpu', 'JAX_NUM_CPU_DEVICES': str(devices)}
-  here = os.path.dirname(__file__)
-  env['PYTHONPATH'] = os.pathsep.join([os.path.dirname(here), here, env.get('PYTHONPATH', '')])
-  return subprocess.run(
-    [sys.executable, '-c', code, *map(str, args)], env=env, capture_output=True, text=True
-  )
+def run_python(code, *args, **env):
+  process = start(*args, code=code, cwd=Path(__file__).parent, **env)
+  out, err = process.communicate(timeout=100)
+  return subprocess.CompletedProcess(code, process.returncode, out, err)
 
 
 def test_restores_bit_for_bit(tmp_path):
@@ -427,7 +426,7 @@ checkpoint.save_best(sys.argv[1], 4, jax.tree.map(place, make_state(4)['params']
 
 
 def test_eight_devices_to_one(tmp_path):
-  assert run_python(SHARDED, tmp_path, devices=8).returncode == 0
+  assert run_python(SHARDED, tmp_path, JAX_NUM_CPU_DEVICES='8').returncode == 0
   state = restore(tmp_path).state
   assert_same(state, make_state(4))
   assert all(len(x.devices()) == 1 for x in jax.tree.leaves(state))

@@ -27,7 +27,6 @@ from rnn_research.models.conditional_model import conditional_model
 from rnn_research.typing import PyTree
 from rnn_research.unroll import length_mask, unroll
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
 SIZES, EMBEDDING, HIDDEN = (11, 13), 6, 5
 SOURCES = np.random.default_rng(0).integers(4, SIZES[0], (4, 7)).astype(np.int32)
 LENGTHS = np.int32([7, 1, 4, 0])
@@ -86,8 +85,9 @@ def mask_of(sources, lengths):
   return length_mask(lengths, sources.shape[1]).T
 
 
-def encode(model, params, sources, lengths, key=None):
-  return model.encode(params, sources, mask_of(sources, lengths), key)
+@functools.partial(jax.jit, static_argnums=0)
+def encode(model, params, sources, lengths):
+  return model.encode(params, sources, mask_of(sources, lengths))
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -215,17 +215,23 @@ def test_any_encoder_will_do(name):
   model = conditional_model(grid_encoder(8, 4), registered(name, L2), SIZES[1], EMBEDDING)
   pictures = np.random.default_rng(0).normal(size=(4, 6, 6, 3)).astype(np.float32)
   params = noisy(model.init(jax.random.key(0), pictures), 1, 0.2)
-  batch = Example(pictures, None, INPUTS.T, INPUTS.T, np.int32([6, 3, 1, 0]))
-  encoded = model.encode(params, pictures)
-  logits, _ = model.teach(params, encoded, INPUTS)
-  step, states, written = model.stepper(params, encoded, 1), encoded.states, []
-  for ids in INPUTS:
-    states, log_probs, _ = step(states, ids)
-    written.append(log_probs)
-  assert_close(jnp.stack(written), jax.nn.log_softmax(logits, -1), 1e-5, 1e-5)
-  other = model.teach(params, model.encode(params, pictures[::-1]), INPUTS)[0]
-  assert np.abs(other - logits).max() > 1e-3
-  assert np.isfinite(conditional_loss.nats(model, params, batch)).all()
+
+  @jax.jit
+  def both_ways(params, pictures):
+    encoded = model.encode(params, pictures)
+    logits, _ = model.teach(params, encoded, INPUTS)
+    step, states, written = model.stepper(params, encoded, 1), encoded.states, []
+    for ids in INPUTS:
+      states, log_probs, _ = step(states, ids)
+      written.append(log_probs)
+    batch = Example(pictures, None, INPUTS.T, INPUTS.T, np.int32([6, 3, 1, 0]))
+    nats = conditional_loss.nats(model, params, batch)
+    return jax.nn.log_softmax(logits, -1), jnp.stack(written), nats
+
+  taught, written, nats = both_ways(params, pictures)
+  assert_close(written, taught, 1e-5, 1e-5)
+  assert np.abs(both_ways(params, pictures[::-1])[0] - taught).max() > 1e-3
+  assert np.isfinite(nats).all()
 
 
 class Located(NamedTuple):
@@ -454,19 +460,20 @@ def test_loss_with_smoothing_in_float64():
 @pytest.mark.parametrize('name', [*decoders.DECODERS, 'bahdanau_deep', 'luong_deep'])
 def test_outputs_between_decoder_layers_are_dropped(name, monkeypatch):
   model = conditional_model(*MODELS[name](dropout=0.5), SIZES[1], EMBEDDING, dropout=0.5)
-  params, key = model.init(jax.random.key(0), SOURCES), jax.random.key(1)
-  encoded = encode(model, params, SOURCES, LENGTHS)
+  key = jax.random.key(1)
+  params = jax.eval_shape(model.init, key, SOURCES)
+  encoded = jax.eval_shape(functools.partial(encode, model), params, SOURCES, LENGTHS)
   shapes = []
   drop = layers.dropout
   monkeypatch.setattr(
     layers, 'dropout', lambda key, x, rate: shapes.append(x.shape) or drop(key, x, rate)
   )
   monkeypatch.setattr(depth, 'dropped', layers.dropout)
-  model.teach(params, encoded, INPUTS, key)
+  jax.eval_shape(model.teach, params, encoded, INPUTS, key)
   assert {shape[-1] for shape in shapes} >= {EMBEDDING, HIDDEN}
   assert len(shapes) == 3  # embedded symbols, between the layers, what logits are made of
   del shapes[:]
-  model.student(params, encoded, INPUTS, 0.5, key)
+  jax.eval_shape(model.student, params, encoded, INPUTS, 0.5, key)
   assert len(shapes) == 3
 
 

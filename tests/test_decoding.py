@@ -19,8 +19,6 @@ from rnn_research.decoding.step import NO_SPECIALS, Rules
 from rnn_research.layers import ONE_HOT_LIMIT
 from rnn_research.models.language_model import language_model
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 V = 7
 LOGITS = np.array(
   [[0.3, 2.0, -1.0, 0.9, 2.0, -3.0, 0.0], [1.0, 0.0, 0.5, -0.5, 0.2, 3.0, -2.0]], np.float32

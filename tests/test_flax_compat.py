@@ -26,8 +26,6 @@ from rnn_research import flax_compat, gru, length_mask, lstm, unroll
 from rnn_research.errors import InputError
 from rnn_research.flax_compat import LinenCell, NNXCell, from_linen, from_nnx
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 CELLS = ['elman', 'gru', 'lstm_projection', 'learned_stack', 'layer_norm', 'variational_dropout']
 swap = lambda a: jnp.swapaxes(a, 0, 1)
 

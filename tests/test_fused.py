@@ -28,8 +28,6 @@ FUSED = ['elman', 'irnn', 'lstm', 'gru', 'gru_reset_before']
 CHUNK, LONG = 40, 89  # steps: two chunks and a rest
 GATES = {'elman': 1, 'irnn': 1, 'lstm': 4, 'gru': 3, 'gru_reset_before': 3}
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 
 @pytest.fixture(params=FUSED)
 def long(request, monkeypatch):

@@ -28,7 +28,7 @@ from rnn_research.combinators.weights import (
 from rnn_research.layers import Masked
 from rnn_research.stepping import take_step
 
-pytestmark = pytest.mark.usefixtures('strict_shapes', 'quick_compilation')
+pytestmark = pytest.mark.usefixtures('strict_shapes')
 
 BLOCK = HIDDEN * (NUM_INPUTS + HIDDEN + 1)
 NUM_PARAMS = {

@@ -37,7 +37,7 @@ SIZES = ((64, 9, 3), (128, 1, 16), (128, 9, 40))  # H, T, B
 
 
 @pytest.fixture
-def cpu(quick_compilation):
+def cpu():
   """Runs on the CPU even where there is a GPU."""
   with jax.default_device(jax.local_devices(backend='cpu')[0]):
     yield

@@ -24,7 +24,7 @@ from rnn_research.errors import InputError
 from rnn_research.experiment import Recurrence
 from rnn_research.tasks.gradient_flow import clipping
 
-pytestmark = pytest.mark.usefixtures('strict_shapes', 'quick_compilation')
+pytestmark = pytest.mark.usefixtures('strict_shapes')
 
 # Their output is h.
 READ_H = [

@@ -3,7 +3,6 @@
 import csv
 import shutil
 
-import jax
 import pytest
 from launching import files_of, read_json, run
 
@@ -58,7 +57,6 @@ def test_report_mode_draws_into_a_new_workdir(drawn):
   assert set(columns(drawn, 'gates')['gate']) == {'i', 'f', 'o'}
 
 
-@pytest.mark.usefixtures('quick_compilation')  # as `drawn` is, so that both round alike
 def test_no_mode_prints_the_result_and_report_mode_draws_again(drawn, main, tmp_path):
   drawn = shutil.copytree(drawn, tmp_path / 'copy')
   before = files_of(drawn)
@@ -71,7 +69,6 @@ def test_no_mode_prints_the_result_and_report_mode_draws_again(drawn, main, tmp_
   assert 'another flow.lags (10 in the workdir, now 9); use a new workdir' in err
   assert files_of(drawn) == before
   (drawn / 'report' / 'gates.png').unlink()
-  jax.clear_caches()  # other tests compile with more optimisations, and round otherwise
   code, out, err = main(f'--workdir={drawn}', '--mode=report')
   assert (code, err) == (0, '')
   assert 'Open and shut gates: done' in out

@@ -20,7 +20,7 @@ from rnn_research import elman, highway, layer_norm, unroll, variational_dropout
 from rnn_research.cells.rhn import recurrent_highway
 from rnn_research.layers import Masked, Normalized
 
-pytestmark = pytest.mark.usefixtures('strict_shapes', 'quick_compilation')
+pytestmark = pytest.mark.usefixtures('strict_shapes')
 
 KEY = jax.random.key(0)
 

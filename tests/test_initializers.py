@@ -8,7 +8,7 @@ import pytest
 from rnn_research import initializers
 from rnn_research.errors import InputError
 
-pytestmark = pytest.mark.usefixtures('strict_shapes', 'quick_compilation')
+pytestmark = pytest.mark.usefixtures('strict_shapes')
 
 KEY = jax.random.key(3)
 

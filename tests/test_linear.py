@@ -19,7 +19,7 @@ from cells_under_test import (
 from rnn_research import layer_norm, lru, min_lstm, unroll, variational_dropout, zoneout
 from rnn_research.engines.parallel.linear import diagonal_scan, matrix_scan
 
-pytestmark = pytest.mark.usefixtures('strict_shapes', 'quick_compilation')
+pytestmark = pytest.mark.usefixtures('strict_shapes')
 
 SIZE, LINEAR_CELLS = 3, ['lru', 'min_gru', 'min_lstm']
 FORMS = {

@@ -33,7 +33,7 @@ from rnn_research import (
 )
 from rnn_research.engines.parallel.newton import newton_scan, with_newton
 
-pytestmark = pytest.mark.usefixtures('strict_shapes', 'quick_compilation')
+pytestmark = pytest.mark.usefixtures('strict_shapes')
 
 every_cell = pytest.mark.parametrize('name', ['elman', 'gru', 'gru_reset_before', 'lstm'])
 every_form = pytest.mark.parametrize('jacobian', ['full', 'diagonal'])

@@ -13,7 +13,7 @@ from rnn_research import elman, unroll
 from rnn_research.cells.elman import ElmanParams, ElmanState
 from rnn_research.models.language_model import language_model, sequence_loss
 
-pytestmark = pytest.mark.usefixtures('strict_shapes', 'quick_compilation')
+pytestmark = pytest.mark.usefixtures('strict_shapes')
 
 
 def elman_step(p, state, x, phi=np.tanh):

@@ -31,7 +31,7 @@ from rnn_research import (
 from rnn_research.cells.elman import rin
 from rnn_research.layers import dropout, matmul
 
-pytestmark = pytest.mark.usefixtures('strict_shapes', 'quick_compilation')
+pytestmark = pytest.mark.usefixtures('strict_shapes')
 
 KEY = jax.random.key(11)
 PARAMS = perturbed(make('lstm'))

@@ -17,7 +17,7 @@ from rnn_research.engines.parallel.shooting import shooting_scan
 from rnn_research.errors import InputError
 from rnn_research.models import topologies
 
-pytestmark = pytest.mark.usefixtures('strict_shapes', 'quick_compilation')
+pytestmark = pytest.mark.usefixtures('strict_shapes')
 
 SHAPE = NUM_STEPS, BATCH
 ONES = np.ones(SHAPE, bool)

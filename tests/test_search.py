@@ -16,8 +16,6 @@ from rnn_research.decoding.single import greedy, sampled
 from rnn_research.decoding.step import Rules, Specials, hypotheses_of
 from rnn_research.stepping import repeat_rows
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 PAD, BOS, EOS = Specials()
 KEY = jax.random.key(0)
 T, S = 4, 3

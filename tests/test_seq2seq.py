@@ -34,7 +34,6 @@ TINY = [
 ]
 # Compilation is nearly all the time of such small runs.
 QUICK = {'JAX_DISABLE_MOST_OPTIMIZATIONS': '1'}
-pytestmark = pytest.mark.usefixtures('quick_compilation')
 run = functools.partial(launching.run, **QUICK)
 
 
@@ -447,7 +446,7 @@ def test_commands_refuse_in_one_sentence(main, translated, words, tmp_path, monk
 
 def test_what_a_model_cannot_do_is_refused_before_the_output_is_opened(main, files, tmp_path):
   workdir = f'--workdir={tmp_path / "run"}'
-  changes = '--config.train.steps=2', '--config.model.decoder=cho'
+  changes = '--config.train.steps=2', '--config.model.decoder=cho', '--config.data.buckets=1'
   assert main(*flags_of(*files), workdir, *changes)[0] == 0
   (tmp_path / 'in').write_text('a b c\n', 'utf-8')
   (tmp_path / 'out').write_text('mine\n', 'utf-8')
@@ -497,9 +496,8 @@ def test_other_training_data_are_refused(main, workdir, tmp_path):
   ids=['sutskever', 'luong'],
 )
 def test_every_option_trains(main, files, tmp_path, changes):
-  code, out, err = main(
-    *flags_of(*files), f'--workdir={tmp_path}', '--config.train.steps=4', *changes
-  )
+  few = '--config.train.steps=4', '--config.data.buckets=1'
+  code, out, err = main(*flags_of(*files), f'--workdir={tmp_path}', *few, *changes)
   assert code == 0, err
   assert 'bleu' in out
 

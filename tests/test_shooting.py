@@ -34,7 +34,7 @@ from rnn_research import (
 from rnn_research.engines.parallel import shooting as module
 from rnn_research.engines.parallel.shooting import shooting_scan, with_shooting
 
-pytestmark = pytest.mark.usefixtures('strict_shapes', 'quick_compilation')
+pytestmark = pytest.mark.usefixtures('strict_shapes')
 
 GRU = gru(5)
 ADDER = Cell(

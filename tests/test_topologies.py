@@ -11,7 +11,7 @@ from cells_under_test import BATCH, HIDDEN, NUM_INPUTS, assert_close, inputs, no
 from rnn_research import elman, gru, length_mask, lstm
 from rnn_research.models import topologies
 
-pytestmark = pytest.mark.usefixtures('strict_shapes', 'quick_compilation')
+pytestmark = pytest.mark.usefixtures('strict_shapes')
 
 CELL = lstm(HIDDEN)
 PARAMS = perturbed(CELL)

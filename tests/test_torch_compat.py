@@ -22,8 +22,6 @@ from rnn_research import bidirectional, elman, gru, lstm, stack, unroll
 from rnn_research.errors import InputError
 from rnn_research.torch_compat import params_from_torch, params_to_torch
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
-
 # name -> (class of torch.nn, its options)
 MODULES = {
   'lstm': ('LSTM', {}),

@@ -17,7 +17,7 @@ from rnn_research.data.text import load_corpus
 from rnn_research.errors import InputError
 from rnn_research.stepping import project_one
 
-pytestmark = pytest.mark.usefixtures('strict_shapes', 'quick_compilation')
+pytestmark = pytest.mark.usefixtures('strict_shapes')
 
 
 def rebuild_lstm(p, before, g, xs):

@@ -165,7 +165,7 @@ def test_micro_batches_equal_the_whole_batch(text, tmp_path):
   )
 
 
-def test_average_of_parameters(text, quick_compilation):
+def test_average_of_parameters(text):
   state, step = stepper(tiny(text, train__ema_decay=0.7))
   numpy = lambda tree: [np.array(leaf, np.float64) for leaf in jax.tree.leaves(tree)]
   average = numpy(state.params)
@@ -185,7 +185,7 @@ def test_the_average_is_what_is_evaluated(text, tmp_path):
   assert averaged > latest + 0.01
 
 
-def test_the_carry_goes_on_from_step_to_step(text, quick_compilation):
+def test_the_carry_goes_on_from_step_to_step(text):
   def digest(carry):
     return sum(
       jnp.sum(leaf * jnp.arange(1.0, leaf.size + 1).reshape(leaf.shape))
@@ -208,7 +208,7 @@ def test_the_carry_goes_on_from_step_to_step(text, quick_compilation):
     assert abs(after) > 1e-3
 
 
-def test_bfloat16_keeps_float32_where_it_must(text, quick_compilation):
+def test_bfloat16_keeps_float32_where_it_must(text):
   for cell in ('gru', 'lstm'):
     state, step = stepper(
       tiny(text, model__dtype='bfloat16', model__cell=cell, train__ema_decay=0.5)
@@ -297,7 +297,7 @@ def test_every_variant_has_a_config(name):
   'name',
   [name for name in ALL if name.endswith(':debug') and config.trains(experiments.get_config(name))],
 )
-def test_every_experiment_trains_stops_and_goes_on(name, tmp_path, monkeypatch, quick_compilation):
+def test_every_experiment_trains_stops_and_goes_on(name, tmp_path, monkeypatch):
   values = experiments.get_config(name).unlock()
   values.train.update(steps=3, epochs=0, eval_every=0, checkpoint_every=0, log_every=1)
   if 'show_steps' in values.train:
@@ -345,7 +345,7 @@ def test_parameters_are_float32_whatever_jax_is_set_to(cell, text):
     assert {leaf.dtype for leaf in jax.tree.leaves(plain)} == {jnp.dtype(jnp.float32)}
 
 
-def test_64_bits_and_back(text, tmp_path, quick_compilation):
+def test_64_bits_and_back(text, tmp_path):
   for steps, wide in ((2, True), (4, False), (6, True)):
     with jax.enable_x64(wide):
       changes = {'optimizer__schedule': 'plateau', 'train__ema_decay': 0.9, 'train__eval_every': 2}

@@ -10,7 +10,7 @@ from rnn_research import lstm, unroll
 from rnn_research.cells.nas import NAS, nas
 from rnn_research.cells.tree import ACTIVATIONS, COMBINATIONS, Tree, tree_cell
 
-pytestmark = pytest.mark.usefixtures('strict_shapes', 'quick_compilation')
+pytestmark = pytest.mark.usefixtures('strict_shapes')
 
 PHI = {
   'identity': lambda a: a,

@@ -36,7 +36,7 @@ from rnn_research import (
   zoneout,
 )
 
-pytestmark = pytest.mark.usefixtures('strict_shapes', 'quick_compilation')
+pytestmark = pytest.mark.usefixtures('strict_shapes')
 
 KEY = jax.random.key(11)
 LSTM = make('lstm')

@@ -6,7 +6,6 @@ from launching import TINY, arrays, log_of, read_json
 
 from rnn_research import workdir
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
 ALL = '--config.data.splits=(1.0,0.0,0.0)'
 
 

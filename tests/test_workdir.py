@@ -2,17 +2,13 @@
 
 import inspect
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from launching import ROOT, environment, files_of, read_json
+from launching import files_of, read_json, run
 
 from rnn_research import workdir as workdir_lib
 from rnn_research.errors import InputError
-
-pytestmark = pytest.mark.usefixtures('quick_compilation')
 
 
 @pytest.fixture(scope='module')
@@ -149,13 +145,6 @@ print(layer.states['h'].shape)
 
 
 def test_it_opens_after_other_use_of_jax(trained):
-  done = subprocess.run(
-    [sys.executable, '-c', NOTEBOOK, trained],
-    cwd=ROOT,
-    env=environment(),
-    capture_output=True,
-    text=True,
-  )
-  assert done.returncode == 0, done.stderr
-  assert done.stdout.splitlines()[-1] == '(7, 4, 8)'
-  assert done.stderr == ''
+  out, err = run(trained, code=NOTEBOOK)
+  assert out.splitlines()[-1] == '(7, 4, 8)'
+  assert err == ''

@@ -4,6 +4,7 @@ import difflib
 import os
 import sys
 from collections.abc import Callable, Iterable
+from numbers import Integral
 
 import jax
 
@@ -51,6 +52,12 @@ def require_one_of(field: str, value, known: Iterable[str], owner: str = '') -> 
 def require_seed(field: str, value: int) -> None:
   """Raises InputError unless `value` can be a seed."""
   require(field, value, 0 <= value < 2**32, 'an integer in [0, 2**32)')
+
+
+def require_size(name: str, size: int) -> None:
+  """Raises InputError unless `size` can be that of an array's axis."""
+  holds = isinstance(size, Integral) and not isinstance(size, bool) and size >= 1
+  require(name, size, holds, 'an integer >= 1')
 
 
 def exit_code(run: Callable[[], None]) -> int:

@@ -96,6 +96,15 @@ def check_features(xs: Array) -> None:
     )
 
 
+def check_output(owner: str, y: PyTree) -> None:
+  """Raises InputError unless the output of a cell is an array, which its owner computes with."""
+  if not hasattr(y, 'shape'):
+    raise InputError(
+      f'{owner} needs a cell whose output is an array [B, H], found {type(y).__name__}; a cell '
+      'that attends goes around it, or last in a stack'
+    )
+
+
 def normalize(a: Array, epsilon: float = 1e-5) -> Array:
   """Returns `(a - mean) / sqrt(var + epsilon)` over the last axis (Ba et al. 2016, equation 4)."""
   centred = a - a.mean(-1, keepdims=True)

@@ -251,11 +251,15 @@ def _run(cell, params, state, sequence, reset_state, *, key, ctx, remat_every):
 
 
 def _scan_steps(cell, params, state, sequence, reset_state, ctx):
-  steps = (cell.project(params, sequence.xs), *sequence[1:])
-  take = lambda state, inputs: advance(cell, params, state, Steps(*inputs), reset_state, ctx)
-  if ctx is not None:
-    _check_grown(state, jax.eval_shape(take, state, jax.tree.map(lambda a: a[0], steps))[0])
-  return lax.scan(take, state, steps)
+  us = cell.project(params, sequence.xs)
+
+  def take(state, inputs):
+    after, y = advance(cell, params, state, Steps(*inputs), reset_state, ctx)
+    if ctx is not None:
+      _check_grown(state, after)
+    return after, y
+
+  return lax.scan(take, state, (us, *sequence[1:]))
 
 
 def advance(

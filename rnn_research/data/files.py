@@ -3,6 +3,7 @@ fails."""
 
 import contextlib
 import gzip
+import os
 import sys
 import zlib
 from collections.abc import Sequence
@@ -68,12 +69,21 @@ def read_symbols(
   return running_text.split_files(texts, unit, rules)
 
 
+def expand(path: str | os.PathLike) -> Path:
+  """Returns a path whose `~` is the home folder; one whose user is not known stays as it is.
+
+  What is asked of it next is `os.path.exists` or its like: `Path.exists` raises where a name is too
+  long.
+  """
+  return Path(os.path.expanduser(path))
+
+
 def list_files(path: str, pattern: str, flag: str) -> list[Path]:
   """Returns the files that `path` and `pattern` mean; see `read_bytes`."""
-  root = Path(path).expanduser()
-  if root.is_file():
+  root = expand(path)
+  if os.path.isfile(root):
     return [root]
-  if not root.exists():
+  if not os.path.exists(root):
     raise FileNotFoundError(f'{flag}: there is no file or folder {str(root)!r}')
   if not root.is_dir():
     raise InputError(
@@ -95,7 +105,7 @@ def open_output(path: str, flag: str) -> contextlib.AbstractContextManager[TextI
   if path in ('', '-'):
     return contextlib.nullcontext(sys.stdout)
   try:
-    return open(Path(path).expanduser(), 'w', encoding='utf-8')
+    return open(expand(path), 'w', encoding='utf-8')
   except OSError as error:
     raise InputError(f'{flag}: {path} cannot be written ({error.strerror})') from error
 

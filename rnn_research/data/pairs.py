@@ -1,13 +1,13 @@
 """Parallel text: sentences of one language, each with its translation."""
 
+import os
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from rnn_research.data import builders
-from rnn_research.data.files import decode_text, read_bytes
+from rnn_research.data.files import decode_text, expand, read_bytes
 from rnn_research.errors import InputError
 
 
@@ -55,7 +55,7 @@ def read_pairs(source: str, target: str = '', flag: str = 'data.source') -> Pair
 def read_lines(path: str, flag: str) -> list[str]:
   """Returns the lines of a UTF-8 file (or `.gz`); raises FileNotFoundError or InputError, naming
   the flag."""
-  if Path(path).expanduser().is_dir():
+  if os.path.isdir(expand(path)):
     raise InputError(f'{flag}: {path} is a folder, expected a text file')
   return cut_lines(read_bytes(path, flag=flag), f'{flag}: {path}')
 
@@ -155,5 +155,5 @@ def _text_pair(info) -> tuple[str, str]:
 def language_of(path: str) -> str:
   """Returns the language that a file is named after: 'de' for 'train.de.gz'; '' where its name has
   none."""
-  suffix = Path(path.removesuffix('.gz')).suffix.removeprefix('.')
+  suffix = os.path.splitext(path.removesuffix('.gz'))[1].removeprefix('.')
   return '' if suffix in ('txt', 'tsv') else suffix

@@ -2,15 +2,15 @@
 before training."""
 
 import functools
+import os
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from pathlib import Path
 
 import jax
 import numpy as np
 
 from rnn_research.data.buckets import Bucket, EncodedPairs, evaluation_batches
-from rnn_research.data.files import open_output
+from rnn_research.data.files import expand, open_output
 from rnn_research.data.pairs import Pairs, cut_lines, language_of, read_lines, read_pairs
 from rnn_research.decoding.beam import Beam, check_beam, check_coverage
 from rnn_research.decoding.sampling import Sampling, check_sampling
@@ -189,22 +189,22 @@ def _lines(path: str) -> list[str]:
   """Returns the lines of a file, of a pipe, or of standard input for '-'; nothing has no lines."""
   if path == '-':
     data = sys.stdin.buffer.read()
-  elif not _is_stream(Path(path).expanduser()):
+  elif not _is_stream(expand(path)):
     return [line.strip() for line in read_lines(path, 'input')]
   else:
-    data = Path(path).expanduser().read_bytes()
+    data = expand(path).read_bytes()
   return [line.strip() for line in cut_lines(data, 'input')] if data else []
 
 
 def _is_stream(file):
   """Returns whether a file is read to its end as it is: a pipe, a device, or an empty one."""
-  return file.exists() and not file.is_dir() and file.stat().st_size == 0
+  return os.path.exists(file) and not file.is_dir() and file.stat().st_size == 0
 
 
 def _check_other_file(flag, output, read_flag, read):
   """Raises InputError where what was read would be overwritten."""
-  one, other = Path(read).expanduser(), Path(output).expanduser()
-  if '-' not in (read, output) and other.is_file() and other.samefile(one):
+  one, other = expand(read), expand(output)
+  if '-' not in (read, output) and os.path.isfile(other) and other.samefile(one):
     raise InputError(f'{flag} is {output}, expected another file than that of {read_flag}')
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from rnn_research.analysis.reports import run_curves
-from rnn_research.errors import InputError, comma_list, require
+from rnn_research.data.files import expand
+from rnn_research.errors import InputError, comma_list, of_flag, require
 from rnn_research.experiment import Study
 
 VARIANTS = {
@@ -37,7 +38,7 @@ def build(config: ConfigDict, assets: dict | None = None) -> Study:
   Raises:
     InputError: there are no runs, or they have different headlines.
   """
-  folders = [str(Path(folder).expanduser()) for folder in comma_list(config.workdirs)]
+  folders = [str(expand(folder)) for folder in comma_list(config.workdirs)]
   names = {Path(folder).resolve() for folder in folders}
   require(
     'workdirs',
@@ -46,12 +47,13 @@ def build(config: ConfigDict, assets: dict | None = None) -> Study:
     'different folders of training runs, with commas between them; one with a comma in its name '
     'in double quotes',
   )
-  runs = [run_curves.read_run(folder) for folder in folders]
+  with of_flag('workdirs'):
+    runs = [run_curves.read_run(folder) for folder in folders]
   for run in runs[1:]:
     if run.about['headline'] != runs[0].about['headline']:
       raise InputError(
-        f'{run.workdir} is measured by {run_curves.figure_name(run)} and {runs[0].workdir} by '
-        f'{run_curves.figure_name(runs[0])}, expected one figure for all'
+        f'workdirs: {run.workdir} is measured by {run_curves.figure_name(run)} and '
+        f'{runs[0].workdir} by {run_curves.figure_name(runs[0])}, expected one figure for all'
       )
   return Study(functools.partial(_report, runs))
 

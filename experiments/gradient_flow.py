@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 from rnn_research import workdir
 from rnn_research.analysis.measures import flow
 from rnn_research.cells import make_cell
-from rnn_research.errors import InputError, comma_list, require
+from rnn_research.errors import InputError, comma_list, of_flag, require
 from rnn_research.experiment import Study
 
 VARIANTS = {
@@ -94,7 +94,9 @@ def build(config: ConfigDict, assets: dict | None = None) -> Study:
     if cell.gates is None:
       raise InputError(f'{name} has no gates, so there are no gate statistics of it')
   if config.workdir_of:
-    network = workdir.load(config.workdir_of).recurrence(config.flow.num_steps, config.seed)
+    with of_flag('workdir_of'):
+      run = workdir.load(config.workdir_of)
+    network = run.recurrence(config.flow.num_steps, config.seed)
     return Study(functools.partial(_report_trained, config, network))
   return Study(functools.partial(_report_untrained, config, cells, gated))
 
@@ -127,7 +129,8 @@ def check(config: ConfigDict) -> None:
     )
   for field in ('largest_singular_value', 'learning_rate', 'clip_norm'):
     value = config.clipping[field]
-    require(f'clipping.{field}', value, 0.0 < value < np.inf, 'a number > 0')
+    # Not what float32 takes for zero or infinity, which no axis of the figures can show either.
+    require(f'clipping.{field}', value, 1e-30 < value < 1e30, 'a number in (1e-30, 1e30)')
 
 
 def _report_untrained(config, cells, gated, workdir, out_dir):

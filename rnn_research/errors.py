@@ -1,10 +1,12 @@
 """Mistakes of people, as opposed to mistakes of the program."""
 
+import contextlib
 import csv
 import difflib
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from numbers import Integral
 
 import jax
 
@@ -50,12 +52,30 @@ def require_one_of(field: str, value, known: Iterable[str], owner: str = '') -> 
   such as ' for gru'."""
   if value not in known:
     hint = did_you_mean(str(value), known)
-    raise InputError(f'{field} is {value!r}, expected one of {", ".join(known)}{owner}{hint}')
+    raise InputError(
+      f'{field} is {value!r}, expected one of {", ".join(known) or "none"}{owner}{hint}'
+    )
 
 
 def require_seed(field: str, value: int) -> None:
   """Raises InputError unless `value` can be a seed."""
   require(field, value, 0 <= value < 2**32, 'an integer in [0, 2**32)')
+
+
+def require_size(name: str, size: int) -> None:
+  """Raises InputError unless `size` can be that of an array's axis."""
+  holds = isinstance(size, Integral) and not isinstance(size, bool) and size >= 1
+  require(name, size, holds, 'an integer >= 1')
+
+
+@contextlib.contextmanager
+def of_flag(flag: str) -> Iterator[None]:
+  """Names the flag in front of what is wrong with the files that it holds."""
+  try:
+    yield
+  except (InputError, OSError) as e:
+    # In place of the flag that such a file has elsewhere.
+    raise InputError(f'{flag}: {str(e).removeprefix("workdir: ")}') from e
 
 
 def exit_code(run: Callable[[], None]) -> int:
@@ -82,6 +102,8 @@ def exit_code(run: Callable[[], None]) -> int:
 
 
 def _sentence(error):
+  if isinstance(error, OSError) and error.strerror:  # of the system, not one of our sentences
+    return f'{error.filename or "a file"} cannot be used ({error.strerror})'
   if isinstance(error, InputError | OSError | FloatingPointError):
     return str(error)
   if isinstance(error, jax.errors.JaxRuntimeError) and 'RESOURCE_EXHAUSTED' in str(error):

@@ -96,6 +96,15 @@ def check_features(xs: Array) -> None:
     )
 
 
+def check_output(owner: str, y: PyTree) -> None:
+  """Raises InputError unless the output of a cell is an array, which its owner computes with."""
+  if not hasattr(y, 'shape'):
+    raise InputError(
+      f'{owner} needs a cell whose output is an array [B, H], found {type(y).__name__}; a cell '
+      'that attends goes around it, or last in a stack'
+    )
+
+
 def normalize(a: Array, epsilon: float = 1e-5) -> Array:
   """Returns `(a - mean) / sqrt(var + epsilon)` over the last axis (Ba et al. 2016, equation 4)."""
   centred = a - a.mean(-1, keepdims=True)
@@ -129,7 +138,7 @@ def dropout(key: Key | None, x: Array, rate: float) -> Array:
 
 
 def embed(table: Array, ids: Array) -> Array:
-  """Returns the rows `table[ids]`, as a one-hot product where that is faster.
+  """Returns the rows `table[ids]` bit for bit, as a one-hot product where that is faster.
 
   Args:
     table: [V, F] float32.
@@ -139,7 +148,10 @@ def embed(table: Array, ids: Array) -> Array:
     [..., F] float32.
   """
   if table.shape[0] <= ONE_HOT_LIMIT:
-    return jax.nn.one_hot(ids, table.shape[0], dtype=table.dtype) @ table
+    one_hot = jax.nn.one_hot(ids, table.shape[0], dtype=table.dtype)
+    # Exact: the three bfloat16 parts that a TPU makes of a float32 number add up to it. By default
+    # accelerators round it.
+    return jnp.matmul(one_hot, table, precision='highest')
   return table[ids]
 
 

@@ -60,7 +60,8 @@ def unroll(
 
   Raises:
     ValueError: `mask`, `reset` or a leaf of `state` does not fit `xs`.
-    InputError: `mask` or `reset` is not an array of bool.
+    InputError: `mask` or `reset` is not an array of bool, or a state that holds the positions of a
+      memory is not given.
   """
   (state,), ys = unroll_layers(
     (cell,),
@@ -251,11 +252,14 @@ def _run(cell, params, state, sequence, reset_state, *, key, ctx, remat_every):
 
 def _scan_steps(cell, params, state, sequence, reset_state, ctx):
   us = cell.project(params, sequence.xs)
-  return lax.scan(
-    lambda state, inputs: advance(cell, params, state, Steps(*inputs), reset_state, ctx),
-    state,
-    (us, *sequence[1:]),
-  )
+
+  def take(state, inputs):
+    after, y = advance(cell, params, state, Steps(*inputs), reset_state, ctx)
+    if ctx is not None:
+      _check_grown(state, after)
+    return after, y
+
+  return lax.scan(take, state, (us, *sequence[1:]))
 
 
 def advance(
@@ -352,6 +356,16 @@ def _check_state(state, expected, ctx):
     if not _fits(got.shape, want.shape, ctx):
       raise ValueError(
         f'a leaf of state has shape {got.shape}, expected {want.shape} from the cell and xs'
+      )
+
+
+def _check_grown(state, after):
+  """Raises InputError where a step gives a state other sizes, which only `ctx` knows."""
+  for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(after), strict=True):
+    if a.shape != b.shape:
+      raise InputError(
+        f'a leaf of state has shape {a.shape} before the first step and {b.shape} after it, '
+        'expected a state with the positions of the memory in ctx'
       )
 
 

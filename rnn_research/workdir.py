@@ -11,6 +11,7 @@ In a script or a notebook:
 import functools
 import inspect
 import json
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -20,7 +21,8 @@ import jax
 from ml_collections import ConfigDict
 
 from rnn_research.analysis.measures.traces import Trace, trace_layers
-from rnn_research.errors import InputError, UsageError
+from rnn_research.data.files import expand
+from rnn_research.errors import InputError, UsageError, require_one_of
 from rnn_research.experiment import Experiment, Recurrence
 from rnn_research.training import checkpoint
 from rnn_research.training.config import trains, update_from_json
@@ -116,20 +118,17 @@ def load(workdir: str | Path, places: Mapping[str, Any] = MappingProxyType({})) 
   """
   import experiments  # goes up, here and in `build`: only the workdir knows which one it needs
 
-  folder = str(Path(workdir).expanduser())
-  if not (Path(folder) / 'config.json').exists():
-    raise InputError(f'{folder} holds no run: it has no config.json')
+  folder = str(expand(workdir))
+  if not os.path.exists(f'{folder}/config.json'):
+    raise InputError(f'workdir: {folder} holds no run: it has no config.json')
   name, config = read_config(folder, experiments.get_config)
   if not trains(config):
-    raise InputError(f'{folder} holds a run of {name}, which trains no model to open')
+    raise InputError(f'workdir: {folder} holds a run of {name}, which trains no model to open')
   if 'engine' in config.get('model', {}):
     config.model.engine = 'auto'
   known = experiments.places(name)
   for place, value in places.items():
-    if place not in known:
-      raise InputError(
-        f'place is {place!r}, expected one of {", ".join(known) or "none"} for {name}'
-      )
+    require_one_of('place', place, known, f' for {name}')
     config.update_from_flattened_dict({place: str(value)})
   return restore(folder, name, config, build(folder, name, config))
 
@@ -173,4 +172,4 @@ def read_config(workdir: str, get_config: Callable[[str], ConfigDict]) -> tuple[
       get_config(saved['experiment']).unlock(), saved['config']
     ).lock()
   except (OSError, KeyError, TypeError, AttributeError, ValueError) as e:
-    raise UsageError(f'{path} is not the config of a run ({type(e).__name__}: {e})') from e
+    raise UsageError(f'workdir: {path} is not the config of a run ({type(e).__name__}: {e})') from e

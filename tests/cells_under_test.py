@@ -25,8 +25,11 @@ from rnn_research import (
   weight_dropout,
   zoneout,
 )
+from rnn_research.cells.attention_decoders import bahdanau
 from rnn_research.cells.lstm import LSTMState
 from rnn_research.cells.tree import Tree, tree_cell
+from rnn_research.memory.attention import Memory, additive
+from rnn_research.unroll import length_mask
 
 NUM_STEPS, BATCH, NUM_INPUTS, HIDDEN = 8, 3, 4, 5
 HALF = NUM_STEPS // 2
@@ -51,6 +54,27 @@ def _stochastic_stack(dtype=jnp.float32):
   )
 
 
+def _attending(dtype=jnp.float32):
+  """Returns a decoder that reads a memory of its own, since the laws know no `ctx`."""
+  cell = bahdanau(gru(HIDDEN, dtype=dtype), additive(3, dtype=dtype))
+
+  def memory(batch_size):
+    values = jnp.sin(jnp.arange(batch_size * 12.0).reshape(batch_size, 4, 3))
+    return Memory(values, length_mask(jnp.arange(batch_size) + 2, 4).T)
+
+  def init(key, x, ctx=None):
+    return cell.init(key, x, memory(x.shape[0]))
+
+  def step(params, state, u, *, key=None, ctx=None):
+    state, y = cell.step(params, state, u, key=key, ctx=ctx)
+    return state, y.h
+
+  def prepare(params, ctx, batch_size, *, key=None):
+    return cell.prepare(params, memory(batch_size), batch_size, key=key)
+
+  return cell._replace(init=init, step=step, prepare=prepare)
+
+
 CASES = {name: _registered(name) for name in CELLS} | {
   'lstm_projection': lambda dtype=jnp.float32: lstm(HIDDEN, projection_size=3, dtype=dtype),
   'stack': lambda dtype=jnp.float32: stack(lstm(HIDDEN, dtype=dtype), gru(3, dtype=dtype)),
@@ -73,6 +97,7 @@ CASES = {name: _registered(name) for name in CELLS} | {
   'learned_stack': lambda dtype=jnp.float32: stack(
     learned_initial_state(gru(HIDDEN, dtype=dtype)), residual(lstm(HIDDEN, dtype=dtype))
   ),
+  'attending': _attending,
   'highway': lambda dtype=jnp.float32: highway(elman(NUM_INPUTS, dtype=dtype), dtype=dtype),
   'tree_base2': lambda dtype=jnp.float32: tree_cell(HIDDEN, BASE_2, dtype=dtype),
 }

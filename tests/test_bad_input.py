@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import shutil
+import sys
 
 import jax
 import numpy as np
@@ -59,7 +60,11 @@ COMMAND_LINES = {
     ["data.glob is '*.md', expected data.path with it"],
     1,
   ),
-  'missing flag file': ('--flagfile=gone.cfg', ['gone.cfg'], 2),
+  'missing flag file': ('--flagfile=gone.cfg', ['flagfile: gone.cfg cannot be read (No such'], 2),
+  'folder as flag file': ('--flagfile=.', ['flagfile: . cannot be read (Is a directory)'], 2),
+  'flag file of bytes': (f'--flagfile={sys.executable}', ['flagfile: it is not UTF-8'], 2),
+  'value of a negated flag': ('--nocells=', ['--nocells= does not take an argument'], 2),
+  'text for a switch': ('--list=x', ["--list is 'x', expected true or false"], 2),
   'cell': ('--config.model.cell=lstn', ["unknown cell 'lstn', did you mean lstm?", 'elman'], 1),
   'optimiser': ('--config.optimizer.name=adm', ["is 'adm'", 'did you mean adam?'], 1),
   'schedule': ('--config.optimizer.schedule=cosin', ["is 'cosin'", 'did you mean cosine?'], 1),
@@ -107,7 +112,7 @@ COMMAND_LINES = {
     2,
   ),
   'no value': ('--config.model.hidden_size', ['config.model.hidden_size'], 2),
-  'type of a flag': ('--num_devices=two', ['num_devices', 'two'], 2),
+  'type of a flag': ('--num_devices=two', ["--num_devices is 'two', expected an integer"], 2),
   'unknown flag': ('--workdri=x', ['unknown flag --workdri, did you mean --workdir?'], 2),
   'stray word': ('train', ["'train' is no flag; write --name=value"], 2),
   'stray value': ('--config.model.cell gru', ["'gru' is no flag; write --name=value"], 2),
@@ -558,6 +563,15 @@ def test_nobody_needs_a_traceback_of(main, trained, monkeypatch, error, code, sa
   assert found == code
   assert said in err
   assert 'Traceback' not in err
+
+
+def test_an_error_of_the_system_is_a_sentence(main, trained, monkeypatch):
+  def stop(*args):
+    raise PermissionError(13, 'Permission denied', '/data/x')
+
+  monkeypatch.setattr(checkpoint, 'restore_params', stop)
+  outcome = main(f'--workdir={trained}', '--mode=sample')
+  assert_refused(outcome, 'error: /data/x cannot be used (Permission denied)')
 
 
 def test_a_mistake_of_the_program_keeps_its_traceback(main, trained, monkeypatch):

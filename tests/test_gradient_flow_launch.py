@@ -115,9 +115,13 @@ REFUSED = {
   ),
   'size': ('flow.largest_singular_values=(1.0,0.0)', 'expected numbers > 0'),
   'updates': ('clipping.updates=0', 'clipping.updates is 0, expected an integer >= 1'),
-  'norm': ('clipping.clip_norm=0', 'clipping.clip_norm is 0.0, expected a number > 0'),
+  'norm': ('clipping.clip_norm=0', 'clipping.clip_norm is 0.0, expected a number in (1e-30'),
+  'norm of float64': (
+    'clipping.clip_norm=1e300',
+    'clipping.clip_norm is 1e+300, expected a number in',
+  ),
   'rate': ('clipping.learning_rate=nan', 'clipping.learning_rate is nan'),
-  'no run': ('workdir_of=nowhere', 'nowhere holds no run: it has no config.json'),
+  'no run': ('workdir_of=nowhere', 'workdir_of: nowhere holds no run: it has no config.json'),
 }
 
 
@@ -139,7 +143,7 @@ def test_workdirs_that_cannot_be_analysed(main, drawn, trained, tmp_path):
   code, _, err = main(*flags, f'--config.workdir_of={drawn}')
   assert (code, err) == (
     1,
-    f'error: {drawn} holds a run of gradient_flow:debug, which trains no model to open\n',
+    f'error: workdir_of: {drawn} holds a run of gradient_flow:debug, which trains no model to open\n',
   )
   code, _, err = main(*flags, f'--config.workdir_of={trained}', '--config.flow.num_steps=100000')
   assert (code, err.count('\n')) == (1, 1)

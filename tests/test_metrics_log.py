@@ -108,9 +108,12 @@ def test_tensorboard(tmp_path):
 
 
 def test_tensorboard_that_is_not_installed(tmp_path, monkeypatch):
+  write_steps(tmp_path, [1, 2])
+  before = (tmp_path / 'metrics.jsonl').read_bytes()
   monkeypatch.setitem(sys.modules, 'tensorboardX', None)
   with pytest.raises(ValueError, match='need tensorboardX: pip install'):
-    write_steps(tmp_path, [], tensorboard=True)
+    metrics_log.open_log(tmp_path, 1, tensorboard=True)
+  assert (tmp_path / 'metrics.jsonl').read_bytes() == before
 
 
 def test_no_log_yet(tmp_path):

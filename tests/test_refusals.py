@@ -7,14 +7,41 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cells_under_test import BATCH, CASES, NUM_INPUTS, NUM_STEPS, inputs, make, perturbed, stepped
+from cells_under_test import (
+  BASE_2,
+  BATCH,
+  CASES,
+  NUM_INPUTS,
+  NUM_STEPS,
+  inputs,
+  make,
+  perturbed,
+  stepped,
+)
 
-from rnn_research import CELLS, Cell, bidirectional, gru, stack, unroll, unroll_layers
-from rnn_research.cells import make_cell
+from rnn_research import (
+  CELLS,
+  Cell,
+  bidirectional,
+  gru,
+  highway,
+  learned_initial_state,
+  lstm,
+  residual,
+  stack,
+  stepping,
+  unroll,
+  unroll_layers,
+  variational_dropout,
+  zoneout,
+)
+from rnn_research.cells import make_cell, tree_cell, with_engine
+from rnn_research.cells.attention_decoders import bahdanau, input_feeding, luong
 from rnn_research.engines.parallel.linear import diagonal_scan, matrix_scan
 from rnn_research.engines.parallel.newton import newton_scan
 from rnn_research.engines.parallel.shooting import shooting_scan
 from rnn_research.errors import InputError
+from rnn_research.memory.attention import Memory, additive
 from rnn_research.models import topologies
 
 pytestmark = pytest.mark.usefixtures('strict_shapes')
@@ -111,6 +138,88 @@ def test_inputs_without_a_batch_axis_are_refused(name, engine):
     sentence = f'xs has shape {shape}, expected [T, B, F]: time steps, batch rows and features'
     with pytest.raises(InputError, match=re.escape(sentence)):
       unroll(cell, params, jnp.ones(shape))
+
+
+@pytest.mark.parametrize('size', [0, -1, 2.5, True, '4', None])
+def test_sizes_that_are_none_are_refused(size):
+  tree = functools.partial(tree_cell, tree=BASE_2)
+  for factory in (*CELLS.values(), tree):
+    with pytest.raises(InputError, match=f'^hidden_size is {size!r}, expected an integer >= 1$'):
+      factory(size)
+    assert factory(np.int64(2)).init
+  for factory in (additive, functools.partial(input_feeding, GRU)):
+    with pytest.raises(InputError, match=r'^size is .*, expected an integer >= 1$'):
+      factory(size)
+  if size is not None:
+    with pytest.raises(InputError, match=r'^projection_size is .*, expected an integer >= 1$'):
+      lstm(4, projection_size=size)
+
+
+DECODERS = {
+  'bahdanau': lambda: bahdanau(gru(4), additive(3)),
+  'luong': lambda: luong(gru(4), additive(3)),
+  'input_feeding': lambda: input_feeding(luong(gru(4), additive(3)), 4),
+}
+# What may go around a decoder cell ..
+AROUND = {
+  'alone': lambda cell: cell,
+  'top of a stack': lambda cell: stack(gru(4), cell),
+  'variational_dropout': lambda cell: variational_dropout(cell, input_rate=0.0),
+  'learned_initial_state': learned_initial_state,
+  'newton': lambda cell: with_engine(cell, 'newton'),
+  'shooting': lambda cell: with_engine(cell, 'shooting'),
+}
+# .. and what needs an array.
+NEEDS_AN_ARRAY = {
+  'stack': lambda cell: stack(cell, gru(4)),
+  'residual': residual,
+  'highway': highway,
+  'zoneout': lambda cell: zoneout(cell, 0.3),
+}
+MEMORY = Memory(jnp.ones((BATCH, 6, 7)), jnp.ones((BATCH, 6), bool))
+
+
+@pytest.mark.parametrize('around', AROUND)
+@pytest.mark.parametrize('decoder', DECODERS)
+def test_a_cell_that_attends_says_that_it_needs_a_memory(decoder, around):
+  cell, xs, key = AROUND[around](DECODERS[decoder]()), inputs(), jax.random.key(0)
+  params = jax.eval_shape(lambda: cell.init(key, xs[0], MEMORY))
+  start = lambda params: cell.initial_state(params, BATCH)
+  ctx = MEMORY if around in ('newton', 'shooting') else None
+  for call in (
+    lambda params: cell.init(key, xs[0]),
+    lambda params: cell.init(key, xs[0], MEMORY.values),
+    lambda params: unroll(cell, params, xs, ctx=ctx),
+    lambda params: bidirectional(cell, cell, (params, params), xs),
+    lambda params: stepping.take_step(cell, params, start(params), xs[0]),
+    lambda params: stepping.free_run(cell, params, start(params), xs[0], lambda y, _: (y.h, y), 3),
+    lambda params: topologies.many_to_one(cell, params, xs),
+  ):
+    with pytest.raises(InputError, match=r'^a cell that attends needs ctx=Memory.*, found '):
+      jax.eval_shape(call, params)
+
+
+@pytest.mark.parametrize('owner', NEEDS_AN_ARRAY)
+@pytest.mark.parametrize('decoder', ['bahdanau', 'luong'])
+def test_a_combinator_that_needs_an_array_refuses_a_decoder(decoder, owner):
+  cell = NEEDS_AN_ARRAY[owner](DECODERS[decoder]())
+  with pytest.raises(InputError, match=f'^{owner} needs a cell whose output is an array .*Read; '):
+    params = jax.eval_shape(lambda: cell.init(jax.random.key(0), inputs()[0], MEMORY))
+    jax.eval_shape(lambda params: unroll(cell, params, inputs(), ctx=MEMORY), params)
+
+
+def test_a_state_with_the_positions_of_a_memory_must_be_given():
+  """Such as the coverage of Tu et al. 2016: the sum of the weights so far."""
+  cell = Cell(
+    init=lambda key, x, ctx=None: jnp.ones(()),
+    initial_state=lambda params, batch_size: jnp.zeros((batch_size, 1)),
+    project=lambda params, xs: xs,
+    step=lambda params, state, u, *, key=None, ctx=None: (state + ctx.mask, u),
+  )
+  with pytest.raises(InputError, match=r'shape \(3, 1\) before .* \(3, 6\) after .* the memory'):
+    unroll(cell, jnp.ones(()), inputs(), ctx=MEMORY)
+  end, _ = unroll(cell, jnp.ones(()), inputs(), jnp.zeros((BATCH, 6)), ctx=MEMORY)
+  np.testing.assert_array_equal(end, np.full((BATCH, 6), NUM_STEPS))
 
 
 def test_a_stack_and_its_combinators_refuse_them_too():

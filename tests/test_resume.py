@@ -207,7 +207,7 @@ def test_another_identity_is_refused(main, whole, field):
     f'--workdir={whole}', f'--config.{field}={IDENTITY[field]}', '--config.train.steps=30'
   )
   assert (code, out) == (1, '')
-  assert err.startswith(f'error: {whole} holds a run with another {field} (')
+  assert err.startswith(f'error: workdir: {whole} holds a run with another {field} (')
   assert f'now {IDENTITY[field]!r})'.replace("'", '') in err.replace("'", '').replace(', 0', ',0')
   assert 'train.steps' not in err
   assert files_of(whole) == before

@@ -98,7 +98,8 @@ def make_cell(name: str, hidden_size: int, *, engine: str = 'auto', **options) -
     **options: keywords of the cell's factory, such as `forget_bias`, `w_h_init` or `dtype`.
 
   Raises:
-    InputError: there is no such cell, or it has no such engine or option.
+    InputError: there is no such cell, it has no such engine or option, or `hidden_size` is no
+      integer of 1 or more, which its factory refuses too.
   """
   if name not in CELLS:
     raise InputError(

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax.nn.initializers import lecun_normal
 
 from rnn_research.cell import Cell
+from rnn_research.errors import InputError, require_size
 from rnn_research.layers import matmul
 from rnn_research.memory.attention import Attention, Memory, prepared, read
 from rnn_research.stepping import last_h, prepare_cell, project_one
@@ -69,7 +70,7 @@ def bahdanau(cell: Cell, attention: Attention) -> Cell:
     return DecoderParams(params, attention.init(key_attention, size, value_size))
 
   def step(params, state, u, *, key=None, ctx=None):
-    context, weights = read(attention, params.attention, last_h(state), ctx)
+    context, weights = read(attention, params.attention, last_h(state), _memory(ctx))
     u = project_one(cell, params.cell, jnp.concatenate([u, context], -1))
     state, h = cell.step(params.cell, state, u, key=key)
     return state, Read(h, context, weights)
@@ -102,7 +103,7 @@ def luong(cell: Cell, attention: Attention, *, dtype=jnp.float32) -> Cell:
   def step(params, state, u, *, key=None, ctx=None):
     state, _ = cell.step(params.cell, state, project_one(cell, params.cell, u), key=key)
     h = last_h(state)
-    context, weights = read(attention, params.attention, h, ctx)
+    context, weights = read(attention, params.attention, h, _memory(ctx))
     joined = jnp.concatenate([context, h], -1)
     return state, Read(jnp.tanh(matmul(joined, params.w_c, dtype)), context, weights)
 
@@ -119,6 +120,7 @@ def input_feeding(cell: Cell, size: int) -> Cell:
 
   Source: Luong et al. 2015 (arXiv 1508.04025), section 3.3. Deviates from the paper: nothing.
   """
+  require_size('size', size)
 
   def init(key, x, ctx=None):
     return cell.init(key, _wider(x, size), ctx)
@@ -152,8 +154,8 @@ def _decoder(cell, attention, init, step):
 
 def _memory(ctx):
   if not isinstance(ctx, Memory):
-    found = 'none' if ctx is None else type(ctx).__name__
-    raise ValueError(
+    found = 'none (newton and shooting hand none on)' if ctx is None else type(ctx).__name__
+    raise InputError(
       f'a cell that attends needs ctx=Memory(values [B, S, M], mask [B, S]), found {found}'
     )
   return ctx

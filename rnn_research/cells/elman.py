@@ -11,6 +11,7 @@ from jax.nn.initializers import lecun_normal, normal, orthogonal
 from rnn_research.cell import Cell
 from rnn_research.engines.dispatch import Auto, Form, with_engine
 from rnn_research.engines.fused import Pointwise, Weights, fused_scan
+from rnn_research.errors import require_size
 from rnn_research.initializers import identity
 from rnn_research.layers import input_product, matmul
 from rnn_research.typing import Array
@@ -101,6 +102,8 @@ def rin(hidden_size: int, *, engine: str = 'auto', dtype=jnp.float32) -> Cell:
 
 
 def _elman(name, hidden_size, pointwise, w_x_init, w_h_init, engine, dtype):
+  require_size('hidden_size', hidden_size)
+
   def init(key, x, ctx=None):
     key_x, key_h = jax.random.split(key)
     return ElmanParams(

@@ -12,6 +12,7 @@ from rnn_research.engines.dispatch import Auto, Form, with_engine
 from rnn_research.engines.fused import Pointwise, Weights, fused_scan, joined
 from rnn_research.engines.gpu import elementwise
 from rnn_research.engines.gpu.forms import pallas_form
+from rnn_research.errors import require_size
 from rnn_research.initializers import chrono
 from rnn_research.layers import affine, input_product, matmul, sigmoid
 from rnn_research.typing import Array
@@ -72,6 +73,7 @@ def gru(
   Source: Cho et al. 2014 (arXiv 1406.1078: version 3 resets before, version 1 after); chrono
   initialisation Tallec and Ollivier 2018. Deviates from the paper: biases.
   """
+  require_size('hidden_size', hidden_size)
   if reset not in _FORMS:
     raise ValueError(f"reset is {reset!r}, expected 'after' or 'before'")
   (pointwise, compute_gates), after = _FORMS[reset], reset == 'after'

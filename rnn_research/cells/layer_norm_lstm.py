@@ -9,6 +9,7 @@ from jax.nn.initializers import lecun_normal, orthogonal
 from rnn_research.cell import Cell
 from rnn_research.cells.lstm import LSTMState, lstm
 from rnn_research.combinators.weights import layer_norm
+from rnn_research.errors import require_size
 from rnn_research.layers import normalize
 from rnn_research.typing import Array
 
@@ -56,6 +57,7 @@ def layer_norm_lstm(
   Source: Ba et al. 2016 (arXiv 1607.06450), equations 20-22. Deviates from the paper: the forget
   bias is 1.
   """
+  require_size('hidden_size', hidden_size)
   normalized = layer_norm(
     lstm(
       hidden_size,

@@ -12,6 +12,7 @@ from jax.nn.initializers import lecun_normal
 from rnn_research.cell import Cell
 from rnn_research.engines.dispatch import Auto, Form, with_engine
 from rnn_research.engines.parallel.linear import diagonal_scan
+from rnn_research.errors import require_size
 from rnn_research.layers import input_product, matmul
 from rnn_research.typing import Array
 from rnn_research.unroll import select
@@ -75,6 +76,7 @@ def lru(
   Source: Orvieto et al. 2023 (arXiv 2303.06349), equations 4-7 and lemma 3.2. Deviates from the
   paper: D is a matrix, since inputs need not be H wide; it starts like B.
   """
+  require_size('hidden_size', hidden_size)
   if not 0.0 <= r_min < r_max <= 1.0:
     raise ValueError(f'r_min is {r_min} and r_max is {r_max}, expected 0 <= r_min < r_max <= 1')
 

@@ -13,6 +13,7 @@ from rnn_research.engines.dispatch import Auto, Form, with_engine
 from rnn_research.engines.fused import Pointwise, Weights, fused_scan
 from rnn_research.engines.gpu import elementwise
 from rnn_research.engines.gpu.forms import cudnn_form, pallas_form
+from rnn_research.errors import require_size
 from rnn_research.initializers import chrono
 from rnn_research.layers import input_product, matmul
 from rnn_research.typing import Array
@@ -80,6 +81,9 @@ def lstm(
   chrono initialisation Tallec and Ollivier 2018. Deviates from the papers: gradients are not
   truncated; the state starts at zero.
   """
+  require_size('hidden_size', hidden_size)
+  if projection_size is not None:
+    require_size('projection_size', projection_size)
   output_size = projection_size or hidden_size
 
   def init(key, x, ctx=None):

@@ -9,6 +9,7 @@ from jax.nn.initializers import lecun_normal, orthogonal
 
 from rnn_research.cell import Cell
 from rnn_research.cells.lstm import LSTMState, gate_biases
+from rnn_research.errors import require_size
 from rnn_research.layers import input_product, matmul, sigmoid
 from rnn_research.typing import Array, State
 
@@ -106,6 +107,7 @@ def lstm_variant(
   Source: peepholes Gers et al. 2002; Greff et al. 2015 (arXiv 1503.04069). Deviates from the
   papers: peepholes start at zero, the forget bias at 1.
   """
+  require_size('hidden_size', hidden_size)
   if change not in VARIANTS:
     raise ValueError(f'change is {change!r}, expected one of {", ".join(filter(None, VARIANTS))}')
   variant = VARIANTS[change]

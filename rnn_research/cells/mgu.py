@@ -9,6 +9,7 @@ from jax.nn.initializers import lecun_normal, orthogonal
 
 from rnn_research.cell import Cell
 from rnn_research.cells.gru import GRUState
+from rnn_research.errors import require_size
 from rnn_research.layers import input_product, matmul, sigmoid
 from rnn_research.typing import Array
 
@@ -46,6 +47,7 @@ def mgu(
 
   Source: Zhou et al. 2016 (arXiv 1603.09420). Deviates from the paper: nothing.
   """
+  require_size('hidden_size', hidden_size)
 
   def init(key, x, ctx=None):
     key_x, key_f, key_n = jax.random.split(key, 3)

@@ -10,6 +10,7 @@ from jax.nn.initializers import lecun_normal
 from rnn_research.cell import Cell, InitFn, ProjectFn
 from rnn_research.engines.dispatch import Auto, Form, with_engine
 from rnn_research.engines.parallel.linear import diagonal_scan
+from rnn_research.errors import require_size
 from rnn_research.layers import input_product
 from rnn_research.typing import Array
 from rnn_research.unroll import select
@@ -94,7 +95,11 @@ def linear_cell(
     init: draws parameters, which have a field `b`.
     project: `(params, xs [T, B, F]) -> LinearInput`.
     dtype: of the outputs.
+
+  Raises:
+    InputError: `hidden_size` is no integer of 1 or more.
   """
+  require_size('hidden_size', hidden_size)
 
   def initial_state(params, batch_size):
     return LinearState(jnp.zeros((batch_size, hidden_size), params.b.dtype))

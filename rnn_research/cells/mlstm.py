@@ -9,6 +9,7 @@ from jax.nn.initializers import lecun_normal, orthogonal
 
 from rnn_research.cell import Cell
 from rnn_research.cells.lstm import lstm
+from rnn_research.errors import require_size
 from rnn_research.layers import matmul
 from rnn_research.typing import Array
 
@@ -56,6 +57,7 @@ def mlstm(
   Source: Krause et al. 2016 (arXiv 1609.07959). Deviates from the paper: biases; the forget bias is
   1; the output gate multiplies tanh(c_t), as in `lstm`, not its argument.
   """
+  require_size('hidden_size', hidden_size)
   gated = lstm(
     hidden_size,
     forget_bias=forget_bias,

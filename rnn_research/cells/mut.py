@@ -9,6 +9,7 @@ from jax.nn.initializers import lecun_normal, orthogonal
 
 from rnn_research.cell import Cell
 from rnn_research.cells.gru import GRUState
+from rnn_research.errors import require_size
 from rnn_research.layers import input_product, matmul, sigmoid
 from rnn_research.typing import Array
 
@@ -109,6 +110,7 @@ def mut3(
 
 
 def _mut(name, hidden_size, w_x_init, w_h_init, dtype):
+  require_size('hidden_size', hidden_size)
   unit = UNITS[name]
 
   def init(key, x, ctx=None):

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.nn.initializers import lecun_normal, orthogonal
 
 from rnn_research.cell import Cell
+from rnn_research.errors import require_size
 from rnn_research.layers import input_product, matmul, sigmoid
 from rnn_research.typing import Array
 
@@ -59,6 +60,7 @@ def recurrent_highway(
   Source: Zilly et al. 2017 (arXiv 1607.03474). Deviates from the paper: nothing; the carry gate is
   the coupled one of its experiments.
   """
+  require_size('hidden_size', hidden_size)
   if depth < 1:
     raise ValueError(f'depth is {depth}, expected at least 1')
 

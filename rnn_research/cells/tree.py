@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.nn.initializers import lecun_normal, orthogonal
 
 from rnn_research.cell import Cell
+from rnn_research.errors import require_size
 from rnn_research.layers import input_product, matmul, sigmoid
 from rnn_research.typing import Array
 
@@ -79,6 +80,7 @@ def tree_cell(
 
   Source: Zoph and Le 2017 (arXiv 1611.01578). Deviates from the paper: nothing.
   """
+  require_size('hidden_size', hidden_size)
   _check(tree)
   num_leaves = (len(tree.nodes) + 1) // 2
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.nn.initializers import lecun_normal
 
 from rnn_research.cell import Cell
-from rnn_research.layers import affine, sigmoid
+from rnn_research.layers import affine, check_output, sigmoid
 from rnn_research.layers import dropout as dropped
 from rnn_research.stepping import project_one, take_step
 from rnn_research.typing import Array, Params
@@ -27,13 +27,18 @@ def stack(*cells: Cell, dropout: float = 0.0) -> Cell:
     dropout: rate on the outputs of every layer but the last, drawn anew at every step where there
       is a key; with it there is no whole-sequence form, `unroll_layers` has one.
 
+  Raises:
+    InputError: at `init`, the output of a cell below another is no array.
+
   Source: standard. Deviates from the paper: nothing.
   """
   prepared = any(cell.prepare for cell in cells)
 
   def init(key, x, ctx=None):
     params = []
-    for cell, k in zip(cells, jax.random.split(key, len(cells)), strict=True):
+    for i, (cell, k) in enumerate(zip(cells, jax.random.split(key, len(cells)), strict=True)):
+      if i > 0:
+        check_output('stack', x)
       params.append(cell.init(k, x, ctx))
       x = _output(cell, params[-1], x, ctx)
     return tuple(params)
@@ -84,6 +89,7 @@ def residual(cell: Cell) -> Cell:
 
   Raises:
     ValueError: at `init`, when they do not.
+    InputError: at `init`, the output of the cell is no array.
 
   Source: Wu et al. 2016 (arXiv 1609.08144), equation 6. Deviates from the paper: nothing.
   """
@@ -135,6 +141,7 @@ def highway(cell: Cell, *, transform_bias: float = -1.0, dtype=jnp.float32) -> C
 
   Raises:
     ValueError: at `init`, when the sizes do not agree.
+    InputError: at `init`, the output of the cell is no array.
 
   Source: Srivastava et al. 2015 (arXiv 1505.00387). Deviates from the paper: the transform is a
   recurrent cell.
@@ -196,6 +203,7 @@ def _masked(xs, mask):
 
 def _check_same_shape(name, cell, params, x, ctx):
   y = _output(cell, params, x, ctx)
+  check_output(name, y)
   if y.shape != x.shape:
     raise ValueError(f'{name} needs outputs of the input shape {x.shape}, the cell gives {y.shape}')
 

@@ -31,6 +31,7 @@ def zoneout(cell: Cell, rates: PyTree) -> Cell:
 
   Raises:
     ValueError: a rate is outside [0, 1], or the state has no field `h`.
+    InputError: the output of the cell is no array.
 
   Source: Krueger et al. 2017, section 3. Deviates from the paper: h_t is computed from the cell's
   new c_t, not from the zoned-out one.
@@ -44,6 +45,7 @@ def zoneout(cell: Cell, rates: PyTree) -> Cell:
       raise ValueError(f'zoneout needs a state with a field h, found {type(state).__name__}')
     update_key, zone_key = (None, None) if key is None else jax.random.split(key)
     new_state, y = cell.step(params, state, u, key=update_key, ctx=ctx)
+    layers.check_output('zoneout', y)
     z = jax.tree.map(lambda _: rates, state) if isinstance(rates, int | float) else rates
     state = jax.tree.map(
       _zone, _keys_like(zone_key, state), z, state, new_state, is_leaf=lambda a: a is None

@@ -7,7 +7,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from rnn_research.data.files import decode_text, read_bytes
+from rnn_research.data.files import decode_text, expand, read_bytes
 from rnn_research.errors import InputError
 
 URL = 'https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt'
@@ -29,7 +29,7 @@ def prepared_builder(name: str, data_dir: str = '', download: bool = False):
   """
   from tensorflow_datasets.core import constants, read_only_builder, registered
 
-  data_dir = str(Path(data_dir).expanduser()) if data_dir else ''
+  data_dir = str(expand(data_dir)) if data_dir else ''
   find = lambda: read_only_builder.builder_from_files(name, data_dir=data_dir or None)
   try:
     return find()

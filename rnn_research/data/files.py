@@ -4,6 +4,7 @@ fails."""
 import codecs
 import contextlib
 import gzip
+import os
 import sys
 import zlib
 from collections.abc import Sequence
@@ -74,10 +75,19 @@ def read_symbols(
   return running_text.split_files(texts, unit, rules)
 
 
+def expand(path: str | os.PathLike) -> Path:
+  """Returns a path whose `~` is the home folder; one whose user is not known stays as it is.
+
+  What is asked of it next is `os.path.exists` or its like: `Path.exists` raises where a name is too
+  long.
+  """
+  return Path(os.path.expanduser(path))
+
+
 def list_files(path: str, pattern: str, flag: str) -> list[Path]:
   """Returns the files that `path` and `pattern` mean; see `read_bytes`."""
   root = _existing(path, flag)
-  if root.is_file():
+  if os.path.isfile(root):
     return [root]
   if not root.is_dir():
     raise InputError(
@@ -94,8 +104,8 @@ def list_files(path: str, pattern: str, flag: str) -> list[Path]:
 
 
 def _existing(path, flag):
-  where = Path(path).expanduser()
-  if not where.exists():
+  where = expand(path)
+  if not os.path.exists(where):
     raise FileNotFoundError(f'{flag}: there is no file or folder {str(where)!r}')
   return where
 
@@ -122,7 +132,7 @@ def open_output(path: str, flag: str) -> contextlib.AbstractContextManager[TextI
   if path in ('', '-'):
     return contextlib.nullcontext(sys.stdout)
   try:
-    return open(Path(path).expanduser(), 'w', encoding='utf-8')
+    return open(expand(path), 'w', encoding='utf-8')
   except OSError as error:
     raise InputError(f'{flag}: {path} cannot be written ({error.strerror})') from error
 

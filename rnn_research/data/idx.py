@@ -3,13 +3,13 @@
 import gzip
 import hashlib
 import math
+import os
 import zlib
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from rnn_research.data.files import is_gzip
+from rnn_research.data.files import expand, is_gzip
 from rnn_research.errors import InputError
 
 _BYTES = 8  # the idx type code of unsigned bytes
@@ -45,7 +45,8 @@ def read_images(folder: str, split: str) -> Images:
   )
   if len(images) != len(labels):
     raise InputError(
-      f'{folder} has {len(images)} {split} images and {len(labels)} labels, expected as many'
+      f'data.path: {folder} has {len(images)} {split} images and {len(labels)} labels, expected '
+      'as many'
     )
   digest = hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()
   return Images(images, labels.astype(np.int32), digest)
@@ -75,23 +76,25 @@ def pixels(images: np.ndarray, length: int) -> np.ndarray:
 
 
 def _read(folder: str, name: str, axes: int) -> np.ndarray:
-  folder = Path(folder).expanduser()
-  path = next((p for p in (folder / name, folder / f'{name}.gz') if p.is_file()), None)
+  folder = expand(folder)
+  path = next(filter(os.path.isfile, (folder / name, folder / f'{name}.gz')), None)
   if path is None:
     raise InputError(
-      f'{folder / name} (or .gz) is not there, expected the idx files of MNIST in data.path'
+      f'data.path: {folder / name} (or .gz) is not there, expected a folder with the idx files of '
+      'MNIST'
     )
   try:
     data = path.read_bytes()
     data = gzip.decompress(data) if is_gzip(data) or path.suffix == '.gz' else data
   except (OSError, EOFError, zlib.error) as e:
-    raise InputError(f'{path} cannot be read ({e})') from e
+    raise InputError(f'data.path: {path} cannot be read ({e})') from e
   head = 4 + 4 * axes
   if len(data) < head or data[:4] != bytes([0, 0, _BYTES, axes]):
-    raise InputError(f'{path} is not an idx file of bytes with {axes} axes')
+    raise InputError(f'data.path: {path} is not an idx file of bytes with {axes} axes')
   shape = tuple(map(int, np.frombuffer(data, '>i4', axes, 4)))
   if len(data) - head != math.prod(shape):
     raise InputError(
-      f'{path} has {len(data) - head} bytes of data, expected {math.prod(shape)} for its shape'
+      f'data.path: {path} has {len(data) - head} bytes of data, expected {math.prod(shape)} for '
+      'its shape'
     )
   return np.frombuffer(data, np.uint8, offset=head).reshape(shape)

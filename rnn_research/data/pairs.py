@@ -1,13 +1,13 @@
 """Parallel text: sentences of one language, each with its translation."""
 
+import os
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from rnn_research.data import builders
-from rnn_research.data.files import UTF8, decode_text, encoding_advice, read_bytes
+from rnn_research.data.files import UTF8, decode_text, encoding_advice, expand, read_bytes
 from rnn_research.data.running_text import BYTE_ORDER_MARK
 from rnn_research.errors import InputError
 
@@ -66,7 +66,7 @@ def read_pairs(
 def read_lines(path: str, flag: str, encoding: str) -> list[str]:
   """Returns the lines of a text file (or `.gz`); raises FileNotFoundError or InputError, naming
   the flag."""
-  if Path(path).expanduser().is_dir():
+  if os.path.isdir(expand(path)):
     raise InputError(f'{flag}: {path} is a folder, expected a text file')
   return cut_lines(read_bytes(path, flag=flag), path, flag, encoding)
 
@@ -170,5 +170,5 @@ def _text_pair(info) -> tuple[str, str]:
 def language_of(path: str) -> str:
   """Returns the language that a file is named after: 'de' for 'train.de.gz'; '' where its name has
   none."""
-  suffix = Path(path.removesuffix('.gz')).suffix.removeprefix('.')
+  suffix = os.path.splitext(path.removesuffix('.gz'))[1].removeprefix('.')
   return '' if suffix in ('txt', 'tsv') else suffix

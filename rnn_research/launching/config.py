@@ -1,12 +1,13 @@
 """Whose run it is, and the config that it has: of the flags, of the workdir, by default."""
 
 import datetime
-from pathlib import Path
+import os
 from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
 import experiments
+from rnn_research.data.files import expand
 from rnn_research.errors import InputError, UsageError
 from rnn_research.launching.flags import ENGINE, Request
 from rnn_research.training.checkpoint import has_checkpoint, is_finished
@@ -58,8 +59,8 @@ def resolve(request: Request) -> Start:
     none.
   """
   name = ':'.join(experiments.split_name(request.experiment)) if request.experiment else ''
-  workdir = str(Path(request.workdir).expanduser()) if request.workdir else ''
-  begun = workdir and (Path(workdir) / 'config.json').exists()
+  workdir = str(expand(request.workdir)) if request.workdir else ''
+  begun = workdir and os.path.exists(f'{workdir}/config.json')
   # What a run that failed before its first checkpoint left there is no reason to refuse another
   # start.
   if begun and (
@@ -103,7 +104,9 @@ def check_unchanged(start: Start, may_change: tuple[str, ...], hint: str = '') -
     if before.get(field) != now.get(field) and field not in may_change
   ]
   if changed:
-    raise InputError(f'{start.workdir} holds a run with another {", another ".join(changed)}{hint}')
+    raise InputError(
+      f'workdir: {start.workdir} holds a run with another {", another ".join(changed)}{hint}'
+    )
 
 
 def _start(name, workdir, config, request):

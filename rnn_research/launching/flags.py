@@ -80,6 +80,11 @@ def read_request(argv: list[str]) -> Request:
   values = _basic_flags()
   try:
     argv = values.read_flags_from_files(argv, force_gnu=True)
+  except flags.CantOpenFlagFileError as e:
+    cause = e.__context__
+    raise UsageError(f'flagfile: {cause.filename} cannot be read ({cause.strerror})') from e
+  except UnicodeDecodeError as e:
+    raise UsageError(f'flagfile: it is not UTF-8 ({e}), expected a flag per line') from e
   except flags.Error as e:
     raise UsageError(str(e).replace('\n', ' ')) from e
   _parse(values, argv)
@@ -173,8 +178,19 @@ def _parse(values, argv):
   """Parses the flags of `values` and returns the words that are none of theirs."""
   try:
     return values(['', *argv], known_only=True)[1:]
-  except flags.Error as e:
-    raise UsageError(str(e).replace('\n', ' ')) from e
+  except (flags.Error, ValueError) as e:
+    raise UsageError(_no_value(values, argv) or str(e).replace('\n', ' ')) from e
+
+
+def _no_value(values, argv):
+  """Returns what is wrong with the first flag whose value is of another type, '' where none is."""
+  for word in (word for word in argv if word.startswith('-')):
+    name, equals, text = word.lstrip('-').partition('=')
+    try:
+      _ = values[name].parser.parse(text) if equals and name in values else None
+    except ValueError:
+      return f'--{name} is {text!r}, expected {_KINDS[type(values[name].default)]}'
+  return ''
 
 
 def _unexpected(word, this, own, commands):
@@ -189,7 +205,7 @@ def _unexpected(word, this, own, commands):
   return f'unknown flag --{name}{hint or ", see --help"}'
 
 
-_KINDS = {int: 'an integer', float: 'a number'}
+_KINDS = {int: 'an integer', float: 'a number', bool: 'true or false'}
 
 
 def _wrong_type(argv, config):
@@ -199,7 +215,7 @@ def _wrong_type(argv, config):
     name, _, value = word.removeprefix('--config.').partition('=')
     kind = type(functools.reduce(lambda block, part: block[part], name.split('.'), config))
     try:
-      _ = kind(value) if kind in _KINDS else None
+      _ = kind(value) if kind in (int, float) else None
     except ValueError:
       return f'--config.{name} is {value!r}, expected {_KINDS[kind]}'
   return ''

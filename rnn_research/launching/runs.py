@@ -126,7 +126,7 @@ def saved_devices(workdir: str) -> int:
   """Returns how many devices the run in `workdir` is split over; 0 where there is none to go on
   from."""
   path = Path(workdir) / 'config.json'
-  if not path.exists() or not checkpoint.has_checkpoint(workdir):
+  if not checkpoint.has_checkpoint(workdir) or not path.exists():
     return 0
   return json.loads(path.read_text('utf-8')).get('num_devices', 0)
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.nn.initializers import lecun_normal
 
+from rnn_research.errors import require_size
 from rnn_research.layers import affine, matmul
 from rnn_research.typing import Array, Params
 
@@ -65,6 +66,7 @@ def additive(size: int, *, dtype=jnp.float32) -> Attention:
   written as [W_q; W_k]. Deviates from the papers: a bias; initial weights are those of every other
   layer.
   """
+  require_size('size', size)
 
   def init(key, query_size, value_size):
     key_q, key_k, key_v = jax.random.split(key, 3)

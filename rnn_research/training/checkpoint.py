@@ -170,7 +170,7 @@ def restore_params(workdir: str | os.PathLike, template: Params) -> tuple[int, P
       return step, items['params']
     for step, items in io.readable(folders[1], (), 'state', {'params': placed}, 'params/'):
       return step, items['state']['params']
-  raise InputError(f'{workdir} holds no readable checkpoint')
+  raise InputError(f'workdir: {workdir} holds no readable checkpoint')
 
 
 def read_meta(workdir: str | os.PathLike) -> tuple[int, dict]:
@@ -181,7 +181,7 @@ def read_meta(workdir: str | os.PathLike) -> tuple[int, dict]:
   """
   for step, items in io.readable(Path(workdir) / 'checkpoints', ('meta',)):
     return step, items['meta']
-  raise InputError(f'{workdir} holds no readable checkpoint')
+  raise InputError(f'workdir: {workdir} holds no readable checkpoint')
 
 
 @contextlib.contextmanager
@@ -206,7 +206,8 @@ def advised(workdir: str | os.PathLike) -> Iterator[None]:
 
 def has_checkpoint(workdir: str) -> bool:
   """Returns whether a run in `workdir` has saved anything to go on from."""
-  return any(path.name.isdigit() for path in Path(workdir).glob('checkpoints/*'))
+  folder = f'{workdir}/checkpoints'
+  return os.path.isdir(folder) and any(name.isdigit() for name in os.listdir(folder))
 
 
 def is_finished(workdir: str) -> bool:
@@ -226,7 +227,7 @@ def _lock(folder: int, workdir: str | os.PathLike) -> None:
   try:
     fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
   except BlockingIOError as e:
-    raise InputError(f'{workdir} is in use by another run') from e
+    raise InputError(f'workdir: {workdir} is in use by another run') from e
 
 
 def _other_metric(folder: io.Folder, step: int, metric: float | None) -> bool:

@@ -66,7 +66,7 @@ def make_folder(directory: Path) -> None:
   try:
     directory.mkdir(parents=True, exist_ok=True)
   except OSError as e:
-    raise OSError(f'the folder {directory} cannot be made ({e.strerror})') from e
+    raise OSError(f'workdir: the folder {directory} cannot be made ({e.strerror})') from e
 
 
 def write(folder: Folder, step: int, items: dict) -> None:

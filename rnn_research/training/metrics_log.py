@@ -40,10 +40,11 @@ def open_log(workdir: str | os.PathLike, step: int, tensorboard: bool = False) -
   """
   if jax.process_index() > 0:
     return Log(lambda step, values: None, lambda: None)
-  path = Path(workdir) / 'metrics.jsonl'
+  path, writer = Path(workdir) / 'metrics.jsonl', _event_writer() if tensorboard else None
   if path.exists():
     write_text(path, ''.join(f'{line}\n' for line, row in _lines(path) if row['step'] <= step))
-  events = _open_events(workdir, step) if tensorboard else None
+  # After the log, which may be refused and would leave it open.
+  events = writer and writer(str(Path(workdir) / 'tensorboard'), purge_step=step + 1)
 
   def write(step, values):
     try:
@@ -101,9 +102,9 @@ def _values(line: bytes) -> dict[str, Any] | None:
   return row if isinstance(row, dict) and isinstance(row.get('step'), int) else None
 
 
-def _open_events(workdir: str | os.PathLike, step: int):
+def _event_writer():
   try:
     from tensorboardX import SummaryWriter
   except ImportError as e:
     raise InputError('TensorBoard files need tensorboardX: pip install tensorboardX') from e
-  return SummaryWriter(str(Path(workdir) / 'tensorboard'), purge_step=step + 1)
+  return SummaryWriter

@@ -51,7 +51,7 @@ def read_run(workdir: str | os.PathLike) -> LoggedRun:
     InputError: it holds no training run, or one without an evaluation yet.
   """
   path = Path(workdir) / 'config.json'
-  if not path.is_file():
+  if not os.path.isfile(path):
     raise InputError(f'{workdir} holds no run: it has no config.json')
   try:
     about = json.loads(path.read_text('utf-8'))

@@ -2,15 +2,15 @@
 before training."""
 
 import functools
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 
 import jax
 import numpy as np
 
 from rnn_research.data.buckets import Bucket, EncodedPairs, evaluation_batches
-from rnn_research.data.files import UTF8, open_output, read_input, require_encoding
+from rnn_research.data.files import UTF8, expand, open_output, read_input, require_encoding
 from rnn_research.data.pairs import Pairs, cut_lines, language_of, read_pairs
 from rnn_research.decoding.beam import Beam, check_beam, check_coverage
 from rnn_research.decoding.sampling import Sampling, check_sampling
@@ -222,8 +222,8 @@ def _lines(path: str, encoding: str) -> list[str]:
 
 def _check_other_file(flag, output, read_flag, read):
   """Raises InputError where what was read would be overwritten."""
-  one, other = Path(read).expanduser(), Path(output).expanduser()
-  if '-' not in (read, output) and other.is_file() and other.samefile(one):
+  one, other = expand(read), expand(output)
+  if '-' not in (read, output) and os.path.isfile(other) and other.samefile(one):
     raise InputError(f'{flag} is {output}, expected another file than that of {read_flag}')
 
 

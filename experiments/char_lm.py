@@ -17,10 +17,8 @@ import numpy as np
 from jax.nn.initializers import lecun_normal
 from ml_collections import ConfigDict
 
-from rnn_research import layers
 from rnn_research.cells import make_cell, options_for
 from rnn_research.combinators.weights import weight_dropout
-from rnn_research.data import codec as codec_lib
 from rnn_research.data import running_text, streams, text
 from rnn_research.decoding.language import sampler
 from rnn_research.decoding.sampling import Sampling
@@ -32,6 +30,7 @@ from rnn_research.losses import cross_entropy
 from rnn_research.models.language_model import language_model, log_probabilities, sequence_loss
 from rnn_research.parameters import fit_budget
 from rnn_research.tasks.language import commands
+from rnn_research.tasks.language.source import UNITS, describe, open_source
 from rnn_research.training.config import DTYPES, base_config, check_model, kept_by_layers
 from rnn_research.unroll import select
 
@@ -54,7 +53,6 @@ PLACES = ('data.path', 'data.glob', 'data.encoding', 'data.data_dir', 'data.down
 MOVABLE = PLACES
 _EVERY_FILE = '**/*'
 
-_UNITS = {'char': 'characters', 'byte': 'bytes', 'word': 'words'}
 _SAMPLE_LENGTH = {'char': 300, 'byte': 300, 'word': 60}
 
 
@@ -279,45 +277,20 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
   Raises:
     InputError: data that cannot be used.
   """
-  saved = codec_lib.from_json(assets['vocabulary']) if assets else None
-  rules = saved.rules if saved else codec_lib.RULES
-  load = functools.cache(lambda: text.load_corpus(**config.data, rules=rules))
-  vocabulary = saved or load().codec
+  source = open_source(config.data, assets)
+  vocabulary = source.codec
   model = _make_model(config.model, len(vocabulary.symbols))
   score = jax.jit(functools.partial(log_probabilities, model))
-  trained_on = assets['data'] if assets else _jsonable(config.data)
-  held_out = assets['held_out'] if assets else [s for s in load().splits if s != 'train']
-  validated = 'valid' in held_out
-  moved = any(trained_on[field] != config.data[field] for field in ('path', 'glob'))
-  foreign = moved and _digest(load) != assets['fingerprint']
-  trained_on = trained_on if foreign else _jsonable(config.data)
-  measured = ('text',) if foreign else held_out
-
-  def texts():
-    if foreign:
-      where = config.data.path, config.data.glob, config.data.encoding
-      return {'text': text.encode_foreign(*where, vocabulary)}
-    if assets and load().fingerprint != assets['fingerprint']:
-      raise InputError(
-        'the text is not the one that the model was trained on (it has changed since, or belongs '
-        'to another Python version); name a text to evaluate with --config.data.path'
-      )
-    return load().splits
+  validated = 'valid' in source.held_out
 
   def train_data():
-    corpus, unit = load(), _UNITS[vocabulary.unit]
-    about = [
-      f'{split}: {len(ids):,} {unit}; unknown symbols {corpus.unknown[split]:.2%}'
-      for split, ids in corpus.splits.items()
-    ]
-    if not assets:
-      about += _hints(vocabulary, config.model)
+    corpus = source.corpus()
     return streams.text_stream(
       corpus.splits['train'],
       config.train.batch_size,
       config.train.unroll_length,
       corpus.fingerprint,
-    )._replace(about='\n'.join(about))
+    )._replace(about=describe(corpus, config.model.embedding_size, fresh=not assets))
 
   def loss(params, carry, batch, key, step):
     reset_key, key = jax.random.split(key)
@@ -328,7 +301,7 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     return total, (jnp.float32(batch['inputs'].size), carry, {})
 
   def measure(split, lanes, params, key):
-    arrays = streams.evaluation_lanes(texts()[split], lanes)
+    arrays = streams.evaluation_lanes(source.texts()[split], lanes)
     return _measures(np.asarray(score(params, *arrays), np.float64), int(arrays[2].sum()))
 
   @functools.cache  # compiled once for every way to draw
@@ -347,9 +320,8 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     write_report(write, params, workdir, out_dir)
 
   def recurrence(params, num_steps, key):
-    windows = jnp.asarray(
-      _windows(texts()[next(iter(measured), 'train')], num_steps + 1, config.train.batch_size, key)
-    )
+    ids = source.texts()[next(iter(source.measured), 'train')]
+    windows = jnp.asarray(_windows(ids, num_steps + 1, config.train.batch_size, key))
     return Recurrence(
       model.cells,
       params['cells'],
@@ -365,14 +337,14 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     evaluate={'valid': functools.partial(measure, 'valid', config.train.eval_lanes)}
     if validated
     else {},
-    final_evaluate={split: functools.partial(measure, split, 1) for split in measured},
+    final_evaluate={split: functools.partial(measure, split, 1) for split in source.measured},
     headline=('valid', 'nats_per_symbol', 'min') if validated else ('train', 'loss', 'min'),
-    assets={'vocabulary': vocabulary.to_json(), 'data': trained_on, 'held_out': held_out},
+    assets=source.assets,
     show=functools.partial(write, 0.8),
     report=report,
-    commands=commands.commands_of(model, generator, vocabulary, score, texts),
+    commands=commands.commands_of(model, generator, vocabulary, score, source.texts),
     engine=dispatch.explain(config.model.cell, config.model.engine, model.cells[0].scan),
-    unit=_UNITS[vocabulary.unit],
+    unit=UNITS[vocabulary.unit],
     recurrence=recurrence,
     vocabularies={
       'vocabulary': Vocabulary(
@@ -425,29 +397,6 @@ def _of_cells(config, cells, vocabulary_size):
     w_init=uniform(config.init_scale) if config.init_scale else lecun_normal(),
     dtype=DTYPES[config.dtype],
   )
-
-
-def _hints(vocabulary, config):
-  """Returns advice for people before training, [] where there is none."""
-  size = len(vocabulary.symbols)
-  if config.embedding_size or size <= layers.ONE_HOT_LIMIT:
-    return []
-  return [
-    f'hint: {size:,} {_UNITS[vocabulary.unit]} are read as one-hot vectors, which costs time and '
-    'memory; an embedding of, say, --config.model.embedding_size=128 costs less'
-  ]
-
-
-def _digest(load):
-  """Returns the digest of a corpus; None where the text is not there, or too short to be cut."""
-  try:
-    return load().fingerprint
-  except (InputError, OSError):
-    return None
-
-
-def _jsonable(data):
-  return {name: list(value) if isinstance(value, tuple) else value for name, value in data.items()}
 
 
 def _windows(ids, length, count, key):

@@ -114,9 +114,15 @@ STOCHASTIC = ['stack_stochastic', 'variational_dropout', 'weight_dropout', 'zone
 
 
 def perturbed(cell: Cell, num_inputs: int = NUM_INPUTS, seed: int = 1, scale: float = 0.3):
-  """Returns parameters without the zeros, ones and symmetries of an initialisation."""
-  params = cell.init(jax.random.key(seed), jax.ShapeDtypeStruct((BATCH, num_inputs), jnp.float32))
-  return noisy(params, seed + 1, scale)
+  """Returns parameters of the size of first ones, without their zeros, ones and symmetries.
+
+  NumPy draws them: of the programs of small tests, those that draw first weights take longest to compile.
+  """
+  spec = jax.ShapeDtypeStruct((BATCH, num_inputs), jnp.float32)
+  shapes = jax.eval_shape(cell.init, jax.random.key(0), spec)
+  rng = np.random.default_rng(seed)
+  draw = lambda a: rng.normal(0.0, a.shape[0] ** -0.5, a.shape) if a.ndim > 1 else np.zeros(a.shape)
+  return noisy(jax.tree.map(lambda a: draw(a).astype(a.dtype), shapes), seed + 1, scale)
 
 
 def noisy(tree, seed: int, scale: float = 0.3):

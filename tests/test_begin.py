@@ -92,7 +92,10 @@ def test_symbols_of_two_languages(tmp_path, unit, tied):
   made = built(
     'seq2seq:debug',
     tmp_path,
-    {'source': 'das haus ist alt\n' * 40, 'target': 'the house is old\n' * 40},
+    {
+      'source': ''.join(f'das haus ist {i}\n' for i in range(40)),
+      'target': ''.join(f'the house is {i}\n' for i in range(40)),
+    },
     **{'data.task': '', 'data.unit': unit, 'data.vocabulary_size': 40},
     **{'model.tied': tied, 'model.readout_size': 8 * tied},
   )

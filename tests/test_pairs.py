@@ -10,6 +10,7 @@ from tensorflow_datasets.core import registered
 import experiments
 from rnn_research.data.codec import RULES, SPECIALS, TextCodec
 from rnn_research.data.pairs import Pairs, language_of, read_pairs, read_tfds_pairs
+from rnn_research.errors import InputError
 from rnn_research.tasks.translation import corpus
 from rnn_research.tasks.translation.commands import describe
 
@@ -137,6 +138,12 @@ def test_pairs_whose_splits_have_files_keep_their_duplicates(tmp_path):
   drawn = corpus.load_corpus(data | {'splits': (0.8, 0.0, 0.2)}).splits
   assert [part.duplicates for part in drawn.values()] == [10, 0, 0]
   assert [len(part.sources) for part in drawn.values()] == [19, 34, 5]
+
+
+def test_a_pair_that_is_repeated_cannot_be_divided(tmp_path):
+  (tmp_path / 'pairs.tsv').write_text('a b\tc d\n' * 5, 'utf-8')
+  with pytest.raises(InputError, match=r'gives valid 0 of 1 pairs \(without 4 duplicates\)'):
+    corpus.load_corpus(of_files(str(tmp_path / 'pairs.tsv'), splits=(0.5, 0.25, 0.25)))
 
 
 def test_a_translator_trained_before_goes_on_with_its_splits(tmp_path):

@@ -198,9 +198,10 @@ def _read_held_out(data, name):
 def _hold_out(pairs, count, name):
   """Takes pairs out of them, drawn at random but the same in every run."""
   if not 0 < count < len(pairs.sources):
+    left_out = f' (without {pairs.duplicates} duplicates)' if pairs.duplicates else ''
     raise InputError(
-      f'data.splits gives {name} {count} of {len(pairs.sources)} pairs, expected one at least and '
-      'one left to train on'
+      f'data.splits gives {name} {count} of {len(pairs.sources)} pairs{left_out}, expected one at '
+      'least and one left to train on'
     )
   chosen = np.zeros(len(pairs.sources), bool)
   chosen[np.random.default_rng(0).choice(len(pairs.sources), count, replace=False)] = True

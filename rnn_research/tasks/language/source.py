@@ -1,0 +1,104 @@
+"""The text of a language model's run: where it is read, and what of it is measured."""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from rnn_research import layers
+from rnn_research.data import codec as codec_lib
+from rnn_research.data import text
+from rnn_research.data.codec import TextCodec
+from rnn_research.data.text import Corpus
+from rnn_research.errors import InputError
+
+UNITS = {'char': 'characters', 'byte': 'bytes', 'word': 'words'}
+
+
+class Source(NamedTuple):
+  """A text that is read when it is needed.
+
+  Attributes:
+    codec: of its symbols; of a trained model, that of the text it was trained on.
+    corpus: `() -> Corpus`, to train on.
+    texts: `() -> split -> ids [N] int32`, to measure on; of another text than the model was trained
+      on, 'text' alone. It raises InputError where the one it was trained on has changed.
+    held_out: the splits of the training text that are not trained on.
+    measured: the splits that final evaluations read.
+    assets: what `open_source` needs of a trained model.
+  """
+
+  codec: TextCodec
+  corpus: Callable[[], Corpus]
+  texts: Callable[[], Mapping[str, np.ndarray]]
+  held_out: tuple[str, ...]
+  measured: tuple[str, ...]
+  assets: Mapping[str, Any]
+
+
+def open_source(data: ConfigDict, assets: Mapping[str, Any] | None) -> Source:
+  """Finds out what the block `data` of a config is to a model, if it is trained already.
+
+  Args:
+    data: the block, see `load_corpus`.
+    assets: of a trained model: `Source.assets`, and the `fingerprint` of its training text. The
+      digest decides whether the text is that one, wherever it lies now.
+
+  Raises:
+    InputError: data that cannot be used.
+  """
+  saved = codec_lib.from_json(assets['vocabulary']) if assets else None
+  rules = saved.rules if saved else codec_lib.RULES
+  load = functools.cache(lambda: text.load_corpus(**data, rules=rules))
+  codec = saved or load().codec
+  here, there = _jsonable(data), assets['data'] if assets else _jsonable(data)
+  foreign = any(there[field] != here[field] for field in ('path', 'glob')) and (
+    _digest(load) != assets['fingerprint']
+  )
+  held_out = (
+    assets['held_out'] if assets else [split for split in load().splits if split != 'train']
+  )
+
+  def texts():
+    if foreign:
+      return {'text': text.encode_foreign(data.path, data.glob, data.encoding, codec)}
+    if assets and load().fingerprint != assets['fingerprint']:
+      raise InputError(
+        'the text is not the one that the model was trained on (it has changed since, or belongs '
+        'to another Python version); name a text to evaluate with --config.data.path'
+      )
+    return load().splits
+
+  kept = {'vocabulary': codec.to_json(), 'data': there if foreign else here, 'held_out': held_out}
+  measured = ('text',) if foreign else tuple(held_out)
+  return Source(codec, load, texts, tuple(held_out), measured, kept)
+
+
+def describe(corpus: Corpus, embedding_size: int, fresh: bool) -> str:
+  """Returns what is worth knowing of a text before training: sizes, unknown symbols and, of a
+  `fresh` run, whether an embedding would save time."""
+  units, size = UNITS[corpus.codec.unit], len(corpus.codec.symbols)
+  lines = [
+    f'{split}: {len(ids):,} {units}; unknown symbols {corpus.unknown[split]:.2%}'
+    for split, ids in corpus.splits.items()
+  ]
+  if fresh and not embedding_size and size > layers.ONE_HOT_LIMIT:
+    lines.append(
+      f'hint: {size:,} {units} are read as one-hot vectors, which costs time and memory; an '
+      'embedding of, say, --config.model.embedding_size=128 costs less'
+    )
+  return '\n'.join(lines)
+
+
+def _digest(load):
+  """Returns the digest of a corpus; None where the text is not there, or too short to be cut."""
+  try:
+    return load().fingerprint
+  except (InputError, OSError):
+    return None
+
+
+def _jsonable(data):
+  return {name: list(value) if isinstance(value, tuple) else value for name, value in data.items()}

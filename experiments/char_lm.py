@@ -281,6 +281,7 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
   vocabulary = source.codec
   model = _make_model(config.model, len(vocabulary.symbols))
   score = jax.jit(functools.partial(log_probabilities, model))
+  generate = sampler(model, vocabulary.never_written)
   validated = 'valid' in source.held_out
 
   def train_data():
@@ -304,14 +305,10 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     arrays = streams.evaluation_lanes(source.texts()[split], lanes)
     return _measures(np.asarray(score(params, *arrays), np.float64), int(arrays[2].sum()))
 
-  @functools.cache  # compiled once for every way to draw
-  def generator(sampling):
-    return sampler(model, sampling, forbidden=vocabulary.never_written)
-
   def write(temperature, params, key):
-    generate = generator(Sampling(temperature))
-    pieces = commands.write(generate, vocabulary, params, '', _SAMPLE_LENGTH[vocabulary.unit], key)
-    return ''.join(pieces)
+    length = _SAMPLE_LENGTH[vocabulary.unit]
+    how = Sampling(temperature)
+    return ''.join(commands.write(generate, vocabulary, params, '', length, key, how))
 
   def report(params, workdir, out_dir):
     # Matplotlib is slow to load.
@@ -342,7 +339,7 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     assets=source.assets,
     show=functools.partial(write, 0.8),
     report=report,
-    commands=commands.commands_of(model, generator, vocabulary, score, source.texts),
+    commands=commands.commands_of(model, generate, vocabulary, score, source.texts),
     engine=dispatch.explain(config.model.cell, config.model.engine, model.cells[0].scan),
     unit=UNITS[vocabulary.unit],
     recurrence=recurrence,

@@ -7,9 +7,11 @@ import shutil
 
 import jax
 import pytest
+from fork_server import DPI
 from launching import COMPILED_ONCE, QUICK_XLA, TINY, prose, run
 
 import launch
+from rnn_research.analysis.reports import plots
 from rnn_research.training import backend
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -47,6 +49,12 @@ def compiled_once(shared_folder):
   jax.config.update('jax_compilation_cache_dir', str(shared_folder / 'compiled'))
   for name, value in COMPILED_ONCE.items():
     jax.config.update(name, value)
+
+
+@pytest.fixture(scope='session', autouse=True)
+def small_figures():
+  """Draws few pixels."""
+  plots.DPI = DPI
 
 
 @pytest.fixture(scope='session')

@@ -27,6 +27,7 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
 LARGEST_REQUEST = 2**17  # bytes
+DPI = 30  # of figures: half of the time to save one is that of its pixels
 
 
 class Forked:
@@ -100,6 +101,7 @@ def _import_everything():
         importlib.import_module(module.name)
       except ModuleNotFoundError as e:  # PyTorch is nobody's duty
         assert e.name == 'torch', e
+  sys.modules['rnn_research.analysis.reports.plots'].DPI = DPI
   gc.collect()
   gc.freeze()  # a collection in a child would copy every page
   assert len(os.listdir('/proc/self/task')) == 1, 'an import has started a thread'

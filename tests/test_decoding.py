@@ -117,7 +117,7 @@ compiled = functools.cache(sampler)
 
 def run(model, sampling, prompt, length, seed=0, forbidden=()):
   model, params = model
-  pieces = list(compiled(model, sampling, forbidden)(params, prompt, length, jax.random.key(seed)))
+  pieces = list(compiled(model, forbidden)(params, prompt, length, jax.random.key(seed), sampling))
   assert all(len(piece) <= 64 and piece.dtype == np.int32 for piece in pieces)
   return np.concatenate(pieces)
 
@@ -217,12 +217,13 @@ def test_forbidden_symbols_are_never_drawn(model):
     assert not np.isin(run((model, params), how, PROMPT, 200, forbidden=(4, 0)), (0, 4)).any()
 
 
-def test_one_compilation_for_all_lengths_and_keys(model, monkeypatch):
+def test_one_compilation_for_all_lengths_keys_and_temperatures(model, monkeypatch):
   draws = []
   monkeypatch.setattr(language, 'sample', lambda *args: draws.append(1) or sample(*args))
-  generate = sampler(model[0], Sampling(0.8))
+  generate = sampler(model[0])
   for seed, length in enumerate((300, 1, 65, 1000)):
-    assert sum(map(len, generate(model[1], PROMPT, length, jax.random.key(seed)))) == length
+    pieces = generate(model[1], PROMPT, length, jax.random.key(seed), Sampling(0.5 + seed))
+    assert sum(map(len, pieces)) == length
   assert len(draws) == 2  # traced once after the prompt and once in the loop
 
 
@@ -232,9 +233,10 @@ def test_one_compilation_for_all_lengths_and_keys(model, monkeypatch):
 def test_the_network_itself_is_deterministic_while_it_writes(cell):
   noisy = language_model((cell,), V, embedding_size=4)
   params = noisy.init(jax.random.key(0))
-  generate = sampler(noisy, Sampling(0.0))
+  generate = sampler(noisy)
   first, second = (
-    np.concatenate(list(generate(params, PROMPT, 80, jax.random.key(seed)))) for seed in (0, 1)
+    np.concatenate(list(generate(params, PROMPT, 80, jax.random.key(seed), Sampling(0.0))))
+    for seed in (0, 1)
   )
   np.testing.assert_array_equal(first, second)
 

@@ -42,8 +42,10 @@ def sampling(setting: Setting):
   cell = make_cell(setting.cell, setting.hidden_size, engine=setting.engine)
   model = language_model((cell,) * setting.num_layers, NUM_SYMBOLS)
   params = model.init(jax.random.key(setting.seed))
-  generate, prompt = sampler(model, Sampling()), contenders.symbols(setting)['inputs'][:, :1]
-  write = lambda: list(generate(params, prompt, setting.unroll_length, jax.random.key(1)))
+  generate, prompt = sampler(model), contenders.symbols(setting)['inputs'][:, :1]
+  write = lambda: list(
+    generate(params, prompt, setting.unroll_length, jax.random.key(1), Sampling())
+  )
   return {'sampler': lambda: Program(write)}
 
 

@@ -10,7 +10,7 @@ from rnn_research.errors import InputError
 from rnn_research.typing import Array
 
 # Below it a temperature is 0: what tells logits apart then is their rounding.
-_COLDEST = 1e-6
+COLDEST = 1e-6
 
 
 class Sampling(NamedTuple):
@@ -51,7 +51,7 @@ def sample(noise: Array, logits: Array, sampling: Sampling) -> Array:
   Returns:
     [B] int32.
   """
-  if sampling.temperature < _COLDEST:
+  if sampling.temperature < COLDEST:
     return jnp.argmax(logits, -1).astype(jnp.int32)
   logits, size = logits / sampling.temperature, logits.shape[-1]
   if not 0 < sampling.top_k < size and sampling.top_p == 1.0:

@@ -28,20 +28,20 @@ _SHOWN = 10
 
 
 def commands_of(
-  model: LanguageModel, generator: Callable, codec: TextCodec, score: Callable, texts: Callable
+  model: LanguageModel, generate: Callable, codec: TextCodec, score: Callable, texts: Callable
 ) -> dict[str, Callable]:
   """Returns what a trained language model can do: command -> `(params, ..) -> value`.
 
   Args:
     model: the language model.
-    generator: `(sampling) -> generate`, of `decoding.language.sampler`.
+    generate: of `decoding.language.sampler`.
     codec: of the model.
     score: compiled `log_probabilities` of the model.
     texts: `() -> split -> ids`.
   """
   return {
-    'sample': functools.partial(sample, generator, codec),
-    'stream': functools.partial(stream, generator, codec),
+    'sample': functools.partial(sample, generate, codec),
+    'stream': functools.partial(stream, generate, codec),
     'readable': lambda params, prompt: readable(codec, prompt),
     'search': functools.partial(search, model, codec),
     'score': functools.partial(log_probs, score, codec, texts),
@@ -56,6 +56,7 @@ def write(
   prompt: str,
   length: int,
   key: Key,
+  sampling: Sampling,
 ) -> Iterator[str]:
   """Returns an iterator over pieces of text that the model writes after `prompt`; '' stands for a
   line end.
@@ -67,9 +68,10 @@ def write(
     prompt: what is read before; the model knows its symbols.
     length: symbols.
     key: of the draws.
+    sampling: how symbols are drawn.
 
   """
-  drawn = generate(params, _prompt_ids(codec, prompt)[:, None], length, key)
+  drawn = generate(params, _prompt_ids(codec, prompt)[:, None], length, key, sampling)
   return codec.decode_pieces((ids[:, 0] for ids in drawn), prompt)
 
 
@@ -101,7 +103,7 @@ def readable(codec: TextCodec, prompt: str) -> str:
 
 
 def stream(
-  generator: Callable[[Sampling], Callable],
+  generate: Callable[..., Iterator],
   codec: TextCodec,
   params: Params,
   prompt: str = '',
@@ -115,7 +117,7 @@ def stream(
   `prompt`.
 
   Args:
-    generator: `(sampling) -> generate`, see `write`, as for `codec` and `params`.
+    generate: see `write`, as for `codec` and `params`.
     prompt: what is read before, see `readable`.
     length: symbols to write.
     temperature: see `Sampling`, as for `top_k` and `top_p`.
@@ -129,15 +131,15 @@ def stream(
   sampling = Sampling(temperature, top_k, top_p)
   check_sampling(sampling)
   known = readable(codec, prompt)
-  return write(generator(sampling), codec, params, known, length, jax.random.key(seed))
+  return write(generate, codec, params, known, length, jax.random.key(seed), sampling)
 
 
 def sample(
-  generator: Callable, codec: TextCodec, params: Params, prompt: str = '', **options
+  generate: Callable, codec: TextCodec, params: Params, prompt: str = '', **options
 ) -> str:
   """Returns what is readable of `prompt` and what the model writes after it; see `stream`."""
   known = readable(codec, prompt)
-  return known + ''.join(stream(generator, codec, params, known, **options))
+  return known + ''.join(stream(generate, codec, params, known, **options))
 
 
 class Continuation(NamedTuple):

@@ -24,7 +24,7 @@ def begin(experiment: Experiment, start: Start) -> Experiment:
     run = workdir.load(folder)
     _check_same_experiment(run, start.name)
   except InputError as e:
-    raise InputError(f'init_from: {e}') from e
+    raise InputError(f'init_from: {str(e).removeprefix("workdir: ")}') from e
   try:
     transfer.check_same_model(experiment, start.config, run.experiment, run.config)
   except InputError as e:

@@ -68,7 +68,6 @@ def begin_with(here: Experiment, there: Experiment, params: Params) -> Experimen
     there: that of the trained model.
     params: of the trained model.
   """
-
   kept = jax.tree.map(np.asarray, params)  # whose memory no step can take over
 
   def init(key):

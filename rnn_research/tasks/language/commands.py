@@ -69,7 +69,6 @@ def write(
     length: symbols.
     key: of the draws.
     sampling: how symbols are drawn.
-
   """
   drawn = generate(params, _prompt_ids(codec, prompt)[:, None], length, key, sampling)
   return codec.decode_pieces((ids[:, 0] for ids in drawn), prompt)

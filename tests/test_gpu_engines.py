@@ -130,9 +130,14 @@ def test_pallas_under_vmap(cpu):
 
 
 @pytest.mark.parametrize(
-  'hidden_size, dtype', [(64, jnp.float16), (128, jnp.float32), (256, jnp.bfloat16)]
+  'name, hidden_size, dtype',
+  [
+    ('lstm', 64, jnp.float16),
+    ('lstm', 256, jnp.bfloat16),
+    ('gru', 128, jnp.float32),
+    ('gru', 256, jnp.bfloat16),
+  ],
 )
-@pytest.mark.parametrize('name', MAKERS)
 def test_pallas_is_lowered_for_cuda(name, hidden_size, dtype):
   cell = on_pallas(name, hidden_size, dtype)
   text = (

@@ -1,5 +1,7 @@
 """Every cell against an obvious NumPy loop in float64, and an Elman language model against min-char-rnn's gradient."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -106,7 +108,8 @@ def constants(shape, offset):
 def setup(name):
   """Returns a float64 cell, and its parameters, state and inputs as NumPy arrays."""
   cell = CASES[name](jnp.float64)
-  params = cell.init(jax.random.key(0), jax.ShapeDtypeStruct((BATCH, NUM_INPUTS), jnp.float32))
+  spec = jax.ShapeDtypeStruct((BATCH, NUM_INPUTS), jnp.float32)
+  params = jax.eval_shape(cell.init, jax.random.key(0), spec)
   leaves, structure = jax.tree.flatten(params)
   params = jax.tree.unflatten(structure, [constants(a.shape, i) for i, a in enumerate(leaves)])
   leaves, structure = jax.tree.flatten(cell.initial_state(params, BATCH))
@@ -127,7 +130,7 @@ def test_values_in_float64(name):
   step, golden = ORACLES[name]
   with jax.enable_x64(True):
     cell, params, state, xs = setup(name)
-    end, ys = unroll(cell, params, xs, state)
+    end, ys = jax.jit(functools.partial(unroll, cell))(params, xs, state)
     assert ys.dtype == jnp.float64
   expected_end, expected = by_hand(step, params, state, xs)
   np.testing.assert_allclose(ys, expected, rtol=1e-12, atol=1e-14)
@@ -206,7 +209,7 @@ def test_gradient_of_an_elman_language_model_equals_min_char_rnn():
     loss = lambda params: sequence_loss(
       model, params, (ElmanState(h.T),), text[:-1, None], text[1:, None]
     )[0]
-    value, gradient = jax.value_and_grad(loss)(params)
+    value, gradient = jax.jit(jax.value_and_grad(loss))(params)
   cell, head = gradient['cells'][0], gradient['head']
   got = cell.w_x.T, cell.w_h.T, head['w'].T, cell.b[:, None], head['b'][:, None]
   np.testing.assert_allclose(value, expected_loss, rtol=1e-12)

@@ -297,11 +297,15 @@ def test_every_variant_has_a_config(name):
   'name',
   [name for name in ALL if name.endswith(':debug') and config.trains(experiments.get_config(name))],
 )
-def test_every_experiment_trains_stops_and_goes_on(name, tmp_path, monkeypatch):
+def test_every_experiment_trains_stops_and_goes_on(name, text, tmp_path, monkeypatch):
   values = experiments.get_config(name).unlock()
   values.train.update(steps=3, epochs=0, eval_every=0, checkpoint_every=0, log_every=1)
   if 'show_steps' in values.train:
     values.train.show_steps = (3,)
+  if 'buckets' in values.data:
+    values.data.update(buckets=1, examples=200)
+  else:
+    values.data.path = str(text) if name.startswith('char_lm') else ''
   values.lock()
 
   def start(folder):

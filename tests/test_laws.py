@@ -65,8 +65,6 @@ LOOPS = {
   'reset': {'reset': RESET},
   'both': {'mask': HOLES, 'reset': RESET},
 }
-
-
 TRIVIAL = {'mask': np.ones_like(HOLES), 'reset': np.zeros_like(RESET)}
 
 

@@ -217,6 +217,12 @@ def test_forbidden_symbols_are_never_drawn(model):
     assert not np.isin(run((model, params), how, PROMPT, 200, forbidden=(4, 0)), (0, 4)).any()
 
 
+def test_a_sampler_writes_at_the_temperature_that_it_is_given(model):
+  greedy, hot = run(model, Sampling(0.0), PROMPT, 100), run(model, Sampling(1e4), PROMPT, 100)
+  np.testing.assert_array_equal(run(model, Sampling(1e-4), PROMPT, 100), greedy)
+  assert np.bincount(hot.ravel(), minlength=V).min() > hot.size / V / 2
+
+
 def test_one_compilation_for_all_lengths_keys_and_temperatures(model, monkeypatch):
   draws = []
   monkeypatch.setattr(language, 'sample', lambda *args: draws.append(1) or sample(*args))

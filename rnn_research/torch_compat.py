@@ -59,6 +59,11 @@ def params_from_torch(state_dict: Mapping) -> tuple[Params, ...]:
   Raises:
     InputError: a name is missing or unknown, a shape does not fit, a value cannot be read.
   """
+  if not isinstance(state_dict, Mapping):
+    raise InputError(
+      f'state_dict is of type {type(state_dict).__name__}, expected a mapping from names to '
+      'arrays, such as module.state_dict()'
+    )
   arrays = {name: _array(name, value) for name, value in state_dict.items()}
   kind, endings = _checked(arrays)
   layers = tuple(tuple(_from_torch(kind, arrays, end) for end in layer) for layer in endings)
@@ -78,6 +83,8 @@ def params_to_torch(layers: tuple[Params, ...], *, bias: bool = True) -> dict[st
     InputError: PyTorch has no such cell, layers do not fit each other, or a bias is not zero where
       there shall be none.
   """
+  if isinstance(layers, tuple(_TWINS)):
+    raise InputError(f'layers is one {type(layers).__name__}, expected a tuple with one per layer')
   arrays = {}
   for i, layer in enumerate(layers):
     pair = layer if type(layer) in (tuple, list) else (layer,)
@@ -154,9 +161,12 @@ def _kind(arrays):
   for name in ('weight_ih_l0', 'weight_hh_l0', *({'weight_hr_l0'} & arrays.keys())):
     if name not in arrays or arrays[name].ndim != 2:
       found = f'of shape {arrays[name].shape}' if name in arrays else 'missing'
+      inside = [other for other in arrays if other.endswith(f'.{name}')]
+      prefix = f'; take {inside[0].removesuffix(name)!r} off the names' if inside else ''
+      hint = prefix or did_you_mean(name, arrays)
       raise InputError(
         f'{name} is {found} in a state dict of {", ".join(list(arrays)[:4]) or "nothing"}, expected'
-        ' the matrix of an nn.LSTM, nn.GRU or nn.RNN by this name'
+        f' the matrix of an nn.LSTM, nn.GRU or nn.RNN by this name{hint}'
       )
   rows, out = arrays['weight_hh_l0'].shape
   hidden = arrays['weight_hr_l0'].shape[-1] if 'weight_hr_l0' in arrays else out

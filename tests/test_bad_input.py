@@ -92,7 +92,7 @@ COMMAND_LINES = {
   ),
   'encoding of pairs': (
     '--experiment=seq2seq:luong --config.data.source=x --config.data.encoding=rot13',
-    ["data.encoding is 'rot13', expected the name of an encoding"],
+    ["data.encoding is 'rot13', expected the name of an encoding", 'latin-1 or cp1252\n'],
     1,
   ),
   'encoding of made pairs': (

@@ -325,7 +325,7 @@ def test_scores_a_held_out_split(main, translated):
   assert f'{measured:.4f} nats per target symbol' in err
   with pytest.raises(InputError, match="split is 'tset', expected one of valid, test, did you"):
     run.score(split='tset')
-  with pytest.raises(InputError, match="split is 'test', expected '' where pairs are given"):
+  with pytest.raises(InputError, match="split is 'test', expected none where pairs are given"):
     run.score(['a'], ['b'], split='test')
 
 

@@ -213,8 +213,10 @@ def renamed(old, new):
     (lambda a: {}, 'weight_ih_l0 is missing in a state dict of nothing, expected the matrix'),
     (
       lambda a: {'rnn.' + n: v for n, v in a.items()},
-      'weight_ih_l0 is missing in a state dict of rnn.weight_ih_l0, rnn.weight_hh_l0, ',
+      "expected the matrix of an nn.LSTM, nn.GRU or nn.RNN by this name; take 'rnn.' off the names",
     ),
+    (renamed('weight_ih_l0', 'weihgt_ih_l0'), 'by this name, did you mean weihgt_ih_l0?'),
+    (lambda a: list(a), 'state_dict is of type list, expected a mapping from names to arrays'),
     (lambda a: a | {'weight_hh_l0': np.zeros(3)}, 'weight_hh_l0 is of shape (3,)'),
     (lambda a: a | {'weight_hr_l0': np.float32(1)}, 'weight_hr_l0 is of shape ()'),
     (
@@ -265,14 +267,10 @@ def test_a_state_dict_that_is_none_is_refused_in_one_sentence(harm, said):
     (['gru', 'lstm'], {}, 'weight_ih_l1 has shape (20, 4), expected (15, 5) for an nn.GRU'),
     ([('gru', 'gru'), 'gru'], {}, 'weight_ih_l1 has shape (15, 4), expected (15, 10)'),
     ([], {}, 'weight_ih_l0 is missing in a state dict of nothing'),
+    ('gru', {}, 'layers is one GRUParams, expected a tuple with one per layer'),
   ],
 )
 def test_weights_without_a_twin_are_refused(layers, options, said):
   layers = jax.tree.map(lambda name: perturbed(make(name)), layers)
   with pytest.raises(InputError, match=re.escape(said)):
     params_to_torch(layers, **options)
-
-
-def test_one_layer_is_not_taken_for_many():
-  with pytest.raises(InputError, match='expected LSTMParams or GRUParams or ElmanParams'):
-    params_to_torch(perturbed(make('lstm')))

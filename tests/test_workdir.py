@@ -71,7 +71,7 @@ def test_scores_of_a_named_split(language, trained, main):
     InputError, match="split is 'vaild', expected one of train, valid, test, did you mean valid"
   ):
     language.score(split='vaild')
-  with pytest.raises(InputError, match="split is 'valid', expected '' where a text is given"):
+  with pytest.raises(InputError, match="split is 'valid', expected none where a text is given"):
     language.score('the', split='valid')
 
 

@@ -163,15 +163,27 @@ def is_gzip(data: bytes) -> bool:
 
 def require_encoding(field: str, name: str) -> None:
   """Raises InputError unless it names an encoding that Python can read, such as 'utf-8'."""
+  if not _decodes(name):
+    raise InputError(
+      f'{field} is {name!r}, expected the name of an encoding of text, such as utf-8, utf-16, '
+      f'latin-1 or cp1252{did_you_mean(name, filter(_decodes, aliases))}'
+    )
+
+
+def _decodes(name):
+  """Returns whether a name is that of a codec from bytes to text."""
   try:
     b'\xff'.decode(name)
   except UnicodeDecodeError:
-    return
-  except (LookupError, ValueError) as error:
-    raise InputError(
-      f'{field} is {name!r}, expected the name of an encoding of text, such as utf-8, utf-16, '
-      f'latin-1 or cp1252{did_you_mean(name, aliases)}'
-    ) from error
+    return True
+  except (LookupError, ValueError):
+    return False
+  return True
+
+
+def _needs_mark(encoding):
+  """Returns whether an encoding leaves the order of bytes to the text: Python would guess it."""
+  return codecs.lookup(encoding).name in ('utf-16', 'utf-32')
 
 
 def encoding_advice(flag: str) -> str:
@@ -193,6 +205,11 @@ def decode_text(data: bytes, name: str, advice: str, encoding: str = UTF8) -> st
   advice = advice.format(likely='utf-16' if marked else 'latin-1')
   kind = encoding.upper()
   wide = b'\0' in 'a'.encode(encoding)  # utf-16, utf-32
+  if _needs_mark(encoding) and data and not (marked or data.startswith(codecs.BOM_UTF32_BE)):
+    raise InputError(
+      f'{name} is without a byte order mark, expected {kind} text that has one; name the order '
+      f'of its bytes, {encoding}-le or {encoding}-be, if it is such text, else {advice}'
+    )
   zero = -1 if wide else data.find(b'\0')
   if zero >= 0:
     raise InputError(

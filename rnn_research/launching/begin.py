@@ -3,7 +3,7 @@
 import jax
 
 from rnn_research import workdir
-from rnn_research.errors import InputError
+from rnn_research.errors import InputError, of_flag
 from rnn_research.experiment import Experiment
 from rnn_research.launching.config import Start
 from rnn_research.training import transfer
@@ -20,15 +20,11 @@ def begin(experiment: Experiment, start: Start) -> Experiment:
   folder = start.config.init_from
   if not folder:
     return experiment
-  try:
+  with of_flag('init_from'):
     run = workdir.load(folder)
     _check_same_experiment(run, start.name)
-  except InputError as e:
-    raise InputError(f'init_from: {str(e).removeprefix("workdir: ")}') from e
-  try:
+  with of_flag(f'init_from: {run.workdir} holds another model'):
     transfer.check_same_model(experiment, start.config, run.experiment, run.config)
-  except InputError as e:
-    raise InputError(f'init_from: {run.workdir} holds another model: {e}') from e
   if jax.process_index() == 0:
     print(_about(experiment, run), flush=True)
   return transfer.begin_with(experiment, run.experiment, run.params)

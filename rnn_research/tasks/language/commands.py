@@ -233,7 +233,7 @@ def scores(
   Raises:
     InputError: there is no such split, a text is given too, or fewer than 2 symbols.
   """
-  require('split', split, not split or text is None, "'' where a text is given")
+  require('split', split, not split or text is None, 'none where a text is given')
   ids = _split_ids(texts(), split) if text is None else codec.encode(text)
   if len(ids) < 2:
     raise InputError(f'the text to score has {len(ids)} symbols, expected 2 at least')
@@ -243,7 +243,8 @@ def scores(
 
 def _split_ids(splits, name):
   if name:
-    require_one_of('split', name, splits)
+    other = ', all of another text than the model was trained on' if 'text' in splits else ''
+    require_one_of('split', name, splits, other)
   elif [*splits] == ['train']:
     raise InputError('no text is held out; name one with --config.data.path, or --split=train')
   return splits[name or [*splits][-1]]

@@ -13,6 +13,7 @@ from rnn_research.data import text
 from rnn_research.data.codec import TextCodec
 from rnn_research.data.text import Corpus
 from rnn_research.errors import InputError
+from rnn_research.training.progress import warn
 
 UNITS = {'char': 'characters', 'byte': 'bytes', 'word': 'words'}
 
@@ -61,13 +62,21 @@ def open_source(data: ConfigDict, assets: Mapping[str, Any] | None) -> Source:
     assets['held_out'] if assets else [split for split in load().splits if split != 'train']
   )
 
+  @functools.cache
+  def other_text():
+    ids = text.encode_foreign(data.path, data.glob, data.encoding, codec)
+    if share := codec.unknown_share(ids):
+      warn(f'the model does not know {share:.2%} of the {UNITS[codec.unit]} of this text')
+    return {'text': ids}
+
   def texts():
     if foreign:
-      return {'text': text.encode_foreign(data.path, data.glob, data.encoding, codec)}
+      return other_text()
     if assets and load().fingerprint != assets['fingerprint']:
       raise InputError(
-        'the text is not the one that the model was trained on (it has changed since, or belongs '
-        'to another Python version); name a text to evaluate with --config.data.path'
+        'the text is not the one that the model was trained on (it has changed since, is read in '
+        'another data.encoding, or belongs to another Python version); name a text to evaluate '
+        'with --config.data.path'
       )
     return load().splits
 

@@ -176,7 +176,7 @@ def _of_split(splits, name):
 
 
 def _check_no_pairs(split, *given):
-  require('split', split, not (split and any(given)), "'' where pairs are given")
+  require('split', split, not (split and any(given)), 'none where pairs are given')
 
 
 def translate_file(run, input: str, output: str, encoding: str, n_best: int, **options) -> None:

@@ -445,6 +445,14 @@ assert not ours, ours
 """
 
 
+def test_symbols_of_another_text_that_the_model_does_not_know_are_counted(main, workdir, tmp_path):
+  other = tmp_path / 'other.txt'
+  other.write_text('the Ж ' * 100, 'utf-8')
+  code, _, err = main(f'--workdir={workdir}', '--mode=evaluate', f'--config.data.path={other}')
+  assert code == 0
+  assert err == 'warning: the model does not know 16.67% of the characters of this text\n'
+
+
 def test_imports_define_no_flags(tmp_path):
   done = subprocess.run(
     [sys.executable, '-c', IMPORTED_TWICE],

@@ -1,6 +1,7 @@
 """Checkpoints: exact, on other device counts, and after everything that can go wrong with a disk."""
 
 import contextlib
+import gc
 import json
 import logging
 import os
@@ -20,7 +21,7 @@ import pytest
 from launching import start
 
 from rnn_research.errors import MisfitError
-from rnn_research.training import checkpoint, checkpoint_io
+from rnn_research.training import checkpoint, checkpoint_io, orbax_watch
 
 META = {'vocabulary': ['a', 'é', '\n'], 'config': {'seed': 1}}
 
@@ -459,6 +460,20 @@ def test_full_disk_keeps_the_checkpoint_before(tmp_path):
   step, params = checkpoint.restore_params(tmp_path, {'w': jnp.zeros((300, 1000))})
   assert step == 1
   assert_same(params['w'], jax.random.normal(jax.random.key(0), (300, 1000)))
+
+
+def test_writes_that_were_not_begun_are_not_told_of():
+  async def write_fragment():
+    pass
+
+  with warnings.catch_warnings(record=True) as told:
+    warnings.simplefilter('always')
+    with pytest.raises(OSError), orbax_watch.watched():
+      left = write_fragment()
+      raise OSError
+    del left
+    gc.collect()
+  assert told == []
 
 
 KILLED = """

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import threading
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +16,8 @@ def watched() -> Iterator[None]:
   """Prints what orbax warns of, one line each; where it fails, the error that is raised says more.
 
   After a failed read or write orbax's threads go on for a while, and tensorstore reports to event
-  loops that are closed by then: the threads are waited for, the loops drop the reports.
+  loops that are closed by then: the threads are waited for, the loops drop the reports, and what
+  was not begun is not warned of.
   """
   policy = asyncio.get_event_loop_policy()
   asyncio.set_event_loop_policy(_LoopPolicy())
@@ -24,6 +26,9 @@ def watched() -> Iterator[None]:
       try:
         yield
       except Exception:
+        # Of writes that were not begun Python tells when it clears them away, maybe at its end.
+        never = r"coroutine '.*\.write_fragment' was never awaited"
+        warnings.filterwarnings('ignore', never, RuntimeWarning)
         for thread in threading.enumerate():
           if type(thread).__module__.startswith('orbax.'):
             threading.Thread.join(thread)

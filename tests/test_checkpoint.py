@@ -463,13 +463,12 @@ def test_full_disk_keeps_the_checkpoint_before(tmp_path):
 
 
 def test_writes_that_were_not_begun_are_not_told_of():
-  async def write_fragment():
-    pass
-
+  scope = {}
+  exec(compile('async def write_fragment(): pass', '/a/orbax/b.py', 'exec'), scope)
   with warnings.catch_warnings(record=True) as told:
     warnings.simplefilter('always')
     with pytest.raises(OSError), orbax_watch.watched():
-      left = write_fragment()
+      left = scope['write_fragment']()
       raise OSError
     del left
     gc.collect()

@@ -2,9 +2,10 @@
 
 import asyncio
 import contextlib
+import gc
+import inspect
 import logging
 import threading
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,8 +17,8 @@ def watched() -> Iterator[None]:
   """Prints what orbax warns of, one line each; where it fails, the error that is raised says more.
 
   After a failed read or write orbax's threads go on for a while, and tensorstore reports to event
-  loops that are closed by then: the threads are waited for, the loops drop the reports, and what
-  was not begun is not warned of.
+  loops that are closed by then: the threads are waited for, the loops drop the reports, and
+  coroutines that were not begun are closed.
   """
   policy = asyncio.get_event_loop_policy()
   asyncio.set_event_loop_policy(_LoopPolicy())
@@ -26,17 +27,23 @@ def watched() -> Iterator[None]:
       try:
         yield
       except Exception:
-        # Of writes that were not begun Python tells when it clears them away, maybe at its end.
-        never = r"coroutine '.*\.write_fragment' was never awaited"
-        warnings.filterwarnings('ignore', never, RuntimeWarning)
         for thread in threading.enumerate():
           if type(thread).__module__.startswith('orbax.'):
             threading.Thread.join(thread)
+        _close_what_was_not_begun()
         raise
   finally:
     asyncio.set_event_loop_policy(policy)
   for text in log:
     warn(text.split('\n')[0])
+
+
+def _close_what_was_not_begun():
+  """Closes orbax's coroutines that never ran: Python warns of each when it clears it away."""
+  for thing in filter(inspect.iscoroutine, gc.get_objects()):
+    of_orbax = 'orbax' in Path(thing.cr_code.co_filename).parts
+    if of_orbax and inspect.getcoroutinestate(thing) == inspect.CORO_CREATED:
+      thing.close()
 
 
 @contextlib.contextmanager

@@ -110,6 +110,15 @@ def _existing(path, flag):
   return where
 
 
+def existing_file(path: str, flag: str) -> Path:
+  """Returns where a file, a pipe or a device is; raises FileNotFoundError or InputError, naming the
+  flag, where there is nothing or a folder."""
+  file = _existing(path, flag)
+  if file.is_dir():
+    raise InputError(f'{flag}: {path} is a folder, expected a text file')
+  return file
+
+
 def read_input(path: str, flag: str) -> bytes:
   """Returns the content of a file, decompressed where it is a gzip file, of a pipe, or of standard
   input for '-'; there may be nothing in it.
@@ -120,10 +129,7 @@ def read_input(path: str, flag: str) -> bytes:
   """
   if path == '-':
     return sys.stdin.buffer.read()
-  file = _existing(path, flag)
-  if file.is_dir():
-    raise InputError(f'{flag}: {path} is a folder, expected a text file')
-  return _read_file(file, flag)
+  return _read_file(existing_file(path, flag), flag)
 
 
 def open_output(path: str, flag: str) -> contextlib.AbstractContextManager[TextIO]:

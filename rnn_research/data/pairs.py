@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rnn_research.data import builders
-from rnn_research.data.files import UTF8, decode_text, encoding_advice, expand, read_bytes
+from rnn_research.data.files import UTF8, decode_text, encoding_advice, existing_file, read_bytes
 from rnn_research.data.running_text import BYTE_ORDER_MARK
 from rnn_research.errors import InputError
 
@@ -66,8 +66,7 @@ def read_pairs(
 def read_lines(path: str, flag: str, encoding: str) -> list[str]:
   """Returns the lines of a text file (or `.gz`); raises FileNotFoundError or InputError, naming
   the flag."""
-  if os.path.isdir(expand(path)):
-    raise InputError(f'{flag}: {path} is a folder, expected a text file')
+  existing_file(path, flag)
   return cut_lines(read_bytes(path, flag=flag), path, flag, encoding)
 
 

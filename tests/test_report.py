@@ -9,6 +9,7 @@ import pytest
 
 from rnn_research.analysis.reports import plots, sections, tables
 from rnn_research.analysis.reports.language_report import write_report
+from rnn_research.analysis.reports.learning_figure import learning_figure
 from rnn_research.training.metrics_log import open_log, read_log
 
 NASTY = (
@@ -205,3 +206,32 @@ def test_a_report_of_an_unfinished_run(tmp_path):
   out = run_with_report(tmp_path, [window(10, 3.0)])
   assert len(read_log(tmp_path)) == 1
   assert 'There is no result.json yet' in (out / 'README.md').read_text('utf-8')
+
+
+def texts_of(figure):
+  return [axes.texts[0].get_text() for axes in figure.axes[1:]]
+
+
+def test_the_picture_of_learning_shows_the_first_the_middle_and_the_last_sample(tmp_path):
+  samples = [{'step': step, 'sample': f'at {step}\nx'} for step in (5, 0, 100, 20, 60)]
+  plot = learning_figure([*samples, window(10, 3.0), window(20, 2.0)])
+  assert texts_of(plot.figure) == ['at 0\nx', 'at 20\nx', 'at 100\nx']
+  plots.save(plot, tmp_path / 'learning.png')
+  assert [row[0] for row in read_csv(tmp_path / 'learning.csv')] == ['step', '10', '20']
+  page = run_with_report(tmp_path, samples) / 'README.md'
+  assert '](learning.png)' in page.read_text('utf-8')
+
+
+@pytest.mark.parametrize('text', [*NASTY, '$x_', 'a' * 500, '\t\x00\U0001f600', 'a\n' * 50])
+@pytest.mark.filterwarnings('error')
+def test_any_sample_can_be_drawn(tmp_path, text):
+  plot = learning_figure([{'step': 0, 'sample': text}, {'step': 5, 'sample': text}, window(5, 1.0)])
+  plots.save(plot, tmp_path / 'learning.png')
+  first, last = texts_of(plot.figure)
+  assert first == last
+  lines = first.split('\n')
+  assert len(lines) <= 6 and max(map(len, lines)) <= 54
+
+
+def test_one_sample_makes_no_picture_of_learning():
+  assert learning_figure(LOGS['whole']) is None

@@ -1,7 +1,6 @@
 """The report of a translator: its figures show the numbers they are given, whatever was translated."""
 
 import csv
-import functools
 import itertools
 import json
 import re
@@ -10,7 +9,7 @@ import numpy as np
 import pytest
 from test_report import LOGS, blocks, read_csv
 
-from rnn_research.analysis.reports import plots
+from rnn_research.analysis.reports import glyphs, plots
 from rnn_research.analysis.reports.length_figure import compare_lengths, length_edges, length_figure
 from rnn_research.metrics.bleu import LengthGroup, corpus_bleu
 from rnn_research.tasks.translation import alignment_figure as alignment
@@ -204,12 +203,22 @@ def test_marks_of_joined_words_are_not_on_the_axes():
   assert labels(plot.figure.axes[0].get_xticklabels())[:2] == ['Hund', '.']
 
 
+@pytest.fixture
+def fonts_anew():
+  """Forgets which fonts there are, before and after."""
+  caches = glyphs.families, glyphs._characters
+  for cached in caches:
+    cached.cache_clear()
+  yield
+  for cached in caches:
+    cached.cache_clear()
+
+
 @pytest.mark.parametrize(
   'families, shown', [((), '\u25a1'), (('No Such Font', 'STIXGeneral'), '\u29f8')]
 )
-def test_an_installed_font_helps_out(monkeypatch, tmp_path, families, shown):
-  monkeypatch.setattr(alignment, '_FAMILIES', families)
-  monkeypatch.setattr(alignment, '_fonts', functools.cache(alignment._fonts.__wrapped__))
+def test_an_installed_font_helps_out(monkeypatch, fonts_anew, tmp_path, families, shown):
+  monkeypatch.setattr(glyphs, '_FAMILIES', families)
   plot = alignment.alignment_figure([translation('\u29f8', '<unk>')], 'Caption.')
   plots.save(plot, tmp_path / 'a.png')
   assert labels(plot.figure.axes[0].get_xticklabels()) == [shown]

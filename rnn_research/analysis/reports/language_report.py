@@ -6,6 +6,7 @@ from collections.abc import Callable
 import jax
 
 from rnn_research.analysis.reports import sections
+from rnn_research.analysis.reports.learning_figure import learning_figure
 from rnn_research.analysis.reports.sections import Section
 from rnn_research.analysis.reports.tables import (
   fenced,
@@ -48,9 +49,16 @@ def write_report(
     result['experiment'] if result else 'A run that is not finished',
     [
       Section('', before=result_markdown(result)),
+      *_learning(rows),
       sections.loss_section(rows),
       sections.gradient_section(rows),
       Section('What it wrote while it trained', before=samples_markdown(rows)),
       Section('What it writes now', before='\n'.join([f'{intro}\n', *texts])),
     ],
   )
+
+
+def _learning(rows):
+  plot = learning_figure(rows)
+  if plot is not None:
+    yield Section('Learning to write', 'learning', plot, 'The loss, and samples beside it')

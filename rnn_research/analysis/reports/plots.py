@@ -29,9 +29,10 @@ class Plot(NamedTuple):
   table: Table
 
 
-def loss_curves(
-  rows: Rows, validation: str = 'the whole validation text in parallel streams'
-) -> Plot:
+_VALIDATION = 'the whole validation text in parallel streams'
+
+
+def loss_curves(rows: Rows, validation: str = _VALIDATION) -> Plot:
   """Draws training loss and validation loss over steps and epochs, in nats and bits per symbol.
 
   Args:
@@ -40,6 +41,18 @@ def loss_curves(
       more in it.
     validation: what the validation loss is of, for the caption.
   """
+  figure = Figure(figsize=(11, 6.6), layout='constrained')
+  axes = figure.subplots()
+  table, text = draw_losses(axes, rows, validation)
+  _second_axes(axes, _steps_per_epoch(table))
+  finish(axes)
+  caption(figure, text)
+  return Plot(figure, table)
+
+
+def draw_losses(axes: Axes, rows: Rows, validation: str) -> tuple[Table, str]:
+  """Draws training and validation loss over steps, in nats per symbol, and returns their numbers
+  and what a caption says of them; the arguments are those of `loss_curves`."""
   name = (
     'train/nats_per_symbol' if any('train/nats_per_symbol' in row for row in rows) else 'train/loss'
   )
@@ -49,8 +62,6 @@ def loss_curves(
   width = 2 * (len(losses) // 50) + 1
   smooth = np.full(len(logged), np.nan)
   smooth[logged] = running_mean(losses, width)
-  figure = Figure(figsize=(11, 6.6), layout='constrained')
-  axes = figure.subplots()
   if width > 1:
     axes.plot(steps, losses, color=BLUE, alpha=0.45, linewidth=1)
   if len(steps):
@@ -66,18 +77,15 @@ def loss_curves(
   _validation_points(
     axes, table['step'], table['valid/nats_per_symbol'], losses[-1] if len(losses) else -np.inf
   )
-  _second_axes(axes, _steps_per_epoch(table))
   axes.set_xlabel('training step', fontsize=LABEL)
   axes.set_ylabel('nats per symbol', fontsize=LABEL)
-  finish(axes)
   loss = 'loss' if name == 'train/loss' else 'nats per symbol, without label smoothing,'
-  caption(
-    figure,
+  text = (
     f'Training: mean {loss} {_window(steps)}, before each update, dropout on if there is any'
     f'{_smoothing(width)}.{_validation(table, validation)}'
-    f'{of_grid(rows, "validation: its best member")}',
+    f'{of_grid(rows, "validation: its best member")}'
   )
-  return Plot(figure, {**table, f'{name}_smoothed': smooth})
+  return {**table, f'{name}_smoothed': smooth}, text
 
 
 def gradient_figure(rows: Rows) -> Plot:

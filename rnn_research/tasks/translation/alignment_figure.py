@@ -1,17 +1,16 @@
 """Where a translator looks: heat maps of attention with the symbols of both sentences on their
 axes."""
 
-import functools
 from collections.abc import Sequence
 from string import ascii_lowercase
 
 import numpy as np
-from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from rnn_research.analysis.reports.glyphs import BOX, families, shown
 from rnn_research.analysis.reports.plots import LABEL, TICK, Plot, caption
 from rnn_research.data.codec import UNKNOWN
 from rnn_research.data.words import JOINER
@@ -20,20 +19,6 @@ from rnn_research.tasks.translation.translator import Translation
 # The most symbols of a side whose labels can be read where two panels share the width or not.
 _ABREAST, _ALONE = 20, 40
 _LABEL_LETTERS = 14
-_BOX = '\u25a1'
-# Matplotlib's own font lacks Chinese, Japanese and Korean; of these families those that are
-# installed help out.
-_FAMILIES = (
-  'Noto Sans CJK JP',
-  'Noto Sans CJK SC',
-  'Hiragino Sans',
-  'PingFang SC',
-  'Yu Gothic',
-  'Microsoft YaHei',
-  'Malgun Gothic',
-  'WenQuanYi Zen Hei',
-  'Arial Unicode MS',
-)
 
 
 def choose(translations: Sequence[Translation], similar: Sequence[float]) -> list[tuple[str, int]]:
@@ -120,8 +105,8 @@ def _notes(translations):
         lambda found: UNKNOWN in found.symbols,
       ),
       (
-        f' {_BOX} is a character that no font has.',
-        lambda found: any(_BOX in _label(symbol) for symbol in (*found.source, *found.symbols)),
+        f' {BOX} is a character that no font has.',
+        lambda found: any(BOX in _label(symbol) for symbol in (*found.source, *found.symbols)),
       ),
       (
         f' Of each side the first {_ALONE} symbols are drawn.',
@@ -136,7 +121,7 @@ def _panel(axes: Axes, letter: str, found: Translation, size: float) -> None:
   weights = found.weights[:_ALONE, :_ALONE]
   axes.pcolormesh(weights, cmap='Greys', vmin=0, vmax=1, edgecolors='#dddddd', linewidth=0.5)
   axes.invert_yaxis()
-  style = {'fontsize': size, 'fontfamily': _fonts()[0], 'parse_math': False}
+  style = {'fontsize': size, 'fontfamily': families(), 'parse_math': False}
   axes.set_xticks(
     np.arange(weights.shape[1]) + 0.5, [_label(symbol) for symbol in found.source[:_ALONE]], **style
   )
@@ -164,17 +149,8 @@ def _label(symbol: str) -> str:
   """Returns a symbol such that every font shows it: without the marks of what it is joined to, a
   space as its sign, what has no glyph as a box."""
   symbol = symbol.strip(JOINER) or symbol
-  shown = ''.join('\u2423' if c == ' ' else c if ord(c) in _fonts()[1] else _BOX for c in symbol)
-  return shown if len(shown) <= _LABEL_LETTERS else f'{shown[: _LABEL_LETTERS - 1]}\u2026'
-
-
-@functools.cache
-def _fonts() -> tuple[list[str], frozenset[int]]:
-  """Returns the families that labels are written in, and the characters that they have."""
-  installed = font_manager.get_font_names()
-  families = ['DejaVu Sans', *(family for family in _FAMILIES if family in installed)]
-  fonts = (font_manager.get_font(font_manager.findfont(family)) for family in families)
-  return families, frozenset().union(*(font.get_charmap() for font in fonts))
+  text = shown(symbol.replace(' ', '\u2423'))
+  return text if len(text) <= _LABEL_LETTERS else f'{text[: _LABEL_LETTERS - 1]}\u2026'
 
 
 def _table(translations):

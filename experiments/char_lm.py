@@ -68,10 +68,10 @@ def get_config(variant: str = 'quick') -> ConfigDict:
       'path': '',  # a text file, .gz file or folder; '' is the Python standard library
       'glob': _EVERY_FILE,  # which files of a folder
       'valid_path': '',  # separate files instead of splits by position
-      'test_path': '',
+      'test_path': '',  # the same for the test split
       'tfds': '',  # a tensorflow-datasets name instead of a path
       'data_dir': '',  # where tensorflow-datasets keeps its data
-      'download': False,
+      'download': False,  # whether `tiny_shakespeare` may be fetched where it is not there
       'encoding': 'utf-8',  # of the files, for characters and words
       'unit': 'char',  # char, byte, word
       'splits': (0.9, 0.05, 0.05),  # train, valid, test by position
@@ -79,10 +79,10 @@ def get_config(variant: str = 'quick') -> ConfigDict:
   )
   config.model = ConfigDict(
     {
-      'cell': 'lstm',
-      'hidden_size': 256,
+      'cell': 'lstm',  # a name of `--list --cells`
+      'hidden_size': 256,  # units of a layer
       'num_params': 0,  # the most that the model may have, with hidden_size=0; 0 takes hidden_size
-      'num_layers': 1,
+      'num_layers': 1,  # recurrent layers
       'dropout': 0.0,  # of the vertical connections
       'weight_dropout': 0.0,  # of the recurrent weights
       'embedding_size': 0,  # 0 feeds one-hot symbols
@@ -90,12 +90,12 @@ def get_config(variant: str = 'quick') -> ConfigDict:
       'forget_bias': 1.0,  # of an LSTM
       # Form of the recurrence, see the cell: auto, scan, fused, newton, shooting, cudnn, pallas.
       'engine': 'auto',
-      'dtype': 'float32',  # of the products: float32, bfloat16
+      'dtype': 'float32',  # of the products, float32 or bfloat16; parameters and state stay float32
     }
   )
   config.train.update(
     {
-      'unroll_length': 50,
+      'unroll_length': 50,  # steps that a gradient goes back
       'eval_lanes': 50,  # parallel streams of an evaluation while training
       'reset_rate': 0.0,  # chance that a lane begins a chunk from the initial state
     }

@@ -28,8 +28,13 @@ def get_config(variant: str = 'runs') -> ConfigDict:
   Raises:
     KeyError: no such variant.
   """
-  # `workdirs`: folders of runs, with commas between them, see `comma_list`.
-  return ConfigDict({'seed': 0, 'workdirs': {'runs': ''}[variant]}).lock()
+  return ConfigDict(
+    {
+      'seed': 0,
+      # Folders of runs, with commas; a name with a comma stands in double quotes.
+      'workdirs': {'runs': ''}[variant],
+    }
+  ).lock()
 
 
 def build(config: ConfigDict, assets: dict | None = None) -> Study:

@@ -56,21 +56,21 @@ def get_config(variant: str = 'full') -> ConfigDict:
       'seed': 0,
       'workdir_of': '',  # of a trained model, measured in place of the untrained cells
       'flow': {
-        'cells': 'elman,irnn,lstm,gru',
+        'cells': 'elman,irnn,lstm,gru',  # which are measured, with commas
         'gate_cells': 'lstm,gru',  # whose gates are counted; '' counts none
-        'hidden_size': 64,
+        'hidden_size': 64,  # units
         'num_steps': 100,  # T
         'lags': 100,  # the largest lag
-        'batch_size': 8,
+        'batch_size': 8,  # rows of a draw
         'draws': 4,  # of parameters and inputs
         'largest_singular_values': (0.8, 1.0, 1.2),  # of the linear case
       },
       'clipping': {
-        'updates': 1000,
-        'seeds': 5,
+        'updates': 1000,  # of plain gradient descent
+        'seeds': 5,  # networks, each trained with clipping and without
         'largest_singular_value': 1.4,  # of W_h at first
-        'learning_rate': 0.15,
-        'clip_norm': 1.0,
+        'learning_rate': 0.15,  # of gradient descent without momentum
+        'clip_norm': 1.0,  # the most the global norm may be, where it is clipped
       },
     }
   )

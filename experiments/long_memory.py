@@ -57,23 +57,23 @@ def get_config(variant: str = 'adding') -> ConfigDict:
       'length': 200,  # steps; copy: blanks; mnist: pixels, 784, or 196 or 49 of a smaller image
       'path': '',  # mnist: the folder of the idx files
       'permuted': False,  # mnist: pixels in one random order, drawn from data.seed
-      'modulus': 2,  # modular
+      'modulus': 2,  # modular: of the sum of the digits
       'seed': 0,  # of the examples, apart from that of the weights
     }
   )
   config.model = ConfigDict(
     {
-      'cell': 'gru',
+      'cell': 'gru',  # a name of `--list --cells`
       'num_params': 70_000,  # the most that the model may have; 0 takes hidden_size
-      'hidden_size': 0,
-      'num_layers': 1,
+      'hidden_size': 0,  # units of a layer; 0 with num_params
+      'num_layers': 1,  # recurrent layers
       'dropout': 0.0,  # between layers and before the answer
       'w_h_init': '',  # of the recurrent weights, see `initializers.named`; '' is the cell's own
       'forget_bias': 1.0,  # of an LSTM
       'chrono_steps': 0,  # longest memory of gates at first (Tallec and Ollivier 2018); 0 is off
       # Form of the recurrence, see the cell: auto, scan, fused, newton, shooting, cudnn, pallas.
       'engine': 'auto',
-      'dtype': 'float32',  # of the products: float32, bfloat16
+      'dtype': 'float32',  # of the products, float32 or bfloat16; parameters and state stay float32
     }
   )
   del config.train.show_steps

@@ -79,9 +79,9 @@ def get_config(variant: str = 'dates') -> ConfigDict:
       'source': '',  # plain or .gz, a sentence per line; without a target tab-separated pairs
       'target': '',  # the translations, line by line
       'valid_source': '',  # held-out pairs; without files a share of the pairs
-      'valid_target': '',
-      'test_source': '',
-      'test_target': '',
+      'valid_target': '',  # line by line to valid_source
+      'test_source': '',  # the same for the test split
+      'test_target': '',  # line by line to test_source
       'encoding': 'utf-8',  # of the files
       # Shares of train, valid, test where these have no pairs of their own.
       'splits': (0.9, 0.05, 0.05),
@@ -97,21 +97,21 @@ def get_config(variant: str = 'dates') -> ConfigDict:
   )
   config.model = ConfigDict(
     {
-      'decoder': 'bahdanau',  # of models.decoders.DECODERS
-      'score': 'additive',  # of the attention, of memory.attention.SCORES; additive is concat
-      'cell': 'gru',
-      'hidden_size': 512,
-      'num_layers': 1,
+      'decoder': 'bahdanau',  # sutskever, cho, bahdanau, luong
+      'score': 'additive',  # of the attention: additive (also called concat), general, dot
+      'cell': 'gru',  # a name of `--list --cells`
+      'hidden_size': 512,  # units of a layer
+      'num_layers': 1,  # recurrent layers of the encoder, and of the decoder
       'bidirectional': True,  # whether the encoder reads in both directions
       'reversed_source': False,  # whether an encoder of one direction reads the last symbol first
-      'embedding_size': 256,
+      'embedding_size': 256,  # numbers per symbol
       'readout_size': 0,  # units of a tanh layer before the softmax; 0 is none
       'tied': False,  # whether the softmax uses the target embedding, of size readout_size
-      'dropout': 0.5,
+      'dropout': 0.5,  # of the vertical connections, embeddings and outputs
       'init_scale': 0.0,  # weights of the cells from U[-s, s]; 0 is the cell's own initialisation
       'forget_bias': 1.0,  # of an LSTM
       'engine': 'auto',  # of the cells that no attention enters, see the cell
-      'dtype': 'float32',  # of the products: float32, bfloat16
+      'dtype': 'float32',  # of the products, float32 or bfloat16; parameters and state stay float32
     }
   )
   config.train.update(
@@ -120,13 +120,13 @@ def get_config(variant: str = 'dates') -> ConfigDict:
       'epochs': 10,
       'log_every': 100,
       'stop_after': 5,
+      'batch_tokens': 1800,  # the most symbols of a side of a batch, padding included
+      'label_smoothing': 0.0,  # weight of the uniform distribution in the targets
+      # Chance that the decoder reads its own symbol (scheduled sampling), after sampling_steps.
+      'sampling_rate': 0.0,
+      'sampling_steps': 0,  # steps over which sampling_rate is reached, from 0
     }
   )
-  config.train.batch_tokens = 1800  # the most symbols of a side of a batch, padding included
-  config.train.label_smoothing = 0.0  # weight of the uniform distribution in the targets
-  # Chance that the decoder reads its own symbol (scheduled sampling) ..
-  config.train.sampling_rate = 0.0
-  config.train.sampling_steps = 0  # .. after so many steps, up to which it rises from 0
   config.optimizer.update({'learning_rate': 1e-3, 'clip_norm': 1.0})
   config.update(_CHANGES[variant])
   return config.lock()

@@ -80,23 +80,25 @@ def get_config(variant: str = 'full') -> ConfigDict:
     {
       'seed': 0,
       'measure': {
-        'groups': '',  # some of GROUPS; '' is all, but 'parallel' only where there is a GPU
-        'cells': ','.join(CELLS),
-        'parts': ','.join(PARTS),  # of a training step
-        'rivals': '',  # some of RIVALS; '' is all
+        # Some of comparisons, parallel, scaling, sampling, translation, pipeline, memory, with
+        # commas; '' is all, but parallel only where there is a GPU.
+        'groups': '',
+        'cells': ','.join(CELLS),  # with commas
+        'parts': ','.join(PARTS),  # programs: forward, gradient, step, with commas
+        'rivals': '',  # some of scan, linen, nnx, cudnn, torch, bfloat16, with commas; '' is all
         'engine': 'auto',  # of our cells
-        # H, L, B, T.
+        # Hidden units H, layers L, batch B, unroll T of each.
         'shapes': ((128, 1, 100, 100), (128, 2, 50, 50), (512, 2, 50, 50), (512, 3, 100, 100)),
         # More of them where there is a GPU.
         'gpu_shapes': ((1024, 2, 128, 256), (256, 4, 16, 1024)),
         'rounds': 4,  # turns of every contender
         'calls': 4,  # of each program in a turn
         'seconds': 1.0,  # fewer calls, but one, where they take longer
-        'scaling_base': (128, 1, 50, 50),  # H, L, B, T
-        'scaling_factors': (1, 2, 4, 8),
-        'sampling': (512, 2),  # H, L
-        'sample_length': 10_000,
-        'translation': (256, 64, 20),  # H, B, T
+        'scaling_base': (128, 1, 50, 50),  # H, L, B, T, of which one at a time is multiplied ..
+        'scaling_factors': (1, 2, 4, 8),  # .. by each of these
+        'sampling': (512, 2),  # H, L of the model that writes
+        'sample_length': 10_000,  # characters that it writes
+        'translation': (256, 64, 20),  # H, B, T of the model that translates
         'long_steps': 100_000,  # of a sequence whose states do not fit into memory
         # H, B, T of sequences that engines run in parallel over time.
         'parallel': ((16, 16, 16_384), (64, 16, 16_384)),

@@ -194,7 +194,7 @@ def gru_params_to_nnx(params: GRUParams) -> dict:
 
   Raises:
     InputError: as `gru_params_to_linen`, or `b_hn` is not zero: NNX has no bias inside the
-    product.
+      product.
   """
   require_plain(params, (GRUParams,), 'Flax')
   if jnp.any(params.b_hn != 0.0):

@@ -27,25 +27,25 @@ def base_config() -> ConfigDict:
   experiment adds `data` and `model`."""
   return ConfigDict(
     {
-      'seed': 0,
+      'seed': 0,  # of all that is random: first parameters, the order of examples, dropout
       'init_from': '',  # workdir of a trained model, whose best parameters are the first ones here
       'optimizer': optimizer.default_config(),
       'grid': {
-        'seeds': 1,  # several runs in one, which share data and steps and differ in initialisation
-        'learning_rates': (),  # and in optimizer.learning_rate, each with all seeds
+        'seeds': 1,  # runs in one, which share data and steps and differ in their first parameters
+        'learning_rates': (),  # in place of optimizer.learning_rate, each with all seeds
       },
       'train': {
-        'steps': 0,  # either steps
-        'epochs': 0,  # or epochs
-        'batch_size': 50,
+        'steps': 0,  # updates of the whole run; either these
+        'epochs': 0,  # or times through the training data; the other is 0
+        'batch_size': 50,  # rows of an update, of all devices and processes together
         'micro_batches': 1,  # slices of a device's rows, for less memory
-        'ema_decay': 0.0,  # of the average of parameters, at first the first ones; 0 is off
+        'ema_decay': 0.0,  # of an average of parameters, evaluated in their place; 0 is off
         'eval_every': 0,  # steps; 0 is once per epoch
         'stop_after': 0,  # evaluations in a row without a better headline end the run; 0 is off
         'checkpoint_every': 0,  # steps; 0 is at every evaluation
-        'log_every': 50,
+        'log_every': 50,  # steps between two lines of metrics.jsonl
         'show_steps': (),  # steps after which a sample is shown
-        'tensorboard': False,
+        'tensorboard': False,  # whether the workdir gets a folder tensorboard
       },
     }
   )

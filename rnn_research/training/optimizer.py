@@ -41,18 +41,18 @@ def default_config() -> ConfigDict:
   return ConfigDict(
     {
       'name': 'adam',  # sgd, rmsprop, adagrad, adam, adamw
-      'learning_rate': 2e-3,
-      'clip_norm': 0.0,  # global norm; 0 is off
-      'clip_value': 0.0,  # each element; 0 is off; comes before clip_norm
-      'weight_decay': 0.0,  # adamw; of matrices, see `decayed`
-      'beta1': 0.9,  # adam, adamw
-      'beta2': 0.999,  # adam, adamw
-      'decay': 0.95,  # rmsprop
-      'epsilon': 1e-8,
+      'learning_rate': 2e-3,  # r, which schedules lower
+      'clip_norm': 0.0,  # of the gradient, the most its global norm may be; 0 is off
+      'clip_value': 0.0,  # the most each element may be, before clip_norm; 0 is off
+      'weight_decay': 0.0,  # adamw; of matrices, not of biases, other vectors and embeddings
+      'beta1': 0.9,  # adam, adamw: decay of the mean of gradients
+      'beta2': 0.999,  # adam, adamw: decay of the mean of their squares
+      'decay': 0.95,  # rmsprop: decay of the mean of squares
+      'epsilon': 1e-8,  # in the denominator of all but sgd
       'schedule': 'constant',  # constant, exponential, cosine, plateau
       'decay_factor': 0.95,  # exponential: per epoch; plateau: per reduction
       'decay_after': 10,  # exponential: epochs at the full rate
-      'warmup_steps': 0,
+      'warmup_steps': 0,  # updates over which the rate rises from 0
       'final_fraction': 0.1,  # cosine: last rate / learning_rate
       'patience': 1,  # plateau: evaluations without improvement before a reduction
     }

@@ -1,0 +1,190 @@
+"""README.md and docs/ say what is true: their code runs, their flags exist, their links lead somewhere, the site builds."""
+
+import importlib
+import json
+import os
+import re
+import subprocess
+import sys
+
+import documents
+import pytest
+from documents import PAGES, ROOT, name_of
+from launching import TINY, read_json, run
+
+import experiments
+import launch
+from rnn_research.cell import Cell
+from rnn_research.encoders.encoder import Encoded, Encoder
+from rnn_research.errors import InputError
+from rnn_research.experiment import Experiment
+from rnn_research.launching import config, listing, modes
+from rnn_research.training.config import flat
+
+
+@pytest.fixture
+def written(tmp_path, monkeypatch):
+  """Puts the files that pages show beside those of the packages."""
+  for path, code in documents.files().items():
+    file = tmp_path / 'written' / path
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(code, 'utf-8')
+    package = importlib.import_module('.'.join(file.relative_to(tmp_path / 'written').parent.parts))
+    if str(file.parent) not in package.__path__:
+      monkeypatch.setattr(package, '__path__', [*package.__path__, str(file.parent)])
+    monkeypatch.delitem(sys.modules, path.removesuffix('.py').replace('/', '.'), raising=False)
+
+
+@pytest.fixture(scope='session')
+def learned(make_once, text):
+  """Returns a workdir in which an LSTM, the default of `char_lm`, was trained for 4 steps; not to be changed."""
+  flags = ['--config.model.cell=lstm', '--config.train.steps=4', f'--config.data.path={text}']
+  return make_once(
+    'learned',
+    lambda folder: run('--experiment=char_lm:debug', f'--workdir={folder}', *TINY, *flags),
+  )
+
+
+@pytest.mark.filterwarnings(r'ignore::DeprecationWarning:keras\..*')
+@pytest.mark.parametrize('page', [p for p in PAGES if documents.examples(p)], ids=name_of)
+def test_the_examples_of_a_page_run_one_after_the_other(
+  page, written, learned, tmp_path, monkeypatch
+):
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setenv('KERAS_BACKEND', 'jax')
+  names, left_out = {'__name__': 'example'}, []
+  for block in documents.examples(page):
+    for name in re.findall(r"'(runs/[\w-]+)'", block.code):
+      (tmp_path / 'runs').mkdir(exist_ok=True)
+      if not os.path.lexists(name):
+        (tmp_path / name).symlink_to(learned)
+    if packages := documents.lacking(block):
+      left_out += packages
+      continue
+    # At its own line of the page, so that a traceback leads there.
+    exec(compile('\n' * block.line + block.code, page, 'exec'), names)
+  if left_out:
+    pytest.skip(f'all but the examples that need {", ".join(sorted(set(left_out)))}')
+
+
+def test_the_experiment_of_the_docs_learns(written, main, tmp_path):
+  workdir = tmp_path / 'run'
+  assert main('--experiment=recall:debug', f'--workdir={workdir}')[0] == 0
+  assert read_json(workdir, 'result.json')['steps'] == 20
+
+
+def test_contracts_list_the_fields_of_the_classes():
+  (page,) = [page for page in PAGES if page.name == 'contracts.md']
+  text = '\n'.join(block.code for block in documents.blocks(page))
+  for contract in (Cell, Encoder, Encoded, Experiment):
+    body = re.search(rf'class {contract.__name__}\(NamedTuple\):\n((?:  .*\n?|\n(?=  ))+)', text)[1]
+    assert tuple(re.findall(r'^  (\w+): ', body, re.M)) == contract._fields, contract
+
+
+@pytest.fixture
+def understand(tmp_path, monkeypatch):
+  """Returns `(words, strict) -> complaint`: '' where launch.py knows what to do; it does nothing."""
+  found, mode_of = config.check, modes.find
+  monkeypatch.setattr(
+    modes, 'find', lambda *args: mode_of(*args)._replace(run=lambda *_, **__: None)
+  )
+  monkeypatch.setattr(listing, 'cell_listing', str)
+
+  def call(words, strict=True):
+    monkeypatch.setattr(config, 'check', found if strict else lambda start: None)
+    try:
+      launch.launch(words)
+    except InputError as e:
+      return str(e)
+    return ''
+
+  return call
+
+
+@pytest.fixture
+def workdirs(tmp_path):
+  """Returns experiment -> a folder that holds the config of a run of it."""
+  for name in experiments.names():
+    folder = tmp_path / 'begun' / name
+    folder.mkdir(parents=True)
+    saved = experiments.get_config(name)
+    about = {'experiment': ':'.join(experiments.split_name(name)), 'config': saved.to_dict()}
+    (folder / 'config.json').write_text(json.dumps(about))
+  return {name: str(tmp_path / 'begun' / name) for name in experiments.names()}
+
+
+def filled_in(words, folder):
+  """Returns the words of a command with something in the place of what a reader fills in."""
+  words = [re.sub(r'^--workdir=[A-Z]+$', f'--workdir={folder}', word) for word in words]
+  words = [re.sub(r'^(--experiment=\w+):VARIANT$', r'\1', word) for word in words]
+  words = [re.sub(r'^(--num_devices)=N$', r'\1=1', word) for word in words]
+  return [word for word in words if word != '--experiment=NAME' and not word.isupper()]
+
+
+@pytest.mark.parametrize('page', [p for p in PAGES if documents.commands(p)], ids=name_of)
+def test_launch_understands_the_commands_of_a_page(page, written, understand, workdirs, tmp_path):
+  for words in documents.commands(page):
+    named = any(word.startswith('--experiment=') for word in words)
+    folders = [tmp_path / 'new'] if named else workdirs.values()
+    complaints = [understand(filled_in(words, folder)) for folder in folders]
+    assert '' in complaints, (words, complaints)
+
+
+@pytest.mark.parametrize('page', [p for p in PAGES if documents.fragments(p)], ids=name_of)
+def test_flags_in_the_text_of_a_page_exist(page, understand, workdirs):
+  for words in documents.fragments(page):
+    assert any(understood(words, name, understand, workdirs) for name in experiments.names()), words
+
+
+def understood(words, name, understand, workdirs):
+  """Returns whether an experiment, in one of its modes, or one of its variants, knows the flags."""
+  if words[0].startswith(':'):
+    words = [f'--experiment={name}{words[0]}', *words[1:]]
+  else:
+    words = [f'--workdir={workdirs[name]}', *words]
+  fields = flat(experiments.get_config(name))
+  named = [word.split('=')[0] for word in words if word.startswith('--config.')]
+  if not {field.removeprefix('--config.') for field in named} <= fields.keys():
+    return False
+  words = [word for word in filled_in(words, workdirs[name]) if '=' in word.rstrip('=')]
+  given = any(word.startswith('--mode=') for word in words)
+  tries = [[]] if given else [[f'--mode={mode}'] for mode in ('train', *experiments.commands(name))]
+  return any(understand([*words, *mode], strict=False) == '' for mode in tries)
+
+
+def test_a_flag_that_does_not_exist_is_noticed(understand, workdirs):
+  for words in (
+    ['--config.model.sell=gru'],
+    ['--config.model.sell'],
+    ['--temprature=1'],
+    [':coppy'],
+  ):
+    assert not any(understood(words, name, understand, workdirs) for name in experiments.names())
+
+
+def test_links_of_the_readme_lead_somewhere():
+  for file, heading in documents.links(PAGES[0]):
+    assert file.exists(), file
+    assert not heading or heading in documents.headings(file), (file, heading)
+
+
+@pytest.mark.parametrize('name', experiments.names())
+def test_every_config_field_has_a_meaning(name, monkeypatch):
+  monkeypatch.syspath_prepend(ROOT / 'docs' / 'hooks')
+  comments = importlib.import_module('config_reference').comments_of(name)
+  for variant in experiments.variants(name):
+    for field in flat(experiments.get_config(f'{name}:{variant}')):
+      assert comments.get(field), f'{field} has no comment beside it'
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning(tmp_path):
+  for package in ('mkdocs', 'material', 'mkdocstrings'):
+    pytest.importorskip(package)
+  command = [sys.executable, '-m', 'mkdocs', 'build', '--strict', '--site-dir', str(tmp_path)]
+  done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+  assert done.returncode == 0, done.stderr
+  assert 'sampling_steps' in (tmp_path / 'config.html').read_text('utf-8')
+  assert 'rnn_research.cells.lstm.lstm' in (tmp_path / 'reference' / 'cells.html').read_text(
+    'utf-8'
+  )

@@ -8,11 +8,12 @@ import importlib
 import importlib.util
 import pkgutil
 from pathlib import Path
+from typing import Any
 
 from ml_collections import ConfigDict
 
 from rnn_research.errors import InputError, did_you_mean, require
-from rnn_research.experiment import Command, Experiment, Study
+from rnn_research.experiment import Command
 
 
 def names() -> list[str]:
@@ -40,9 +41,12 @@ def variants(experiment: str) -> dict[str, str]:
   They are read, not run: importing all experiments takes seconds.
 
   Raises:
-    InputError: the module has none that is written out as a literal.
+    InputError: there is no such module, or it has none that is written out as a literal.
   """
-  path = Path(importlib.util.find_spec(f'{__name__}.{experiment}').origin)
+  spec = importlib.util.find_spec(f'{__name__}.{experiment}')
+  if spec is None or spec.origin is None:
+    raise InputError(f'there is no experiment {experiment!r}')
+  path = Path(spec.origin)
   for node in ast.parse(path.read_text('utf-8')).body:
     if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == 'VARIANTS':
       return ast.literal_eval(node.value)
@@ -86,8 +90,9 @@ def kept_bytes(name: str, config: ConfigDict) -> int:
   return _offer(name, 'kept_bytes', lambda config: 0)(config)
 
 
-def build(name: str, config: ConfigDict, assets: dict | None = None) -> Experiment | Study:
-  """Makes the experiment of 'experiment:variant'; see `rnn_research.experiment`."""
+def build(name: str, config: ConfigDict, assets: dict | None = None) -> Any:
+  """Returns the `Experiment` of 'experiment:variant', or its `Study` where it trains nothing; see
+  `rnn_research.experiment`."""
   check(name, config)
   return _module(split_name(name)[0]).build(config, assets)
 

@@ -48,7 +48,7 @@ def build(config: ConfigDict, assets: dict | None = None) -> Study:
   require(
     'workdirs',
     config.workdirs,
-    folders and len(names) == len(folders),
+    0 < len(folders) == len(names),
     'different folders of training runs, with commas between them; one with a comma in its name '
     'in double quotes',
   )

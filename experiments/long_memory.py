@@ -12,6 +12,7 @@ gradients".
 """
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -83,12 +84,12 @@ def get_config(variant: str = 'adding') -> ConfigDict:
   return config.lock()
 
 
-_MNIST = {
+_MNIST: dict[str, dict[str, Any]] = {
   'data': {'task': 'mnist', 'length': 196},
   'optimizer': {'learning_rate': 2e-3, 'schedule': 'cosine', 'warmup_steps': 100},
   'train': {'steps': 0, 'epochs': 20, 'batch_size': 100, 'eval_every': 0},
 }
-_TRACKING = {
+_TRACKING: dict[str, dict[str, Any]] = {
   'data': {'task': 'modular', 'length': 40},
   'model': {'num_params': 20_000},
   'optimizer': {'learning_rate': 2e-3},

@@ -11,6 +11,7 @@ command, seed and machine, is in the README under "Translation".
 
 import functools
 import math
+from typing import Any
 
 import jax
 import numpy as np
@@ -132,7 +133,7 @@ def get_config(variant: str = 'dates') -> ConfigDict:
   return config.lock()
 
 
-_TASK = {
+_TASK: dict[str, dict[str, Any]] = {
   'data': {'min_frequency': 1, 'buckets': 3},
   'model': {'hidden_size': 64, 'embedding_size': 32, 'dropout': 0.0},
   'optimizer': {'learning_rate': 3e-3},

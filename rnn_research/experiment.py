@@ -4,18 +4,28 @@
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
 
 from rnn_research.cell import Cell
 from rnn_research.typing import Array, Params
+
+
+class Batches(Protocol):
+  """A grain iterator, of dicts of numpy arrays with leading axis B."""
+
+  def __iter__(self) -> Iterator[dict[str, np.ndarray]]: ...
+  def __next__(self) -> dict[str, np.ndarray]: ...
+  def get_state(self) -> Any: ...
+  def set_state(self, state: Any) -> None: ...
 
 
 class TrainData(NamedTuple):
   """A source of training batches.
 
   Attributes:
-    iterator: a grain iterator (it has `get_state` and `set_state`) of dicts of numpy arrays with
-      leading axis B.
+    iterator: of batches; a resumed run reads on from the state of it that was saved.
     steps_per_epoch: batches that cover the training split once.
     fingerprint: hex digest of the training data; a resumed run must read the same.
     shapes: one batch of every static shape that the iterator yields, each compiled for before
@@ -23,7 +33,7 @@ class TrainData(NamedTuple):
     about: what is worth knowing of the data before training, for people; may have several lines.
   """
 
-  iterator: Iterator
+  iterator: Batches
   steps_per_epoch: int
   fingerprint: str
   shapes: tuple[Mapping[str, Any], ...] = ()

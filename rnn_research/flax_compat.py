@@ -112,16 +112,16 @@ def from_nnx(flax_cell: nnx.RNNCellBase, row_shape: tuple[int, ...] = (1,)) -> C
   Returns:
     A cell without `scan`. Its `init` ignores the key and returns the values that `flax_cell` holds.
   """
-  graph, held, rest = nnx.split(flax_cell, nnx.Param, ...)
+  graph, held, *rest = nnx.split(flax_cell, nnx.Param, ...)
 
   def init(key, x, ctx=None):
     return held
 
   def initial_state(params, batch_size):
-    return nnx.merge(graph, params, rest).initialize_carry((batch_size, *row_shape), nnx.Rngs(0))
+    return nnx.merge(graph, params, *rest).initialize_carry((batch_size, *row_shape), nnx.Rngs(0))
 
   def step(params, state, u, *, key=None, ctx=None):
-    return nnx.merge(graph, params, rest)(state, u)
+    return nnx.merge(graph, params, *rest)(state, u)
 
   return Cell(init, initial_state, _identity, step)
 

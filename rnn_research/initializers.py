@@ -2,6 +2,7 @@
 -> array`."""
 
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -18,10 +19,11 @@ _NUM_SQUARINGS = 20
 def identity(key: Key, shape: tuple[int, ...], dtype=jnp.float32) -> Array:
   """Returns the identity matrix `[H, H]` (Le et al. 2015, for ReLU recurrences)."""
   del key
-  return jnp.eye(*shape, dtype=dtype)
+  rows, columns = shape
+  return jnp.eye(rows, columns, dtype=dtype)
 
 
-def uniform(scale: float):
+def uniform(scale: float) -> Callable[..., Array]:
   """Returns an initialiser that draws from U[-scale, scale], as char-rnn (0.08) and Zaremba et al.
   2014 (0.1) do."""
 
@@ -31,7 +33,7 @@ def uniform(scale: float):
   return init
 
 
-def spectral_radius(radius: float):
+def spectral_radius(radius: float) -> Callable[..., Array]:
   """Returns an initialiser that draws `[H, H]` normal numbers and rescales them to max |eigenvalue|
   = `radius`.
 
@@ -99,7 +101,7 @@ _PLAIN = {
   'lecun_normal': initializers.lecun_normal(),
   'orthogonal': initializers.orthogonal(),
 }
-_OF_A_NUMBER = {
+_OF_A_NUMBER: dict[str, Callable[[float], Callable[..., Array]]] = {
   'normal': initializers.normal,
   'orthogonal': initializers.orthogonal,
   'spectral_radius': spectral_radius,
@@ -107,7 +109,7 @@ _OF_A_NUMBER = {
 }
 
 
-def named(text: str):
+def named(text: str) -> Callable[..., Array]:
   """Returns the initialiser that a line of text names, as a config or a flag writes it.
 
     glorot_uniform         U[-a, a], a = sqrt(6 / (F + H))

@@ -46,7 +46,7 @@ def fit_budget(make: Callable[[int], Any], hidden_size: int, num_params: int) ->
   return make(low)
 
 
-def require_plain(params: PyTree, kinds: tuple[type, ...], library: str) -> None:
+def require_plain(params: PyTree, kinds: tuple[type[Any], ...], library: str) -> None:
   """Raises InputError unless these are parameters of one of the kinds, without what other libraries
   lack: a reset before the recurrent product, weights that a combinator wraps."""
   if not isinstance(params, kinds):

@@ -49,7 +49,7 @@ def free_run(
     x, out = feed(y, feed_input)
     return (state, x), out
 
-  keys = None if key is None else jax.random.split(steps_key, num_steps)
+  keys = None if steps_key is None else jax.random.split(steps_key, num_steps)
   (state, _), outs = lax.scan(body, (state, x), (keys, feed_inputs), length=num_steps)
   return state, outs
 

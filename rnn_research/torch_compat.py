@@ -85,7 +85,7 @@ def params_to_torch(layers: tuple[Params, ...], *, bias: bool = True) -> dict[st
   """
   if isinstance(layers, tuple(_TWINS)):
     raise InputError(f'layers is one {type(layers).__name__}, expected a tuple with one per layer')
-  arrays = {}
+  arrays: dict[str, np.ndarray] = {}
   for i, layer in enumerate(layers):
     pair = layer if type(layer) in (tuple, list) else (layer,)
     require(f'the number of directions of layer {i}', len(pair), len(pair) in (1, 2), '1 or 2')

@@ -309,3 +309,11 @@ def test_a_language_model_is_decoded_like_any_other(model, how):
       lambda copies: model.stepper(prepared), states, first, limits, NO_ENDS, Beam()
     )
     assert (found.log_probs[:, 0] >= greedily.log_probs[:, 0] - 1e-5).all()
+
+
+def test_draws_need_a_key(model):
+  model, params = model
+  stepper = lambda copies: model.stepper(model.prepare(params, copies))
+  states, first = model.initial_state(params, 2), jnp.asarray(PROMPT[-1])
+  with pytest.raises(ValueError, match='there is no key'):
+    decode(stepper, states, first, jnp.full(2, 20), NO_ENDS, Sampling(0.9))

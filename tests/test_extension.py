@@ -8,6 +8,7 @@ from launching import files_of, read_json
 from PIL import Image
 
 import experiments
+from rnn_research.errors import InputError
 
 ROWS = '''
 """Which way do the stripes run? PNG files, read row by row."""
@@ -170,6 +171,11 @@ def test_an_experiment_with_images_is_one_file(images, main, tmp_path):
     path.unlink()
   assert main(f'--workdir={workdir}', '--mode=report')[0] == 0
   assert (workdir / 'report' / 'README.md').exists()
+
+
+def test_variants_of_no_experiment_are_refused():
+  with pytest.raises(InputError, match="there is no experiment 'row'"):
+    experiments.variants('row')
 
 
 def test_five_fields_are_enough_to_train_evaluate_and_report(add, main, tmp_path):

@@ -43,7 +43,7 @@ def ratio_figure(comparisons: Sequence[Mapping[str, Any]]) -> Plot:
   labels = list(
     dict.fromkeys(label for label, values in rows if 'step' in values.get('ratios', {}))
   )
-  by_cell = {}
+  by_cell: dict[str, list] = {}
   for comparison in comparisons:
     by_cell.setdefault(comparison['setting'].cell, []).append(comparison)
   figure = Figure(figsize=(11, 1.6 + 3.6 * len(by_cell)), layout='constrained')

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -69,7 +70,8 @@ def ours(setting: Setting, engine: str = '', dtype: str = 'float32'):
   }
 
 
-_first = []  # setting of this process: what was set up for it cannot change for later ones
+# The setting of this process: what was set up for it cannot change for later ones.
+_first: list[Any] = []
 
 
 def _configure(setting):

@@ -28,7 +28,8 @@ def write_report(
   Returns:
     cell -> {label: geometric mean of the training step's ratio to ours}.
   """
-  comparisons, by_cell = [], {}
+  comparisons: list[dict[str, Any]] = []
+  by_cell: dict[str, list] = {}
   for one in measured.get('comparisons', ()):
     setting, rows = Setting(**one['setting']), tables.shown(one['contenders'])
     comparisons.append({'setting': setting, 'rows': rows})

@@ -1,5 +1,6 @@
 """Contenders measured in turn, each in a process of its own."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -37,7 +38,7 @@ def ask(
   """Returns label -> what each contender's function says to its arguments, or {'failed': why}."""
   with workers.started(asked) as crew:
     return {
-      label: _attempt(lambda w=worker, n=label: workers.ask(w, {'ask': arguments[n]}))
+      label: _attempt(functools.partial(workers.ask, worker, {'ask': arguments[label]}))
       for label, worker in crew.items()
     }
 
@@ -65,15 +66,16 @@ def compare(
     'difference' or None}, or {'failed': why}.
   """
   with hire(rivals) as crew:
-    results = {}
+    results: dict[str, dict[str, Any]] = {}
     for labels in [list(crew)] if effort.accelerator else [[label] for label in crew]:
       for label in labels:
         workers.send(crew[label], {'build': setting, 'parts': parts[label]})
-      results |= {label: _attempt(lambda n=label: _built(crew[n], parts[n])) for label in labels}
+      for label in labels:
+        results[label] = _attempt(functools.partial(_built, crew[label], parts[label]))
     for _ in range(effort.rounds):
       for label, result in results.items():
         if 'failed' not in result:
-          measure = lambda w=crew[label], r=result: _measured(w, r, effort, discard)
+          measure = functools.partial(_measured, crew[label], result, effort, discard)
           results[label] = _attempt(measure)
   return results
 

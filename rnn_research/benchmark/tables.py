@@ -83,7 +83,7 @@ def shown(summaries: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any
   """Returns summaries with one row for the quicker of `EITHER`, its label as 'which', in the place
   of the first."""
   step = lambda values: values['parts']['step']['median'] if 'parts' in values else math.inf
-  rows = {}
+  rows: dict[str, dict[str, Any]] = {}
   for label, values in summaries.items():
     name = next((name for name, labels in EITHER.items() if label in labels), label)
     if name not in rows or step(values) < step(rows[name]):
@@ -96,7 +96,7 @@ def geometric_means(
 ) -> dict[str, dict[str, float]]:
   """Returns label -> part -> geometric mean of the ratios over the comparisons (as of `shown`) that
   have one."""
-  logs = {}
+  logs: dict[str, dict[str, list[float]]] = {}
   for rows in comparisons:
     for label, values in rows.items():
       for part, ratio in values.get('ratios', {}).items():

@@ -27,7 +27,7 @@ class WorkerError(Exception):
 class Worker(NamedTuple):
   """A contender in a process of its own."""
 
-  process: subprocess.Popen
+  process: Any  # a subprocess.Popen whose stdin and stdout are pipes
   errors: IO[str]  # what it wrote to stderr
   unfit: str = ''  # why it could not import what it needs
 
@@ -57,7 +57,7 @@ def hiring(lasting: bool) -> Iterator[Hire]:
     yield started
     return
   with contextlib.ExitStack() as stack:
-    crew = {}
+    crew: dict[str, Worker] = {}
 
     @contextlib.contextmanager
     def hire(contenders):

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+from collections.abc import Callable
 
 from rnn_research.cell import Cell
 from rnn_research.cells.elman import elman, irnn, rin
@@ -22,7 +23,7 @@ from rnn_research.engines.dispatch import with_engine
 from rnn_research.errors import InputError, did_you_mean
 
 # name -> factory(hidden_size, *, dtype=...). A new cell is one file and one line here.
-CELLS = {
+CELLS: dict[str, Callable[..., Cell]] = {
   'elman': elman,
   'gru': gru,
   'gru_reset_before': functools.partial(gru, reset='before'),

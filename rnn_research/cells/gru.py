@@ -24,7 +24,7 @@ class GRUParams(NamedTuple):
   w_x: Any  # [F, 3H] float32, in the order r z n
   w_h: Any  # [H, 3H] float32; [H, 2H] of r and z where the reset comes before the product
   b: Array  # [3H] float32
-  b_hn: Array | None = None  # [H] float32, inside the reset product
+  b_hn: Any = None  # [H] float32, inside the reset product
   w_hn: Any = None  # [H, H] float32, where the reset comes before the product
 
 
@@ -122,7 +122,7 @@ def gru(
     return state, hs.astype(dtype)
 
   fused = Cell(init, initial_state, project, step, scan, gates=gates)
-  forms = (Form('fused', scan),)
+  forms: tuple[Form, ...] = (Form('fused', scan),)
   if after:
     forms += (pallas_form(elementwise.GRU, hidden_size, dtype, fused, _recurrent_bias),)
   auto = Auto('gru' if after else 'gru_reset_before', forms)

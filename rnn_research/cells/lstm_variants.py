@@ -173,9 +173,9 @@ def _cell_and_gates(
     ):
       z[name] += q
   p = (
-    dict(zip(blocks.replace('g', ''), params.peepholes[:, None], strict=True))
-    if variant.peepholes
-    else {}
+    {}
+    if params.peepholes is None
+    else dict(zip(blocks.replace('g', ''), params.peepholes[:, None], strict=True))
   )
   gate = lambda name, c: sigmoid(z[name] + p[name] * c if name in p else z[name])
 

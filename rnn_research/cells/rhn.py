@@ -97,7 +97,8 @@ def _output_and_gates(
 ) -> tuple[Array, dict[str, Array]]:
   """Returns s_L, and n_l and t_l by the names n1 t1 .. nL tL, [B, H] each; `u` [B, 2H] is
   x_t W + b_1."""
-  s, gates = state.h, {}
+  s = state.h
+  gates: dict[str, Array] = {}
   for layer, w_h in enumerate(params.w_h, 1):
     given = u if layer == 1 else jnp.broadcast_to(params.b[layer - 1], u.shape)
     n, t = jnp.split(given + matmul(s, w_h, dtype), 2, -1)

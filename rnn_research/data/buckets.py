@@ -182,7 +182,7 @@ def like_lengths(lengths: Sequence[int]) -> Iterator[tuple[list[int], int]]:
   Those are few and the same for all data, so that programs are shared. Sentences of length 0 are
   left out.
   """
-  groups = {}
+  groups: dict[int, list[int]] = {}
   for place in sorted(np.flatnonzero(lengths).tolist(), key=lambda place: lengths[place]):
     groups.setdefault(_padded(lengths[place]), []).append(place)
   for padded, places in groups.items():

@@ -77,7 +77,7 @@ class TextCodec(NamedTuple):
     """Returns a text as symbols: a str (characters), bytes, or a list of str."""
     return self.split_all([text])[0]
 
-  def split_all(self, texts: Iterable[str]) -> list[Sequence]:
+  def split_all(self, texts: Iterable[str]) -> Sequence[Sequence]:
     """Returns texts as symbols."""
     if self.layout == 'text':
       return [running_text.split(text, self.unit) for text in texts]
@@ -115,7 +115,7 @@ class TextCodec(NamedTuple):
       ids = (i for i in before if i not in (PAD, BOS))
     return self.join([self.symbols[i] for i in ids])
 
-  def decode_pieces(self, pieces: Iterable[Sequence[int]], before: str = '') -> Iterator[str]:
+  def decode_pieces(self, pieces: Iterable[Iterable[int]], before: str = '') -> Iterator[str]:
     """Yields the text of a running text's ids as they come, also where a piece ends inside a
     character.
 
@@ -256,7 +256,7 @@ def _encoder(codec: TextCodec) -> Callable[[Sequence], np.ndarray]:
   )
 
 
-def _codes(symbols: str | bytes, unit: str) -> np.ndarray:
+def _codes(symbols, unit: str) -> np.ndarray:
   """Returns the code points of a str, or the values of bytes, as [N] unsigned integers."""
   if unit == 'byte':
     return np.frombuffer(symbols, np.uint8)

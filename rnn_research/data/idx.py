@@ -76,12 +76,11 @@ def pixels(images: np.ndarray, length: int) -> np.ndarray:
 
 
 def _read(folder: str, name: str, axes: int) -> np.ndarray:
-  folder = expand(folder)
-  path = next(filter(os.path.isfile, (folder / name, folder / f'{name}.gz')), None)
+  plain = expand(folder) / name
+  path = next(filter(os.path.isfile, (plain, plain.with_name(f'{name}.gz'))), None)
   if path is None:
     raise InputError(
-      f'data.path: {folder / name} (or .gz) is not there, expected a folder with the idx files of '
-      'MNIST'
+      f'data.path: {plain} (or .gz) is not there, expected a folder with the idx files of MNIST'
     )
   try:
     data = path.read_bytes()

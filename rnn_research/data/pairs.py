@@ -23,8 +23,8 @@ class Pairs(NamedTuple):
     columns: of the file that they are lines of, of which two were read; 0 of others.
   """
 
-  sources: list[str]
-  targets: list[str]
+  sources: Sequence[str]
+  targets: Sequence[str]
   empty: int
   duplicates: int = 0
   columns: int = 0

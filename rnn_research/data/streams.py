@@ -86,4 +86,5 @@ def evaluation_lanes(ids: np.ndarray, num_lanes: int) -> tuple[np.ndarray, np.nd
   steps = -(-count // lanes)
   arrays = ids[:-1], ids[1:], np.ones(count, bool)
   padded = (np.pad(array, (0, steps * lanes - count)) for array in arrays)
-  return tuple(np.ascontiguousarray(array.reshape(lanes, steps).T) for array in padded)
+  inputs, targets, mask = (np.ascontiguousarray(array.reshape(lanes, steps).T) for array in padded)
+  return inputs, targets, mask

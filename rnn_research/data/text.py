@@ -105,7 +105,7 @@ def _check_sources(path: str, valid_path: str, test_path: str, tfds: str) -> Non
 
 def _read_tfds_splits(
   name: str, data_dir: str, download: bool, unit: str, rules: int
-) -> dict[str, Sequence]:
+) -> Mapping[str, Sequence]:
   """Returns split -> symbols of a tensorflow-datasets data set, for the splits that it has."""
   builder = builders.prepared_builder(name, data_dir, download)
   texts = {
@@ -127,8 +127,8 @@ def _read_separate(
   path: str, glob: str, valid_path: str, test_path: str, encoding: str, unit: str, rules: int
 ) -> dict[str, Sequence]:
   """Returns split -> symbols of separate files or folders."""
-  held_out = {'valid': valid_path, 'test': test_path}
-  held_out = {split: (where, f'data.{split}_path') for split, where in held_out.items() if where}
+  paths = {'valid': valid_path, 'test': test_path}
+  held_out = {split: (where, f'data.{split}_path') for split, where in paths.items() if where}
   leave_out = [file for where, flag in held_out.values() for file in list_files(where, glob, flag)]
   read = functools.partial(read_symbols, pattern=glob, unit=unit, rules=rules, encoding=encoding)
   parts = {'train': read(path, leave_out=leave_out)}
@@ -196,7 +196,7 @@ def encode_corpus(parts: Mapping[str, Sequence], unit: str, rules: int) -> Corpu
   # Digests are in checkpoints: what they are made of does not change.
   digest = hashlib.sha256(json.dumps({'unit': unit, 'symbols': codec.symbols}).encode())
   for part in ids.values():
-    digest.update(part.astype('<i4'))
+    digest.update(part.astype('<i4').data)
   return Corpus(ids, codec, unknown, digest.hexdigest())
 
 

@@ -29,10 +29,15 @@ def decode(
     limits: [B] int32, see `single.greedy`.
     rules: what may be written.
     how: searched for with a beam, of which size 1 is greedy; or drawn.
-    key: of the draws.
+    key: of the draws, needed for them alone.
     source_mask: see `beam_search`.
+
+  Raises:
+    ValueError: symbols are to be drawn, and there is no key.
   """
   if isinstance(how, Sampling):
+    if key is None:
+      raise ValueError('there is no key, expected one to draw symbols with')
     return sampled(stepper(1), state, first, limits, rules, how, key)
   if how.size == 1:
     return greedy(stepper(1), state, first, limits, rules)

@@ -96,10 +96,10 @@ def hypotheses_of(found: Hypotheses, row: int) -> list[Hypothesis]:
   """Returns the hypotheses of one row of what `jax.device_get` brought, best first."""
   return [
     Hypothesis(
-      found.ids[row, k, :length],
+      np.asarray(found.ids[row, k, :length]),
       float(found.log_probs[row, k]),
       float(found.scores[row, k]),
-      {name: a[row, k, :length] for name, a in found.extras.items()},
+      {name: np.asarray(a[row, k, :length]) for name, a in found.extras.items()},
     )
     for k, length in enumerate(found.lengths[row])
     if length or k == 0

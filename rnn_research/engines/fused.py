@@ -140,15 +140,15 @@ def fused_scan(
     ValueError: `xs` is not [T, B, F]; see `unroll.check_flags` for `mask` and `reset`.
   """
   check_features(xs)
-  check_flags(mask, reset, reset_state, xs.shape[:2])
+  num_steps, batch_size, _ = xs.shape
+  check_flags(mask, reset, reset_state, (num_steps, batch_size))
 
   def chunk(state, steps):
     start = _Start(state, None if reset is None else reset_state)
     return _fused(pointwise, dtype, weights, start, steps.xs, steps.mask, steps.reset)
 
-  return in_blocks(
-    chunk, state, Steps(xs, mask, reset, None), _chunk_length(*xs.shape[:2], weights.h)
-  )
+  every = _chunk_length(num_steps, batch_size, weights.h)
+  return in_blocks(chunk, state, Steps(xs, mask, reset, None), every)
 
 
 def _chunk_length(num_steps, batch_size, w_h):

@@ -81,7 +81,7 @@ def read_request(argv: list[str]) -> Request:
   try:
     argv = values.read_flags_from_files(argv, force_gnu=True)
   except flags.CantOpenFlagFileError as e:
-    cause = e.__context__
+    cause: Any = e.__context__  # the OSError
     raise UsageError(f'flagfile: {cause.filename} cannot be read ({cause.strerror})') from e
   except UnicodeDecodeError as e:
     raise UsageError(f'flagfile: it is not UTF-8 ({e}), expected a flag per line') from e
@@ -158,7 +158,7 @@ def help_text(name: str, commands: Mapping[str, Command], fields: Mapping[str, A
   return '\n'.join(lines)
 
 
-_DEFINE = {
+_DEFINE: dict[type, Callable] = {
   str: flags.DEFINE_string,
   int: flags.DEFINE_integer,
   float: flags.DEFINE_float,

@@ -10,7 +10,7 @@ from jax.nn.initializers import lecun_normal
 
 from rnn_research.errors import require_size
 from rnn_research.layers import affine, matmul
-from rnn_research.typing import Array, Params
+from rnn_research.typing import Array, Params, PyTree
 
 
 class Memory(NamedTuple):
@@ -25,7 +25,7 @@ class Memory(NamedTuple):
 
   values: Array
   mask: Array
-  keys: Array | None = None
+  keys: PyTree = None
 
 
 class AdditiveParams(NamedTuple):
@@ -48,8 +48,8 @@ class Attention(NamedTuple):
   """
 
   init: Callable[..., Params]
-  keys: Callable[[Params, Array], Array]
-  scores: Callable[[Params, Array, Array], Array]
+  keys: Callable[[Params, Array], PyTree]
+  scores: Callable[[Params, Array, PyTree], Array]
 
 
 def additive(size: int, *, dtype=jnp.float32) -> Attention:

@@ -23,7 +23,7 @@ class LengthGroup(NamedTuple):
 
   low: int
   high: int
-  count: int
+  count: int  # type: ignore[assignment]  # it hides tuple.count, which nobody needs here
   bleu: float
 
 

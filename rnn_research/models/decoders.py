@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from rnn_research.cell import Cell
 from rnn_research.cells.attention_decoders import FedState, bahdanau, input_feeding, luong
@@ -108,7 +107,7 @@ def attends_after(
 
 # name -> factory(layers, attention, size, *, dropout, dtype), where `size` is that of a layer made
 # for the output.
-DECODERS = {
+DECODERS: dict[str, Callable[..., Decoder]] = {
   'sutskever': lambda layers, attention, size, **options: sutskever(layers),
   'cho': lambda layers, attention, size, **options: cho(layers),
   'bahdanau': lambda layers, attention, size, *, dropout, dtype: attends_before(
@@ -121,8 +120,8 @@ DECODERS = {
 def attends(name: str) -> bool:
   """Returns whether a decoder of `DECODERS` reads a memory, so that every step of it steps."""
   decoder = DECODERS[name]((gru(1),), additive(1), 1, dropout=0.0, dtype=jnp.float32)
-  memory = Memory(np.zeros((1, 1, 1), np.float32), np.ones((1, 1), bool))
-  return jax.eval_shape(decoder.context, memory) is not None
+  context = lambda: decoder.context(Memory(jnp.zeros((1, 1, 1)), jnp.ones((1, 1), bool)))
+  return jax.eval_shape(context) is not None
 
 
 def _without_memory(layers, inputs, features):

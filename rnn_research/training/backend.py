@@ -15,7 +15,8 @@ _DISTRIBUTED = ('JAX_COORDINATOR_ADDRESS', 'JAX_NUM_PROCESSES', 'JAX_PROCESS_ID'
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # glibc's malloc.h
 _HEAP_BYTES = 2**26  # the largest heap of glibc's arenas but the main one
 
-_configured = []  # what `configure` set up in this process: (devices of this process, large steps)
+# What `configure` set up in this process: (devices of this process, large steps).
+_configured: list[tuple[int, bool]] = []
 
 
 def configure(batch_size: int, num_devices: int = 0, kept_bytes: int = 0) -> None:
@@ -162,7 +163,9 @@ def _check_divides(batch_size: int, num_devices: int, processes: int) -> None:
 def _set_cpu_devices(count: int) -> None:
   try:
     # JAX accepts the value it already has even after the start, so another value is tried first.
-    jax.config.update('jax_num_cpu_devices', jax.config.jax_num_cpu_devices + 1)
+    # JAX makes the attributes of its config when it is imported.
+    other = jax.config.jax_num_cpu_devices + 1  # type: ignore[attr-defined]
+    jax.config.update('jax_num_cpu_devices', other)
     jax.config.update('jax_num_cpu_devices', count)
   except RuntimeError as e:
     raise RuntimeError(

@@ -192,7 +192,7 @@ def _attempt(read_it: Callable[[], Any], folder: Folder, step: int) -> Any:
     ) from e
 
 
-def _is_damage(error: Exception) -> bool:
+def _is_damage(error: BaseException) -> bool:
   """Returns whether an error says that files are missing or do not hold what was written."""
   while error.__cause__ is not None:
     error = error.__cause__
@@ -221,7 +221,7 @@ def _check_leaves(saved: PyTree, template: PyTree, within: str, path: Path) -> N
       )
 
 
-def _one_line(error: Exception, folder: Folder) -> str:
+def _one_line(error: BaseException, folder: Folder) -> str:
   while error.__cause__ is not None:
     error = error.__cause__
   text = f'{type(error).__name__}: {error}'.replace(str(folder.manager.directory), str(folder.path))

@@ -8,7 +8,7 @@ skips the update and leaves the others alone.
 
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -214,7 +214,7 @@ def summary(
   }
 
 
-def spread(values: Sequence[float | None]) -> dict[str, float]:
+def spread(values: Iterable[float | None]) -> dict[str, float]:
   """Returns mean, standard deviation (of two values or more), lowest and highest of what is finite,
   and of how many."""
   finite = np.array([value for value in values if value is not None and math.isfinite(value)])

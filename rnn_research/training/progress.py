@@ -38,7 +38,7 @@ def open_display(total_steps: int, units: str) -> Display:
 def _describer(total_steps: int, units: str) -> Callable[[int, float, float], str]:
   """Returns `(step, loss, units_per_second) -> text`; time left goes by the pace since the first
   call."""
-  first = []
+  first: list[tuple[float, int]] = []
 
   def describe(step, loss, rate):
     now = time.monotonic()

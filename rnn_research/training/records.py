@@ -173,7 +173,8 @@ def keep_last(training: Training, at: Progress) -> Progress:
 def show(training: Training, at: Progress) -> None:
   """Shows and records a sample."""
   key = jax.random.fold_in(training.key, at.step)
-  text = training.experiment.show(evaluated_params(at.state), key)
+  # Who calls knows that there is a `show`.
+  text = training.experiment.show(evaluated_params(at.state), key)  # type: ignore[misc]
   training.log.write(at.step, {'sample': text})
   training.display.show(f'--- a sample after step {at.step} ---\n{text}\n---')
 

@@ -15,7 +15,8 @@ from rnn_research.typing import Array, PyTree
 class PlateauState(NamedTuple):
   """State of `reduce_on_plateau`."""
 
-  count: Array  # [] int32, updates done
+  # [] int32, updates done; it hides tuple.count, which nobody needs here
+  count: Array  # type: ignore[assignment]
   rule: PyTree  # state of `optax.contrib.reduce_on_plateau`
 
 

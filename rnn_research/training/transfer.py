@@ -90,7 +90,8 @@ def shared(there: Sequence, here: Sequence) -> tuple[np.ndarray, np.ndarray]:
   int32 each."""
   ids = {symbol: i for i, symbol in enumerate(there)}
   pairs = [(ids[symbol], i) for i, symbol in enumerate(here) if symbol in ids]
-  return tuple(np.array(pairs, np.int32).reshape(-1, 2).T)
+  old, new = np.array(pairs, np.int32).reshape(-1, 2).T
+  return old, new
 
 
 def shapes(experiment: Experiment) -> dict[str, str]:

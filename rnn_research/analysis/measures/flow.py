@@ -46,7 +46,8 @@ def lag_norms(name: str, networks: Sequence[Recurrence], num_lags: int) -> dict[
     num_lags: K.
   """
   # One cell for all draws: what is compiled belongs to it.
-  found, whole = {}, stack(*networks[0].cells)
+  whole = stack(*networks[0].cells)
+  found: dict[str, list[np.ndarray]] = {}
   for network in networks:
     gradient = state_gradients(whole, network.params, network.xs, network.loss)
     for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
@@ -79,7 +80,9 @@ def spectra(network: Recurrence, lags: Sequence[int]) -> tuple[np.ndarray, np.nd
   return steps, product_singular_values(jacobians, tuple(lags))
 
 
-def path_norms(networks: Sequence[Recurrence], num_lags: int) -> tuple[np.ndarray, ...] | None:
+def path_norms(
+  networks: Sequence[Recurrence], num_lags: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None:
   """Returns norms of total, direct and rest, and the direct share, [K, S] each, of the last layer;
   None if no LSTM."""
   layers = [last_layer(network) for network in networks]
@@ -89,7 +92,8 @@ def path_norms(networks: Sequence[Recurrence], num_lags: int) -> tuple[np.ndarra
   columns = [
     (*(norms(part[:num_lags]) for part in path), direct_share(path)[:num_lags]) for path in paths
   ]
-  return tuple(np.concatenate(parts, 1) for parts in zip(*columns, strict=True))
+  total, direct, rest, share = (np.concatenate(parts, 1) for parts in zip(*columns, strict=True))
+  return total, direct, rest, share
 
 
 def saturated(
@@ -102,9 +106,7 @@ def saturated(
     label = f'{name} layer {layer + 1}' if len(network.cells) > 1 else name
     gates = without_candidates(trace.gates)
     if gates:
-      found[label] = {
-        gate: tuple(map(np.asarray, saturation(values))) for gate, values in gates.items()
-      }
+      found[label] = {gate: jax.device_get(saturation(values)) for gate, values in gates.items()}
   return found
 
 

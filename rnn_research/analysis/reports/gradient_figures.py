@@ -111,7 +111,7 @@ def jacobian_figure(
   """
   figure = Figure(figsize=(12.5, 6.6), layout='constrained')
   left, right = figure.subplots(1, 2)
-  rows = {'cell': [], 'what': [], 'place': [], 'log singular value': []}
+  rows: dict[str, list] = {'cell': [], 'what': [], 'place': [], 'log singular value': []}
   for (label, values), style in zip(steps.items(), styles(len(steps)), strict=True):
     middle = _medians(values.T)
     places = (np.arange(len(middle)) + 0.5) / len(middle)
@@ -217,7 +217,8 @@ def gate_figure(
     text: the caption's first sentences.
   """
   figure = Figure(figsize=(max(8.0, 5.4 * len(fractions)), 6.6), layout='constrained')
-  table = {'cell': [], 'gate': [], 'unit': [], 'left-saturated': [], 'right-saturated': []}
+  names = 'cell', 'gate', 'unit', 'left-saturated', 'right-saturated'
+  table: dict[str, list] = {name: [] for name in names}
   for axes, (label, gates) in zip(
     figure.subplots(1, len(fractions), squeeze=False)[0], fractions.items(), strict=True
   ):

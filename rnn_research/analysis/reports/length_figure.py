@@ -114,11 +114,10 @@ def read_groups(workdir: str | os.PathLike) -> tuple[str, list[LengthGroup]] | N
 def compare_lengths(workdirs: Mapping[str, str | os.PathLike]) -> Plot | None:
   """Draws the groups of several runs, label -> workdir; None unless all reports have them, with as
   many sentences."""
-  found = {label: read_groups(workdir) for label, workdir in workdirs.items()}
-  if (
-    None in found.values()
-    or len({(unit, *(g[:3] for g in groups)) for unit, groups in found.values()}) > 1
-  ):
+  read = {label: read_groups(workdir) for label, workdir in workdirs.items()}
+  found = {label: one for label, one in read.items() if one is not None}
+  kinds = {(unit, *(g[:3] for g in groups)) for unit, groups in found.values()}
+  if len(found) < len(read) or len(kinds) > 1:
     return None
   unit = next(iter(found.values()))[0]
   return length_figure(

@@ -4,6 +4,7 @@ curves apart."""
 import math
 import os
 import textwrap
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -191,20 +192,21 @@ def _validation_points(axes: Axes, steps: np.ndarray, values: np.ndarray, traini
 
 
 def _second_axes(axes: Axes, steps_per_epoch: float | None) -> None:
-  bits = axes.secondary_yaxis(
-    'right', functions=(lambda y: y / math.log(2), lambda y: y * math.log(2))
-  )
+  bits = axes.secondary_yaxis('right', functions=_in_units_of(math.log(2)))
   bits.set_ylabel('bits per symbol', fontsize=LABEL)
   bits.tick_params(labelsize=TICK)
   if steps_per_epoch:
-    epochs = axes.secondary_xaxis(
-      'top', functions=(lambda x: x / steps_per_epoch, lambda x: x * steps_per_epoch)
-    )
+    epochs = axes.secondary_xaxis('top', functions=_in_units_of(steps_per_epoch))
     epochs.set_xlabel('epochs', fontsize=LABEL)
     epochs.tick_params(labelsize=TICK)
 
 
-def _steps_per_epoch(table: Table) -> float | None:
+def _in_units_of(unit: float) -> tuple[Callable, Callable]:
+  """Returns the functions from an axis to a second one, and back."""
+  return lambda values: values / unit, lambda values: values * unit
+
+
+def _steps_per_epoch(table: Mapping[str, np.ndarray]) -> float | None:
   """Returns the steps of one epoch, None where no line tells."""
   known = table['train/epoch'] > 0
   return table['step'][known][-1] / table['train/epoch'][known][-1] if known.any() else None
@@ -223,7 +225,7 @@ def _smoothing(width: int) -> str:
   return f'; thick: running mean over up to {width} of these' if width > 1 else ''
 
 
-def _validation(table: Table, what: str) -> str:
+def _validation(table: Mapping[str, np.ndarray], what: str) -> str:
   measured = ~np.isnan(table['valid/nats_per_symbol'])
   return f' Validation: {what}, without dropout.' if measured.any() else ''
 

@@ -98,7 +98,7 @@ def best_curves(run: LoggedRun) -> tuple[float, Curves]:
   return rate, curves[rate]
 
 
-def badness(curves: Curves, sense: str) -> tuple[int, float]:
+def badness(curves: Curves, sense: str) -> tuple[float, float]:
   """Returns what sorts curves from best to worst: seeds that are not finite at the end, then the
   mean of the others."""
   last = spread(curves.values[:, -1])

@@ -49,7 +49,8 @@ def write(
   Returns:
     The finite numbers of all sections: group -> {name: number}.
   """
-  out, blocks, metrics = Path(out_dir), [f'# {title}'], {}
+  out, blocks = Path(out_dir), [f'# {title}']
+  metrics: dict[str, dict[str, float]] = {}
   for section in sections:
     if section.plot is not None:
       plots.save(section.plot, out / f'{section.stem}.png')

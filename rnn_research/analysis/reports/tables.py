@@ -16,7 +16,7 @@ from rnn_research.training.result import write_text
 _METRICS = {'bleu': 'BLEU', 'exact': 'share of exact translations'}
 
 Rows = Sequence[Mapping[str, Any]]  # lines of a metrics log
-Table = Mapping[str, Sequence[float | str]]  # name -> column
+Table = Mapping[str, np.ndarray | Sequence[float | str]]  # name -> column
 
 
 def metric_name(metric: str) -> str:
@@ -35,7 +35,8 @@ def columns(rows: Rows, names: Iterable[str]) -> dict[str, np.ndarray]:
   Returns:
     `step` and each name -> [N] float64, not-a-number where a step has no such finite number.
   """
-  names, by_step = list(names), {}
+  names = list(names)
+  by_step: dict[int, dict[str, Any]] = {}
   for row in rows:
     if any(name in row for name in names):
       by_step.setdefault(row['step'], {}).update(row)
@@ -149,7 +150,7 @@ def _format(value: float | int | None) -> str:
   return f'{value:.4f}' if isinstance(value, float) else f'{value:,}'
 
 
-def _heading(step: int, losses: Table) -> str:
+def _heading(step: int, losses: Mapping[str, np.ndarray]) -> str:
   if step == 0:
     return 'At first, before any training'
   known = losses['train/loss'][losses['step'] <= step]

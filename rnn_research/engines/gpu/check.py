@@ -56,13 +56,15 @@ def deviation(engine: ScanFn, cell: Cell) -> float:
   """
   given = _example(cell)
   with jax.default_matmul_precision('highest'):
-    got, expected = (
-      [jax.jit(f)(*given) for f in (scan, _gradients(scan))] for scan in (engine, cell.scan)
-    )
+    got, expected = (_run(scan, given) for scan in (engine, cell.scan))
   error = lambda a, b: (
     jnp.linalg.norm((a - b).astype(jnp.float32)) / jnp.linalg.norm(b.astype(jnp.float32))
   )
   return float(jnp.stack(jax.tree.leaves(jax.tree.map(error, got, expected))).max())
+
+
+def _run(scan, given):
+  return [jax.jit(f)(*given) for f in (scan, _gradients(scan))]
 
 
 def _example(cell):

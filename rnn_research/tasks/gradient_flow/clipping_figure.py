@@ -23,7 +23,8 @@ def clipping_figure(
   """
   figure = Figure(figsize=(12.5, 6.6), layout='constrained')
   left, right = figure.subplots(1, 2, width_ratios=(1.4, 1))
-  bins, table = _bins(np.concatenate([norm.ravel() for _, norm in runs.values()])), {}
+  bins = _bins(np.concatenate([norm.ravel() for _, norm in runs.values()]))
+  table: dict[str, np.ndarray] = {}
   for (label, (loss, norm)), (colour, line, _) in zip(runs.items(), styles(len(runs)), strict=True):
     for i, row in enumerate(map(_smooth, finite(loss))):
       left.plot(row, color=colour, linestyle=line, linewidth=1.8, label=label if i == 0 else None)

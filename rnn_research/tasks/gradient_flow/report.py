@@ -2,6 +2,7 @@
 here."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -22,7 +23,7 @@ _INPUT_SCALE = 0.1  # of the linear case: small states, so that tanh begins near
 
 def gradients(networks: Networks, num_lags: int, about: str) -> Section:
   """Measures and draws the gradient norm over the lag."""
-  curves = {}
+  curves: dict[str, np.ndarray] = {}
   for name, draws in networks.items():
     curves |= flow.lag_norms(name, draws, num_lags)
   lags = np.arange(1, num_lags + 1)
@@ -78,7 +79,7 @@ def paths(name: str, draws: Sequence[Recurrence], num_lags: int, about: str) -> 
 def gates(networks: Networks, about: str) -> list[Section]:
   """Counts and draws how often gates are open and shut, in the first draw; nothing where no layer
   has gates."""
-  fractions = {}
+  fractions: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = {}
   for name, draws in networks.items():
     fractions |= flow.saturated(name, draws[0])
   if not fractions:
@@ -119,7 +120,7 @@ def linear_case(
   )
 
 
-def clipped_training(settings: Mapping[str, float], seed: int) -> Section:
+def clipped_training(settings: Mapping[str, Any], seed: int) -> Section:
   """Trains a network that explodes with and without clipping and draws both."""
   options = {
     'largest': settings['largest_singular_value'],

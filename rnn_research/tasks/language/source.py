@@ -55,9 +55,8 @@ def open_source(data: ConfigDict, assets: Mapping[str, Any] | None) -> Source:
   load = functools.cache(lambda: text.load_corpus(**data, rules=rules))
   codec = saved or load().codec
   here, there = _jsonable(data), assets['data'] if assets else _jsonable(data)
-  foreign = any(there[field] != here[field] for field in ('path', 'glob')) and (
-    _digest(load) != assets['fingerprint']
-  )
+  moved = any(there[field] != here[field] for field in ('path', 'glob'))
+  foreign = moved and assets is not None and _digest(load) != assets['fingerprint']
   held_out = (
     assets['held_out'] if assets else [split for split in load().splits if split != 'train']
   )

@@ -3,6 +3,7 @@ axes."""
 
 from collections.abc import Sequence
 from string import ascii_lowercase
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -121,7 +122,7 @@ def _panel(axes: Axes, letter: str, found: Translation, size: float) -> None:
   weights = found.weights[:_ALONE, :_ALONE]
   axes.pcolormesh(weights, cmap='Greys', vmin=0, vmax=1, edgecolors='#dddddd', linewidth=0.5)
   axes.invert_yaxis()
-  style = {'fontsize': size, 'fontfamily': families(), 'parse_math': False}
+  style: dict[str, Any] = {'fontsize': size, 'fontfamily': families(), 'parse_math': False}
   axes.set_xticks(
     np.arange(weights.shape[1]) + 0.5, [_label(symbol) for symbol in found.source[:_ALONE]], **style
   )

@@ -261,7 +261,8 @@ def score_file(run, split: str, source: str, target: str, encoding: str, out: st
   for flag, path in (('source', source), ('target', target)):
     _check_other_file('out', out, flag, path)
   with open_output(out, 'out') as f:
-    _write_scores(*run.scores(pairs.sources, pairs.targets), pairs, f)
+    values, lengths = run.scores(pairs.sources, pairs.targets)
+    _write_scores(values, lengths, pairs, f)
 
 
 def _given_pairs(run, source, target, encoding):

@@ -1,6 +1,5 @@
 """Parallel text for a translator: its splits, and how sentences of either language become ids."""
 
-import functools
 import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -79,7 +78,8 @@ def load_corpus(data: Mapping[str, Any], rules: int = RULES) -> ParallelCorpus:
       "data.source is '', expected a file of source sentences, and data.target that of their "
       'translations; without data there are the variants dates, reverse and sort'
     )
-  digest = hashlib.sha256('\n'.join(splits['train'].sources + splits['train'].targets).encode())
+  train = splits['train']
+  digest = hashlib.sha256('\n'.join([*train.sources, *train.targets]).encode())
   return ParallelCorpus(splits, languages, digest.hexdigest(), drawn)
 
 
@@ -223,7 +223,7 @@ def train_codec(corpus: ParallelCorpus, data: Mapping[str, Any]) -> Codec:
   """
   train = corpus.splits['train']
   names = 'unit', 'lower', 'min_frequency', 'vocabulary_size'
-  side = functools.partial(train_sentence_codec, **{name: data[name] for name in names})
+  side = lambda texts: train_sentence_codec(texts, **{name: data[name] for name in names})
   return Codec(side(train.sources), side(train.targets), corpus.languages)
 
 
@@ -256,7 +256,10 @@ def references(codec: Codec, texts: Sequence[str]) -> list[str]:
 def unknown_rates(codec: Codec, pairs: EncodedPairs) -> tuple[float, float]:
   """Returns the shares of unknown symbols in sources and in targets."""
   sides = zip((codec.source, codec.target), pairs, strict=True)
-  return tuple(side.unknown_share(np.concatenate(ids or [[]])) for side, ids in sides)
+  source, target = (
+    side.unknown_share(np.concatenate(ids or [np.zeros(0, np.int32)])) for side, ids in sides
+  )
+  return source, target
 
 
 def to_json(codec: Codec) -> dict[str, Any]:

@@ -108,7 +108,7 @@ def draw(task: str, count: int, seed: int) -> Pairs:
   """
   require_one_of('data.task', task, PAIR_TASKS)
   rng = np.random.default_rng(seed)
-  found = {}
+  found: dict[str, str] = {}
   while len(found) < count:
     before = len(found)
     drawn = PAIR_TASKS[task](rng, count)

@@ -37,7 +37,7 @@ class Translation(NamedTuple):
   symbols: list[str]
   score: float
   weights: np.ndarray
-  source: list[str]
+  source: Sequence[str]
   cut: bool
 
 
@@ -71,10 +71,10 @@ def translator(
   def translate(
     params: Params, texts: Sequence[str], key: Key | None = None
   ) -> list[list[Translation]]:
-    words = codec.source.split_all(texts)
-    ids = codec.source.encode_all(texts)
-    cut = [len(sentence) > max_length for sentence in words]
-    words, ids = ([sentence[:max_length] for sentence in side] for side in (words, ids))
+    whole = codec.source.split_all(texts)
+    cut = [len(sentence) > max_length for sentence in whole]
+    words = [sentence[:max_length] for sentence in whole]
+    ids = [sentence[:max_length] for sentence in codec.source.encode_all(texts)]
     found = [
       [Translation('', [], 0.0, np.zeros((0, 0), np.float32), [], False)] * num_best for _ in texts
     ]
@@ -108,7 +108,7 @@ def _search(model, kind, how, params, sources, lengths, key):
   )
 
 
-def _translation(codec: Codec, words: list[str], cut: bool, found: Hypothesis) -> Translation:
+def _translation(codec: Codec, words: Sequence[str], cut: bool, found: Hypothesis) -> Translation:
   weights = found.extras.get('weights', np.zeros((len(found.ids), 0), np.float32))[:, : len(words)]
   symbols = [codec.target.symbols[i] for i in found.ids]
   written = [

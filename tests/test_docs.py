@@ -162,6 +162,12 @@ def test_a_flag_that_does_not_exist_is_noticed(understand, workdirs):
     assert not any(understood(words, name, understand, workdirs) for name in experiments.names())
 
 
+def test_every_fence_is_closed():
+  for page in PAGES:
+    assert not [block.line for block in documents.blocks(page) if '```' in block.code], page
+    assert page.read_text('utf-8').count('```') == 2 * len(documents.blocks(page)), page
+
+
 def test_links_of_the_readme_lead_somewhere():
   for file, heading in documents.links(PAGES[0]):
     assert file.exists(), file

@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').rglob('*.md'))]
 # Packages that an example may need and that the tests do not install.
 OPTIONAL = ('keras', 'tensorflow', 'torch')
+SHELL = ('sh', 'bash', 'shell')
 
 _FENCE = re.compile(
   r'^(?P<before>[^\n]*)\n(?P<indent> *)```(?P<info>[^\n`]*)\n(?P<code>.*?)^(?P=indent)```$',
@@ -84,7 +85,7 @@ def files():
 
 def commands(page):
   """Returns the arguments of every launch.py that a page starts, in blocks of sh and in the text."""
-  lines = [line for b in blocks(page) if b.language == 'sh' for line in _lines(b.code)]
+  lines = [line for b in blocks(page) if b.language in SHELL for line in _lines(b.code)]
   lines += [span for span in spans(page) if 'launch.py' in span]
   return [_words(line.split('launch.py', 1)[1]) for line in lines if 'launch.py' in line]
 
@@ -126,13 +127,10 @@ def _text(page):
 
 
 def _lines(code):
-  """Returns the commands of a block of sh, one per line; of a loop one per word that it runs over."""
-  found = []
-  loop = re.search(r'^for (\w+) in (.*?);', code, re.M)
-  for line in code.replace('\\\n', ' ').splitlines():
-    turns = loop[2].split() if loop and f'${loop[1]}' in line else ['']
-    found += [line.replace(f'${loop[1]}', turn) if turn else line for turn in turns]
-  return found
+  """Returns the commands of a block of sh, one per line, in the first turn of a loop."""
+  for name, first in re.findall(r'^for (\w+) in (\S+)', code, re.M):
+    code = code.replace(f'${name}', first)
+  return code.replace('\\\n', ' ').splitlines()
 
 
 def _words(text):

@@ -175,7 +175,7 @@ def show(training: Training, at: Progress) -> None:
   key = jax.random.fold_in(training.key, at.step)
   text = training.experiment.show(evaluated_params(at.state), key)
   training.log.write(at.step, {'sample': text})
-  training.display.show(f'--- a sample after step {at.step} ---\n{text}\n---')
+  training.display.show_sample(f'--- a sample after step {at.step} ---\n{text}\n---')
 
 
 def save(training: Training, at: Progress, seconds: float) -> None:

@@ -306,6 +306,7 @@ COMMANDS = {
       ),
     },
     translate_file,
+    example='--input=- --beam_size=5',
   ),
   'score': Command(
     'writes the log-probability of given translations, or of those of a held-out split',

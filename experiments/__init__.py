@@ -26,9 +26,9 @@ class Variant(NamedTuple):
 
   Attributes:
     text: one line.
-    time: how long a whole run takes on 1 or 2 cores of a CPU, '4 min': by the clock on an idle
-      machine, else the processor time, which is the most that it then takes; '' where it was not
-      measured.
+    time: how long a whole run takes on 1 or 2 cores of a CPU, '4 min': by the clock where the
+      machine was idle, else the processor time on a shared one, about the most that it takes on an
+      idle one; '' where it was not measured.
   """
 
   text: str

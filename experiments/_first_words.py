@@ -28,7 +28,7 @@ def say(argv: list[str]) -> None:
     changed = [flag for flag in given if flag.startswith('config.')]
     # With other settings than those of the variant nobody knows.
     if time and not _begun(given) and all(flag.startswith('config.data.') for flag in changed):
-      data = ', with the data of docs/results.md' if changed else ''
+      data = ' with the data it was measured with' if changed else ''
       print(_fitted(f'takes about {time} on 1 or 2 CPU cores{data}'), flush=True)
 
 

@@ -2,7 +2,10 @@
 
 The runs are named by their folders, with commas between them:
 
-  python launch.py --experiment=compare --config.workdirs=runs/a,runs/b,runs/c     2 s     for two
+  python launch.py --experiment=compare --config.workdirs=runs/a,runs/b,runs/c
+
+  VARIANT  time
+  runs     2 s for two runs; `experiments.Variant` says what the times are
 
 A folder whose name has a comma stands in double quotes: --config.workdirs='"runs/a,1",runs/b'.
 """

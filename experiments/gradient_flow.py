@@ -5,9 +5,9 @@
     --config.flow.gate_cells=min_gru
   python launch.py --experiment=gradient_flow --config.workdir_of=RUN      the model of another run
 
-  VARIANT  time                          slope of the log norm, where log s is .1823, 0 and -.2231
-  full     16 s; 10 s on two idle cores  +.1819, -.0004 and -.2235 (docs/results.md)
-  debug    10 s                          not meant to be read
+  VARIANT  time  slope of the log norm, where log s is +.1823, 0 and -.2231
+  full     16 s  +.1819, -.0004 and -.2235 (docs/results.md); 10 s on two idle cores
+  debug    10 s  not meant to be read
 
 Seed 0; `experiments.Variant` says what the times are.
 

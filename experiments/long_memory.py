@@ -13,8 +13,8 @@ tracking a state.
                     DIGITS, 28 x 28    50 min accuracy 98.68 %, on one core         6c72656
   permuted_mnist    DIGITS             -      accuracy 94.24 %                      47dd67c
   parity            3 seeds            -      accuracy 100.0 % (validation)         34e8e47
-  parity                               -
-  modular                              -
+  parity                               38 s   accuracy 100.0 %                      71dda19
+  modular                              38 s   accuracy 100.0 %                      71dda19
   debug                                6 s    nothing is learned in 30 steps
 
 The cell is a GRU, the default; others, and the whole commands with machines, are in
@@ -49,8 +49,8 @@ VARIANTS = {
   'copy': 'ten symbols after 200 blanks',
   'sequential_mnist': 'digits read pixel by pixel, 14 x 14; 28 x 28 with --config.data.length=784',
   'permuted_mnist': 'the same with the pixels in one random order',
-  'parity': ('the parity of all bits so far, at each of 40 steps', ''),
-  'modular': ('the sum of all digits so far modulo 5, at each of 40 steps', ''),
+  'parity': ('the parity of all bits so far, at each of 40 steps', '38 s'),
+  'modular': ('the sum of all digits so far modulo 5, at each of 40 steps', '38 s'),
   'debug': ('the adding problem over 10 steps, GRU of 8 units', '6 s'),
 }
 PLACES = ('data.path',)

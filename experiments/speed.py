@@ -11,7 +11,7 @@ cost of each size.
 
   VARIANT  time     what comes out
   full     -        the tables of speed in docs/
-  quick    -        ratios of the step, the scaling and sampling of an LSTM, in few rounds
+  quick    91 s     ratios of the step, the scaling and sampling of an LSTM, few rounds; no PyTorch
   debug    48 s     nothing to be read
 
 `experiments.Variant` says what the times are.
@@ -37,7 +37,7 @@ from rnn_research.training.result import git_hash
 
 VARIANTS = {
   'full': 'LSTM, GRU and Elman in four shapes (the default)',
-  'quick': ('LSTM in one shape', ''),
+  'quick': ('LSTM in one shape', '91 s'),
   'debug': ('an Elman network of 8 units: to see that everything works', '48 s'),
 }
 GROUPS = ('comparisons', 'parallel', 'scaling', 'sampling', 'translation', 'pipeline', 'memory')

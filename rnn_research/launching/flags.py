@@ -58,7 +58,7 @@ class Mode(NamedTuple):
 # What computes, not what is computed: a model may be used on a machine that lacks the one it was
 # trained with.
 ENGINE = 'model.engine'
-FLAGS = {
+OF_EVERY_RUN = {
   'experiment': 'name or name:variant, see --list',
   'workdir': 'folder of the run; one with a checkpoint goes on from it',
   'mode': 'train, evaluate, report, or a command of the experiment such as sample',
@@ -88,7 +88,7 @@ def read_request(argv: list[str]) -> Request:
   except flags.Error as e:
     raise UsageError(str(e).replace('\n', ' ')) from e
   _parse(values, argv)
-  return Request(tuple(argv), **{name: values[name].value for name in FLAGS})
+  return Request(tuple(argv), **{name: values[name].value for name in OF_EVERY_RUN})
 
 
 def read_config(request: Request, config: ConfigDict) -> ConfigDict:
@@ -149,7 +149,7 @@ _DEFINE = {
 
 def _basic_flags():
   values = flags.FlagValues()
-  for name, text in FLAGS.items():
+  for name, text in OF_EVERY_RUN.items():
     default = getattr(_DEFAULTS, name)
     _DEFINE[type(default)](name, default, text, flag_values=values)
   return values
@@ -182,7 +182,7 @@ def _unexpected(word, this, own, commands):
   owners = [other for other, command in commands.items() if name in command.flags]
   if owners:
     return f'--{name} is not used by {this}, it belongs to --mode={" or ".join(owners)}'
-  hint = did_you_mean(name, [*FLAGS, *own], lambda near: f'--{near}')
+  hint = did_you_mean(name, [*OF_EVERY_RUN, *own], lambda near: f'--{near}')
   return f'unknown flag --{name}{hint or ", see --help"}'
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rnn_research.experiment import Command
-from rnn_research.launching.flags import FLAGS, Request
+from rnn_research.launching.flags import OF_EVERY_RUN, Request
 from rnn_research.terminal import fitted, table
 
 _WANTED = {
@@ -38,7 +38,7 @@ def help_text(
   trains = any(field.startswith('train.') for field in fields)
   blocks = [
     _commands(_of_experiment(name, commands, trains) if asked else _WANTED),
-    'python launch.py [--flag=value ...]\n' + _flags({**FLAGS, **_FIELD}),
+    'python launch.py [--flag=value ...]\n' + _flags({**OF_EVERY_RUN, **_FIELD}),
     *(_mode(mode, name, command) for mode, command in commands.items()),
     '\n'.join(
       [

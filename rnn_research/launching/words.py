@@ -35,7 +35,7 @@ def say_report(workdir: str) -> None:
   """Prints where the report of a workdir is and how to open its first picture, if it has one."""
   pages = [path for path in map(Path(workdir, 'report').joinpath, _PAGES) if path.exists()]
   for page in pages:
-    pictures = re.findall(r'\]\((.+?\.png)\)', page.read_text('utf-8'))
+    pictures = re.findall(r'\]\(([^()]+\.png)\)', page.read_text('utf-8'))
     told = f'the report is in {page}'
     print(fitted(f'{told}; its first picture:' if pictures else told), flush=True)
     if pictures:

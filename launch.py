@@ -6,13 +6,14 @@ import sys
 from absl import app, logging
 
 import experiments
-from rnn_research import errors
-from rnn_research.launching import flags, listing
+from experiments import _first_words as first_words
 
 
 def launch(argv: list[str]) -> None:
   """Does what the command line asks for; raises InputError or OSError with one sentence for
   people."""
+  from rnn_research.launching import flags, listing, manual  # with JAX, which is slow to load
+
   request = flags.read_request(argv)
   if request.list:
     flags.read_values(request, listing.LISTING, {})
@@ -23,7 +24,7 @@ def launch(argv: list[str]) -> None:
   start = config.resolve(request)
   commands = experiments.commands(start.name)
   if request.help:
-    print(flags.help_text(start.name, commands, config.flat(start.saved)))
+    print(manual.help_text(request, start.name, commands, config.flat(start.saved)))
     return
   mode = modes.find(request, start, commands)
   values = flags.read_values(request, mode, commands)
@@ -36,9 +37,12 @@ def main(_):
   """Runs the command line of this process; returns its exit status."""
   logging.set_verbosity(logging.WARNING)
   sys.stdout.reconfigure(errors='replace')  # samples may hold what the terminal cannot say
+  from rnn_research import errors
+
   return errors.exit_code(lambda: launch(sys.argv[1:]))
 
 
 if __name__ == '__main__':
+  first_words.say(sys.argv[1:])
   # absl's global flags stay empty: every parse has flags of its own
   app.run(main, argv=sys.argv[:1])

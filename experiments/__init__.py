@@ -1,24 +1,45 @@
 """Experiments, one file each: what is trained, on what, with which numbers.
 
-What a module offers stands in `rnn_research.experiment.Experiment`; it is found by itself.
+What a module offers stands in `rnn_research.experiment.Experiment`; it is found by itself. Nothing
+is imported here before it is needed: what there is can be told before JAX is loaded.
 """
+
+from __future__ import annotations
 
 import ast
 import importlib
 import importlib.util
 import pkgutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ml_collections import ConfigDict
+if TYPE_CHECKING:
+  from ml_collections import ConfigDict
 
-from rnn_research.errors import InputError, did_you_mean, require
-from rnn_research.experiment import Command
+  from rnn_research.experiment import Command
+
+DEFAULT = 'char_lm'
+
+
+class Variant(NamedTuple):
+  """A variant of an experiment, as people are told of it.
+
+  Attributes:
+    text: one line.
+    time: how long a whole run takes on 1 or 2 cores of a CPU, '4 min': by the clock where the
+      machine was idle, else the processor time on a shared one, about the most that it takes on an
+      idle one; '' where it was not measured.
+  """
+
+  text: str
+  time: str = ''
 
 
 def names() -> list[str]:
   """Returns the names of all experiments."""
-  return [module.name for module in pkgutil.iter_modules(__path__)]
+  return [
+    module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith('_')
+  ]
 
 
 def split_name(name: str) -> tuple[str, str]:
@@ -35,22 +56,33 @@ def split_name(name: str) -> tuple[str, str]:
   return experiment, variant
 
 
-def variants(experiment: str) -> dict[str, str]:
-  """Returns the variants of an experiment: name -> one line.
+def variants(experiment: str) -> dict[str, Variant]:
+  """Returns the variants of an experiment by their names.
 
   They are read, not run: importing all experiments takes seconds.
 
   Raises:
     InputError: there is no such module, or it has none that is written out as a literal.
   """
-  spec = importlib.util.find_spec(f'{__name__}.{experiment}')
-  if spec is None or spec.origin is None:
-    raise InputError(f'there is no experiment {experiment!r}')
-  path = Path(spec.origin)
+  _check('experiment', experiment, names())
+  paths = (Path(folder, f'{experiment}.py') for folder in __path__)
+  path = next(filter(Path.exists, paths))
   for node in ast.parse(path.read_text('utf-8')).body:
     if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == 'VARIANTS':
-      return ast.literal_eval(node.value)
+      literal = ast.literal_eval(node.value)
+      return {
+        name: Variant(*([told] if isinstance(told, str) else told))
+        for name, told in literal.items()
+      }
+  from rnn_research.errors import InputError
+
   raise InputError(f'{path} has no VARIANTS, expected a literal: name -> one line')
+
+
+def variant(name: str) -> Variant:
+  """Returns what people are told of 'experiment:variant'."""
+  experiment, of_it = split_name(name)
+  return variants(experiment)[of_it]
 
 
 def get_config(name: str) -> ConfigDict:
@@ -101,7 +133,8 @@ def _check_cell_options(model, default):
   """Raises InputError where an option of other cells was changed, which the chosen one ignores."""
   if 'cell' not in model:
     return
-  from rnn_research.cells import CELLS, options_of  # slow to load, and not needed to list
+  from rnn_research.cells import CELLS, options_of
+  from rnn_research.errors import require
 
   if model.cell in CELLS:
     others = set().union(*map(options_of, CELLS)) - options_of(model.cell)
@@ -120,6 +153,8 @@ def _offer(name, attribute, default):
 
 def _check(what, name, known):
   if name not in known:
+    from rnn_research.errors import InputError, did_you_mean
+
     raise InputError(
       f'unknown {what} {name!r}{did_you_mean(name, known)} (there are: {", ".join(known)})'
     )

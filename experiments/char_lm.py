@@ -1,11 +1,27 @@
 """Language models over characters, bytes or words: the classic demonstration that a recurrent
 network learns to write.
 
-  python launch.py                                    the default corpus, under 4 minutes on 2 cores
-  python launch.py --experiment=char_lm:tiny_shakespeare --config.data.path=input.txt.gz
-  python launch.py --workdir=DIR --mode=sample --prompt='def ' --length=500
+  python launch.py                                        the default variant, quick
+  python launch.py --experiment=char_lm:VARIANT FLAGS
+  python launch.py --workdir=DIR --mode=sample --prompt='the ' --length=500
 
-What each variant reaches, with command, seed and machine, is in the README's table of results.
+  VARIANT                FLAGS             time    score, nats per character      commit
+  quick                                    3 min   valid 1.402, test 1.391        b8bd860
+  debug                                    9 s     valid 3.045, test 2.992        71dda19
+  cells                  SHAKESPEARE CELL  -       valid 1.636 (gru), others in   47dd67c
+                                                   docs/results.md
+  karpathy               WAR               -       per byte: valid 1.320, test    60f4e4e
+                                                   1.317; 1.444 and 1.446 with
+                                                   --config.train.epochs=10
+  min_char_rnn                             28 s    valid 2.424, test 2.361        71dda19
+  tiny_shakespeare       SHAKESPEARE       6 min   valid 1.502                    ecd3922
+  tiny_shakespeare_long  SHAKESPEARE       57 min  valid 1.446                    dca0349
+  zaremba_medium         PTB               -       not yet run
+  zaremba_small          PTB               -       test perplexity 115.14         60f4e4e
+
+SHAKESPEARE is --config.data.path=input.txt.gz of tiny Shakespeare, WAR that of War and Peace, CELL
+--config.model.cell=gru, PTB the three files of the Penn Treebank. docs/results.md has the whole
+commands, with machines. Seed 0; `experiments.Variant` says what the times are.
 """
 
 import functools
@@ -35,15 +51,20 @@ from rnn_research.training.config import DTYPES, base_config, check_model, kept_
 from rnn_research.unroll import select
 
 VARIANTS = {
-  'quick': 'LSTM 1 x 256 on the Python standard library: minutes, with samples as it learns (the '
-  'default)',
-  'debug': 'GRU 1 x 32, 30 steps: seconds, to see that everything works',
+  'quick': (
+    'LSTM 1 x 256 on the Python standard library, with samples as it learns (the default)',
+    '3 min',
+  ),
+  'debug': ('GRU 1 x 32, 30 steps: to see that everything works', '9 s'),
   'cells': '3 seeds x 2 learning rates of any cell at 70,000 parameters: to compare cells',
   'karpathy': 'LSTM 1 x 128, the protocol of Karpathy, Johnson and Fei-Fei 2015 (bytes; War and '
   'Peace)',
-  'min_char_rnn': 'Elman 1 x 100, unroll 25, Adagrad 0.1, clip 5 by value: the 112-line classic',
-  'tiny_shakespeare': 'LSTM 1 x 512, dropout 0.5, less than 15 minutes on 2 cores',
-  'tiny_shakespeare_long': 'LSTM 2 x 512, dropout 0.5, weight dropout 0.4, bfloat16: an hour',
+  'min_char_rnn': (
+    'Elman 1 x 100, unroll 25, Adagrad 0.1, clip 5 by value: the 112-line classic',
+    '28 s',
+  ),
+  'tiny_shakespeare': ('LSTM 1 x 512, dropout 0.5', '6 min'),
+  'tiny_shakespeare_long': ('LSTM 2 x 512, dropout 0.5, weight dropout 0.4, bfloat16', '57 min'),
   'zaremba_medium': 'LSTM 2 x 650 over words, dropout 0.5, Zaremba et al. 2014 (Penn Treebank)',
   'zaremba_small': 'LSTM 2 x 200 over words, no dropout, Zaremba et al. 2014 (Penn Treebank)',
 }

@@ -4,6 +4,9 @@ The runs are named by their folders, with commas between them:
 
   python launch.py --experiment=compare --config.workdirs=runs/a,runs/b,runs/c
 
+  VARIANT  time
+  runs     2 s for two runs; `experiments.Variant` says what the times are
+
 A folder whose name has a comma stands in double quotes: --config.workdirs='"runs/a,1",runs/b'.
 """
 
@@ -18,7 +21,10 @@ from rnn_research.errors import InputError, comma_list, of_flag, require
 from rnn_research.experiment import Study
 
 VARIANTS = {
-  'runs': 'the headline figures of the runs in --config.workdirs, over their steps (the default)'
+  'runs': (
+    'the headline figures of the runs in --config.workdirs, over their steps (the default)',
+    '2 s',
+  )
 }
 
 

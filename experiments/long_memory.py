@@ -6,9 +6,24 @@ tracking a state.
   python launch.py --experiment=long_memory:copy \\
     --config.grid.seeds=3 --config.grid.learning_rates='(1e-3, 3e-3)'
 
+  VARIANT           FLAGS              time   score on test examples                commit
+  adding            RATES              -      mean squared error 5e-05              34e8e47
+  copy              CHRONO             -      .011 nats per step, 90.4 % recalled   2bba382
+  sequential_mnist  DIGITS             -      accuracy 98.81 %                      9c849bb
+                    DIGITS, 28 x 28    50 min accuracy 98.68 %, on one core         6c72656
+  permuted_mnist    DIGITS             -      accuracy 94.24 %                      47dd67c
+  parity            3 seeds            -      accuracy 100.0 % (validation)         34e8e47
+  parity                               38 s   accuracy 100.0 %                      71dda19
+  modular                              38 s   accuracy 100.0 %                      71dda19
+  debug                                6 s    nothing is learned in 30 steps
+
+The cell is a GRU, the default; others, and the whole commands with machines, are in
+docs/results.md. RATES is --config.grid.learning_rates='(1e-3,3e-3)', CHRONO
+--config.model.chrono_steps=300 --config.train.steps=5000 --config.optimizer.learning_rate=4e-3,
+DIGITS --config.data.path=FOLDER. Seed 0; `experiments.Variant` says what the times are.
+
 Any cell, any initialiser, at one number of parameters. A grid of seeds and learning rates trains as
-one run. What the variants reach, with command, seed and machine, is in the README under "Memory and
-gradients".
+one run.
 """
 
 import functools
@@ -35,9 +50,9 @@ VARIANTS = {
   'copy': 'ten symbols after 200 blanks',
   'sequential_mnist': 'digits read pixel by pixel, 14 x 14; 28 x 28 with --config.data.length=784',
   'permuted_mnist': 'the same with the pixels in one random order',
-  'parity': 'the parity of all bits so far, at each of 40 steps',
-  'modular': 'the sum of all digits so far modulo 5, at each of 40 steps',
-  'debug': 'the adding problem over 10 steps, GRU of 8 units: seconds',
+  'parity': ('the parity of all bits so far, at each of 40 steps', '38 s'),
+  'modular': ('the sum of all digits so far modulo 5, at each of 40 steps', '38 s'),
+  'debug': ('the adding problem over 10 steps, GRU of 8 units', '6 s'),
 }
 PLACES = ('data.path',)
 MOVABLE = PLACES

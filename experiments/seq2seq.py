@@ -1,12 +1,25 @@
 """Sequence to sequence: translation, from a single vector to attention.
 
-  python launch.py --experiment=seq2seq     dates as people write them to ISO dates: a minute
-  python launch.py --experiment=seq2seq:bahdanau --config.data.source=train.de.gz \\
-    --config.data.target=train.en.gz
+  python launch.py --experiment=seq2seq     dates as people write them to ISO dates
+  python launch.py --experiment=seq2seq:VARIANT FLAGS
   python launch.py --workdir=DIR --mode=translate --input=FILE --output=FILE
 
-Any two files whose lines are translations of each other will do. What the variants reach, with
-command, seed and machine, is in the README under "Translation".
+  VARIANT    FLAGS                    time   score on test pairs, BLEU with beam 5 commit
+  dates                               1 min  exact 100 %, BLEU 100.0               71dda19
+  reverse                             73 s   exact 100 %, BLEU 100.0               71dda19
+  sort                                80 s   exact 96.8 %, BLEU 99.6                71dda19
+  debug                               29 s   nothing is learned in 30 steps
+  sutskever  PAIRS HALF, 6 epochs     -      BLEU 14.8, the best of 3 seeds        0a63809
+  cho        PAIRS HALF, 2 epochs     -      BLEU 14.6                             d5acc90
+  bahdanau   PAIRS HALF, 6 epochs     -      BLEU 37.7                             6fdea2f
+  luong      PAIRS                    -      not yet run
+  subword    PAIRS                    -      BLEU 41.0                             0a63809
+
+PAIRS is --config.data.source=train.de.gz --config.data.target=train.en.gz and so on of Multi30k,
+HALF half the units; docs/results.md has the whole commands, with machines. The full sizes of
+sutskever, cho and bahdanau: not yet run. Seed 0; `experiments.Variant` says what the times are.
+
+Any two files whose lines are translations of each other will do.
 """
 
 import functools
@@ -36,11 +49,13 @@ from rnn_research.tasks.translation.translator import shown, translator
 from rnn_research.training.config import DTYPES, base_config, check_model
 
 VARIANTS = {
-  'dates': 'dates as people write them to ISO dates, by characters with attention: a minute (the '
-  'default)',
-  'reverse': 'letters in reverse order, GRU with attention: a minute',
-  'sort': 'letters in alphabetical order, GRU with attention: a minute',
-  'debug': 'letters in reverse order, 16 units, 30 steps: seconds',
+  'dates': (
+    'dates as people write them to ISO dates, by characters with attention (the default)',
+    '1 min',
+  ),
+  'reverse': ('letters in reverse order, GRU with attention', '73 s'),
+  'sort': ('letters in alphabetical order, GRU with attention', '80 s'),
+  'debug': ('letters in reverse order, 16 units, 30 steps', '29 s'),
   'sutskever': 'LSTM 2 x 512, the source as a single vector (Sutskever et al. 2014)',
   'cho': 'GRU 1 x 512, the single vector at every step (Cho et al. 2014)',
   'bahdanau': 'GRU 1 x 512, bidirectional encoder, additive attention (Bahdanau et al. 2015)',

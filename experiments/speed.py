@@ -1,13 +1,20 @@
 """How fast are we? Training, sampling and translating against `lax.scan`, Flax and PyTorch; the
 cost of each size.
 
-  python launch.py --experiment=speed --workdir=DIR     minutes; the report is DIR/report/speed.md
+  python launch.py --experiment=speed --workdir=DIR     the report is DIR/report/speed.md
   python launch.py --experiment=speed:quick
   python launch.py --experiment=speed --config.measure.cells=gru \\
     --config.measure.shapes='((128, 1, 100, 100),)'
   python launch.py --experiment=speed --config.measure.groups=translation
   python launch.py --experiment=speed --config.measure.groups=comparisons \\
     --config.measure.parts=step --config.measure.rivals=linen,torch,bfloat16
+
+  VARIANT  time     what comes out
+  full     -        the tables of speed in docs/
+  quick    91 s     ratios of the step, the scaling and sampling of an LSTM, few rounds; no PyTorch
+  debug    48 s     nothing to be read
+
+`experiments.Variant` says what the times are.
 
 Nothing is trained to an end: times are all there is. PyTorch is compared with if it is installed.
 Leave the machine alone while it runs.
@@ -29,9 +36,9 @@ from rnn_research.training.progress import show
 from rnn_research.training.result import git_hash
 
 VARIANTS = {
-  'full': 'LSTM, GRU and Elman in four shapes: minutes (the default)',
-  'quick': 'LSTM in one shape: less than a minute on 2 cores',
-  'debug': 'an Elman network of 8 units: a minute, to see that everything works',
+  'full': 'LSTM, GRU and Elman in four shapes (the default)',
+  'quick': ('LSTM in one shape', '91 s'),
+  'debug': ('an Elman network of 8 units: to see that everything works', '48 s'),
 }
 GROUPS = ('comparisons', 'parallel', 'scaling', 'sampling', 'translation', 'pipeline', 'memory')
 _ON_CPU = tuple(group for group in GROUPS if group != 'parallel')

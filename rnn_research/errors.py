@@ -10,6 +10,8 @@ from numbers import Integral
 
 import jax
 
+from rnn_research.terminal import fitted
+
 
 class InputError(ValueError):
   """What a user gave cannot be used: a number, a name, a file. Its text is one sentence that says
@@ -96,7 +98,7 @@ def exit_code(run: Callable[[], None]) -> int:
     said = _sentence(error)
     if said is None:
       raise
-    print(f'error: {said}', file=sys.stderr)
+    print(fitted(f'error: {said}', sys.stderr), file=sys.stderr)
     return 2 if isinstance(error, UsageError) else 1
   return 0
 

@@ -50,12 +50,15 @@ class Command(NamedTuple):
       `Experiment.commands`), prints or writes what they return. Raises InputError with one sentence
       for people.
     reads_data: whether it reads data, so that the experiment's `PLACES` may be given.
+    example: flags as a person types them, with which `--help` and the end of a training show it; ''
+      where it is not shown.
   """
 
   help: str
   flags: Mapping[str, tuple[Any, str]]
   main: Callable[..., None]
   reads_data: bool = False
+  example: str = ''
 
 
 def flags_of(function: Callable, **texts: str) -> dict[str, tuple[Any, str]]:
@@ -110,7 +113,8 @@ class Experiment(NamedTuple):
 
   A module of `experiments/` offers
 
-    VARIANTS       name -> one line, written out as a literal; the first is the default
+    VARIANTS       name -> one line, or (one line, how long a run takes: '4 min'), written out as a
+                   literal; the first is the default
     get_config     `(variant) -> ConfigDict`
     build          `(config, assets=None) -> Experiment` or `Study`
 

@@ -42,6 +42,7 @@ FLOORS = [
     'rnn_research.initializers',
     'rnn_research.typing',
     'rnn_research.errors',
+    'rnn_research.terminal',
   ],
 ]
 # `load` finds out which experiment a workdir belongs to only when it is called.

@@ -1,10 +1,12 @@
 """`launch.py` from the first run to the report, as a subprocess."""
 
 import gzip
+import importlib
 import io
 import json
 import math
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -15,6 +17,7 @@ from jax._src.monitoring import unregister_event_duration_listener
 from launching import ROOT, TINY, environment, files_of, log_of, prose, read_json, run
 
 import experiments
+from experiments import _first_words as first_words
 from rnn_research import workdir as workdir_lib
 from rnn_research.data import codec
 from rnn_research.data.text import load_corpus
@@ -25,11 +28,13 @@ from rnn_research.training import checkpoint
 def test_lists(main):
   code, out, _ = main('--list')
   assert code == 0
-  for name in experiments.names():
-    assert all(f'{name}:{variant} ' in out for variant in experiments.variants(name))
-  assert len(out.splitlines()) == sum(
-    len(experiments.variants(name)) for name in experiments.names()
-  )
+  lines = [line.split(maxsplit=1) for line in out.splitlines()[:-1]]
+  assert [first for first, _ in lines] == [
+    f'{name}:{variant}' for name in experiments.names() for variant in experiments.variants(name)
+  ]
+  for name, told in lines:
+    text, time = experiments.variant(name)
+    assert told.split() == f'{time or "-"} {text}'.split()
 
 
 def test_lists_cells(main):
@@ -469,3 +474,106 @@ def test_vocabulary_is_in_the_checkpoint(trained):
   vocabulary = codec.from_json(meta['assets']['vocabulary'])
   assert set(vocabulary.symbols[:-1]) <= set(prose())
   assert meta['config'] == read_json(trained, 'config.json')['config']
+
+
+BEFORE_JAX = """
+import builtins, runpy, sys
+def said(*words, file=None, **options):
+  if file is not sys.stderr:
+    spoken(*words, 'jax' in sys.modules, file=file, **options)
+spoken, builtins.print = print, said
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name='__main__')
+"""
+
+
+def test_what_is_started_is_said_before_jax_is_loaded(trained, tmp_path):
+  program = ROOT / 'launch.py'
+  flags = '--config.data.path=no', f'--workdir={tmp_path / "new"}'
+  out, _ = run(program, *flags, code=BEFORE_JAX, fresh=True, PYTHONPATH=str(ROOT), rc=1)
+  text, time = experiments.variant('char_lm:quick')
+  assert out.splitlines() == [
+    f'char_lm:quick: {text} False',
+    f'takes about {time} on 1 or 2 CPU cores with the data it was measured with False',
+    f'writes to {tmp_path}/new; Ctrl-C stops it, the same --workdir goes on True',
+  ]
+
+
+@pytest.mark.parametrize('name', experiments.names())
+def test_every_docstring_has_the_time_of_every_variant(name):
+  lines = importlib.import_module(f'experiments.{name}').__doc__.splitlines()
+  for variant, told in experiments.variants(name).items():
+    rows = [line for line in lines if line.startswith(f'  {variant} ')]
+    assert rows, f'{variant} is missing'
+    assert any(f' {told.time or "-"} ' in row for row in rows), rows
+
+
+@pytest.mark.parametrize(
+  ('flags', 'expected'),
+  [
+    ([], ['char_lm:quick: ', 'takes about ']),
+    (['--experiment=char_lm:debug', '--config.train.steps=9'], ['char_lm:debug: ']),
+    (['--experiment=char_lm:cells'], ['char_lm:cells: ']),
+    (['--experiment=gradient_flow:full'], ['gradient_flow:full: ', 'takes about ']),
+    (['--experiment=nothing'], []),
+    (['--experiment', 'seq2seq'], []),
+    (['--list'], []),
+    (['--mode=sample'], []),
+    (['--workdir=TRAINED'], ['char_lm:debug: ']),
+    (['--workdir=/nowhere'], ['char_lm:quick: ', 'takes about ']),
+  ],
+)
+def test_first_words(trained, capsys, flags, expected):
+  first_words.say([flag.replace('TRAINED', str(trained)) for flag in flags])
+  said = capsys.readouterr().out.splitlines()
+  assert len(said) == len(expected)
+  assert all(line.startswith(start) for line, start in zip(said, expected, strict=True))
+
+
+def test_one_of_several_processes_speaks(monkeypatch, capsys):
+  monkeypatch.setenv('JAX_PROCESS_ID', '1')
+  first_words.say([])
+  assert capsys.readouterr().out == ''
+
+
+def test_where_a_run_goes_on_is_said(workdir, main):
+  code, out, _ = main(f'--workdir={workdir}', '--config.train.steps=13')
+  assert code == 0
+  assert out.startswith(f'goes on from step 12 in {workdir}; Ctrl-C stops it')
+  code, out, _ = main(f'--workdir={workdir}')
+  assert out.startswith(f'finished at step 13 in {workdir}; its result again:\n')
+
+
+def test_what_to_do_next_runs_as_it_is_printed(trained, tmp_path):
+  """The folder of the run has a name that a shell would take apart."""
+  workdir = shutil.copytree(trained, tmp_path / "it's a $run")
+  out, _ = run(f'--workdir={workdir}', fresh=True)
+  lines = [line for line in out.splitlines() if line.startswith('  ')]
+  assert len(out.split('all of it is in')[1].splitlines()) <= 6
+  opened, sampled = (shlex.split(line) for line in lines)
+  assert opened[0] in ('open', 'xdg-open')
+  assert opened[1] == str(workdir / 'report/loss.png')
+  assert (workdir / 'report/loss.png').exists()
+  done = subprocess.run(sampled, env=environment(), capture_output=True, text=True)
+  assert (done.returncode, done.stderr) == (0, '')
+  assert done.stdout.startswith('the ') and len(done.stdout) == len('the ') + 500 + 1
+
+
+def test_help_begins_with_what_people_want(main):
+  _, out, _ = main('--help')
+  wanted = out.split('\n\n')[0].splitlines()
+  assert len(wanted) == 5
+  assert all(line.startswith('  python launch.py ') for line in wanted)
+  _, out, _ = main('--experiment=seq2seq', '--help')
+  assert 'for example --workdir=DIR --mode=translate' in out
+  assert 'sample' not in out.split('\n\n')[0]
+
+
+@pytest.mark.parametrize('flags', [['--list'], ['--list', '--cells'], ['--help']])
+def test_nothing_is_wider_than_a_terminal(flags, main, monkeypatch):
+  monkeypatch.setenv('COLUMNS', '80')
+  whole = main(*flags)[1]
+  monkeypatch.setattr(sys.stdout, 'isatty', lambda: True)
+  out = main(*flags)[1]
+  assert out.split() == whole.split()
+  assert max(map(len, out.splitlines())) <= 80

@@ -7,6 +7,7 @@ from rnn_research.errors import InputError, of_flag
 from rnn_research.experiment import Experiment
 from rnn_research.launching.config import Start
 from rnn_research.training import transfer
+from rnn_research.training.progress import show
 from rnn_research.workdir import Run
 
 
@@ -26,7 +27,7 @@ def begin(experiment: Experiment, start: Start) -> Experiment:
   with of_flag(f'init_from: {run.workdir} holds another model'):
     transfer.check_same_model(experiment, start.config, run.experiment, run.config)
   if jax.process_index() == 0:
-    print(_about(experiment, run), flush=True)
+    show(_about(experiment, run))
   return transfer.begin_with(experiment, run.experiment, run.params)
 
 

@@ -14,7 +14,6 @@ from rnn_research.training.checkpoint import has_checkpoint, is_finished
 from rnn_research.training.config import check_ranges, flat, trains
 from rnn_research.workdir import read_config
 
-DEFAULT_EXPERIMENT = 'char_lm'
 # What a run may change when it goes on; everything else belongs to its identity.
 CHANGEABLE = (
   'train.steps',
@@ -79,7 +78,7 @@ def resolve(request: Request) -> Start:
       f'--mode={request.mode} needs --workdir, a folder with a trained run'
       + (f'; {workdir} has no config.json' if workdir else '')
     )
-  name = name or ':'.join(experiments.split_name(DEFAULT_EXPERIMENT))
+  name = name or ':'.join(experiments.split_name(experiments.DEFAULT))
   time = datetime.datetime.now().strftime('%Y%m%d-%H%M%S-%f')
   new = f'runs/{name.replace(":", "-")}-{time}'
   return _start(name, workdir or new, experiments.get_config(name), request)

@@ -58,7 +58,7 @@ class Mode(NamedTuple):
 # What computes, not what is computed: a model may be used on a machine that lacks the one it was
 # trained with.
 ENGINE = 'model.engine'
-_HELP = {
+OF_EVERY_RUN = {
   'experiment': 'name or name:variant, see --list',
   'workdir': 'folder of the run; one with a checkpoint goes on from it',
   'mode': 'train, evaluate, report, or a command of the experiment such as sample',
@@ -88,7 +88,7 @@ def read_request(argv: list[str]) -> Request:
   except flags.Error as e:
     raise UsageError(str(e).replace('\n', ' ')) from e
   _parse(values, argv)
-  return Request(tuple(argv), **{name: values[name].value for name in _HELP})
+  return Request(tuple(argv), **{name: values[name].value for name in OF_EVERY_RUN})
 
 
 def read_config(request: Request, config: ConfigDict) -> ConfigDict:
@@ -139,25 +139,6 @@ def read_values(request: Request, mode: Mode, commands: Mapping[str, Command]) -
   return {name: values[name].value for name in mode.flags}
 
 
-def help_text(name: str, commands: Mapping[str, Command], fields: Mapping[str, Any]) -> str:
-  """Returns the flags that every run has, those of an experiment's commands, and the fields of its
-  config, one line each."""
-  line = lambda flag, text: f'  --{flag:28} {text}'
-  lines = [
-    'python launch.py [--flag=value ...]',
-    *(line(flag, text) for flag, text in _HELP.items()),
-    line('config.block.field=value', "overrides a field of the experiment's config"),
-  ]
-  for mode, command in commands.items():
-    lines += [f'\n--mode={mode}, of {name}: {command.help}']
-    lines += [line(f'{flag}={default}', text) for flag, (default, text) in command.flags.items()]
-  lines += [
-    f'\nThe config of {name}',
-    *(f'  --config.{field}={value!r}' for field, value in fields.items()),
-  ]
-  return '\n'.join(lines)
-
-
 _DEFINE: dict[type, Callable] = {
   str: flags.DEFINE_string,
   int: flags.DEFINE_integer,
@@ -168,7 +149,7 @@ _DEFINE: dict[type, Callable] = {
 
 def _basic_flags():
   values = flags.FlagValues()
-  for name, text in _HELP.items():
+  for name, text in OF_EVERY_RUN.items():
     default = getattr(_DEFAULTS, name)
     _DEFINE[type(default)](name, default, text, flag_values=values)
   return values
@@ -201,7 +182,7 @@ def _unexpected(word, this, own, commands):
   owners = [other for other, command in commands.items() if name in command.flags]
   if owners:
     return f'--{name} is not used by {this}, it belongs to --mode={" or ".join(owners)}'
-  hint = did_you_mean(name, [*_HELP, *own], lambda near: f'--{near}')
+  hint = did_you_mean(name, [*OF_EVERY_RUN, *own], lambda near: f'--{near}')
   return f'unknown flag --{name}{hint or ", see --help"}'
 
 

@@ -7,17 +7,30 @@ import experiments
 from rnn_research.cells import CELLS
 from rnn_research.launching.flags import Mode
 from rnn_research.parameters import num_parameters
+from rnn_research.terminal import fitted, table
 
 # As far as flags go, a mode of its own.
 LISTING = Mode(run=print, config=False)
+_ABOUT = (
+  'Times are of whole runs on 1 or 2 CPU cores, as measured; -: not yet measured. '
+  "Scores are in the first lines of the experiment's file."
+)
 
 
 def experiment_listing() -> str:
-  """Returns experiments and variants, one line each."""
-  return '\n'.join(
-    f'{f"{name}:{variant}":32} {text}'
+  """Returns experiments and variants with the time of a run, one line each, and what the times
+  are."""
+  rows = [
+    (f'{name}:{variant}', told)
     for name in experiments.names()
-    for variant, text in experiments.variants(name).items()
+    for variant, told in experiments.variants(name).items()
+  ]
+  width = max(len(name) for name, _ in rows)
+  return '\n'.join(
+    [
+      table((f'{name:{width}}  {told.time or "-":>6}', told.text) for name, told in rows),
+      fitted(_ABOUT),
+    ]
   )
 
 

@@ -7,7 +7,7 @@ import experiments
 from rnn_research import workdir
 from rnn_research.errors import UsageError, did_you_mean
 from rnn_research.experiment import Command
-from rnn_research.launching import runs
+from rnn_research.launching import runs, words
 from rnn_research.launching.begin import begin
 from rnn_research.launching.config import CHANGEABLE, Start, check_unchanged
 from rnn_research.launching.flags import ENGINE, Mode, Request
@@ -22,6 +22,8 @@ def train(start: Start) -> None:
     raise _not_distributed()
   if resumed:
     check_unchanged(start, (*CHANGEABLE, *experiments.movable(start.name)), '; use a new workdir')
+  if backend.is_first():
+    words.say_place(start)
   backend.configure(
     rows_per_step(start.config),
     start.num_devices or runs.saved_devices(start.workdir),
@@ -44,6 +46,7 @@ def report(start: Start) -> None:
   """Writes figures and samples for people to the folder report."""
   run = _open(start, ())
   runs.write_report(run.experiment, run.params, run.workdir)
+  words.say_report(run.workdir)
 
 
 def command(own: Command, start: Start, **values) -> None:

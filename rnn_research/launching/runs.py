@@ -17,12 +17,13 @@ import jax
 
 from rnn_research.errors import InputError
 from rnn_research.experiment import Experiment, Study
+from rnn_research.launching import words
 from rnn_research.launching.config import CHANGEABLE, Start, check_unchanged
 from rnn_research.parameters import num_parameters
 from rnn_research.training import backend, checkpoint, grid, loop, result
 from rnn_research.training.config import check_unevaluated, rows_per_step
 from rnn_research.training.metrics_log import read_log
-from rnn_research.training.progress import warn
+from rnn_research.training.progress import show, warn
 from rnn_research.typing import Params
 from rnn_research.workdir import Run, restore
 
@@ -44,7 +45,7 @@ def train(experiment: Experiment, start: Start) -> None:
   data, mesh = experiment.train_data(), _mesh(config, workdir, start.num_devices)
   first, path = jax.process_index() == 0, Path(workdir) / 'result.json'
   if first and data.about:
-    print(data.about, flush=True)
+    show(data.about)
   about = _about(name, config) | _about_model(experiment) | {'num_devices': mesh.size}
   members = grid.members(config)
   trained = grid.over_grid(experiment, members) if members else experiment
@@ -70,6 +71,7 @@ def train(experiment: Experiment, start: Start) -> None:
       write_report(experiment, run.params, workdir)
   if first:
     print_result(path)
+    words.say_after(name, workdir)
 
 
 def study(made: Study, start: Start, redraw: bool) -> None:
@@ -85,12 +87,13 @@ def study(made: Study, start: Start, redraw: bool) -> None:
     if path.exists():
       check_unchanged(start, CHANGEABLE, '; use a new workdir')
     if redraw or not path.exists():
+      words.say_place(start)
       about, started = _about(start.name, start.config), time.monotonic()
       result.write_json(Path(start.workdir) / 'config.json', about)
       metrics = made.report(start.workdir, _report_folder(start.workdir))
-      _say_report(start.workdir)
       result.write_json(path, {**about, 'seconds': time.monotonic() - started, 'metrics': metrics})
   print_result(path)
+  words.say_report(start.workdir)
 
 
 def evaluate(run: Run) -> None:
@@ -107,6 +110,7 @@ def evaluate(run: Run) -> None:
     },
   )
   print_result(path)
+  words.say_report(run.workdir)
 
 
 def write_report(experiment: Experiment, params: Params, workdir: str) -> None:
@@ -119,7 +123,6 @@ def write_report(experiment: Experiment, params: Params, workdir: str) -> None:
     from rnn_research.analysis.reports.curve_report import write_run  # matplotlib is slow to load
 
     write_run(workdir, out)
-  _say_report(workdir)
 
 
 def saved_devices(workdir: str) -> int:
@@ -135,25 +138,21 @@ def print_result(path: Path) -> None:
   """Prints a result file: a line per split, or per group of a study."""
   values = json.loads(Path(path).read_text('utf-8'))
   if not values['metrics']:
-    print('nothing is held out to evaluate on')
+    show('nothing is held out to evaluate on')
   for split, metrics in (values['metrics'] | values.get('grid', {})).items():
-    print(f'{split}: {result.figures(metrics)}')
+    show(f'{split}: {result.figures(metrics)}')
   if 'best_member' in values:
-    print(
+    show(
       f'the best member, chosen on {values["headline"][0]}: {result.figures(values["best_member"])}'
     )
   after = f'after {values["steps"]} steps; ' if 'steps' in values else ''
-  print(f'{after}all of it is in {path}', flush=True)
+  show(f'{after}all of it is in {path}')
 
 
 def _report_folder(workdir):
   out = Path(workdir) / 'report'
   out.mkdir(exist_ok=True)
   return str(out)
-
-
-def _say_report(workdir):
-  print(f'the report is in {Path(workdir) / "report"}', flush=True)
 
 
 def _of_grid(headline, members, workdir, best_step):

@@ -76,6 +76,11 @@ def is_distributed() -> bool:
   return bool(values)
 
 
+def is_first() -> bool:
+  """Returns whether this is process 0, without starting the backend as JAX's own index does."""
+  return not is_distributed() or int(os.environ['JAX_PROCESS_ID']) == 0
+
+
 def initialize_distributed() -> None:
   """Joins the run's other processes if JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and
   JAX_PROCESS_ID are set.

@@ -206,8 +206,15 @@ def advised(workdir: str | os.PathLike) -> Iterator[None]:
 
 def has_checkpoint(workdir: str) -> bool:
   """Returns whether a run in `workdir` has saved anything to go on from."""
+  return newest_step(workdir) is not None
+
+
+def newest_step(workdir: str) -> int | None:
+  """Returns the step of the newest checkpoint in `workdir`, None where there is none; nothing is
+  read."""
   folder = f'{workdir}/checkpoints'
-  return os.path.isdir(folder) and any(name.isdigit() for name in os.listdir(folder))
+  names = os.listdir(folder) if os.path.isdir(folder) else []
+  return max((int(name) for name in names if name.isdigit()), default=None)
 
 
 def is_finished(workdir: str) -> bool:

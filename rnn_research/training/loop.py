@@ -167,7 +167,6 @@ def _compile(training, state, mesh, key, describe):
     describe=describe,
   )
   batches = training.data.shapes or (_first(training.data.iterator),)
-  training.display.show(f'the run is in {training.workdir}')
   if len(batches) > 1:
     training.display.show(f'compiling for batches of {len(batches)} shapes')
   take_step, peak = compile_shapes(make, state, [shard_batch(mesh, batch) for batch in batches])

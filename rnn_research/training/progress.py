@@ -9,6 +9,8 @@ import jax
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from rnn_research.terminal import fitted
+
 PLAIN_LINE_SECONDS = 5.0
 
 
@@ -17,12 +19,14 @@ class Display(NamedTuple):
 
   Attributes:
     update: `(step, loss, units_per_second) -> None`: progress after `step` updates.
-    show: `(text) -> None`: prints a block, an evaluation or a sample, above the bar.
+    show: `(text) -> None`: prints lines, such as an evaluation, above the bar.
+    show_sample: `(text) -> None`: the same of a sample, whose lines are its own.
     close: `() -> None`.
   """
 
   update: Callable[[int, float, float], None]
   show: Callable[[str], None]
+  show_sample: Callable[[str], None]
   close: Callable[[], None]
 
 
@@ -30,7 +34,8 @@ def open_display(total_steps: int, units: str) -> Display:
   """Returns the display of a run of `total_steps` updates that consumes `units` ('characters');
   silent elsewhere than in process 0."""
   if jax.process_index() > 0:
-    return Display(lambda step, loss, rate: None, lambda text: None, lambda: None)
+    silent = lambda text: None
+    return Display(lambda step, loss, rate: None, silent, silent, lambda: None)
   describe = _describer(total_steps, units)
   return (_bar if Console().is_terminal else _lines)(total_steps, describe)
 
@@ -72,7 +77,7 @@ def _bar(total_steps: int, describe: Callable) -> Display:
   def show(text):
     progress.console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
-  return Display(update, show, progress.stop)
+  return Display(update, lambda text: show(fitted(text)), show, progress.stop)
 
 
 def _lines(total_steps: int, describe: Callable) -> Display:
@@ -84,16 +89,16 @@ def _lines(total_steps: int, describe: Callable) -> Display:
       last[0] = time.monotonic()
       show(f'step {step}/{total_steps}  {text}')
 
-  return Display(update, show, lambda: None)
+  return Display(update, show, show, lambda: None)
 
 
 def show(text: str) -> None:
-  """Prints `text`, with '?' for what the output's encoding cannot say."""
+  """Prints lines, with '?' for what the output's encoding cannot say."""
   encoding = sys.stdout.encoding or 'utf-8'
-  print(text.encode(encoding, 'replace').decode(encoding), flush=True)
+  print(fitted(text).encode(encoding, 'replace').decode(encoding), flush=True)
 
 
 def warn(text: str) -> None:
   """Prints one line of warning, once for all processes."""
   if jax.process_index() == 0:
-    print(f'warning: {text}', file=sys.stderr, flush=True)
+    print(fitted(f'warning: {text}', sys.stderr), file=sys.stderr, flush=True)

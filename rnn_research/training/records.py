@@ -176,7 +176,7 @@ def show(training: Training, at: Progress) -> None:
   # Who calls knows that there is a `show`.
   text = training.experiment.show(evaluated_params(at.state), key)  # type: ignore[misc]
   training.log.write(at.step, {'sample': text})
-  training.display.show(f'--- a sample after step {at.step} ---\n{text}\n---')
+  training.display.show_sample(f'--- a sample after step {at.step} ---\n{text}\n---')
 
 
 def save(training: Training, at: Progress, seconds: float) -> None:

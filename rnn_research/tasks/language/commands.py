@@ -293,6 +293,7 @@ COMMANDS = {
       ),
     },
     print_sample,
+    example="--prompt='the ' --length=500",
   ),
   'score': Command(
     'writes the log-probability of every symbol of a split, or of another text with '

@@ -1,0 +1,65 @@
+"""What a start says to people: before it, what it is going to do; after it, what to do next."""
+
+import os
+import re
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+import experiments
+from rnn_research.launching.config import Start
+from rnn_research.terminal import command, fitted
+from rnn_research.training import checkpoint
+from rnn_research.training.config import trains
+
+
+def say_place(start: Start) -> None:
+  """Prints where a run is written, and from where it goes on; what it is, `launch.py` has said."""
+  print(fitted(_place(start, checkpoint.newest_step(start.workdir))), flush=True)
+
+
+def say_after(name: str, workdir: str) -> None:
+  """Prints how the report of a workdir is opened, if it has one, and what a trained model can do
+  next."""
+  say_report(workdir)
+  examples = {mode: own.example for mode, own in experiments.commands(name).items() if own.example}
+  if examples:
+    print('next:')
+  for mode, flags in examples.items():
+    print(command([*_program(), f'--workdir={workdir}', f'--mode={mode}', *shlex.split(flags)]))
+  sys.stdout.flush()
+
+
+def say_report(workdir: str) -> None:
+  """Prints where the report of a workdir is and how to open its first picture, if it has one."""
+  pages = [path for path in map(Path(workdir, 'report').joinpath, _PAGES) if path.exists()]
+  for page in pages:
+    pictures = re.findall(r'\]\(([^()]+\.png)\)', page.read_text('utf-8'))
+    told = f'the report is in {page}'
+    print(fitted(f'{told}; its first picture:' if pictures else told), flush=True)
+    if pictures:
+      print(command([_OPEN, str(page.parent / pictures[0])]), flush=True)
+
+
+_OPEN = 'open' if sys.platform == 'darwin' else 'xdg-open'
+_PAGES = 'README.md', 'speed.md'
+
+
+def _place(start, step):
+  if not trains(start.config):
+    return f'writes to {start.workdir}'
+  stop = 'Ctrl-C stops it, the same --workdir goes on'
+  if step is None:
+    return f'writes to {start.workdir}; {stop}'
+  if checkpoint.is_finished(start.workdir) and start.saved == start.config:
+    return f'finished at step {step:,} in {start.workdir}; its result again:'
+  return f'goes on from step {step:,} in {start.workdir}; {stop}'
+
+
+def _program():
+  """Returns how this program is started, with the name of Python as the shell finds it."""
+  if shutil.which('python') == sys.executable:
+    return 'python', sys.argv[0]
+  here = os.path.relpath(sys.executable)
+  return (sys.executable if here.startswith(os.pardir) else here), sys.argv[0]

@@ -51,7 +51,7 @@ def loss_curves(rows: Rows, validation: str = _VALIDATION) -> Plot:
   return Plot(figure, table)
 
 
-def draw_losses(axes: Axes, rows: Rows, validation: str) -> tuple[Table, str]:
+def draw_losses(axes: Axes, rows: Rows, validation: str) -> tuple[dict[str, np.ndarray], str]:
   """Draws training and validation loss over steps, in nats per symbol, and returns their numbers
   and what a caption says of them; the arguments are those of `loss_curves`."""
   name = (

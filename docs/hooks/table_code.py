@@ -1,4 +1,4 @@
-"""Lets code in tables break between words only: a flag stays in one piece where it fits."""
+"""Lets code in tables break between words only: a flag stays in one piece."""
 
 import re
 

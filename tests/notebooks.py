@@ -1,6 +1,6 @@
 """Runs notebooks: for their test, and to store their outputs in them.
 
-python tests/notebooks.py [NOTEBOOK..]     all of notebooks/, a quarter of an hour on two cores
+python tests/notebooks.py [NOTEBOOK..]     by default all of notebooks/
 """
 
 import os

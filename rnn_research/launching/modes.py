@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import experiments
 from rnn_research import workdir
 from rnn_research.errors import UsageError, did_you_mean
-from rnn_research.experiment import Command
+from rnn_research.experiment import Command, Experiment
 from rnn_research.launching import runs, words
 from rnn_research.launching.begin import begin
 from rnn_research.launching.config import CHANGEABLE, Start, check_unchanged
@@ -17,24 +17,36 @@ from rnn_research.training.config import rows_per_step, trains
 
 def train(start: Start) -> None:
   """Trains, from the newest checkpoint of the workdir if there is one, else from `init_from`."""
-  resumed = checkpoint.has_checkpoint(start.workdir)
   if backend.is_distributed() and not start.named:
     raise _not_distributed()
-  if resumed:
-    check_unchanged(start, (*CHANGEABLE, *experiments.movable(start.name)), '; use a new workdir')
+  check_goes_on(start)
   if backend.is_first():
     words.say_place(start)
+  configure(start)
+  backend.initialize_distributed()
+  runs.train(build(start), start)
+
+
+def check_goes_on(start: Start) -> None:
+  """Raises InputError where the workdir has a checkpoint of a run with another identity."""
+  if checkpoint.has_checkpoint(start.workdir):
+    check_unchanged(start, (*CHANGEABLE, *experiments.movable(start.name)), '; use a new workdir')
+
+
+def configure(start: Start) -> None:
+  """Sets up JAX for a training, see `backend.configure`."""
   backend.configure(
     rows_per_step(start.config),
     start.num_devices or runs.saved_devices(start.workdir),
     experiments.kept_bytes(start.name, start.config),
   )
-  backend.initialize_distributed()
-  if resumed:
-    experiment = workdir.build(start.workdir, start.name, start.config)
-  else:
-    experiment = begin(experiments.build(start.name, start.config), start)
-  runs.train(experiment, start)
+
+
+def build(start: Start) -> Experiment:
+  """Makes the experiment of a training: with the assets of its checkpoint, or from `init_from`."""
+  if checkpoint.has_checkpoint(start.workdir):
+    return workdir.build(start.workdir, start.name, start.config)
+  return begin(experiments.build(start.name, start.config), start)
 
 
 def evaluate(start: Start) -> None:

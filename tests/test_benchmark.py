@@ -232,6 +232,20 @@ def test_the_cost_of_each_size(stub, monkeypatch, accelerator):
   assert [point['failed'] for (point,) in found.values()] == ['ValueError: first line'] * 4
 
 
+def test_each_program_of_a_sampler_has_a_row(stub):
+  rivals = {'ours': stub('counts', 'a'), 'PyTorch': stub('counts', 'b', 'step')}
+  found = groups.sampling(SETTING, rivals, Effort(5, 4, 1.0))
+  assert {label: times['calls'] for label, times in found.items()} == {
+    'ours: a': 3,
+    'PyTorch: b': 3,
+    'PyTorch: step': 3,
+  }
+  found = groups.sampling(SETTING, {'PyTorch': stub('raises', 'b', 'step')}, Effort(1, 1, 1.0))
+  assert [*found.items()] == [
+    (f'PyTorch: {part}', {'failed': 'ValueError: first line'}) for part in ('b', 'step')
+  ]
+
+
 @pytest.mark.parametrize(
   'accelerator, building',
   [
@@ -391,6 +405,19 @@ def test_engines_are_compared_with_the_plain_scan(monkeypatch):
   assert rows[4] == f'| {SETTING}: shooting | failed: a / b |  |  |'
   alone = engines(results | {'plain lax.scan': {'failed': 'dead'}})
   assert alone['engines']['newton']['ratios'] == {}
+
+
+def test_rates_are_compared_with_ours():
+  quick, slow = measure.quartiles([0.5]), measure.quartiles([1.0])
+  measured = {'ours': quick, 'PyTorch: a': slow, 'PyTorch: b': {'failed': 'dead'}}
+  rows = report.rates_table(measured, 10, 'characters').splitlines()[2:]
+  assert rows == [
+    '| ours | 500 (500 - 500) | 20 |  |',
+    '| PyTorch: a | 1000 (1000 - 1000) | 10 | 2.00 |',
+    '| PyTorch: b | failed: dead |  |  |',
+  ]
+  rows = report.rates_table(measured | {'ours': {'failed': 'x'}}, 10, 'characters').splitlines()
+  assert rows[3] == '| PyTorch: a | 1000 (1000 - 1000) | 10 |  |'
 
 
 def test_the_report_says_how_a_gpu_was_used(tmp_path):

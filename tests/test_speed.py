@@ -120,7 +120,7 @@ def test_parts_rivals_and_engines_are_chosen(main, tmp_path, monkeypatch):
   monkeypatch.setenv('PYTHONPATH', str(tmp_path))
   monkeypatch.setenv('JAX_DISABLE_MOST_OPTIMIZATIONS', '1')
   monkeypatch.setattr(contenders, '_JAX', 'stub')
-  engines = {name: contenders.ENGINES[name] for name in ('plain lax.scan', 'newton')}
+  engines = {name: contenders.ENGINES[name] for name in ('plain lax.scan', 'fused')}
   monkeypatch.setattr(contenders, 'ENGINES', engines)
   code, out, _ = main(
     '--experiment=speed:debug',
@@ -145,7 +145,7 @@ def test_parts_rivals_and_engines_are_chosen(main, tmp_path, monkeypatch):
     assert values['difference'] < 1e-5
   text = (tmp_path / 'report' / 'speed.md').read_text('utf-8')
   assert 'Ours runs with the engine newton.' in text
-  assert '| gru 1 x 4, batch 2, unroll 16: newton | ' in text
+  assert '| gru 1 x 4, batch 2, unroll 16: fused | ' in text
   assert 'were left out' not in text
   assert 'gru 1 x 4, batch 2, unroll 16: plain lax.scan ' in out
 

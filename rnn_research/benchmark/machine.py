@@ -40,18 +40,14 @@ def examine() -> tuple[dict[str, Any], Present, list[str]]:
 
 
 def _describe():
+  cpuinfo = Path('/proc/cpuinfo')
+  lines = cpuinfo.read_text('utf-8', 'replace').splitlines() if cpuinfo.exists() else []
+  names = (line.partition(':')[2].strip() for line in lines if line.startswith('model name'))
   memory = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30
   return {
-    'processor': _processor(),
+    'processor': next(names, platform.processor() or platform.machine()),
     'cores': num_cores(),
     'memory_gib': round(memory, 1),
     'system': platform.platform(terse=True),
     **versions(),
   }
-
-
-def _processor():
-  path = Path('/proc/cpuinfo')
-  lines = path.read_text('utf-8', 'replace').splitlines() if path.exists() else []
-  names = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
-  return next(iter(names), platform.processor() or platform.machine())

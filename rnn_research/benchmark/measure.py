@@ -28,7 +28,8 @@ def measure(
   served_by: Callable[[Setting], Any] = lambda setting: setting,
   discard: int = 1,
 ) -> dict[Setting, Results]:
-  """Returns setting -> `compare` of its rivals, and says the times to people who wait.
+  """Returns setting -> `compare` of its rivals, and shows times and ratios of the first parts to
+  people who wait.
 
   On an accelerator the same processes serve all settings, on a CPU those that agree in `served_by`:
   the number of devices follows the batch and cannot change in a process.
@@ -41,15 +42,16 @@ def measure(
       for setting in shift:
         those = rivals(setting)
         found[setting] = compare(hire(those), those, setting, effort, discard)
-        show(f'{setting}: {"; ".join(_said(*item) for item in found[setting].items())}')
+        show(f'{setting}: {", ".join(_said(*item) for item in found[setting].items())}')
   return found
 
 
 def _said(label, values):
   if 'failed' in values:
     return f'{label} failed: {values["failed"]}'
-  times = (f'{part} {1e3 * time["median"]:.4g} ms' for part, time in values['parts'].items())
-  return f'{label} {", ".join(times)}'
+  part, times = next(iter(values['parts'].items()))
+  ratio = f' ({values["ratios"][part]:.2f})' if part in values['ratios'] else ''
+  return f'{label} {1e3 * times["median"]:.4g} ms{ratio}'
 
 
 def compare(
@@ -86,7 +88,8 @@ def compare(
 def summary(results: Results, rivals: Rivals) -> Results:
   """Returns label -> {'parts': part -> `quartiles`, 'compile_seconds', 'memory' in bytes or None,
   'difference' or None, 'ratios': part -> median / median of the one it is compared with}. `ratios`
-  is empty for one that is compared with itself, and where the other one failed."""
+  is empty for one that is compared with itself, and where the other one failed or has other parts.
+  """
   parts = {
     label: {part: quartiles(times) for part, times in result['times'].items()}
     for label, result in results.items()
@@ -99,7 +102,11 @@ def summary(results: Results, rivals: Rivals) -> Results:
     found[label] = {
       'parts': own,
       **{name: results[label][name] for name in ('compile_seconds', 'memory', 'difference')},
-      'ratios': {part: own[part]['median'] / others[part]['median'] for part in others},
+      'ratios': {
+        part: times['median'] / others[part]['median']
+        for part, times in own.items()
+        if part in others
+      },
     }
   return found
 

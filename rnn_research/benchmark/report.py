@@ -134,11 +134,9 @@ def means_table(means: Means) -> str:
     for cell, by_label in means.items()
     for label, by_part in by_label.items()
   ]
-  columns = {
-    _PARTS[part]: lambda by_part, part=part: f'{by_part[part]:.2f}' if part in by_part else ''
-    for part in PARTS
-    if any(part in by_part for _, by_part in rows)
-  }
+  measured = {part for _, by_part in rows for part in by_part}
+  cell = lambda by_part, part: f'{by_part[part]:.2f}' if part in by_part else ''
+  columns = {_PARTS[part]: functools.partial(cell, part=part) for part in PARTS if part in measured}
   return _table(['cell', 'against'], columns, rows)
 
 
@@ -149,10 +147,9 @@ def _times(comparisons):
 
 def comparison_table(rows: Results) -> str:
   """Returns a comparison (as of `shown`) as Markdown."""
+  measured = {part for values in rows.values() for part in values.get('parts', ())}
   columns = {
-    **_times_of(
-      part for part in PARTS if any(part in row.get('parts', ()) for row in rows.values())
-    ),
+    **_times_of(part for part in PARTS if part in measured),
     'symbols/s': lambda values: f'{values["symbols_per_second"]:,.0f}',
     'compile, s': lambda values: _known(values['compile_seconds'], 1, '.1f'),
     'memory, MiB': lambda values: _known(values['memory'], 2**20, ',.0f'),
@@ -203,7 +200,7 @@ def _scaling(scaling, effort):
 def _sampling(sampling, effort):
   (hidden_size, num_layers), length = effort['sampling'], effort['sample_length']
   text = f'{length:,} characters, one after the other, batch 1, LSTM {num_layers} x {hidden_size}.'
-  return Section('Sampling', before=f'{text}\n\n{_rates(sampling, length, "characters")}')
+  return Section('Sampling', before=f'{text}\n\n{rates_table(sampling, length, "characters")}')
 
 
 def _translation(translation, effort):
@@ -213,10 +210,12 @@ def _translation(translation, effort):
     f'{num_written} written of each, in vocabularies of {contenders.VOCABULARY_SIZE:,}. A GRU in '
     f'both directions, additive attention, a GRU; embeddings and layers of {hidden_size} units.'
   )
-  return Section('Translating', before=f'{text}\n\n{_rates(translation, batch_size, "sentences")}')
+  return Section(
+    'Translating', before=f'{text}\n\n{rates_table(translation, batch_size, "sentences")}'
+  )
 
 
-def _rates(measured, amount, unit):
+def rates_table(measured: Results, amount: int, unit: str) -> str:
   """Returns label -> quartiles as Markdown: times, how much of `amount` a second, ratios to the
   first, which is ours."""
   ours = next(iter(measured.values()))

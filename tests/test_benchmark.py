@@ -182,7 +182,7 @@ def test_what_fails_is_said_in_one_line_and_the_others_go_on(stub):
   assert all(worker.process.returncode is not None for worker in crew.values())
 
 
-def test_both_life_cycles_give_the_same_rows(stub):
+def test_both_life_cycles_give_the_same_rows(stub, monkeypatch):
   def rivals(setting):
     functions = {'ours': 'counts', 'flax.linen.RNN': 'raises', 'jax.experimental.rnn': 'counts'}
     return {
@@ -191,9 +191,13 @@ def test_both_life_cycles_give_the_same_rows(stub):
       if setting.cell == 'lstm' or name != 'jax.experimental.rnn'
     }
 
+  crews, hiring = [], workers.hiring
+  monkeypatch.setattr(workers, 'hiring', lambda: crews.append(hiring()) or crews[-1])
   settings = [SETTING._replace(cell=cell) for cell in ('lstm', 'gru')]
   for accelerator in (False, True):
+    crews.clear()
     rows = groups.comparisons(settings, rivals, Effort(2, 3, 1.0, accelerator))
+    assert len(crews) == (1 if accelerator else 2)
     assert [
       {
         label: values.get('failed')

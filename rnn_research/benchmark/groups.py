@@ -56,8 +56,8 @@ def scaling(base: Setting, factors: Iterable[int], effort: Effort) -> dict[str, 
     for axis in AXES
     for factor in factors
   }
-  settings, batch_size = dict.fromkeys(changed.values()), lambda setting: setting.batch_size
-  found = measure(settings, lambda setting: contenders.STEP, effort, served_by=batch_size)
+  settings = dict.fromkeys(changed.values())
+  found = measure(settings, lambda setting: contenders.STEP, effort)
   points = {axis: [] for axis in AXES}
   for (axis, factor), setting in changed.items():
     ours = found[setting]['ours']

@@ -22,22 +22,16 @@ class Effort(NamedTuple):
 
 
 def measure(
-  settings: Iterable[Setting],
-  rivals: Callable[[Setting], Rivals],
-  effort: Effort,
-  served_by: Callable[[Setting], Any] = lambda setting: setting,
-  discard: int = 1,
+  settings: Iterable[Setting], rivals: Callable[[Setting], Rivals], effort: Effort, discard: int = 1
 ) -> dict[Setting, Results]:
   """Returns setting -> `compare` of its rivals, and shows times and ratios of the first parts to
   people who wait.
 
-  On an accelerator the same processes serve all settings, on a CPU those that agree in `served_by`:
-  the number of devices follows the batch and cannot change in a process.
+  On an accelerator the same processes serve all settings; on a CPU each setting has its own, since
+  the number of devices and how memory is kept follow it and cannot change in a process.
   """
-  shifts, found = {}, {}
-  for setting in settings:
-    shifts.setdefault(None if effort.accelerator else served_by(setting), []).append(setting)
-  for shift in shifts.values():
+  found = {}
+  for shift in [settings] if effort.accelerator else [[setting] for setting in settings]:
     with workers.hiring() as hire:
       for setting in shift:
         those = rivals(setting)

@@ -1,6 +1,8 @@
 """Measuring: the protocol of workers, the arithmetic of the tables, the figures, and who is measured."""
 
 import contextlib
+import importlib.util
+import inspect
 import math
 import signal
 import sys
@@ -294,6 +296,25 @@ def test_who_is_compared():
   assert labels('gru', without, names=['torch', 'scan']) == ['ours', 'plain lax.scan']
   assert list(contenders.sampling(cpu)) == ['ours', 'PyTorch']
   assert list(contenders.translation(without)) == ['ours']
+
+
+def test_every_contender_exists_and_has_its_options():
+  on_cpu, on_gpu = Present(gpu=False, torch=True), Present(gpu=True, torch=True)
+  tables = [
+    *(
+      who(present)
+      for who in (contenders.sampling, contenders.translation)
+      for present in (on_cpu, on_gpu)
+    ),
+    *(contenders.comparison('lstm', present) for present in (on_cpu, on_gpu)),
+    *(contenders.STEP, contenders.ENGINES, contenders.PIPELINE, contenders.LIBRARIES),
+    contenders.long_gradients(100),
+  ]
+  for one in (one for table in tables for one in table.values()):
+    if not one.module.endswith('torch_contenders') or importlib.util.find_spec('torch'):
+      function = getattr(importlib.import_module(one.module), one.function)
+      setting = [SETTING] if one.parts else []  # what has no parts is asked without a setting
+      inspect.signature(function).bind(*setting, **one.options)
 
 
 def times(**parts):

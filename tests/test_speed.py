@@ -54,7 +54,7 @@ def assert_report(workdir, labels):
   return text
 
 
-JAX_LABELS = {'ours', 'plain lax.scan', 'flax.linen.RNN', 'flax.nnx.RNN'}
+JAX_LABELS = {'ours', 'plain lax.scan', 'flax.linen.RNN'}
 
 
 def without_torch(folder):
@@ -70,8 +70,11 @@ def without_torch(folder):
 
 
 def measure(workdir, *flags, **env):
-  """Runs `speed:debug` with two programs and one size: all of them are tested one by one."""
-  few = '--config.measure.parts=forward,step', '--config.measure.scaling_factors=(1,)'
+  """Runs `speed:debug` with two programs, one size and one of Flax's: each is tested by itself."""
+  few = [
+    f'--config.measure.{assignment}'
+    for assignment in ('parts=forward,step', 'rivals=scan,linen,torch', 'scaling_factors=(1,)')
+  ]
   return run('--experiment=speed:debug', f'--workdir={workdir}', *few, *flags, **env)
 
 

@@ -27,13 +27,13 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from rnn_research.benchmark import contenders, groups, suite
+from rnn_research.benchmark import contenders, groups
 from rnn_research.benchmark.contenders import CELLS, PARTS, RIVALS, Setting
+from rnn_research.benchmark.measure import Effort
 from rnn_research.engines.dispatch import DESCRIPTIONS
-from rnn_research.errors import InputError, comma_list, require, require_one_of
+from rnn_research.errors import comma_list, require, require_one_of
 from rnn_research.experiment import Study
 from rnn_research.training.progress import show
-from rnn_research.training.result import git_hash
 
 VARIANTS = {
   'full': 'LSTM, GRU and Elman in four shapes (the default)',
@@ -41,7 +41,6 @@ VARIANTS = {
   'debug': ('an Elman network of 8 units: to see that everything works', '48 s'),
 }
 GROUPS = ('comparisons', 'parallel', 'scaling', 'sampling', 'translation', 'pipeline', 'memory')
-_ON_CPU = tuple(group for group in GROUPS if group != 'parallel')
 _LEFT_OUT = (
   'No GPU: engines for long sequences, minutes on a CPU, were left out '
   '(--config.measure.groups=parallel).'
@@ -164,94 +163,52 @@ def _sizes(values, count):
 
 
 def _report(config, workdir, out_dir):
-  from rnn_research.benchmark.machine import describe
+  from rnn_research.benchmark import machine
   from rnn_research.benchmark.report import write_report  # matplotlib is slow to load
 
-  measure = config.measure
-  libraries = suite.libraries()
-  if 'failed' in libraries['jax']:
-    raise InputError(f'JAX does not start in a process of its own: {libraries["jax"]["failed"]}')
-  has_gpu, has_torch = libraries['jax']['platform'] == 'gpu', _usable(libraries)
-  chosen = _named(measure.groups, GROUPS if has_gpu else _ON_CPU)
-  notes = _notes(libraries, has_gpu) + ([] if has_gpu or measure.groups else [_LEFT_OUT])
+  described, present, notes = machine.examine()
+  chosen = comma_list(config.measure.groups)
+  if not chosen:
+    chosen = [group for group in GROUPS if present.gpu or group != 'parallel']
+    notes += [] if present.gpu else [_LEFT_OUT]
   for note in notes:
     show(note)
-  measured = {
-    group: work() for group, work in _groups(config, has_gpu, has_torch).items() if group in chosen
-  }
-  machine = {
-    **describe(),
-    **libraries['jax'],
-    'torch': libraries['torch'].get('version'),
-    'git_hash': git_hash(),
-  }
+  work = _groups(config, present)
+  measured = {group: work[group]() for group in GROUPS if group in chosen}
   measured |= {
-    'machine': machine,
+    'machine': described,
     'command': ['python', Path(sys.argv[0]).name, *sys.argv[1:]],
     'notes': notes,
-    'measure': measure.to_dict(),
+    'measure': config.measure.to_dict(),
   }
   return write_report(measured, out_dir)
 
 
-def _named(text, known):
-  """Returns the names in a list with commas, all that are known for an empty one."""
-  return comma_list(text) or known
-
-
-def _groups(config, has_gpu, has_torch):
+def _groups(config, present):
   """Returns what can be measured: each of `GROUPS` -> `() -> its part of the report`."""
   measure, seed = config.measure, config.seed
-  effort = suite.Effort(measure.rounds, measure.calls, measure.seconds, has_gpu)
-  names = _named(measure.rivals, RIVALS)
-  available = lambda rivals: {
-    label: rival for label, rival in rivals.items() if has_torch or not label.startswith('PyTorch')
-  }
-  writing = lambda work: available(contenders.writing(work, has_gpu))
-  rivals = lambda cell: available(contenders.comparison(cell, has_gpu, names))
+  effort = Effort(measure.rounds, measure.calls, measure.seconds, present.gpu)
+  names = comma_list(measure.rivals) or RIVALS
   # Memory is that of the first part, the step.
   parts = [part for part in PARTS[::-1] if part in comma_list(measure.parts)]
-  shapes = measure.shapes + (measure.gpu_shapes if has_gpu else ())
-  gru = lambda hidden_size, *rows_and_steps: Setting('gru', hidden_size, 1, *rows_and_steps, seed)
+  rivals = lambda setting: contenders.comparison(setting.cell, present, parts, names)
+  shapes = measure.shapes + (measure.gpu_shapes if present.gpu else ())
   compared = [
     Setting(cell, *shape, seed, measure.engine)
     for cell in comma_list(measure.cells)
     for shape in shapes
   ]
-  drawn = [
-    Setting('lstm', 1, 1, *rows_and_steps, seed)
-    for rows_and_steps in dict.fromkeys(shape[2:] for shape in shapes)
-  ]
+  gru = lambda hidden_size, *rows_and_steps: Setting('gru', hidden_size, 1, *rows_and_steps, seed)
   scaled = Setting('lstm', *measure.scaling_base, seed, measure.engine)
   written = Setting('lstm', *measure.sampling, 1, measure.sample_length, seed)
   translated = gru(*measure.translation)
+  drawn = [Setting('lstm', 1, 1, *shape, seed) for shape in dict.fromkeys(s[2:] for s in shapes)]
   return {
-    'comparisons': lambda: groups.comparisons(compared, rivals, parts, effort),
+    'comparisons': lambda: groups.comparisons(compared, rivals, effort),
     'parallel': lambda: groups.parallel([gru(*sizes) for sizes in measure.parallel], effort),
     'scaling': lambda: groups.scaling(scaled, measure.scaling_factors, effort),
-    'sampling': lambda: groups.sampling(written, writing('sampling'), effort),
-    'translation': lambda: groups.translation(translated, writing('translation'), effort),
+    'sampling': lambda: groups.sampling(written, contenders.sampling(present), effort),
+    'translation': lambda: groups.translation(translated, contenders.translation(present), effort),
     'pipeline': lambda: groups.pipeline(drawn, effort),
     'memory': lambda: groups.memory(measure.long_steps),
   }
-
-
-def _usable(libraries):
-  """Returns whether there is a PyTorch for the device that JAX uses."""
-  torch = libraries['torch']
-  return 'failed' not in torch and (libraries['jax']['platform'] != 'gpu' or torch['cuda'])
-
-
-def _notes(libraries, has_gpu):
-  torch, notes = libraries['torch'], []
-  if not has_gpu:
-    notes.append(
-      'No GPU: not run are cuDNN through jax.experimental.rnn, PyTorch on CUDA, and bfloat16.'
-    )
-  if 'failed' in torch:
-    missing = torch['failed'].startswith('ModuleNotFoundError')
-    why = 'is not installed' if missing else f'cannot be imported ({torch["failed"]})'
-    notes.append(f'PyTorch {why}: its rows were not run.')
-  elif not _usable(libraries):
-    notes.append('PyTorch finds no CUDA device: its rows were not run.')
-  return notes

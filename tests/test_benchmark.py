@@ -1,6 +1,8 @@
 """Measuring: the protocol of workers, the arithmetic of the tables, the figures, and who is measured."""
 
 import contextlib
+import importlib.util
+import inspect
 import math
 import signal
 import sys
@@ -18,17 +20,15 @@ from rnn_research.benchmark import (
   flax_contenders,
   groups,
   jax_contenders,
-  parallel,
+  measure,
   report,
   serve,
-  suite,
-  tables,
   workers,
   workloads,
 )
-from rnn_research.benchmark.contenders import Contender, Setting
+from rnn_research.benchmark.contenders import Contender, Present, Setting
 from rnn_research.benchmark.jax_programs import carried
-from rnn_research.benchmark.suite import Effort
+from rnn_research.benchmark.measure import Effort
 from rnn_research.data.streams import text_stream
 from rnn_research.errors import InputError
 from rnn_research.parameters import num_parameters
@@ -70,9 +70,6 @@ def litters(setting):
 def hoards(setting):
   return {'a': lambda: Program(lambda: b'x' * (setting.hidden_size << 20))}
 
-def dies(setting):
-  os.kill(os.getpid(), signal.SIGKILL)
-
 def exits(setting):
   print('no more of this', file=sys.stderr)
   os._exit(7)
@@ -88,127 +85,121 @@ def about():
 
 @pytest.fixture
 def stub(tmp_path, monkeypatch):
-  """Returns `(function) -> Contender` of a module that needs no library."""
+  """Returns `(function, *parts) -> Contender` of a module that needs no library."""
   (tmp_path / 'stub.py').write_text(STUB)
   monkeypatch.setenv('PYTHONPATH', str(tmp_path))
-  return lambda function: Contender('stub', function)
+  return lambda function, *parts: Contender('stub', function, parts=parts)
+
+
+@pytest.fixture
+def hire():
+  """Returns what `workers.hiring` yields."""
+  with workers.hiring() as hire:
+    yield hire
+
+
+@pytest.fixture
+def worker(stub, hire):
+  """Returns `(function) -> Worker`."""
+  return lambda function: hire({function: stub(function)})[function]
+
+
+def build(worker, *parts, **changes):
+  return workers.ask(worker, 'build', setting=SETTING._replace(**changes), parts=parts)
 
 
 def test_a_worker_calls_what_it_is_asked_to(stub):
-  with workers.started({'x': stub('counts')}) as crew:
-    built = workers.ask(crew['x'], {'build': SETTING, 'parts': ['a', 'b']})
+  with workers.hiring() as hire:
+    worker = hire({'x': stub('counts')})['x']
+    built = build(worker, 'a', 'b')
     assert built.keys() == {'seconds', 'memory', 'compile_seconds', 'difference'}
     assert (built['compile_seconds'], built['difference']) == (1.5, None)
     assert built['memory'] >= 0
-    times = workers.ask(crew['x'], {'calls': {'b': 3, 'a': 2}, 'discard': 4})
+    times = workers.ask(worker, 'call', counts={'b': 3, 'a': 2}, discard=4)
     assert {part: len(seconds) for part, seconds in times.items()} == {'b': 3, 'a': 2}
-    with pytest.raises(workers.WorkerError, match=f'exit status {2 * 2 + 4 + 3 + 2}'):
-      workers.ask(crew['x'], {'build': SETTING, 'parts': ['length']})
-  assert crew['x'].process.returncode is not None
+    assert build(worker, 'length') == {'failed': f'exit status {2 * 2 + 4 + 3 + 2}: noise'}
+  assert worker.process.returncode is not None
 
 
-def test_a_worker_has_its_environment_before_jax_starts(stub):
-  with workers.started({'x': stub('about')}) as crew:
-    assert workers.ask(crew['x'], {'ask': []}) == {'backends': 0, 'cache': 'false'}
-
-
-def test_what_fails_is_said_in_one_line_and_the_others_go_on(stub):
-  rivals = {name: stub(name) for name in ('dies', 'exits', 'raises', 'counts', 'gone')}
-  rivals['missing'] = Contender('no_such_library', 'x')
-  results = suite.compare(rivals, SETTING, dict.fromkeys(rivals, ('a', 'b')), Effort(2, 3, 1.0))
-  assert {name: result['failed'] for name, result in results.items() if 'failed' in result} == {
-    'dies': 'killed by SIGKILL, probably for want of memory',
-    'exits': 'exit status 7: no more of this',
-    'raises': 'ValueError: first line',
-    'gone': "AttributeError: module 'stub' has no attribute 'gone'",
-    'missing': "ModuleNotFoundError: No module named 'no_such_library'",
-  }
-  assert {part: len(seconds) for part, seconds in results['counts']['times'].items()} == {
-    'a': 6,
-    'b': 6,
-  }
+def test_a_worker_has_its_environment_before_jax_starts(worker):
+  assert workers.ask(worker('about'), 'ask') == {'backends': 0, 'cache': 'false'}
 
 
 def test_workers_end_with_whatever_ends_the_parent(stub):
-  with (
-    contextlib.suppress(KeyboardInterrupt),
-    workers.started({'x': stub('counts'), 'y': stub('counts')}) as crew,
-  ):
+  with contextlib.suppress(KeyboardInterrupt), workers.hiring() as hire:
+    crew = hire({'x': stub('counts'), 'y': stub('counts')})
     raise KeyboardInterrupt
   assert [worker.process.returncode for worker in crew.values()] == [-signal.SIGKILL] * 2
 
 
-def test_memory_is_said_where_it_is_that_of_the_setting(stub):
-  with workers.started({'x': stub('hoards')}) as crew:
-    sizes = [
-      workers.ask(crew['x'], {'build': SETTING._replace(hidden_size=size), 'parts': ['a']})[
-        'memory'
-      ]
-      for size in (64, 32, 128)
-    ]
+def test_memory_is_said_where_it_is_that_of_the_setting(worker):
+  hoards = worker('hoards')
+  sizes = [build(hoards, 'a', hidden_size=size)['memory'] for size in (64, 32, 128)]
   assert 60 << 20 < sizes[0] < 90 << 20
   assert sizes[1] is None
   assert sizes[2] > 120 << 20
 
 
-def test_garbage_of_building_is_not_collected_in_a_timed_call(stub):
-  with workers.started({'x': stub('litters')}) as crew:
-    workers.ask(crew['x'], {'build': SETTING, 'parts': ['a']})
-    with pytest.raises(workers.WorkerError, match='True, True, False'):
-      workers.ask(crew['x'], {'calls': {'a': 1}, 'discard': 0})
+def test_garbage_of_building_is_not_collected_in_a_timed_call(worker):
+  litters = worker('litters')
+  build(litters, 'a')
+  answer = workers.ask(litters, 'call', counts={'a': 1}, discard=0)
+  assert 'True, True, False' in answer['failed']
 
 
-def test_lasting_workers_serve_again_and_the_dead_are_replaced(stub):
-  rivals = {
-    'counts': stub('counts'),
-    'mortal': stub('mortal'),
-    'missing': Contender('no_such_library', 'x'),
+def test_what_fails_is_said_in_one_line_and_the_others_go_on(stub):
+  """Workers serve again, the dead are replaced, and one that could not import is not started again."""
+  rivals = {name: stub(name, 'a', 'b') for name in ('exits', 'raises', 'counts', 'gone')}
+  rivals |= {
+    'mortal': stub('mortal', 'a'),
+    'missing': Contender('no_such_library', 'x', parts=('a',)),
   }
-  failed, pids = [], []
-  with workers.hiring(lasting=True) as hire:
+  found, pids = [], []
+  with workers.hiring() as hire:
     for seed in (0, 1, 2, 3, 0):
-      results = suite.compare(
-        rivals,
-        SETTING._replace(seed=seed),
-        dict.fromkeys(rivals, ('a',)),
-        Effort(1, 1, 1.0),
-        hire=hire,
-      )
-      failed.append(results['mortal'].get('failed'))
-      assert results['missing'] == {
-        'failed': "ModuleNotFoundError: No module named 'no_such_library'"
-      }
-      assert len(results['counts']['times']['a']) == 1
-      with hire(rivals) as crew:
-        pids.append({name: worker.process.pid for name, worker in crew.items()})
-  assert failed == [
+      setting = SETTING._replace(seed=seed)
+      found.append(measure.compare(hire(rivals), rivals, setting, Effort(2, 3, 1.0)))
+      crew = hire(rivals)
+      pids.append({name: worker.process.pid for name, worker in crew.items()})
+  for results in found:
+    parts = {part: times['calls'] for part, times in results['counts']['parts'].items()}
+    assert parts == {'a': 6, 'b': 6}
+    assert {name: results[name]['failed'] for name in ('exits', 'raises', 'gone', 'missing')} == {
+      'exits': 'exit status 7: no more of this',
+      'raises': 'ValueError: first line',
+      'gone': "AttributeError: module 'stub' has no attribute 'gone'",
+      'missing': "ModuleNotFoundError: No module named 'no_such_library'",
+    }
+  assert [results['mortal'].get('failed') for results in found] == [
     None,
     'exit status 9: noise',
     'ValueError: not this one',
     'killed by SIGKILL, probably for want of memory',
     None,
   ]
-  assert {name: len({of[name] for of in pids}) for name in rivals} == {
-    'counts': 1,
-    'mortal': 4,
-    'missing': 1,
+  started = {
+    name: len({of[name] for of in pids}) for name in ('counts', 'mortal', 'missing', 'gone')
   }
+  assert started == {'counts': 1, 'mortal': 4, 'missing': 1, 'gone': 1}
   assert all(worker.process.returncode is not None for worker in crew.values())
 
 
-def test_both_life_cycles_give_the_same_rows(stub):
-  rivals = lambda cell: {
-    name: stub(function)
-    for name, function in (
-      ('ours', 'counts'),
-      ('flax.linen.RNN', 'raises'),
-      ('jax.experimental.rnn', 'counts'),
-    )
-    if cell == 'lstm' or name != 'jax.experimental.rnn'
-  }
+def test_both_life_cycles_give_the_same_rows(stub, monkeypatch):
+  def rivals(setting):
+    functions = {'ours': 'counts', 'flax.linen.RNN': 'raises', 'jax.experimental.rnn': 'counts'}
+    return {
+      name: stub(function, 'step', 'forward')
+      for name, function in functions.items()
+      if setting.cell == 'lstm' or name != 'jax.experimental.rnn'
+    }
+
+  crews, hiring = [], workers.hiring
+  monkeypatch.setattr(workers, 'hiring', lambda: crews.append(hiring()) or crews[-1])
   settings = [SETTING._replace(cell=cell) for cell in ('lstm', 'gru')]
   for accelerator in (False, True):
-    rows = groups.comparisons(settings, rivals, ['step', 'forward'], Effort(2, 3, 1.0, accelerator))
+    crews.clear()
+    rows = groups.comparisons(settings, rivals, Effort(2, 3, 1.0, accelerator))
+    assert len(crews) == (1 if accelerator else 2)
     assert [
       {
         label: values.get('failed')
@@ -224,11 +215,14 @@ def test_both_life_cycles_give_the_same_rows(stub):
       },
       {'ours': {'step': 6, 'forward': 6}, 'flax.linen.RNN': 'ValueError: first line'},
     ]
+    ours = rows[0]['contenders']['ours']
+    rate = SETTING.batch_size * SETTING.unroll_length / ours['parts']['step']['median']
+    assert ours['symbols_per_second'] == pytest.approx(rate)
 
 
 @pytest.mark.parametrize('accelerator', [False, True])
 def test_the_cost_of_each_size(stub, monkeypatch, accelerator):
-  monkeypatch.setattr(contenders, 'OURS', {'ours': stub('counts')})
+  monkeypatch.setattr(contenders, 'STEP', {'ours': stub('counts', 'step')})
   found = groups.scaling(SETTING, (1, 3), Effort(2, 2, 1.0, accelerator))
   assert {
     axis: [(point['factor'], point['size'], point['step']['calls']) for point in points]
@@ -239,9 +233,23 @@ def test_the_cost_of_each_size(stub, monkeypatch, accelerator):
     'batch_size': [(1, 2, 4), (3, 6, 4)],
     'unroll_length': [(1, 3, 4), (3, 9, 4)],
   }
-  monkeypatch.setattr(contenders, 'OURS', {'ours': stub('raises')})
+  monkeypatch.setattr(contenders, 'STEP', {'ours': stub('raises', 'step')})
   found = groups.scaling(SETTING, (1,), Effort(2, 2, 1.0, accelerator))
   assert [point['failed'] for (point,) in found.values()] == ['ValueError: first line'] * 4
+
+
+def test_each_program_of_a_sampler_has_a_row(stub):
+  rivals = {'ours': stub('counts', 'a'), 'PyTorch': stub('counts', 'b', 'step')}
+  found = groups.sampling(SETTING, rivals, Effort(5, 4, 1.0))
+  assert {label: times['calls'] for label, times in found.items()} == {
+    'ours: a': 3,
+    'PyTorch: b': 3,
+    'PyTorch: step': 3,
+  }
+  found = groups.sampling(SETTING, {'PyTorch': stub('raises', 'b', 'step')}, Effort(1, 1, 1.0))
+  assert [*found.items()] == [
+    (f'PyTorch: {part}', {'failed': 'ValueError: first line'}) for part in ('b', 'step')
+  ]
 
 
 @pytest.mark.parametrize(
@@ -254,55 +262,67 @@ def test_the_cost_of_each_size(stub, monkeypatch, accelerator):
 def test_one_works_at_a_time_and_long_calls_are_fewer(monkeypatch, accelerator, building):
   said, asked = [], {}
 
-  def send(worker, request):
-    asked[worker] = request
-    said.append(
-      f'build {worker}' if 'build' in request else f'{worker} calls a {request["calls"]["a"]} times'
-    )
+  def send(worker, action, **arguments):
+    asked[worker] = action
+    calls = lambda: f'{worker} calls a {arguments["counts"]["a"]} times'
+    said.append(f'build {worker}' if action == 'build' else calls())
 
   def receive(worker):
     said.append(f'answer {worker}')
-    return (
-      {'seconds': {'a': 0.3}, 'compile_seconds': None, 'memory': 0}
-      if 'build' in asked[worker]
-      else {'a': [1.0]}
-    )
+    built = {'seconds': {'a': 0.3}, 'compile_seconds': None, 'memory': 0, 'difference': None}
+    return built if asked[worker] == 'build' else {'a': [1.0]}
 
   monkeypatch.setattr(workers, 'send', send)
   monkeypatch.setattr(workers, 'receive', receive)
-  suite.compare(
-    {'x': None, 'y': None},
-    SETTING,
-    {'x': ['a'], 'y': ['a']},
-    Effort(2, 4, 1.0, accelerator),
-    hire=lambda rivals: contextlib.nullcontext({name: name for name in rivals}),
-  )
+  rivals = {name: Contender('', '', parts=('a',)) for name in ('x', 'y')}
+  crew = {name: name for name in rivals}
+  measure.compare(crew, rivals, SETTING, Effort(2, 4, 1.0, accelerator))
   assert said == building + 2 * ['x calls a 3 times', 'answer x', 'y calls a 3 times', 'answer y']
 
 
 def test_who_is_compared():
   assert list(contenders.ENGINES) == ['plain lax.scan', 'fused', 'newton', 'shooting']
-  on_gpu = {cell: contenders.comparison(cell, True) for cell in ('lstm', 'gru')}
+  gpu, cpu = Present(gpu=True, torch=True), Present(gpu=False, torch=True)
+  on_gpu = {cell: contenders.comparison(cell, gpu) for cell in ('lstm', 'gru')}
   assert on_gpu['lstm'].keys() - on_gpu['gru'].keys() == {'jax.experimental.rnn'}
   assert {rival.name for rival in on_gpu['lstm'].values()} == {'', *contenders.RIVALS}
-  assert list(contenders.comparison('gru', True, ['bfloat16', 'linen', 'cudnn'])) == [
-    'ours',
-    'flax.linen.RNN',
-    'ours, bfloat16',
-    'PyTorch, bfloat16',
+  labels = lambda *arguments, names: list(contenders.comparison(*arguments, names=names))
+  wanted = ['bfloat16', 'linen', 'cudnn']
+  reduced = ['ours, bfloat16', 'PyTorch, bfloat16']
+  assert labels('gru', gpu, names=wanted) == ['ours', 'flax.linen.RNN', *reduced]
+  both = ['PyTorch with oneDNN', 'PyTorch without oneDNN']
+  assert labels('gru', cpu, names=['torch', 'bfloat16']) == ['ours', *both]
+  without = cpu._replace(torch=False)
+  assert labels('gru', without, names=['torch', 'scan']) == ['ours', 'plain lax.scan']
+  assert list(contenders.sampling(cpu)) == ['ours', 'PyTorch']
+  assert list(contenders.translation(without)) == ['ours']
+
+
+def test_every_contender_exists_and_has_its_options():
+  on_cpu, on_gpu = Present(gpu=False, torch=True), Present(gpu=True, torch=True)
+  tables = [
+    *(
+      who(present)
+      for who in (contenders.sampling, contenders.translation)
+      for present in (on_cpu, on_gpu)
+    ),
+    *(contenders.comparison('lstm', present) for present in (on_cpu, on_gpu)),
+    *(contenders.STEP, contenders.ENGINES, contenders.PIPELINE, contenders.LIBRARIES),
+    contenders.long_gradients(100),
   ]
-  assert list(contenders.comparison('gru', False, ['torch', 'bfloat16'])) == [
-    'ours',
-    'PyTorch with oneDNN',
-    'PyTorch without oneDNN',
-  ]
+  for one in (one for table in tables for one in table.values()):
+    if not one.module.endswith('torch_contenders') or importlib.util.find_spec('torch'):
+      function = getattr(importlib.import_module(one.module), one.function)
+      setting = [SETTING] if one.parts else []  # what has no parts is asked without a setting
+      inspect.signature(function).bind(*setting, **one.options)
 
 
 def times(**parts):
   return {
-    'times': {part: np.array(values) / 1e3 for part, values in parts.items()},
+    'times': {part: [value / 1e3 for value in values] for part, values in parts.items()},
     'compile_seconds': None,
     'memory': 2**20,
+    'difference': None,
   }
 
 
@@ -313,11 +333,21 @@ RESULTS = {
   'PyTorch without oneDNN': times(forward=[9], step=[5]),
   'flax.nnx.RNN': {'failed': 'a | b'},
 }
-AGAINST = dict.fromkeys(RESULTS, 'ours')
+RIVALS = {label: Contender('', '') for label in RESULTS}
+
+
+def summary(**changes):
+  """Returns what is known of `RESULTS`, with other results in the place of some."""
+  results = RESULTS | changes
+  found = measure.summary({label: one for label, one in results.items() if one}, RIVALS)
+  return {
+    label: values | ({} if 'failed' in values else {'symbols_per_second': 50_000})
+    for label, values in found.items()
+  }
 
 
 def test_the_arithmetic_of_a_comparison():
-  summaries = tables.summary(RESULTS, AGAINST, 500)
+  summaries = summary()
   assert summaries['ours']['parts']['forward'] == {
     'median': 0.002,
     'lower': 0.0015,
@@ -325,7 +355,6 @@ def test_the_arithmetic_of_a_comparison():
     'calls': 3,
   }
   assert summaries['ours']['ratios'] == {}
-  assert summaries['ours']['symbols_per_second'] == pytest.approx(50_000)
   assert summaries['plain lax.scan']['ratios'] == pytest.approx({'forward': 2.0, 'step': 2.0})
   assert summaries['PyTorch without oneDNN']['ratios'] == pytest.approx(
     {'forward': 4.5, 'step': 0.5}
@@ -333,79 +362,92 @@ def test_the_arithmetic_of_a_comparison():
   assert summaries['flax.nnx.RNN'] == {'failed': 'a | b'}
 
 
+def in_cell(rows, cell='lstm'):
+  return {'setting': SETTING._replace(cell=cell), 'rows': rows}
+
+
 def test_ratios_without_the_one_to_compare_with():
-  summaries = tables.summary(RESULTS | {'ours': {'failed': 'dead'}}, AGAINST, 500)
+  summaries = summary(ours={'failed': 'dead'})
   assert summaries['plain lax.scan']['ratios'] == {}
-  assert tables.geometric_means([tables.shown(summaries)]) == {}
+  assert report.geometric_means([in_cell(report.shown(summaries))]) == {'lstm': {}}
 
 
 def test_the_quicker_of_two_is_shown():
-  rows = tables.shown(tables.summary(RESULTS, AGAINST, 500))
+  rows = report.shown(summary())
   assert list(rows) == ['ours', 'plain lax.scan', 'PyTorch', 'flax.nnx.RNN']
   assert rows['PyTorch']['which'] == 'PyTorch without oneDNN'
-  failed = tables.summary(RESULTS | {'PyTorch without oneDNN': {'failed': 'dead'}}, AGAINST, 500)
-  assert tables.shown(failed)['PyTorch']['which'] == 'PyTorch with oneDNN'
+  failed = summary(**{'PyTorch without oneDNN': {'failed': 'dead'}})
+  assert report.shown(failed)['PyTorch']['which'] == 'PyTorch with oneDNN'
 
 
 def test_geometric_means():
   rows = [{'x': {'ratios': {'step': ratio}}, 'y': {'failed': 'dead'}} for ratio in (0.5, 4.0, 4.0)]
-  assert tables.geometric_means(rows) == {'x': {'step': pytest.approx(2.0)}}
+  means = report.geometric_means([*map(in_cell, rows), in_cell(rows[0], 'gru')])
+  assert means == {'lstm': {'x': {'step': pytest.approx(2.0)}}, 'gru': {'x': {'step': 0.5}}}
 
 
 def test_a_comparison_as_markdown():
-  parts = {part: [1.0] for part in contenders.PARTS}
-  table = tables.comparison_table(
-    tables.shown(
-      tables.summary(
-        {
-          'ours': times(**parts),
-          'flax.nnx.RNN': RESULTS['flax.nnx.RNN'],
-          'plain lax.scan': times(**parts | {'step': [1.5]}),
-        },
-        AGAINST,
-        500,
-      )
-    )
-  )
+  rows = report.shown(summary())
+  table = report.comparison_table(rows)
   assert '| flax.nnx.RNN | failed: a / b |  |' in table
-  assert '1.5 (1.5 - 1.5) **1.50**' in table
-  assert {line.count('|') for line in table.splitlines()} == {8}
+  assert '20 (20 - 25) **2.00**' in table
+  assert '| PyTorch without oneDNN | ' in table
+  assert {line.count('|') for line in table.splitlines()} == {7}
 
 
 def test_tables_have_the_parts_that_were_measured():
-  summaries = tables.shown(
-    tables.summary({'ours': times(step=[1.0]), 'plain lax.scan': times(step=[2.0])}, AGAINST, 5)
-  )
-  assert tables.comparison_table(summaries).splitlines()[0].count('ms') == 1
-  means = tables.means_table({'lstm': tables.geometric_means([summaries])})
+  alone = {'ours': times(step=[1.0]), 'plain lax.scan': times(step=[2.0])}
+  rows = report.shown(summary(**dict.fromkeys(RESULTS) | alone))
+  assert report.comparison_table(rows).splitlines()[0].count('ms') == 1
+  means = report.means_table(report.geometric_means([in_cell(rows)]))
   assert means.splitlines()[0::2] == [
     '| cell | against | training step |',
     '| lstm | plain lax.scan | 2.00 |',
   ]
 
 
-def test_engines_are_compared_with_the_plain_scan():
+def test_engines_are_compared_with_the_plain_scan(monkeypatch):
   results = {
     'plain lax.scan': {**times(forward=[6.0], gradient=[8.0]), 'difference': 0.0},
     'newton': {**times(forward=[2.0], gradient=[16.0]), 'difference': 3e-7},
     'shooting': {'failed': 'a | b'},
   }
-  engines = tables.speedups(results)
-  assert engines['plain lax.scan']['ratios'] == {}
-  assert engines['newton']['ratios'] == pytest.approx({'forward': 3.0, 'gradient': 0.5})
-  assert engines['shooting'] == {'failed': 'a | b'}
-  rows = tables.engines_table([{'setting': 'S', 'engines': engines}]).splitlines()
+
+  def engines(results):
+    found = measure.summary(results, contenders.ENGINES)
+    monkeypatch.setattr(groups, 'measure', lambda settings, *others: {SETTING: found})
+    ((row,)) = groups.parallel([SETTING], Effort(1, 1, 1.0))
+    assert row['setting'] == SETTING._asdict()
+    return row
+
+  row = engines(results)
+  assert row['engines']['plain lax.scan']['ratios'] == {}
+  assert row['engines']['newton']['ratios'] == pytest.approx({'forward': 3.0, 'gradient': 0.5})
+  assert row['engines']['shooting'] == {'failed': 'a | b'}
+  rows = report.engines_table([row]).splitlines()
   assert {row.count('|') for row in rows} == {5}
-  assert rows[3] == '| S: newton | 2 (2 - 2) **3.00** | 16 (16 - 16) **0.50** | 3.0e-07 |'
-  assert rows[4] == '| S: shooting | failed: a / b |  |  |'
-  alone = tables.speedups(results | {'plain lax.scan': {'failed': 'dead'}})
-  assert alone['newton']['ratios'] == {}
+  assert rows[3] == f'| {SETTING}: newton | 2 (2 - 2) **3.00** | 16 (16 - 16) **0.50** | 3.0e-07 |'
+  assert rows[4] == f'| {SETTING}: shooting | failed: a / b |  |  |'
+  alone = engines(results | {'plain lax.scan': {'failed': 'dead'}})
+  assert alone['engines']['newton']['ratios'] == {}
+
+
+def test_rates_are_compared_with_ours():
+  quick, slow = measure.quartiles([0.5]), measure.quartiles([1.0])
+  measured = {'ours': quick, 'PyTorch: a': slow, 'PyTorch: b': {'failed': 'dead'}}
+  rows = report.rates_table(measured, 10, 'characters').splitlines()[2:]
+  assert rows == [
+    '| ours | 500 (500 - 500) | 20 |  |',
+    '| PyTorch: a | 1000 (1000 - 1000) | 10 | 2.00 |',
+    '| PyTorch: b | failed: dead |  |  |',
+  ]
+  rows = report.rates_table(measured | {'ours': {'failed': 'x'}}, 10, 'characters').splitlines()
+  assert rows[3] == '| PyTorch: a | 1000 (1000 - 1000) | 10 |  |'
 
 
 def test_the_report_says_how_a_gpu_was_used(tmp_path):
-  summaries = tables.summary({'ours': {**times(step=[1.0]), 'memory': None}}, AGAINST, 5)
   measured = {
-    'comparisons': [{'setting': SETTING._asdict(), 'contenders': summaries}],
+    'comparisons': [{'setting': SETTING._asdict(), 'contenders': summary()}],
     'notes': [],
     'command': ['x'],
     'measure': {'rounds': 1, 'calls': 1, 'engine': 'newton'},
@@ -436,7 +478,7 @@ def comparison(cell, **ratios):
   rows = {
     name: {'ratios': {'step': ratio}} if ratio else {'failed': ''} for name, ratio in ratios.items()
   }
-  return {'setting': SETTING._replace(cell=cell), 'rows': rows}
+  return in_cell(rows, cell)
 
 
 @pytest.mark.filterwarnings('error')
@@ -494,15 +536,14 @@ def assert_trains(losses, tolerance, least):
   assert last < first - least
 
 
-@pytest.mark.parametrize('cell', contenders.CELLS)
 @pytest.mark.parametrize(
-  'module, name, options',
+  'module, name, options, cell',
   [
-    (jax_contenders, 'ours', {}),
-    (jax_contenders, 'ours', {'engine': 'scan'}),
-    (jax_contenders, 'ours', {'dtype': 'bfloat16'}),
-    (flax_contenders, 'linen', {}),
-    (flax_contenders, 'nnx', {}),
+    *((jax_contenders, 'ours', {}, cell) for cell in contenders.CELLS),
+    *((flax_contenders, 'linen', {}, cell) for cell in contenders.CELLS),
+    *((flax_contenders, 'nnx', {}, cell) for cell in contenders.CELLS),
+    (jax_contenders, 'ours', {'engine': 'scan'}, 'gru'),
+    (jax_contenders, 'ours', {'dtype': 'bfloat16'}, 'lstm'),
   ],
 )
 def test_contenders_of_jax_train(module, name, options, cell, one_device, results):
@@ -529,18 +570,26 @@ def test_engines_reach_our_cells(one_device):
   assert plain.keys() == set(contenders.PARTS)
 
 
+LONG = SETTING._replace(cell='gru', unroll_length=20)
+
+
+@pytest.fixture(scope='module')
+def plain_gradient():
+  """Returns the gradient of the long sequence that the plain scan gives."""
+  return jax_contenders.long(LONG, 'scan')['gradient']().run()
+
+
 @pytest.mark.parametrize(
   'engine', [rival.options['engine'] for rival in contenders.ENGINES.values()]
 )
-def test_engines_for_long_sequences_agree(engine):
-  setting = SETTING._replace(cell='gru', unroll_length=20)
-  makers, plain = (parallel.long(setting, name) for name in (engine, 'scan'))
+def test_engines_for_long_sequences_agree(engine, plain_gradient):
+  makers = jax_contenders.long(LONG, engine)
   program = makers['forward']()
   assert program.difference() <= (0.0 if engine == 'scan' else 1e-5)
   assert program.run().shape == (20, SETTING.batch_size, SETTING.hidden_size)
-  gradient, expected = (made['gradient']().run() for made in (makers, plain))
-  assert float(optax.tree.norm(expected)) > 1e-3
-  for a, b in zip(jax.tree.leaves(gradient), jax.tree.leaves(expected), strict=True):
+  gradient = plain_gradient if engine == 'scan' else makers['gradient']().run()
+  assert float(optax.tree.norm(plain_gradient)) > 1e-3
+  for a, b in zip(jax.tree.leaves(gradient), jax.tree.leaves(plain_gradient), strict=True):
     np.testing.assert_allclose(a, b, atol=1e-6)
 
 
@@ -685,7 +734,7 @@ def test_seconds_are_those_of_one_step(monkeypatch):
     clock[0] += 2.0
 
   monkeypatch.setattr(serve.time, 'perf_counter', lambda: clock[0])
-  answer = serve._answerer(lambda setting: {'a': lambda: serve.Program(work, times=4)})
-  assert answer({'build': list(SETTING), 'parts': ['a']})['seconds'] == {'a': 2.0}
-  assert answer({'calls': {'a': 3}, 'discard': 2}) == {'a': [0.5] * 3}
+  actions = serve._actions(lambda setting: {'a': lambda: serve.Program(work, times=4)})
+  assert actions['build'](list(SETTING), ['a'])['seconds'] == {'a': 2.0}
+  assert actions['call']({'a': 3}, discard=2) == {'a': [0.5] * 3}
   assert clock[0] == 2.0 * (2 + 2 + 3)  # twice while it builds

@@ -22,8 +22,8 @@ def assert_report(workdir, labels):
   assert set(comparison['contenders']) == labels
   for label, values in comparison['contenders'].items():
     assert 'failed' not in values, values
-    assert values['parts'].keys() == set(contenders.PARTS)
-    assert values['ratios'].keys() == (set() if label == 'ours' else set(contenders.PARTS))
+    assert list(values['parts']) == ['step', 'forward']
+    assert values['ratios'].keys() == (set() if label == 'ours' else {'step', 'forward'})
     assert (values['compile_seconds'] is None) == label.startswith('PyTorch')
   assert measured.keys() & set(GROUPS) == set(GROUPS) - {'parallel'}
   assert text.count('--config.measure.groups=parallel') == 1
@@ -54,7 +54,7 @@ def assert_report(workdir, labels):
   return text
 
 
-JAX_LABELS = {'ours', 'plain lax.scan', 'flax.linen.RNN', 'flax.nnx.RNN'}
+JAX_LABELS = {'ours', 'plain lax.scan', 'flax.linen.RNN'}
 
 
 def without_torch(folder):
@@ -70,9 +70,12 @@ def without_torch(folder):
 
 
 def measure(workdir, *flags, **env):
-  """Runs `speed:debug`, the cost of each size at one size alone: several are tested with stubs."""
-  one_size = '--config.measure.scaling_factors=(1,)'
-  return run('--experiment=speed:debug', f'--workdir={workdir}', one_size, *flags, **env)
+  """Runs `speed:debug` with two programs, one size and one of Flax's: each is tested by itself."""
+  few = [
+    f'--config.measure.{assignment}'
+    for assignment in ('parts=forward,step', 'rivals=scan,linen,torch', 'scaling_factors=(1,)')
+  ]
+  return run('--experiment=speed:debug', f'--workdir={workdir}', *few, *flags, **env)
 
 
 @pytest.fixture(scope='module')
@@ -120,7 +123,7 @@ def test_parts_rivals_and_engines_are_chosen(main, tmp_path, monkeypatch):
   monkeypatch.setenv('PYTHONPATH', str(tmp_path))
   monkeypatch.setenv('JAX_DISABLE_MOST_OPTIMIZATIONS', '1')
   monkeypatch.setattr(contenders, '_JAX', 'stub')
-  engines = {name: contenders.ENGINES[name] for name in ('plain lax.scan', 'newton')}
+  engines = {name: contenders.ENGINES[name] for name in ('plain lax.scan', 'fused')}
   monkeypatch.setattr(contenders, 'ENGINES', engines)
   code, out, _ = main(
     '--experiment=speed:debug',
@@ -145,7 +148,7 @@ def test_parts_rivals_and_engines_are_chosen(main, tmp_path, monkeypatch):
     assert values['difference'] < 1e-5
   text = (tmp_path / 'report' / 'speed.md').read_text('utf-8')
   assert 'Ours runs with the engine newton.' in text
-  assert '| gru 1 x 4, batch 2, unroll 16: newton | ' in text
+  assert '| gru 1 x 4, batch 2, unroll 16: fused | ' in text
   assert 'were left out' not in text
   assert 'gru 1 x 4, batch 2, unroll 16: plain lax.scan ' in out
 

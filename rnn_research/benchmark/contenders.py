@@ -1,7 +1,8 @@
 """Who is measured, on what. Nothing here imports a library that is measured: this is read by the
 parent process."""
 
-from collections.abc import Collection, Mapping
+import math
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -19,86 +20,113 @@ RIVALS = ('scan', 'linen', 'nnx', 'cudnn', 'torch', 'bfloat16')
 BATCHES_DRAWN = 100  # by one call of the data pipeline
 SOURCE_LENGTH, VOCABULARY_SIZE = 14, 6000  # of a translation, the same size in both languages
 NEVER_WRITTEN = (PAD, BOS, EOS, UNK)  # without an end every translation is as long as the others
+# Of the long sequence, and the bytes beyond what the process held before.
+LONG_HIDDEN, LONG_BATCH, LONG_LIMIT = 64, 4, 512 * 2**20
 
-_JAX, _FLAX, _TORCH, _PARALLEL, _WORK = (
+_JAX, _FLAX, _TORCH, _WORK = (
   f'rnn_research.benchmark.{name}'
-  for name in ('jax_contenders', 'flax_contenders', 'torch_contenders', 'parallel', 'workloads')
+  for name in ('jax_contenders', 'flax_contenders', 'torch_contenders', 'workloads')
 )
 
 
 class Contender(NamedTuple):
-  """One who is measured.
+  """One who is measured."""
 
-  Attributes:
-    module: imported by the worker alone.
-    function: name in `module` of `(setting, **options) -> part -> () -> Program`.
-    options: of the function.
-    against: whom it is compared with.
-    name: its short name, of `RIVALS`; '' for ours, which nobody needs to ask for.
-  """
-
-  module: str
-  function: str
+  module: str  # imported by the worker alone
+  function: str  # name in `module` of `(setting, **options) -> part -> () -> Program`
   options: Mapping[str, Any] = MappingProxyType({})
-  against: str = 'ours'
-  name: str = ''
+  against: str = 'ours'  # whom it is compared with
+  name: str = ''  # its short name, of `RIVALS`; '' for ours, which nobody needs to ask for
+  parts: Sequence[str] = ()  # what is measured, memory and compilation of the first
 
 
-def comparison(cell: str, has_gpu: bool, names: Collection[str] = RIVALS) -> dict[str, Contender]:
-  """Returns those who are compared in training: label -> contender, each after the one it is
-  compared with.
+Rivals = Mapping[str, Contender]  # label -> contender
 
-  Args:
-    cell: lstm, gru or elman.
-    has_gpu: whether there is a GPU.
-    names: who is wanted beside ours, of `RIVALS`.
-  """
+
+class Present(NamedTuple):
+  """What there is on this machine."""
+
+  gpu: bool
+  torch: bool  # for the device that JAX uses
+
+
+def comparison(
+  cell: str, present: Present, parts: Sequence[str] = PARTS, names: Collection[str] = RIVALS
+) -> Rivals:
+  """Returns those who are compared in training, each after the one it is compared with; `names` are
+  those wanted beside ours."""
+  cuda, half = {'device': 'cuda'}, {'dtype': 'bfloat16'}
+  reduced = 'ours, bfloat16', 'bfloat16'  # whom they are compared with, and their short name
+  on_cpu = {
+    'PyTorch with oneDNN': Contender(_TORCH, 'training', {'onednn': True}, name='torch'),
+    'PyTorch without oneDNN': Contender(_TORCH, 'training', {'onednn': False}, name='torch'),
+  }
+  cudnn = {'jax.experimental.rnn': Contender(_FLAX, 'cudnn', name='cudnn')}
+  on_gpu = (cudnn if cell == 'lstm' else {}) | {
+    'PyTorch, float32': Contender(_TORCH, 'training', cuda, name='torch'),
+    'ours, bfloat16': Contender(_JAX, 'ours', half, *reduced),
+    'PyTorch, bfloat16': Contender(_TORCH, 'training', cuda | half, *reduced),
+  }
   found = {
     'ours': Contender(_JAX, 'ours'),
     'plain lax.scan': Contender(_JAX, 'ours', {'engine': 'scan'}, name='scan'),
     'flax.linen.RNN': Contender(_FLAX, 'linen', name='linen'),
     'flax.nnx.RNN': Contender(_FLAX, 'nnx', name='nnx'),
-    **(_on_gpu(cell) if has_gpu else _on_cpu()),
+    **(on_gpu if present.gpu else on_cpu),
   }
-  return {label: rival for label, rival in found.items() if rival.name in ('', *names)}
-
-
-def _on_cpu():
   return {
-    f'PyTorch {word} oneDNN': Contender(_TORCH, 'training', {'onednn': onednn}, name='torch')
-    for word, onednn in (('with', True), ('without', False))
+    label: one._replace(parts=parts)
+    for label, one in _runnable(found, present).items()
+    if one.name in ('', *names)
   }
 
 
-def _on_gpu(cell):
-  cudnn = {'jax.experimental.rnn': Contender(_FLAX, 'cudnn', name='cudnn')}
-  on_cuda, half = {'device': 'cuda'}, {'dtype': 'bfloat16'}
-  reduced = ('ours, bfloat16', 'bfloat16')  # whom they are compared with, and their short name
-  return (cudnn if cell == 'lstm' else {}) | {
-    'PyTorch, float32': Contender(_TORCH, 'training', on_cuda, name='torch'),
-    'ours, bfloat16': Contender(_JAX, 'ours', half, *reduced),
-    'PyTorch, bfloat16': Contender(_TORCH, 'training', on_cuda | half, *reduced),
-  }
-
-
-def writing(work: str, has_gpu: bool) -> dict[str, Contender]:
-  """Returns those who are compared in `work`, label -> contender: in 'sampling', symbols one after
-  the other, or in 'translation' of a batch of sentences."""
-  device = {'device': 'cuda' if has_gpu else 'cpu'}
-  return {'ours': Contender(_WORK, work), 'PyTorch': Contender(_TORCH, work, device)}
-
-
-OURS = {'ours': Contender(_JAX, 'ours')}
-# For one long sequence; the first is what the others are compared with.
-ENGINES = {'plain lax.scan': Contender(_PARALLEL, 'long', {'engine': 'scan'})} | {
-  engine: Contender(_PARALLEL, 'long', {'engine': engine})
-  for engine in ('fused', 'newton', 'shooting')
-}
-PIPELINE = {'pipeline': Contender(_WORK, 'batches')}
-MEMORY = Contender(_WORK, 'long_gradient')
-LIBRARIES = {'jax': Contender(_JAX, 'about'), 'torch': Contender(_TORCH, 'about')}
 # What is shown in one row, that of the quicker.
 EITHER = {'PyTorch': ('PyTorch with oneDNN', 'PyTorch without oneDNN')}
+
+
+def sampling(present: Present) -> Rivals:
+  """Returns those who write symbols one after the other."""
+  return _writing('sampling', ('sampler',), ('LSTMCell', 'nn.LSTM'), present)
+
+
+def translation(present: Present) -> Rivals:
+  """Returns those who translate a batch of sentences."""
+  return _writing('translation', ('greedy',), ('greedy',), present)
+
+
+def _writing(function, ours, theirs, present):
+  device = {'device': 'cuda' if present.gpu else 'cpu'}
+  found = {
+    'ours': Contender(_WORK, function, parts=ours),
+    'PyTorch': Contender(_TORCH, function, device, parts=theirs),
+  }
+  return _runnable(found, present)
+
+
+def _runnable(found, present):
+  return {label: one for label, one in found.items() if present.torch or one.module != _TORCH}
+
+
+STEP = {'ours': Contender(_JAX, 'ours', parts=('step',))}
+# For one long sequence.
+_ENGINES = {'plain lax.scan': 'scan', 'fused': 'fused', 'newton': 'newton', 'shooting': 'shooting'}
+ENGINES = {
+  label: Contender(_JAX, 'long', {'engine': engine}, 'plain lax.scan', parts=PARTS[:2])
+  for label, engine in _ENGINES.items()
+}
+PIPELINE = {'pipeline': Contender(_WORK, 'batches', parts=('batches',))}
+LIBRARIES = {'jax': Contender(_JAX, 'about'), 'torch': Contender(_TORCH, 'about')}
+
+
+def long_gradients(num_steps: int) -> Rivals:
+  """Returns the gradient of one long sequence, with every state stored and with few."""
+  every = math.isqrt(num_steps)
+  ways = {'every state stored': None, f'remat_every={every}': every}
+  return {
+    label: Contender(_WORK, 'long_gradient', {'num_steps': num_steps, 'every': way})
+    for label, way in ways.items()
+  }
 
 
 def symbols(setting: Setting) -> Mapping[str, np.ndarray]:

@@ -2,7 +2,6 @@
 without colour."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -32,42 +31,32 @@ _LINES = {
 }
 
 
-def ratio_figure(comparisons: Sequence[Mapping[str, Any]]) -> Plot:
+def ratio_figure(comparisons: Sequence[Mapping]) -> Plot:
   """Draws the training step of every contender against ours, one panel per cell, one group of bars
-  per shape.
-
-  Args:
-    comparisons: {'setting': Setting, 'rows': as of `tables.shown`} each.
-  """
-  rows = [row for comparison in comparisons for row in comparison['rows'].items()]
-  labels = list(
-    dict.fromkeys(label for label, values in rows if 'step' in values.get('ratios', {}))
-  )
-  by_cell: dict[str, list] = {}
-  for comparison in comparisons:
-    by_cell.setdefault(comparison['setting'].cell, []).append(comparison)
+  per shape, of comparisons {'setting': Setting, 'rows': as of `report.shown`}."""
+  rows = [row for one in comparisons for row in one['rows'].items()]
+  has_ratio = [label for label, values in rows if 'step' in values.get('ratios', {})]
+  labels = list(dict.fromkeys(has_ratio))
+  by_cell: dict[str, list[Mapping]] = {}
+  for one in comparisons:
+    by_cell.setdefault(one['setting'].cell, []).append(one)
   figure = Figure(figsize=(11, 1.6 + 3.6 * len(by_cell)), layout='constrained')
   panels = figure.subplots(len(by_cell), squeeze=False)[:, 0]
   for axes, (cell, of_cell) in zip(panels, by_cell.items(), strict=True):
     _bars(axes, of_cell, labels)
     _dress(axes, cell, of_cell)
   if labels:
-    figure.legend(
-      *panels[0].get_legend_handles_labels(),
-      loc='outside upper center',
-      ncols=min(len(labels), 4),
-      fontsize=TICK,
-      frameon=False,
-    )
+    handles, columns = panels[0].get_legend_handles_labels(), min(len(labels), 4)
+    figure.legend(*handles, loc='outside upper center', ncols=columns, fontsize=TICK, frameon=False)
   caption(
     figure,
     'Training step, median time divided by that of ours in the same precision: above the line at 1 '
     'ours is quicker. Shapes: layers x hidden units, batch, unroll.',
   )
   table = {
-    'cell': [c['setting'].cell for c in comparisons],
-    'shape': [_shape(c['setting']) for c in comparisons],
-    **{label: [_ratio(c, label) for c in comparisons] for label in labels},
+    'cell': [one['setting'].cell for one in comparisons],
+    'shape': [_shape(one['setting']) for one in comparisons],
+    **{label: [_ratio(one, label) for one in comparisons] for label in labels},
   }
   return Plot(figure, table)
 
@@ -76,21 +65,17 @@ def _bars(axes, comparisons, labels):
   width = min(0.8 / max(len(labels), 1), 0.2)
   for i, (label, colour, hatch) in enumerate(zip(labels, _COLOURS, _HATCHES, strict=False)):
     places = np.arange(len(comparisons)) + (i - (len(labels) - 1) / 2) * width
-    ratios = np.array([_ratio(comparison, label) for comparison in comparisons])
+    ratios = np.array([_ratio(one, label) for one in comparisons])
     heights = np.where(np.isfinite(ratios), ratios, 0.0)
     style = {'color': colour, 'hatch': hatch, 'edgecolor': 'black', 'linewidth': 0.8}
     bars = axes.bar(places, heights, width, label=label, **style)
-    axes.bar_label(
-      bars,
-      [
-        '' if label not in comparison['rows'] else 'failed' if np.isnan(ratio) else f'{ratio:.2f}'
-        for comparison, ratio in zip(comparisons, ratios, strict=True)
-      ],
-      fontsize=TICK - 3,
-      padding=2,
-      rotation=90 if len(labels) > 4 else 0,
-      bbox={'facecolor': 'white', 'edgecolor': 'none', 'pad': 0.5, 'alpha': 0.8},
-    )
+    texts = [
+      '' if label not in one['rows'] else 'failed' if np.isnan(ratio) else f'{ratio:.2f}'
+      for one, ratio in zip(comparisons, ratios, strict=True)
+    ]
+    box = {'facecolor': 'white', 'edgecolor': 'none', 'pad': 0.5, 'alpha': 0.8}
+    rotation = 90 if len(labels) > 4 else 0
+    axes.bar_label(bars, texts, fontsize=TICK - 3, padding=2, rotation=rotation, bbox=box)
 
 
 def _dress(axes, cell, comparisons):
@@ -106,12 +91,18 @@ def _dress(axes, cell, comparisons):
   axes.spines[['top', 'right']].set_visible(False)
 
 
-def scaling_figure(scaling: Mapping[str, Sequence[Mapping[str, Any]]]) -> Plot:
-  """Draws our training step over the multiple of each size, log-log, one line per axis.
+def _shape(setting):
+  sizes = f'{setting.num_layers} x {setting.hidden_size}'
+  return f'{sizes}, {setting.batch_size}, {setting.unroll_length}'
 
-  Args:
-    scaling: axis -> [{'factor', 'size', 'step': quartiles, or 'failed'}, ..].
-  """
+
+def _ratio(comparison, label):
+  return comparison['rows'].get(label, {}).get('ratios', {}).get('step', np.nan)
+
+
+def scaling_figure(scaling: Mapping[str, Sequence[Mapping]]) -> Plot:
+  """Draws our training step over the multiple of each size, log-log, one line per axis, of what
+  `groups.scaling` returns."""
   figure = Figure(figsize=(11, 6.6), layout='constrained')
   rows = [(axis, point) for axis, points in scaling.items() for point in points if 'step' in point]
   if rows:
@@ -132,9 +123,8 @@ def _lines(axes, rows):
   for axis in dict.fromkeys(axis for axis, _ in rows):
     name, colour, marker, style = _LINES[axis]
     own = [i for i, row in enumerate(rows) if row[0] == axis]
-    sizes = ', '.join(str(rows[i][1]['size']) for i in own)
+    label = f'{name}: {", ".join(str(rows[i][1]["size"]) for i in own)}'
     look = {'color': colour, 'marker': marker, 'linestyle': style}
-    label = f'{name}: {sizes}'
     axes.plot(factors[own], times[own], linewidth=2.5, markersize=9, label=label, **look)
   ticks, first = np.unique(factors), np.argmin(factors)
   proportional = times[first] * ticks / factors[first]
@@ -147,13 +137,3 @@ def _lines(axes, rows):
   axes.set_ylabel('training step, ms', fontsize=LABEL)
   finish(axes)
   axes.legend(fontsize=TICK, frameon=False, loc='upper left')
-
-
-def _shape(setting):
-  return (
-    f'{setting.num_layers} x {setting.hidden_size}, {setting.batch_size}, {setting.unroll_length}'
-  )
-
-
-def _ratio(comparison, label):
-  return comparison['rows'].get(label, {}).get('ratios', {}).get('step', np.nan)

@@ -10,14 +10,10 @@ import jax.numpy as jnp
 import optax
 from jax.experimental import rnn
 
-from rnn_research.benchmark.contenders import (
-  CLIP_NORM,
-  LEARNING_RATE,
-  NUM_SYMBOLS,
-  Setting,
-  symbols,
-)
-from rnn_research.benchmark.jax_programs import carried, timed
+from rnn_research.benchmark import contenders
+from rnn_research.benchmark.contenders import NUM_SYMBOLS
+from rnn_research.benchmark.jax_programs import carried
+from rnn_research.benchmark.serve import Setting, timed
 from rnn_research.losses import cross_entropy
 
 _CELLS = {'lstm': 'OptimizedLSTMCell', 'gru': 'GRUCell', 'elman': 'SimpleCell'}
@@ -36,10 +32,11 @@ def linen(setting: Setting):
         ends.append(end)
       return flax.linen.Dense(NUM_SYMBOLS)(hs), tuple(ends)
 
-  model, key, inputs = Model(), jax.random.key(setting.seed), symbols(setting)['inputs']
+  model, key = Model(), jax.random.key(setting.seed)
   zeros = cell(size).initialize_carry(key, (setting.batch_size, size))
   carries = (zeros,) * setting.num_layers
-  return _functional(setting, model.apply, model.init(key, inputs, carries), carries)
+  params = model.init(key, contenders.symbols(setting)['inputs'], carries)
+  return _functional(setting, model.apply, params, carries)
 
 
 def cudnn(setting: Setting):
@@ -62,6 +59,28 @@ def cudnn(setting: Setting):
   return _functional(setting, apply, params, (zeros, zeros))
 
 
+def _functional(setting, apply, params, carry):
+  """The three programs as a user of `apply(params, ids, carry) -> (logits, carry)` writes them."""
+  tx, batch = _users_optimizer(), contenders.symbols(setting)
+  forward, gradient = _parts(jax.value_and_grad, apply)
+
+  def step(state, batch):
+    params, opt_state, carry = state
+    carry, (value, grads) = gradient(carry, params, batch)
+    updates, opt_state = tx.update(grads, opt_state, params)
+    return (optax.apply_updates(params, updates), opt_state, carry), value
+
+  def program(function, state, *rest):
+    compiled, seconds = timed(lambda: jax.jit(function).lower(state, *rest).compile())
+    return carried(setting, lambda state: compiled(state, *rest), state, seconds)
+
+  return {
+    'forward': lambda: program(forward, carry, params, batch),
+    'gradient': lambda: program(gradient, carry, params, batch),
+    'step': lambda: program(step, (params, tx.init(params), carry), batch),
+  }
+
+
 def nnx(setting: Setting):
   """`flax.nnx.RNN` layers."""
   cell, rngs = getattr(flax.nnx, _CELLS[setting.cell]), flax.nnx.Rngs(setting.seed)
@@ -80,7 +99,7 @@ def nnx(setting: Setting):
         ends.append(end)
       return self.head(hs), tuple(ends)
 
-  model = Model()
+  model, batch = Model(), contenders.symbols(setting)
   tx = flax.nnx.Optimizer(model, _users_optimizer(), wrt=flax.nnx.Param)
   forward, gradient = _parts(flax.nnx.value_and_grad, lambda model, *inputs: model(*inputs))
 
@@ -89,7 +108,7 @@ def nnx(setting: Setting):
     tx.update(model, grads)
     return carries, value
 
-  shape, batch = (setting.batch_size, NUM_SYMBOLS), symbols(setting)
+  shape = setting.batch_size, NUM_SYMBOLS
   carries = tuple(layer.cell.initialize_carry(shape, rngs) for layer in model.layers)
 
   def program(function, *held):
@@ -101,28 +120,6 @@ def nnx(setting: Setting):
     'forward': lambda: program(forward, model),
     'gradient': lambda: program(gradient, model),
     'step': lambda: program(step, model, tx),
-  }
-
-
-def _functional(setting, apply, params, carry):
-  """The three programs as a user of `apply(params, ids, carry) -> (logits, carry)` writes them."""
-  tx, batch = _users_optimizer(), symbols(setting)
-  forward, gradient = _parts(jax.value_and_grad, apply)
-
-  def step(state, batch):
-    params, opt_state, carry = state
-    carry, (value, grads) = gradient(carry, params, batch)
-    updates, opt_state = tx.update(grads, opt_state, params)
-    return (optax.apply_updates(params, updates), opt_state, carry), value
-
-  def program(function, state, *rest):
-    compiled, seconds = timed(lambda: jax.jit(function).lower(state, *rest).compile())
-    return carried(setting, lambda state: compiled(state, *rest), state, seconds)
-
-  return {
-    'forward': lambda: program(forward, carry, params, batch),
-    'gradient': lambda: program(gradient, carry, params, batch),
-    'step': lambda: program(step, (params, tx.init(params), carry), batch),
   }
 
 
@@ -146,4 +143,5 @@ def _parts(value_and_grad, apply):
 
 
 def _users_optimizer():
-  return optax.chain(optax.clip_by_global_norm(CLIP_NORM), optax.adam(LEARNING_RATE))
+  adam = optax.adam(contenders.LEARNING_RATE)
+  return optax.chain(optax.clip_by_global_norm(contenders.CLIP_NORM), adam)

@@ -1,6 +1,6 @@
-"""Our own training on JAX, `(setting, **options) -> part -> () -> Program`; see `contenders`."""
+"""Our training, and our engines on a long sequence. A function `(setting, **options) -> part ->
+() -> Program` each; see `contenders`."""
 
-import functools
 import itertools
 from typing import Any
 
@@ -10,20 +10,16 @@ from jax import lax
 from jax.sharding import PartitionSpec
 from ml_collections import ConfigDict
 
-from rnn_research.benchmark.contenders import (
-  CLIP_NORM,
-  LEARNING_RATE,
-  NUM_SYMBOLS,
-  Setting,
-  symbols,
-)
-from rnn_research.benchmark.jax_programs import carried, timed
+from rnn_research.benchmark import contenders
+from rnn_research.benchmark.jax_programs import carried, device_memory
+from rnn_research.benchmark.serve import Program, Setting, timed
 from rnn_research.cells import make_cell
 from rnn_research.experiment import Experiment, TrainData
 from rnn_research.models.language_model import language_model, sequence_loss
 from rnn_research.training import backend, optimizer
 from rnn_research.training.config import kept_by_layers
 from rnn_research.training.step import create_state, make_step, sharded_gradients
+from rnn_research.unroll import unroll
 
 
 def about() -> dict:
@@ -37,12 +33,12 @@ def ours(setting: Setting, engine: str = '', dtype: str = 'float32'):
   in `dtype`."""
   _configure(setting)
   mesh, key = backend.data_mesh(setting.batch_size), jax.random.key(setting.seed)
-  batch = symbols(setting)
+  batch = contenders.symbols(setting)
   config = optimizer.default_config()
-  config.update(clip_norm=CLIP_NORM, learning_rate=LEARNING_RATE)
+  config.update(clip_norm=contenders.CLIP_NORM, learning_rate=contenders.LEARNING_RATE)
   tx, _ = optimizer.make_optimizer(config, 1, 1, 1)
-  experiment = _experiment(setting._replace(engine=engine or setting.engine), jnp.dtype(dtype))
-  state = functools.partial(create_state, experiment, tx, key, setting.batch_size, False, mesh)
+  experiment = _experiment(setting, batch, engine or setting.engine, jnp.dtype(dtype))
+  state = lambda: create_state(experiment, tx, key, setting.batch_size, False, mesh)
   placed = lambda: backend.shard_batch(mesh, batch)
 
   def step():
@@ -84,18 +80,14 @@ def _configure(setting):
   backend.configure(setting.batch_size, kept_bytes=kept)
 
 
-def _experiment(setting, dtype):
-  cells = tuple(
-    make_cell(setting.cell, setting.hidden_size, engine=setting.engine, dtype=dtype)
-    for _ in range(setting.num_layers)
-  )
-  model = language_model(cells, NUM_SYMBOLS, dtype=dtype)
+def _experiment(setting, batch, engine, dtype):
+  cell = make_cell(setting.cell, setting.hidden_size, engine=engine, dtype=dtype)
+  model = language_model((cell,) * setting.num_layers, contenders.NUM_SYMBOLS, dtype=dtype)
 
   def loss(params, carry, batch, key, step):
     total, carry = sequence_loss(model, params, carry, batch['inputs'].T, batch['targets'].T, key)
     return total, (jnp.float32(batch['inputs'].size), carry, {})
 
-  batch = symbols(setting)
   return Experiment(
     init=model.init,
     loss=loss,
@@ -114,3 +106,25 @@ def _forward(experiment, mesh, key):
   whole, rows = PartitionSpec(), PartitionSpec('data')
   specs = {'in_specs': (whole, rows, rows, whole), 'out_specs': (whole, rows)}
   return jax.shard_map(forward, mesh=mesh, **specs, check_vma=False)
+
+
+def long(setting: Setting, engine: str):
+  """Engines for a long sequence, those in parallel over time among them: one GRU layer in float32
+  reads H normal numbers a step; the loss is the mean square of its outputs."""
+  of_inputs, of_params = jax.random.split(jax.random.key(setting.seed))
+  shape = setting.unroll_length, setting.batch_size, setting.hidden_size
+  xs = jax.random.normal(of_inputs, shape)
+  cell, plain = (make_cell('gru', setting.hidden_size, engine=name) for name in (engine, 'scan'))
+  params = plain.init(of_params, xs[0])
+  outputs, expected = (
+    jax.jit(lambda params, xs, cell=cell: unroll(cell, params, xs)[1]) for cell in (cell, plain)
+  )
+  gradient = jax.jit(jax.grad(lambda params, xs: jnp.mean(outputs(params, xs) ** 2)))
+  difference = lambda: float(jnp.max(jnp.abs(outputs(params, xs) - expected(params, xs))))
+
+  def program(function, difference=None):
+    seconds = timed(lambda: function.lower(params, xs).compile())[1]
+    run = lambda: jax.block_until_ready(function(params, xs))
+    return Program(run, seconds, device_memory(), difference)
+
+  return {'forward': lambda: program(outputs, difference), 'gradient': lambda: program(gradient)}

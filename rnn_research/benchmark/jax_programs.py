@@ -1,13 +1,11 @@
 """What contenders on JAX make their programs of."""
 
-import time
 from collections.abc import Callable
 from typing import Any
 
 import jax
 
-from rnn_research.benchmark.contenders import Setting
-from rnn_research.benchmark.serve import Program
+from rnn_research.benchmark.serve import Program, Setting
 
 
 def carried(
@@ -17,10 +15,7 @@ def carried(
   compile_seconds: float | None = None,
 ) -> Program:
   """Returns a program that calls `advance(state) -> (state, result)` with the state of the call
-  before.
-
-  On an accelerator it calls it `setting.in_a_row()` times and then waits, on a CPU once.
-  """
+  before: on an accelerator `setting.in_a_row()` times until it waits, on a CPU once."""
   held, on_cpu = [state], jax.default_backend() == 'cpu'
   times = 1 if on_cpu else setting.in_a_row()
 
@@ -32,14 +27,7 @@ def carried(
   return Program(run, compile_seconds, device_memory(), times=times)
 
 
-def timed(work: Callable[[], Any]) -> tuple[Any, float]:
-  """Returns the result of `work()` and the seconds it took."""
-  start = time.perf_counter()
-  return work(), time.perf_counter() - start
-
-
 def device_memory() -> Callable[[], int] | None:
-  """Returns `() -> bytes`, the peak that this process used of an accelerator; None where there is
-  none."""
+  """Returns `() -> bytes`, the peak that this process used of an accelerator; None without one."""
   device = jax.local_devices()[0]
   return None if device.platform == 'cpu' else lambda: device.memory_stats()['peak_bytes_in_use']

@@ -1,40 +1,37 @@
 """speed.md, speed.json and the figures of a whole measurement."""
 
+import functools
+import math
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from statistics import geometric_mean
 from typing import Any
 
 from rnn_research.analysis.reports.sections import Section, write
-from rnn_research.benchmark import figures, tables, workloads
-from rnn_research.benchmark.contenders import SOURCE_LENGTH, VOCABULARY_SIZE, Setting
+from rnn_research.analysis.reports.tables import markdown
+from rnn_research.benchmark import contenders, figures
+from rnn_research.benchmark.contenders import PARTS, Setting
+from rnn_research.benchmark.measure import Results
 from rnn_research.training.result import write_json
 
-_IN_A_ROW = 'Training takes up to ten steps in a row in a call, whose time is divided by them.'
+_PARTS = dict(zip(PARTS, ('forward', 'forward + backward', 'training step'), strict=True))
+
+Means = Mapping[str, Mapping[str, Mapping[str, float]]]  # cell -> label -> part -> ratio
 
 
-def write_report(
-  measured: Mapping[str, Any], out_dir: str | os.PathLike
-) -> dict[str, dict[str, float]]:
-  """Writes speed.json, speed.md, and of what was measured ratios.png and scaling.png with their
-  numbers as CSV.
+def write_report(measured: Mapping[str, Any], out_dir: str | os.PathLike) -> dict[str, dict]:
+  """Writes speed.json, speed.md and figures of {'machine', 'command', 'notes', 'measure'} and of
+  what `groups` returned of each group that was measured.
 
-  Args:
-    measured: {'machine', 'command', 'notes', 'measure'} and, of what `groups` returns, the groups
-      that were measured.
-    out_dir: an existing folder.
-
-  Returns:
-    cell -> {label: geometric mean of the training step's ratio to ours}.
+  Returns cell -> {label: geometric mean of the training step's ratio to ours}.
   """
-  comparisons: list[dict[str, Any]] = []
-  by_cell: dict[str, list] = {}
-  for one in measured.get('comparisons', ()):
-    setting, rows = Setting(**one['setting']), tables.shown(one['contenders'])
-    comparisons.append({'setting': setting, 'rows': rows})
-    by_cell.setdefault(setting.cell, []).append(rows)
-  means = {cell: tables.geometric_means(rows) for cell, rows in by_cell.items()}
+  comparisons = [
+    {'setting': Setting(**one['setting']), 'rows': shown(one['contenders'])}
+    for one in measured.get('comparisons', ())
+  ]
+  means = geometric_means(comparisons)
   write_json(Path(out_dir) / 'speed.json', {**measured, 'geometric_means': means})
   effort, on_gpu = measured['measure'], measured['machine']['platform'] == 'gpu'
   sections = [_introduction(measured, on_gpu)]
@@ -43,15 +40,45 @@ def write_report(
   sections += [make(measured[name], effort) for name, make in _OTHERS.items() if name in measured]
   write(out_dir, 'Speed', sections, 'speed.md')
   return {
-    cell: {label: parts['step'] for label, parts in by_label.items() if 'step' in parts}
+    cell: {label: parts['step'] for label, parts in by_label.items()}
     for cell, by_label in means.items()
+  }
+
+
+def shown(summaries: Results) -> Results:
+  """Returns the contenders of a comparison with one row for the quicker of `contenders.EITHER`, its
+  label as 'which', in the place of the first."""
+  step = lambda values: values['parts']['step']['median'] if 'parts' in values else math.inf
+  rows: dict[str, dict] = {}
+  for label, values in summaries.items():
+    name = next((name for name, both in contenders.EITHER.items() if label in both), label)
+    if name not in rows or step(values) < step(rows[name]):
+      rows[name] = {**values, 'which': label if 'parts' in values else name}
+  return rows
+
+
+def geometric_means(comparisons: Iterable[Mapping[str, Any]]) -> Means:
+  """Returns the geometric means of the ratios over the comparisons, {'setting', 'rows': as of
+  `shown`}, that have one."""
+  found: dict[str, dict] = {}
+  for one in comparisons:
+    by_label = found.setdefault(one['setting'].cell, {})
+    for label, values in one['rows'].items():
+      for part, ratio in values.get('ratios', {}).items():
+        by_label.setdefault(label, {}).setdefault(part, []).append(ratio)
+  mean = lambda by_part: {part: geometric_mean(ratios) for part, ratios in by_part.items()}
+  return {
+    cell: {label: mean(by_part) for label, by_part in by_label.items()}
+    for cell, by_label in found.items()
   }
 
 
 def _introduction(measured, on_gpu):
   effort = measured['measure']
-  together = ', after all have built' if on_gpu else ''
-  in_a_row = f'{_IN_A_ROW} ' if on_gpu else ''
+  together, in_a_row = '', ''
+  if on_gpu:
+    together = ', after all have built'
+    in_a_row = 'Training takes up to ten steps in a row in a call, whose time is divided by them. '
   text = (
     f'Every contender is a process of its own, and one works at a time{together}: '
     f'{effort["rounds"]} turns of up to {effort["calls"]} calls, the first call of each turn not '
@@ -88,23 +115,46 @@ def _ratios(comparisons, means, effort, on_gpu):
     'A character model over 65 one-hot symbols: forward pass; forward and backward pass; and the '
     'whole training step with clipping by global norm and Adam, recurrent state passed on.'
     f'{forced} Compilation is that of the training step{compilation}. Memory is the peak of '
-    f'building and running the training step {memory}.\n\n{tables.means_table(means)}'
+    f'building and running the training step {memory}.'
   )
   return Section(
     'Ratios, geometric means over shapes',
     'ratios',
     figures.ratio_figure(comparisons),
     'Training step of each contender divided by ours',
-    before=text,
+    before=f'{text}\n\n{means_table(means)}',
     after='Numbers of all groups: [speed.json](speed.json)',
   )
 
 
-def _times(comparisons):
-  blocks = [
-    f'### {one["setting"]}\n\n{tables.comparison_table(one["rows"])}' for one in comparisons
+def means_table(means: Means) -> str:
+  """Returns ratios as Markdown."""
+  rows = [
+    ([cell, label], by_part)
+    for cell, by_label in means.items()
+    for label, by_part in by_label.items()
   ]
+  measured = {part for _, by_part in rows for part in by_part}
+  cell = lambda by_part, part: f'{by_part[part]:.2f}' if part in by_part else ''
+  columns = {_PARTS[part]: functools.partial(cell, part=part) for part in PARTS if part in measured}
+  return _table(['cell', 'against'], columns, rows)
+
+
+def _times(comparisons):
+  blocks = [f'### {one["setting"]}\n\n{comparison_table(one["rows"])}' for one in comparisons]
   return Section('Times', before='\n'.join(['In bold: the ratio to ours.\n', *blocks]))
+
+
+def comparison_table(rows: Results) -> str:
+  """Returns a comparison (as of `shown`) as Markdown."""
+  measured = {part for values in rows.values() for part in values.get('parts', ())}
+  columns = {
+    **_times_of(part for part in PARTS if part in measured),
+    'symbols/s': lambda values: f'{values["symbols_per_second"]:,.0f}',
+    'compile, s': lambda values: _known(values['compile_seconds'], 1, '.1f'),
+    'memory, MiB': lambda values: _known(values['memory'], 2**20, ',.0f'),
+  }
+  return _table([''], columns, [([values['which']], values) for values in rows.values()])
 
 
 def _parallel(parallel, effort):
@@ -115,8 +165,18 @@ def _parallel(parallel, effort):
     'of the plain scan with the same parameters; on a GPU the plain scan rounds the factors of its '
     'products to TF32.'
   )
-  table = tables.engines_table([{**one, 'setting': Setting(**one['setting'])} for one in parallel])
-  return Section('Long sequences', before=f'{text}\n\n{table}')
+  return Section('Long sequences', before=f'{text}\n\n{engines_table(parallel)}')
+
+
+def engines_table(parallel: Iterable[Mapping[str, Any]]) -> str:
+  """Returns what `groups.parallel` measured as Markdown."""
+  rows = [
+    ([f'{Setting(**one["setting"])}: {label}'], values)
+    for one in parallel
+    for label, values in one['engines'].items()
+  ]
+  difference = {'largest difference': lambda values: f'{values["difference"]:.1e}'}
+  return _table([''], _times_of(PARTS[:2]) | difference, rows)
 
 
 def _scaling(scaling, effort):
@@ -126,59 +186,69 @@ def _scaling(scaling, effort):
     for axis, points in scaling.items()
     for point in points
   ]
-  table = tables.table(
-    ['changed', 'size', 'training step, ms'],
-    rows,
-    lambda point: [tables.milliseconds(point['step'])],
-  )
+  columns = {'training step, ms': lambda point: _milliseconds(point['step'])}
   return Section(
     'Cost of a training step',
     'scaling',
     figures.scaling_figure(scaling),
     'Training step over the multiple of each size',
     after=f'LSTM {num_layers} x {hidden_size}, batch {batch_size}, unroll {unroll_length}, one '
-    f'size changed at a time, ours alone.\n\n{table}',
+    f'size changed at a time, ours alone.\n\n{_table(["changed", "size"], columns, rows)}',
   )
 
 
 def _sampling(sampling, effort):
   (hidden_size, num_layers), length = effort['sampling'], effort['sample_length']
   text = f'{length:,} characters, one after the other, batch 1, LSTM {num_layers} x {hidden_size}.'
-  table = tables.rates_table(sampling, length, 'characters')
-  return Section('Sampling', before=f'{text}\n\n{table}')
+  return Section('Sampling', before=f'{text}\n\n{rates_table(sampling, length, "characters")}')
 
 
 def _translation(translation, effort):
   hidden_size, batch_size, num_written = effort['translation']
   text = (
-    f'Greedily, {batch_size} sentences at once: {SOURCE_LENGTH} symbols are read and {num_written} '
-    f'written of each, in vocabularies of {VOCABULARY_SIZE:,}. A GRU in both directions, additive '
-    f'attention, a GRU; embeddings and layers of {hidden_size} units.'
+    f'Greedily, {batch_size} sentences at once: {contenders.SOURCE_LENGTH} symbols are read and '
+    f'{num_written} written of each, in vocabularies of {contenders.VOCABULARY_SIZE:,}. A GRU in '
+    f'both directions, additive attention, a GRU; embeddings and layers of {hidden_size} units.'
   )
-  table = tables.rates_table(translation, batch_size, 'sentences')
-  return Section('Translating', before=f'{text}\n\n{table}')
+  return Section(
+    'Translating', before=f'{text}\n\n{rates_table(translation, batch_size, "sentences")}'
+  )
+
+
+def rates_table(measured: Results, amount: int, unit: str) -> str:
+  """Returns label -> quartiles as Markdown: times, how much of `amount` a second, ratios to the
+  first, which is ours."""
+  ours = next(iter(measured.values()))
+  is_compared = lambda values: values is not ours and 'median' in ours
+  columns = {
+    'ms': _milliseconds,
+    f'{unit}/s': lambda values: f'{amount / values["median"]:,.0f}',
+    'time / ours': lambda values: (
+      f'{values["median"] / ours["median"]:.2f}' if is_compared(values) else ''
+    ),
+  }
+  return _table([''], columns, [([label], values) for label, values in measured.items()])
 
 
 def _pipeline(pipeline, effort):
   rows = [([f'batch {row["batch_size"]}, unroll {row["unroll_length"]}'], row) for row in pipeline]
-  rate = lambda row: [f'{row["symbols_per_second"]:,.0f}']
-  table = tables.table(['', 'characters/s'], rows, rate)
-  return Section('Drawing batches on the host', before=f'No device is used.\n\n{table}')
+  columns = {'characters/s': lambda row: f'{row["symbols_per_second"]:,.0f}'}
+  text = f'No device is used.\n\n{_table([""], columns, rows)}'
+  return Section('Drawing batches on the host', before=text)
 
 
 def _memory(gradients, effort):
   text = (
-    f'The gradient of {effort["long_steps"]:,} steps of an LSTM 1 x {workloads.HIDDEN}, batch '
-    f'{workloads.BATCH}, in a process that may hold {workloads.LIMIT / 2**20:.0f} MiB more than '
-    'before it starts (on Linux, without a GPU). Temporary memory is what the compiled program '
-    'asks for.'
+    f'The gradient of {effort["long_steps"]:,} steps of an LSTM 1 x {contenders.LONG_HIDDEN}, '
+    f'batch {contenders.LONG_BATCH}, in a process that may hold '
+    f'{contenders.LONG_LIMIT / 2**20:.0f} MiB more than before it starts (on Linux, without a '
+    'GPU). Temporary memory is what the compiled program asks for.'
   )
-  took = lambda row: f'{row["seconds"]:.2f}' if 'seconds' in row else row['refused']
-  table = tables.table(
-    ['', 'temporary memory, MiB', 'seconds'],
-    [([label], row) for label, row in gradients.items()],
-    lambda row: [f'{row["temporary"] / 2**20:,.0f}', took(row)],
-  )
+  columns = {
+    'temporary memory, MiB': lambda row: f'{row["temporary"] / 2**20:,.0f}',
+    'seconds': lambda row: f'{row["seconds"]:.2f}' if 'seconds' in row else row['refused'],
+  }
+  table = _table([''], columns, [([label], row) for label, row in gradients.items()])
   return Section('A long sequence', before=f'{text}\n\n{table}')
 
 
@@ -190,3 +260,40 @@ _OTHERS = {
   'pipeline': _pipeline,
   'memory': _memory,
 }
+
+
+def _table(names, columns, rows):
+  """Returns Markdown.
+
+  Args:
+    names: headings of the first columns.
+    columns: heading -> `values -> cell`, of the others.
+    rows: (names, values), or (names, {'failed': why}), each.
+  """
+
+  def cells(values):
+    if 'failed' in values:
+      return [f'failed: {values["failed"].replace("|", "/")}', *[''] * (len(columns) - 1)]
+    return [cell(values) for cell in columns.values()]
+
+  return markdown([*names, *columns], [[*name, *cells(values)] for name, values in rows])
+
+
+def _times_of(parts):
+  """Returns columns with the times of parts, and in bold their ratios."""
+
+  def cell(values, part):
+    bold = f' **{values["ratios"][part]:.2f}**' if part in values['ratios'] else ''
+    return _milliseconds(values['parts'][part]) + bold
+
+  return {f'{_PARTS[part]}, ms': functools.partial(cell, part=part) for part in parts}
+
+
+def _milliseconds(values):
+  """Returns quartiles for people: the median, and the other two."""
+  median, lower, upper = (f'{1e3 * values[name]:.4g}' for name in ('median', 'lower', 'upper'))
+  return f'{median} ({lower} - {upper})'
+
+
+def _known(value, unit, form):
+  return '' if value is None else f'{value / unit:{form}}'

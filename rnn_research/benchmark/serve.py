@@ -3,16 +3,10 @@ cores of each other.
 
   python -P serve.py MODULE FUNCTION OPTIONS
 
-It imports nothing of the package but MODULE, answers {'ready': true}, and then each line of JSON on
-stdin with a line of JSON on stdout, until stdin ends. OPTIONS, as JSON, are passed to FUNCTION by
-name.
-
-  {'ask': [argument, ..]}                  FUNCTION(argument, ..)
-  {'build': setting, 'parts': [name, ..]}  makes each part and calls it twice; see `_build`
-  {'calls': {name: n, ..}, 'discard': k}   calls the first part k times, then each part n times:
-                                           {name: [second, ..]}
-
-An exception is answered with {'failed': one line} and ends it.
+It imports nothing of the package but MODULE and answers {'ready': true}, then each line of JSON on
+stdin, [action, {argument: value}], with a line of JSON on stdout, until stdin ends. The actions are
+the functions in `_actions`. OPTIONS, as JSON, are passed to FUNCTION by name. An exception is
+answered with {'failed': one line} and ends it.
 """
 
 import functools
@@ -30,25 +24,15 @@ from typing import Any, NamedTuple
 
 
 class Setting(NamedTuple):
-  """A model and its batch.
+  """A model and its batch."""
 
-  Attributes:
-    cell: lstm, gru or elman.
-    hidden_size: H.
-    num_layers: L.
-    batch_size: B.
-    unroll_length: T; the number of symbols where one is written after the other.
-    seed: of data and parameters.
-    engine: of our cells.
-  """
-
-  cell: str
+  cell: str  # lstm, gru or elman
   hidden_size: int
   num_layers: int
   batch_size: int
-  unroll_length: int
-  seed: int = 0
-  engine: str = 'auto'
+  unroll_length: int  # or the number of symbols that are written
+  seed: int = 0  # of data and parameters
+  engine: str = 'auto'  # of our cells
 
   def in_a_row(self) -> int:
     """Returns how many steps an accelerator takes before anybody waits for it, as in a training
@@ -61,23 +45,13 @@ class Setting(NamedTuple):
 
 
 class Program(NamedTuple):
-  """Work that can be timed.
+  """Work that can be timed."""
 
-  Attributes:
-    run: does the work, waits for the end of it, and may return what came of it.
-    compile_seconds: what tracing and compiling took, None where nothing is compiled.
-    device_memory: `() -> bytes`, peak use of an accelerator; None where the process's own memory
-      counts.
-    difference: `() -> float`, how far its result is from that of another way to compute it; None if
-      nobody asks.
-    times: how often `run` does the work; the seconds of a call are those of once.
-  """
-
-  run: Callable[[], Any]
-  compile_seconds: float | None = None
-  device_memory: Callable[[], int] | None = None
-  difference: Callable[[], float] | None = None
-  times: int = 1
+  run: Callable[[], Any]  # does the work and waits for the end of it
+  compile_seconds: float | None = None  # tracing included; None where nothing is compiled
+  device_memory: Callable[[], int] | None = None  # peak bytes; None: the process's own count
+  difference: Callable[[], float] | None = None  # of its result to that of another way
+  times: int = 1  # how often `run` does the work; the seconds of a call are those of once
 
 
 def main(argv: list[str]) -> None:
@@ -90,67 +64,58 @@ def main(argv: list[str]) -> None:
   try:
     function = getattr(importlib.import_module(module), function)
     say({'ready': True})
-    answer = _answerer(functools.partial(function, **json.loads(options)))
+    actions = _actions(functools.partial(function, **json.loads(options)))
     for line in sys.stdin:
-      say(answer(json.loads(line)))
+      action, arguments = json.loads(line)
+      say(actions[action](**arguments))
   except Exception as error:  # of any library that is measured
     say({'failed': f'{type(error).__name__}: {error}'.split('\n')[0][:300]})
 
 
-def _answerer(function):
+def _actions(function):
   programs, idle_memory = {}, _peak()
 
-  def call(counts, discard):
-    first = programs[next(iter(counts))]
-    for _ in range(discard):
-      first.run()
-    seconds = lambda program: _seconds(program) / program.times
-    return {part: [seconds(programs[part]) for _ in range(n)] for part, n in counts.items()}
+  def build(setting, parts):
+    """Makes each part of `function(setting)` and calls it twice.
 
-  def answer(request):
-    if 'ask' in request:
-      return function(*request['ask'])
-    if 'calls' in request:
-      return call(request['calls'], request['discard'])
-    earlier = _memory(programs, idle_memory) if programs else -1
+    Returns 'seconds' of a call, part -> number; and of the first part 'compile_seconds',
+    'difference', and 'memory', the peak in bytes before there were other parts, None where the
+    process needed as much for an earlier setting.
+    """
+    earlier, memory = _memory(programs, idle_memory) if programs else -1, None
     programs.clear()
     gc.collect()  # what the last setting held
-    makers = function(Setting(*request['build']))
-    return _build(makers, request['parts'], programs, idle_memory, earlier)
+    makers, seconds = function(Setting(*setting)), {}
+    for part in parts:
+      programs[part] = makers[part]()
+      programs[part].run()
+      seconds[part] = timed(programs[part].run)[1]
+      memory = _memory(programs, idle_memory) if memory is None else memory
+    first = programs[parts[0]]
+    difference = first.difference() if first.difference else None
+    gc.collect()  # so that the first timed calls do not
+    return {
+      'seconds': seconds,
+      'compile_seconds': first.compile_seconds,
+      'memory': memory if memory > earlier else None,
+      'difference': difference,
+    }
 
-  return answer
+  def call(counts, discard):
+    """Calls the first part `discard` times, then each part as often as it counts; returns
+    part -> [second, ..]."""
+    for _ in range(discard):
+      programs[next(iter(counts))].run()
+    seconds = lambda program: timed(program.run)[1] / program.times
+    return {part: [seconds(programs[part]) for _ in range(n)] for part, n in counts.items()}
+
+  return {'ask': function, 'build': build, 'call': call}
 
 
-def _build(makers, parts, programs, idle_memory, earlier):
-  """Makes the programs, each called twice.
-
-  Args:
-    makers: part -> `() -> Program`.
-    parts: names of the programs.
-    programs: filled with them.
-    idle_memory: bytes, the peak of this process before it worked.
-    earlier: bytes, its peak in all that it built before.
-
-  Returns:
-    'seconds' of a call, part -> number; and of the first part 'compile_seconds', its 'difference'
-    if it has one, and 'memory', the peak in bytes before there were other parts, None where the
-    process needed as much before.
-  """
-  seconds, memory = {}, None
-  for part in parts:
-    programs[part] = makers[part]()
-    programs[part].run()
-    seconds[part] = _seconds(programs[part])
-    memory = _memory(programs, idle_memory) if memory is None else memory
-  first = programs[parts[0]]
-  difference = first.difference() if first.difference else None
-  gc.collect()  # so that the first timed calls do not
-  return {
-    'seconds': seconds,
-    'memory': memory if memory > earlier else None,
-    'compile_seconds': first.compile_seconds,
-    'difference': difference,
-  }
+def timed(work: Callable[[], Any]) -> tuple[Any, float]:
+  """Returns the result of `work()` and the seconds it took."""
+  start = time.perf_counter()
+  return work(), time.perf_counter() - start
 
 
 def _memory(programs, idle_memory):
@@ -159,21 +124,14 @@ def _memory(programs, idle_memory):
   return first.device_memory() if first.device_memory else _peak() - idle_memory
 
 
-def _seconds(program):
-  start = time.perf_counter()
-  program.run()
-  return time.perf_counter() - start
-
-
 def _peak():
   """Returns the peak of this process's memory in bytes."""
   status = Path('/proc/self/status')
   if status.exists():  # here `ru_maxrss` starts with the peak of the process that started this one
     line = next(line for line in status.read_text().splitlines() if line.startswith('VmHWM'))
     return 1024 * int(line.split()[1])
-  return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
-    1 if sys.platform == 'darwin' else 1024
-  )
+  unit = 1 if sys.platform == 'darwin' else 1024
+  return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 if __name__ == '__main__':

@@ -8,17 +8,9 @@ import functools
 import torch
 from torch import nn
 
-from rnn_research.benchmark.contenders import (
-  CLIP_NORM,
-  LEARNING_RATE,
-  NEVER_WRITTEN,
-  NUM_SYMBOLS,
-  VOCABULARY_SIZE,
-  Setting,
-  sentences,
-  symbols,
-)
-from rnn_research.benchmark.serve import Program
+from rnn_research.benchmark import contenders
+from rnn_research.benchmark.contenders import NUM_SYMBOLS, VOCABULARY_SIZE
+from rnn_research.benchmark.serve import Program, Setting
 from rnn_research.data.codec import BOS
 from rnn_research.training.backend import num_cores
 
@@ -38,8 +30,8 @@ def training(setting: Setting, device='cpu', dtype='float32', onednn=True):
   network = _LAYERS[setting.cell](NUM_SYMBOLS, setting.hidden_size, setting.num_layers).to(device)
   head = nn.Linear(setting.hidden_size, NUM_SYMBOLS).to(device)
   params = [*network.parameters(), *head.parameters()]
-  tx = torch.optim.Adam(params, LEARNING_RATE)
-  batch, carry = symbols(setting), [None]
+  tx = torch.optim.Adam(params, contenders.LEARNING_RATE)
+  batch, carry = contenders.symbols(setting), [None]
 
   def loss():
     inputs, targets = (
@@ -64,7 +56,7 @@ def training(setting: Setting, device='cpu', dtype='float32', onednn=True):
 
   def step():
     value = gradient()
-    nn.utils.clip_grad_norm_(params, CLIP_NORM)
+    nn.utils.clip_grad_norm_(params, contenders.CLIP_NORM)
     tx.step()
     return value
 
@@ -155,7 +147,7 @@ class Translator(nn.Module):
       x = self.target(ids)
       state = self.decoder(torch.cat([x, context], -1), state)
       logits = self.head(torch.cat([state, context, x], -1))
-      logits[:, NEVER_WRITTEN] = -torch.inf
+      logits[:, contenders.NEVER_WRITTEN] = -torch.inf
       ids = logits.argmax(-1)
       written.append(ids)
     return torch.stack(written, 1)
@@ -166,6 +158,6 @@ def translation(setting: Setting, device: str):
   there."""
   _configure(setting, allow_tf32=True)
   model = Translator(setting.hidden_size).to(device)
-  sources = torch.from_numpy(sentences(setting)).to(device)
+  sources = torch.from_numpy(contenders.sentences(setting)).to(device)
   translate = lambda: model.translate(sources, setting.unroll_length).cpu()  # waits for a GPU
   return {'greedy': lambda: Program(translate)}

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnn_research.benchmark import contenders
-from rnn_research.benchmark.contenders import NUM_SYMBOLS, VOCABULARY_SIZE, Setting
-from rnn_research.benchmark.serve import Program
+from rnn_research.benchmark.contenders import NUM_SYMBOLS, VOCABULARY_SIZE
+from rnn_research.benchmark.serve import Program, Setting
 from rnn_research.cells import gru, lstm, make_cell
 from rnn_research.data.codec import BOS
 from rnn_research.data.streams import text_stream
@@ -32,9 +32,8 @@ from rnn_research.models.language_model import language_model
 from rnn_research.training import backend
 from rnn_research.unroll import unroll
 
-HIDDEN, BATCH, INPUTS = 64, 4, 16  # of the long sequence
-LIMIT = 512 * 2**20  # bytes beyond what the process held before
 _TEXT_SIZE = 1_000_000  # symbols, as in tiny Shakespeare
+_LONG_INPUTS = 16
 
 
 def sampling(setting: Setting):
@@ -92,21 +91,17 @@ def batches(setting: Setting):
 
 
 def long_gradient(num_steps: int, every: int | None) -> dict:
-  """Compiles the gradient of an LSTM's outputs over a sequence whose states may not fit into
-  memory, and runs it with at most `LIMIT` bytes more than are held already.
+  """Runs the gradient of an LSTM's outputs over a sequence whose states may not fit into memory,
+  with at most `LONG_LIMIT` bytes more than are held already; `every` is `remat_every` of `unroll`.
 
-  Args:
-    num_steps: T.
-    every: `remat_every` of `unroll`.
-
-  Returns:
-    'temporary', the bytes that the compiled program asks for beside arguments and results, with
-    'seconds' of a run, or 'refused': why it did not run. Only Linux has the limit, and an
-    accelerator's memory has none.
+  Returns 'temporary', the bytes that the compiled program asks for beside arguments and results,
+  with 'seconds' of a run, or 'refused': why it did not run. Only Linux has the limit, and an
+  accelerator's memory has none.
   """
-  cell = lstm(HIDDEN)
-  params = cell.init(jax.random.key(0), jnp.zeros((BATCH, INPUTS)))
-  xs = np.random.default_rng(1).standard_normal((num_steps, BATCH, INPUTS), np.float32)
+  cell = lstm(contenders.LONG_HIDDEN)
+  params = cell.init(jax.random.key(0), jnp.zeros((contenders.LONG_BATCH, _LONG_INPUTS)))
+  shape = num_steps, contenders.LONG_BATCH, _LONG_INPUTS
+  xs = np.random.default_rng(1).standard_normal(shape, np.float32)
   loss = lambda params, xs: jnp.mean(unroll(cell, params, xs, remat_every=every)[1] ** 2)
   compiled = jax.jit(jax.grad(loss)).lower(params, xs).compile()
   memory: Any = compiled.memory_analysis()  # every backend that runs this can tell
@@ -124,5 +119,5 @@ def _limit_memory():
   path = Path('/proc/self/status')
   if path.exists() and jax.default_backend() == 'cpu':
     held = next(line for line in path.read_text().splitlines() if line.startswith('VmData'))
-    limit = int(held.split()[1]) * 1024 + LIMIT
+    limit = int(held.split()[1]) * 1024 + contenders.LONG_LIMIT
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))

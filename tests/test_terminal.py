@@ -31,7 +31,7 @@ def test_a_pipe_gets_whole_lines(capsys):
 
 
 def test_lines_end_between_facts_or_words(columns):
-  columns(46)
+  columns(60)
   expected = 'step 500/3000  valid/nats_per_symbol 1.8\n  valid/perplexity 6.1'
   assert terminal.fitted(FACTS) == expected
   columns(12)

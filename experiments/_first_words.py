@@ -1,5 +1,8 @@
-"""What a start is going to do, said before JAX is loaded, which takes a second or more: nothing
-here may import `rnn_research`, which loads it."""
+"""What a start is going to do, said before JAX is loaded, which takes a second or more.
+
+Nothing here may import `rnn_research`, which loads it; so it stands among the experiments, whose
+names begin without an underscore.
+"""
 
 import contextlib
 import json
@@ -15,13 +18,17 @@ import experiments
 def say(argv: list[str]) -> None:
   """Prints what is going to be trained or studied, and how long that takes where it is known.
 
-  Mistakes in the command line are left to those who read all of it.
+  Mistakes in the command line, and lines that are written in other ways than --name=value, are left
+  to those who read all of it.
   """
-  given = dict(word.lstrip('-').partition('=')[::2] for word in argv if word.startswith('-'))
-  first = os.environ.get('JAX_PROCESS_ID', '0') == '0'
-  if not first or given.get('mode', 'train') != 'train' or _other_start(given):
+  words = [word.removeprefix('--').partition('=') for word in argv]
+  given = {name: value for name, _, value in words}
+  understood = all(equals and _is_known(name) for name, equals, _ in words)
+  if not understood or given.get('mode', 'train') != 'train':
     return
-  with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+  if os.environ.get('JAX_PROCESS_ID', '0') != '0':
+    return
+  with contextlib.suppress(Exception):  # it is said in one sentence later
     name = ':'.join(experiments.split_name(_experiment(given)))
     text, time = experiments.variant(name)
     print(_fitted(f'{name}: {text}'), flush=True)
@@ -32,17 +39,14 @@ def say(argv: list[str]) -> None:
       print(_fitted(f'takes about {time} on 1 or 2 CPU cores{data}'), flush=True)
 
 
-def _other_start(given):
-  """Returns whether nothing is started, or the flags stand elsewhere than behind an =."""
-  apart = any(not given[flag] for flag in ('experiment', 'workdir') if flag in given)
-  return apart or bool({'list', 'help', 'flagfile'} & given.keys())
+def _is_known(name):
+  return name in ('experiment', 'workdir', 'mode', 'num_devices') or name.startswith('config.')
 
 
 def _experiment(given):
-  config = _workdir(given) / 'config.json'
-  if 'experiment' in given or 'workdir' not in given or not config.exists():
-    return given.get('experiment', experiments.DEFAULT)
-  return json.loads(config.read_text('utf-8'))['experiment']
+  if _begun(given):
+    return json.loads((_workdir(given) / 'config.json').read_text('utf-8'))['experiment']
+  return given.get('experiment', experiments.DEFAULT)
 
 
 def _begun(given):

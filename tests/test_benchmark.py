@@ -23,6 +23,7 @@ from rnn_research.benchmark import (
   measure,
   report,
   serve,
+  tables,
   workers,
   workloads,
 )
@@ -388,7 +389,7 @@ def test_geometric_means():
 
 def test_a_comparison_as_markdown():
   rows = report.shown(summary())
-  table = report.comparison_table(rows)
+  table = tables.comparison_table(rows)
   assert '| flax.nnx.RNN | failed: a / b |  |' in table
   assert '20 (20 - 25) **2.00**' in table
   assert '| PyTorch without oneDNN | ' in table
@@ -398,8 +399,8 @@ def test_a_comparison_as_markdown():
 def test_tables_have_the_parts_that_were_measured():
   alone = {'ours': times(step=[1.0]), 'plain lax.scan': times(step=[2.0])}
   rows = report.shown(summary(**dict.fromkeys(RESULTS) | alone))
-  assert report.comparison_table(rows).splitlines()[0].count('ms') == 1
-  means = report.means_table(report.geometric_means([in_cell(rows)]))
+  assert tables.comparison_table(rows).splitlines()[0].count('ms') == 1
+  means = tables.means_table(report.geometric_means([in_cell(rows)]))
   assert means.splitlines()[0::2] == [
     '| cell | against | training step |',
     '| lstm | plain lax.scan | 2.00 |',
@@ -424,7 +425,7 @@ def test_engines_are_compared_with_the_plain_scan(monkeypatch):
   assert row['engines']['plain lax.scan']['ratios'] == {}
   assert row['engines']['newton']['ratios'] == pytest.approx({'forward': 3.0, 'gradient': 0.5})
   assert row['engines']['shooting'] == {'failed': 'a | b'}
-  rows = report.engines_table([row]).splitlines()
+  rows = tables.engines_table([row]).splitlines()
   assert {row.count('|') for row in rows} == {5}
   assert rows[3] == f'| {SETTING}: newton | 2 (2 - 2) **3.00** | 16 (16 - 16) **0.50** | 3.0e-07 |'
   assert rows[4] == f'| {SETTING}: shooting | failed: a / b |  |  |'
@@ -435,13 +436,13 @@ def test_engines_are_compared_with_the_plain_scan(monkeypatch):
 def test_rates_are_compared_with_ours():
   quick, slow = measure.quartiles([0.5]), measure.quartiles([1.0])
   measured = {'ours': quick, 'PyTorch: a': slow, 'PyTorch: b': {'failed': 'dead'}}
-  rows = report.rates_table(measured, 10, 'characters').splitlines()[2:]
+  rows = tables.rates_table(measured, 10, 'characters').splitlines()[2:]
   assert rows == [
     '| ours | 500 (500 - 500) | 20 |  |',
     '| PyTorch: a | 1000 (1000 - 1000) | 10 | 2.00 |',
     '| PyTorch: b | failed: dead |  |  |',
   ]
-  rows = report.rates_table(measured | {'ours': {'failed': 'x'}}, 10, 'characters').splitlines()
+  rows = tables.rates_table(measured | {'ours': {'failed': 'x'}}, 10, 'characters').splitlines()
   assert rows[3] == '| PyTorch: a | 1000 (1000 - 1000) | 10 |  |'
 
 

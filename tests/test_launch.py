@@ -519,6 +519,10 @@ def test_every_docstring_has_the_time_of_every_variant(name):
     (['--experiment', 'seq2seq'], []),
     (['--list'], []),
     (['--mode=sample'], []),
+    (['-h'], []),
+    (['--experiment=char_lm:debug', 'word'], []),
+    (['--temperature=1'], []),
+    (['--workdir=TRAINED', '--experiment=seq2seq'], ['char_lm:debug: ']),
     (['--workdir=TRAINED'], ['char_lm:debug: ']),
     (['--workdir=/nowhere'], ['char_lm:quick: ', 'takes about ']),
   ],
@@ -536,12 +540,19 @@ def test_one_of_several_processes_speaks(monkeypatch, capsys):
   assert capsys.readouterr().out == ''
 
 
+def test_a_damaged_workdir_is_left_to_others(workdir, capsys):
+  (workdir / 'config.json').write_text('{"experiment": 3}')
+  first_words.say([f'--workdir={workdir}'])
+  assert capsys.readouterr().out == ''
+
+
 def test_where_a_run_goes_on_is_said(workdir, main):
   code, out, _ = main(f'--workdir={workdir}', '--config.train.steps=13')
   assert code == 0
   assert out.startswith(f'goes on from step 12 in {workdir}; Ctrl-C stops it')
-  code, out, _ = main(f'--workdir={workdir}')
-  assert out.startswith(f'finished at step 13 in {workdir}; its result again:\n')
+  for changed in ([], ['--config.train.log_every=7']):
+    code, out, _ = main(f'--workdir={workdir}', *changed)
+    assert out.startswith(f'finished at step 13 in {workdir}; its result again:\n')
 
 
 def test_what_to_do_next_runs_as_it_is_printed(trained, tmp_path):

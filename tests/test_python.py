@@ -17,8 +17,11 @@ FIELDS = {
 }
 
 
-def test_it_is_the_training_of_the_launcher(text, main, tmp_path):
+def test_it_is_the_training_of_the_launcher(text, main, tmp_path, capsys):
   run = train('char_lm:debug', tmp_path / 'python', {**FIELDS, 'data.path': text, 'train.steps': 4})
+  said = capsys.readouterr().out
+  assert said.startswith(f'writes to {run.workdir}; ')
+  assert 'next:' not in said  # in a shell, where this is no program
   flags = [*TINY, f'--config.data.path={text}', '--config.train.steps=4']
   assert main('--experiment=char_lm:debug', f'--workdir={tmp_path / "shell"}', *flags)[0] == 0
   there = workdir.load(tmp_path / 'shell')

@@ -111,7 +111,7 @@ def _apart(values, known, of_variants):
 
 
 def _about(name):
-  return '\n'.join(f'- `{name}:{v}`: {text}' for v, text in experiments.variants(name).items())
+  return '\n'.join(f'- `{name}:{v}`: {told.text}' for v, told in experiments.variants(name).items())
 
 
 def _tables(name, of_variants, comments):

@@ -1,6 +1,5 @@
 """speed.md, speed.json and the figures of a whole measurement."""
 
-import functools
 import math
 import os
 import shlex
@@ -10,15 +9,10 @@ from statistics import geometric_mean
 from typing import Any
 
 from rnn_research.analysis.reports.sections import Section, write
-from rnn_research.analysis.reports.tables import markdown
-from rnn_research.benchmark import contenders, figures
-from rnn_research.benchmark.contenders import PARTS, Setting
+from rnn_research.benchmark import contenders, figures, tables
+from rnn_research.benchmark.contenders import Setting
 from rnn_research.benchmark.measure import Results
 from rnn_research.training.result import write_json
-
-_PARTS = dict(zip(PARTS, ('forward', 'forward + backward', 'training step'), strict=True))
-
-Means = Mapping[str, Mapping[str, Mapping[str, float]]]  # cell -> label -> part -> ratio
 
 
 def write_report(measured: Mapping[str, Any], out_dir: str | os.PathLike) -> dict[str, dict]:
@@ -57,7 +51,7 @@ def shown(summaries: Results) -> Results:
   return rows
 
 
-def geometric_means(comparisons: Iterable[Mapping[str, Any]]) -> Means:
+def geometric_means(comparisons: Iterable[Mapping[str, Any]]) -> tables.Means:
   """Returns the geometric means of the ratios over the comparisons, {'setting', 'rows': as of
   `shown`}, that have one."""
   found: dict[str, dict] = {}
@@ -122,39 +116,16 @@ def _ratios(comparisons, means, effort, on_gpu):
     'ratios',
     figures.ratio_figure(comparisons),
     'Training step of each contender divided by ours',
-    before=f'{text}\n\n{means_table(means)}',
+    before=f'{text}\n\n{tables.means_table(means)}',
     after='Numbers of all groups: [speed.json](speed.json)',
   )
 
 
-def means_table(means: Means) -> str:
-  """Returns ratios as Markdown."""
-  rows = [
-    ([cell, label], by_part)
-    for cell, by_label in means.items()
-    for label, by_part in by_label.items()
-  ]
-  measured = {part for _, by_part in rows for part in by_part}
-  cell = lambda by_part, part: f'{by_part[part]:.2f}' if part in by_part else ''
-  columns = {_PARTS[part]: functools.partial(cell, part=part) for part in PARTS if part in measured}
-  return _table(['cell', 'against'], columns, rows)
-
-
 def _times(comparisons):
-  blocks = [f'### {one["setting"]}\n\n{comparison_table(one["rows"])}' for one in comparisons]
+  blocks = [
+    f'### {one["setting"]}\n\n{tables.comparison_table(one["rows"])}' for one in comparisons
+  ]
   return Section('Times', before='\n'.join(['In bold: the ratio to ours.\n', *blocks]))
-
-
-def comparison_table(rows: Results) -> str:
-  """Returns a comparison (as of `shown`) as Markdown."""
-  measured = {part for values in rows.values() for part in values.get('parts', ())}
-  columns = {
-    **_times_of(part for part in PARTS if part in measured),
-    'symbols/s': lambda values: f'{values["symbols_per_second"]:,.0f}',
-    'compile, s': lambda values: _known(values['compile_seconds'], 1, '.1f'),
-    'memory, MiB': lambda values: _known(values['memory'], 2**20, ',.0f'),
-  }
-  return _table([''], columns, [([values['which']], values) for values in rows.values()])
 
 
 def _parallel(parallel, effort):
@@ -165,18 +136,7 @@ def _parallel(parallel, effort):
     'of the plain scan with the same parameters; on a GPU the plain scan rounds the factors of its '
     'products to TF32.'
   )
-  return Section('Long sequences', before=f'{text}\n\n{engines_table(parallel)}')
-
-
-def engines_table(parallel: Iterable[Mapping[str, Any]]) -> str:
-  """Returns what `groups.parallel` measured as Markdown."""
-  rows = [
-    ([f'{Setting(**one["setting"])}: {label}'], values)
-    for one in parallel
-    for label, values in one['engines'].items()
-  ]
-  difference = {'largest difference': lambda values: f'{values["difference"]:.1e}'}
-  return _table([''], _times_of(PARTS[:2]) | difference, rows)
+  return Section('Long sequences', before=f'{text}\n\n{tables.engines_table(parallel)}')
 
 
 def _scaling(scaling, effort):
@@ -186,21 +146,23 @@ def _scaling(scaling, effort):
     for axis, points in scaling.items()
     for point in points
   ]
-  columns = {'training step, ms': lambda point: _milliseconds(point['step'])}
+  columns = {'training step, ms': lambda point: tables.milliseconds(point['step'])}
   return Section(
     'Cost of a training step',
     'scaling',
     figures.scaling_figure(scaling),
     'Training step over the multiple of each size',
     after=f'LSTM {num_layers} x {hidden_size}, batch {batch_size}, unroll {unroll_length}, one '
-    f'size changed at a time, ours alone.\n\n{_table(["changed", "size"], columns, rows)}',
+    f'size changed at a time, ours alone.\n\n{tables.table(["changed", "size"], columns, rows)}',
   )
 
 
 def _sampling(sampling, effort):
   (hidden_size, num_layers), length = effort['sampling'], effort['sample_length']
   text = f'{length:,} characters, one after the other, batch 1, LSTM {num_layers} x {hidden_size}.'
-  return Section('Sampling', before=f'{text}\n\n{rates_table(sampling, length, "characters")}')
+  return Section(
+    'Sampling', before=f'{text}\n\n{tables.rates_table(sampling, length, "characters")}'
+  )
 
 
 def _translation(translation, effort):
@@ -211,29 +173,14 @@ def _translation(translation, effort):
     f'both directions, additive attention, a GRU; embeddings and layers of {hidden_size} units.'
   )
   return Section(
-    'Translating', before=f'{text}\n\n{rates_table(translation, batch_size, "sentences")}'
+    'Translating', before=f'{text}\n\n{tables.rates_table(translation, batch_size, "sentences")}'
   )
-
-
-def rates_table(measured: Results, amount: int, unit: str) -> str:
-  """Returns label -> quartiles as Markdown: times, how much of `amount` a second, ratios to the
-  first, which is ours."""
-  ours = next(iter(measured.values()))
-  is_compared = lambda values: values is not ours and 'median' in ours
-  columns = {
-    'ms': _milliseconds,
-    f'{unit}/s': lambda values: f'{amount / values["median"]:,.0f}',
-    'time / ours': lambda values: (
-      f'{values["median"] / ours["median"]:.2f}' if is_compared(values) else ''
-    ),
-  }
-  return _table([''], columns, [([label], values) for label, values in measured.items()])
 
 
 def _pipeline(pipeline, effort):
   rows = [([f'batch {row["batch_size"]}, unroll {row["unroll_length"]}'], row) for row in pipeline]
   columns = {'characters/s': lambda row: f'{row["symbols_per_second"]:,.0f}'}
-  text = f'No device is used.\n\n{_table([""], columns, rows)}'
+  text = f'No device is used.\n\n{tables.table([""], columns, rows)}'
   return Section('Drawing batches on the host', before=text)
 
 
@@ -248,7 +195,7 @@ def _memory(gradients, effort):
     'temporary memory, MiB': lambda row: f'{row["temporary"] / 2**20:,.0f}',
     'seconds': lambda row: f'{row["seconds"]:.2f}' if 'seconds' in row else row['refused'],
   }
-  table = _table([''], columns, [([label], row) for label, row in gradients.items()])
+  table = tables.table([''], columns, [([label], row) for label, row in gradients.items()])
   return Section('A long sequence', before=f'{text}\n\n{table}')
 
 
@@ -260,40 +207,3 @@ _OTHERS = {
   'pipeline': _pipeline,
   'memory': _memory,
 }
-
-
-def _table(names, columns, rows):
-  """Returns Markdown.
-
-  Args:
-    names: headings of the first columns.
-    columns: heading -> `values -> cell`, of the others.
-    rows: (names, values), or (names, {'failed': why}), each.
-  """
-
-  def cells(values):
-    if 'failed' in values:
-      return [f'failed: {values["failed"].replace("|", "/")}', *[''] * (len(columns) - 1)]
-    return [cell(values) for cell in columns.values()]
-
-  return markdown([*names, *columns], [[*name, *cells(values)] for name, values in rows])
-
-
-def _times_of(parts):
-  """Returns columns with the times of parts, and in bold their ratios."""
-
-  def cell(values, part):
-    bold = f' **{values["ratios"][part]:.2f}**' if part in values['ratios'] else ''
-    return _milliseconds(values['parts'][part]) + bold
-
-  return {f'{_PARTS[part]}, ms': functools.partial(cell, part=part) for part in parts}
-
-
-def _milliseconds(values):
-  """Returns quartiles for people: the median, and the other two."""
-  median, lower, upper = (f'{1e3 * values[name]:.4g}' for name in ('median', 'lower', 'upper'))
-  return f'{median} ({lower} - {upper})'
-
-
-def _known(value, unit, form):
-  return '' if value is None else f'{value / unit:{form}}'

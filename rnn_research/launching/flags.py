@@ -67,7 +67,7 @@ OF_EVERY_RUN = {
   'num_devices': 'devices to split the batch over; 0 takes as many as divide it',
   'help': 'print this',
 }
-_DEFAULTS = Request((), '', '', 'train', False, False, 0, False)
+NOTHING = Request((), '', '', 'train', False, False, 0, False)  # is asked for
 
 
 def read_request(argv: list[str]) -> Request:
@@ -150,7 +150,7 @@ _DEFINE: dict[type, Callable] = {
 def _basic_flags():
   values = flags.FlagValues()
   for name, text in OF_EVERY_RUN.items():
-    default = getattr(_DEFAULTS, name)
+    default = getattr(NOTHING, name)
     _DEFINE[type(default)](name, default, text, flag_values=values)
   return values
 

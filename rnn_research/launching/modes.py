@@ -1,12 +1,12 @@
 """What it means to launch: a table of modes, each one function `(start, **flags) -> None`."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import experiments
 from rnn_research import workdir
 from rnn_research.errors import UsageError, did_you_mean
-from rnn_research.experiment import Command, Experiment
+from rnn_research.experiment import Command
 from rnn_research.launching import runs, words
 from rnn_research.launching.begin import begin
 from rnn_research.launching.config import CHANGEABLE, Start, check_unchanged
@@ -16,21 +16,38 @@ from rnn_research.training.config import rows_per_step, trains
 
 
 def train(start: Start) -> None:
-  """Trains, from the newest checkpoint of the workdir if there is one, else from `init_from`."""
+  """Trains, and says what to do next."""
+  go(start, configure)
+  if backend.is_first() and checkpoint.is_finished(start.workdir):
+    words.say_after(start.name, start.workdir)
+
+
+def go(start: Start, set_up: Callable[[Start], None]) -> None:
+  """Trains, from the newest checkpoint of the workdir if there is one, else from `init_from`.
+
+  Args:
+    start: of `config.resolve`, with the resolved config.
+    set_up: sets up JAX, as `configure` does.
+
+  Raises:
+    InputError: the checkpoint is that of a run with another identity, or what is wrong with the
+      data.
+    UsageError: one of several processes got no workdir.
+  """
   if backend.is_distributed() and not start.named:
     raise _not_distributed()
-  check_goes_on(start)
+  resumed = checkpoint.has_checkpoint(start.workdir)
+  if resumed:
+    check_unchanged(start, (*CHANGEABLE, *experiments.movable(start.name)), '; use a new workdir')
   if backend.is_first():
     words.say_place(start)
-  configure(start)
+  set_up(start)
   backend.initialize_distributed()
-  runs.train(build(start), start)
-
-
-def check_goes_on(start: Start) -> None:
-  """Raises InputError where the workdir has a checkpoint of a run with another identity."""
-  if checkpoint.has_checkpoint(start.workdir):
-    check_unchanged(start, (*CHANGEABLE, *experiments.movable(start.name)), '; use a new workdir')
+  if resumed:
+    experiment = workdir.build(start.workdir, start.name, start.config)
+  else:
+    experiment = begin(experiments.build(start.name, start.config), start)
+  runs.train(experiment, start)
 
 
 def configure(start: Start) -> None:
@@ -40,13 +57,6 @@ def configure(start: Start) -> None:
     start.num_devices or runs.saved_devices(start.workdir),
     experiments.kept_bytes(start.name, start.config),
   )
-
-
-def build(start: Start) -> Experiment:
-  """Makes the experiment of a training: with the assets of its checkpoint, or from `init_from`."""
-  if checkpoint.has_checkpoint(start.workdir):
-    return workdir.build(start.workdir, start.name, start.config)
-  return begin(experiments.build(start.name, start.config), start)
 
 
 def evaluate(start: Start) -> None:

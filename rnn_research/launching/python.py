@@ -7,9 +7,9 @@ from types import MappingProxyType
 from typing import Any
 
 from rnn_research.errors import require
-from rnn_research.launching import modes, runs
+from rnn_research.launching import modes
 from rnn_research.launching.config import check, resolve
-from rnn_research.launching.flags import Request, read_config
+from rnn_research.launching.flags import NOTHING, read_config
 from rnn_research.training.config import trains
 from rnn_research.workdir import Run, load
 
@@ -32,15 +32,19 @@ def train(
 
   Raises:
     InputError: what the launcher refuses.
+    OSError: a file that cannot be read or written.
+    FloatingPointError: a loss or a gradient that is not a number.
   """
-  words = (f'--config.{field}={value}' for field, value in fields.items())
-  request = Request(tuple(words), name, str(workdir), 'train', False, False, 0, False)
+  words = tuple(f'--config.{field}={value}' for field, value in fields.items())
+  request = NOTHING._replace(argv=words, experiment=name, workdir=str(workdir))
   start = resolve(request)
   start = start._replace(config=read_config(request, start.config))
   require('experiment', start.name, trains(start.config), 'one that trains a model')
   check(start)
-  modes.check_goes_on(start)
-  with contextlib.suppress(RuntimeError):  # JAX has started
-    modes.configure(start)
-  runs.train(modes.build(start), start)
+  modes.go(start, _configure)
   return load(start.workdir)
+
+
+def _configure(start):
+  with contextlib.suppress(RuntimeError):  # JAX has started, with devices of its own
+    modes.configure(start)

@@ -71,7 +71,6 @@ def train(experiment: Experiment, start: Start) -> None:
       write_report(experiment, run.params, workdir)
   if first:
     print_result(path)
-    words.say_after(name, workdir)
 
 
 def study(made: Study, start: Start, redraw: bool) -> None:
@@ -137,7 +136,7 @@ def saved_devices(workdir: str) -> int:
 def print_result(path: Path) -> None:
   """Prints a result file: a line per split, or per group of a study."""
   values = json.loads(Path(path).read_text('utf-8'))
-  if not values['metrics']:
+  if 'steps' in values and not values['metrics']:
     show('nothing is held out to evaluate on')
   for split, metrics in (values['metrics'] | values.get('grid', {})).items():
     show(f'{split}: {result.figures(metrics)}')

@@ -31,13 +31,14 @@ def learning_figure(rows: Rows) -> Plot | None:
   figure = Figure(figsize=(14, 6.2), layout='constrained')
   grid = figure.add_gridspec(_PANELS, 2, width_ratios=(1, 1.15))
   axes = figure.add_subplot(grid[:, 0])
-  table, _ = plots.draw_losses(axes, rows, '')
+  plots.draw_losses(axes, plots.losses(rows))
   for row, (step, text) in enumerate(chosen):
     letter = ascii_lowercase[row]
     _mark(axes, step, letter)
     _text_panel(figure.add_subplot(grid[row, 1]), f'({letter}) {_when(step)}', text)
   plots.finish(axes)
-  return Plot(figure, table)
+  steps, texts = zip(*chosen, strict=True)
+  return Plot(figure, {'step': steps, 'sample': texts})
 
 
 def _when(step: int) -> str:
@@ -81,7 +82,11 @@ def _lines(text: str) -> list[str]:
     part
     for line in text.split('\n')
     for part in textwrap.wrap(
-      shown(line.expandtabs(2), MONO), _LETTERS, drop_whitespace=False, replace_whitespace=False
+      shown(line.expandtabs(2), MONO),
+      _LETTERS,
+      drop_whitespace=False,
+      replace_whitespace=False,
+      break_on_hyphens=False,
     )
     or ['']
   ]

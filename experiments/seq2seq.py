@@ -9,9 +9,9 @@
   reverse                             73 s   exact 100 %, BLEU 100.0               71dda19
   sort                                80 s   exact 96.8 %, BLEU 99.6                71dda19
   debug                               29 s   nothing is learned in 30 steps
-  sutskever  PAIRS HALF, 6 epochs     -      BLEU 14.8, the best of 3 seeds        0a63809
+  sutskever  PAIRS HALF, 6 epochs     -      BLEU 14.5, the best of 3 seeds        71dda19
   cho        PAIRS HALF, 2 epochs     -      BLEU 14.6                             d5acc90
-  bahdanau   PAIRS HALF, 6 epochs     -      BLEU 37.7                             6fdea2f
+  bahdanau   PAIRS HALF, 6 epochs     -      BLEU 37.8                             71dda19
   luong      PAIRS                    -      not yet run
   subword    PAIRS                    -      BLEU 41.0                             0a63809
 

@@ -44,5 +44,8 @@ def main(_):
 
 if __name__ == '__main__':
   first_words.say(sys.argv[1:])
-  # absl's global flags stay empty: every parse has flags of its own
-  app.run(main, argv=sys.argv[:1])
+  try:
+    # absl's global flags stay empty: every parse has flags of its own
+    app.run(main, argv=sys.argv[:1])
+  except KeyboardInterrupt:  # while modules were loaded
+    sys.exit(130)

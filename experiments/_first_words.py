@@ -31,8 +31,11 @@ def say(argv: list[str]) -> None:
   with contextlib.suppress(Exception):  # it is said in one sentence later
     name = ':'.join(experiments.split_name(_experiment(given)))
     text, time = experiments.variant(name)
-    print(_fitted(f'{name}: {text}'), flush=True)
     changed = [flag for flag in given if flag.startswith('config.')]
+    print(_fitted(name if _begun(given) else f'{name}: {text}'), flush=True)
+    if changed:
+      fields = ', '.join(f'{flag.removeprefix("config.")}={given[flag]}' for flag in changed)
+      print(_fitted(f'but with {fields}'), flush=True)
     # With other settings than those of the variant nobody knows.
     if time and not _begun(given) and all(flag.startswith('config.data.') for flag in changed):
       data = ' with the data it was measured with' if changed else ''

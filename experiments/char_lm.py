@@ -312,7 +312,7 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
       config.train.batch_size,
       config.train.unroll_length,
       corpus.fingerprint,
-    )._replace(about=describe(corpus, config.model.embedding_size, fresh=not assets))
+    )._replace(about=describe(corpus, config.data, config.model.embedding_size, fresh=not assets))
 
   def loss(params, carry, batch, key, step):
     reset_key, key = jax.random.split(key)

@@ -24,6 +24,7 @@ from rnn_research.analysis.measures.traces import Trace, trace_layers
 from rnn_research.data.files import expand
 from rnn_research.errors import InputError, UsageError, require_one_of
 from rnn_research.experiment import Experiment, Recurrence
+from rnn_research.parameters import num_parameters
 from rnn_research.training import checkpoint
 from rnn_research.training.config import trains, update_from_json
 from rnn_research.typing import Params
@@ -54,6 +55,10 @@ class Run(NamedTuple):
       known = ', '.join(commands) or 'none'
       raise AttributeError(f'a run of {self.name} has no command {name} (there are: {known})')
     return _method(name, functools.partial(commands[name], self.params))
+
+  def __repr__(self) -> str:
+    size = f'{num_parameters(self.params):,} parameters'
+    return f'Run({self.workdir!r}, {self.name}, {size}, step {self.step:,})'
 
   def __dir__(self) -> list[str]:
     return [*object.__dir__(self), *self.experiment.commands]

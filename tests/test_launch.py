@@ -321,7 +321,7 @@ def test_what_the_model_never_saw_of_a_prompt_is_skipped(trained, main, capsys):
   prompt, known = 'Жthe Щquick ЖЩ', 'the quick '
   code, out, err = main(f'--workdir={trained}', '--mode=sample', f'--prompt={prompt}', '--length=9')
   assert (code, out) == (0, sample(main, trained, f'--prompt={known}', '--length=9'))
-  warning = "warning: prompt has 'Ж', 'Щ', skipped, since the model never saw it in training\n"
+  warning = "warning: prompt has 'Ж', 'Щ', skipped: never seen in training\n"
   assert err == warning
   run = workdir_lib.load(trained)
   assert run.sample(prompt, length=9) + '\n' == out
@@ -494,6 +494,7 @@ def test_what_is_started_is_said_before_jax_is_loaded(trained, tmp_path):
   text, time = experiments.variant('char_lm:quick')
   assert out.splitlines() == [
     f'char_lm:quick: {text} False',
+    'but with data.path=no False',
     f'takes about {time} on 1 or 2 CPU cores with the data it was measured with False',
     f'writes to {tmp_path}/new; Ctrl-C stops it, the same --workdir goes on True',
   ]
@@ -512,7 +513,10 @@ def test_every_docstring_has_the_time_of_every_variant(name):
   ('flags', 'expected'),
   [
     ([], ['char_lm:quick: ', 'takes about ']),
-    (['--experiment=char_lm:debug', '--config.train.steps=9'], ['char_lm:debug: ']),
+    (
+      ['--experiment=char_lm:debug', '--config.train.steps=9'],
+      ['char_lm:debug: ', 'but with train.steps=9'],
+    ),
     (['--experiment=char_lm:cells'], ['char_lm:cells: ']),
     (['--experiment=gradient_flow:full'], ['gradient_flow:full: ', 'takes about ']),
     (['--experiment=nothing'], []),
@@ -522,8 +526,8 @@ def test_every_docstring_has_the_time_of_every_variant(name):
     (['-h'], []),
     (['--experiment=char_lm:debug', 'word'], []),
     (['--temperature=1'], []),
-    (['--workdir=TRAINED', '--experiment=seq2seq'], ['char_lm:debug: ']),
-    (['--workdir=TRAINED'], ['char_lm:debug: ']),
+    (['--workdir=TRAINED', '--experiment=seq2seq'], ['char_lm:debug']),
+    (['--workdir=TRAINED'], ['char_lm:debug']),
     (['--workdir=/nowhere'], ['char_lm:quick: ', 'takes about ']),
   ],
 )
@@ -572,6 +576,7 @@ def test_what_to_do_next_runs_as_it_is_printed(trained, tmp_path):
 
 def test_help_begins_with_what_people_want(main):
   _, out, _ = main('--help')
+  assert main('-h')[1] == out
   wanted = out.split('\n\n')[0].splitlines()
   assert len(wanted) == 5
   assert all(line.startswith('  python launch.py ') for line in wanted)

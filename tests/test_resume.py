@@ -129,18 +129,31 @@ def test_killed_before_the_first_checkpoint(whole, text, tmp_path):
   assert_same_run(tmp_path, whole, STEPS)
 
 
-def test_sigterm_saves(whole, text, tmp_path):
+@pytest.mark.parametrize(
+  ('number', 'name', 'rc'), [(signal.SIGTERM, 'SIGTERM', 0), (signal.SIGINT, 'Ctrl-C', 130)]
+)
+def test_a_signal_saves(whole, text, tmp_path, number, name, rc):
   step = 9  # neither evaluated, logged nor saved otherwise
   out = signalled(
-    signal.SIGTERM, step, *FLAGS, f'--config.data.path={text}', f'--workdir={tmp_path}', rc=0
+    number, step, *FLAGS, f'--config.data.path={text}', f'--workdir={tmp_path}', rc=rc
   )
   assert (
-    f'stopped by SIGTERM after step {step}: saved, --workdir={tmp_path} goes on from here' in out
+    f'stopped by {name} after step {step}: saved, --workdir={tmp_path} goes on from here' in out
   )
   assert checkpoint.read_meta(tmp_path)[0] == step
   assert not (tmp_path / 'result.json').exists()
   run(f'--workdir={tmp_path}')
   assert_same_run(tmp_path, whole, STEPS)
+
+
+def test_a_second_ctrl_c_stops_at_once(text, tmp_path):
+  flags = [*FLAGS, f'--config.data.path={text}', f'--workdir={tmp_path}']
+  twice = SIGNALLED.replace(
+    'os.kill(os.getpid(), number)', 'os.kill(os.getpid(), number)\n    ' * 2
+  )
+  out, err = run(int(signal.SIGINT), 2, *flags, code=twice, rc=130)
+  assert 'saved' not in out and 'Ctrl-C again stops at once' in err and 'interrupted' in err
+  assert checkpoint.newest_step(str(tmp_path)) is None
 
 
 def test_sigterm_from_outside(text, tmp_path):

@@ -569,7 +569,9 @@ def test_a_translator_of_an_earlier_version_is_refused(main, workdir):
     'it (git 1234567)'
   )
   for mode in ('train', 'evaluate', 'report', 'translate', 'score'):
-    assert main(f'--workdir={workdir}', f'--mode={mode}') == (1, '', f'error: {said}\n')
+    code, out, err = main(f'--workdir={workdir}', f'--mode={mode}')
+    assert (code, err) == (1, f'error: {said}\n')
+    assert out.count('\n') == (mode == 'train')  # says where it would have gone on
   with pytest.raises(InputError) as refused:
     workdir_lib.load(workdir)
   assert str(refused.value) == said

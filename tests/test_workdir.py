@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,10 @@ def test_a_run_knows_what_it_is(language, trained):
   assert language.config.model.hidden_size == 8
   assert language.params['head']['w'].shape[0] == 8
   assert {'sample', 'score', 'evaluate', 'trace'} <= set(dir(language))
+  assert re.fullmatch(
+    rf"Run\('{re.escape(str(trained))}', char_lm:debug, [\d,]+ parameters, step {language.step}\)",
+    repr(language),
+  )
 
 
 def test_a_sample_is_what_the_launcher_prints(language, trained, main):

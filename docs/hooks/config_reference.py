@@ -24,9 +24,10 @@ one, they are named."""
 
 
 def on_files(files, config):
-  """Adds the page to the site; a hook of MkDocs."""
+  """Puts the page in the place of what says that it is made here; a hook of MkDocs."""
   from mkdocs.structure.files import File
 
+  files.remove(files.get_file_from_path(PAGE))
   files.append(File.generated(config, PAGE, content=page()))
   return files
 

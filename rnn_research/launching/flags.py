@@ -78,6 +78,7 @@ def read_request(argv: list[str]) -> Request:
     UsageError: a value of the wrong type, or a flag file that cannot be read.
   """
   values = _basic_flags()
+  argv = ['--help' if word == '-h' else word for word in argv]
   try:
     argv = values.read_flags_from_files(argv, force_gnu=True)
   except flags.CantOpenFlagFileError as e:

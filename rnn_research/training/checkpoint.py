@@ -170,7 +170,7 @@ def restore_params(workdir: str | os.PathLike, template: Params) -> tuple[int, P
       return step, items['params']
     for step, items in io.readable(folders[1], (), 'state', {'params': placed}, 'params/'):
       return step, items['state']['params']
-  raise InputError(f'workdir: {workdir} holds no readable checkpoint')
+  raise _none_readable(workdir)
 
 
 def read_meta(workdir: str | os.PathLike) -> tuple[int, dict]:
@@ -181,7 +181,12 @@ def read_meta(workdir: str | os.PathLike) -> tuple[int, dict]:
   """
   for step, items in io.readable(Path(workdir) / 'checkpoints', ('meta',)):
     return step, items['meta']
-  raise InputError(f'workdir: {workdir} holds no readable checkpoint')
+  raise _none_readable(workdir)
+
+
+def _none_readable(workdir):
+  why = '' if has_checkpoint(workdir) else ': its training was stopped before the first one'
+  return InputError(f'workdir: {workdir} holds no readable checkpoint{why}')
 
 
 @contextlib.contextmanager

@@ -44,7 +44,7 @@ def base_config() -> ConfigDict:
         'stop_after': 0,  # evaluations in a row without a better headline end the run; 0 is off
         'checkpoint_every': 0,  # steps; 0 is at every evaluation
         'log_every': 50,  # steps between two lines of metrics.jsonl
-        'show_steps': (),  # steps after which a sample is shown
+        'show_steps': (),  # steps after which a sample is shown, and after the last; () shows none
         'tensorboard': False,  # whether the workdir gets a folder tensorboard
       },
     }

@@ -2,7 +2,9 @@
 
 import contextlib
 import functools
+import os
 import signal
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,7 +33,7 @@ class Stopped(NamedTuple):
   Attributes:
     step: updates done.
     seconds: training time over all starts of the run, compilation included.
-    finished: False after SIGTERM.
+    finished: False after a signal.
     best: of the evaluations.
   """
 
@@ -75,7 +77,7 @@ def train(
   averaged = config.train.ema_decay > 0
   at = Progress(create_state(experiment, tx, init_key, config.train.batch_size, averaged, mesh))
   with contextlib.ExitStack() as stack:
-    terminated = stack.enter_context(_sigterm())
+    asked = stack.enter_context(_signals())
     stack.enter_context(checkpoint.hold(workdir))
     checkpoints = stack.enter_context(checkpoint.open_manager(workdir))
     at = _resume(checkpoints, at, data)
@@ -104,7 +106,7 @@ def train(
       _say_exhausted(training, at)
     elif at.step < total:
       take_step = _compile(training, at.state, mesh, step_key, describe)
-      return _loop(training, take_step, at, mesh, started - at.seconds, terminated)
+      return _loop(training, take_step, at, mesh, started - at.seconds, asked)
   return Stopped(at.step, at.seconds, True, at.best)
 
 
@@ -167,8 +169,8 @@ def _compile(training, state, mesh, key, describe):
     describe=describe,
   )
   batches = training.data.shapes or (_first(training.data.iterator),)
-  if len(batches) > 1:
-    training.display.show(f'compiling for batches of {len(batches)} shapes')
+  shapes = f' for batches of {len(batches)} shapes' if len(batches) > 1 else ''
+  training.display.show(f'compiling{shapes}')
   take_step, peak = compile_shapes(make, state, [shard_batch(mesh, batch) for batch in batches])
   params, members = num_parameters(state.params), len(training.experiment.learning_rates)
   of_each = f'{members} x {params // members:,}' if members else f'{params:,}'
@@ -187,8 +189,9 @@ def _first(iterator):
   return batch
 
 
-def _loop(training, take_step, at, mesh, started, terminated):
-  """Takes steps to the end, or until nothing gets better any more, or until SIGTERM."""
+def _loop(training, take_step, at, mesh, started, asked):
+  """Takes steps to the end, or until nothing gets better any more, or until a signal asks to stop;
+  raises KeyboardInterrupt once the step of a Ctrl-C is saved."""
   if at.step == 0 and _shows(training, 0):
     records.show(training, at)
   pending, watch = None, Stopwatch(time.monotonic(), at.step)
@@ -201,7 +204,7 @@ def _loop(training, take_step, at, mesh, started, terminated):
       jax.block_until_ready(metrics)
     # One step late, so that the host prepares the next step while an accelerator runs this one.
     at, pending = _settled(training, at, pending), (at.step, metrics)
-    due = _due(training, at.step, terminated)
+    due = _due(training, at.step, asked)
     if not any(due):
       continue
     at, pending = _settled(training, at, pending), None
@@ -211,9 +214,14 @@ def _loop(training, take_step, at, mesh, started, terminated):
     paused = time.monotonic()
     at, exhausted = _pause(training, at, mesh, due, started)
     watch = watch._replace(time=watch.time + time.monotonic() - paused)
-    if exhausted or (due.stop and at.step < training.total):
-      (_say_exhausted if exhausted else _say_stopped)(training, at)
-      return Stopped(at.step, time.monotonic() - started, exhausted, at.best)
+    if exhausted:
+      _say_exhausted(training, at)
+      return Stopped(at.step, time.monotonic() - started, True, at.best)
+    if due.stop and at.step < training.total:
+      _say_stopped(training, at, asked())
+      if asked() == _CTRL_C:
+        raise KeyboardInterrupt
+      return Stopped(at.step, time.monotonic() - started, False, at.best)
   return Stopped(at.step, time.monotonic() - started, True, at.best)
 
 
@@ -227,7 +235,7 @@ class Due(NamedTuple):
   stop: bool
 
 
-def _due(training, step, terminated):
+def _due(training, step, asked):
   at_end, train = step == training.total, training.config.train
   log = step % train.log_every == 0 or at_end
   return Due(
@@ -236,12 +244,15 @@ def _due(training, step, terminated):
     show=_shows(training, step),
     save=step % training.checkpoint_every == 0 or at_end,
     # Several processes must agree, which takes time.
-    stop=(log or jax.process_count() == 1) and _agreed(terminated),
+    stop=(log or jax.process_count() == 1) and _agreed(asked),
   )
 
 
 def _shows(training, step):
-  return training.experiment.show is not None and step in training.config.train.show_steps
+  if training.experiment.show is None:
+    return False
+  shown = training.config.train.show_steps
+  return step in shown or (bool(shown) and step == training.total)
 
 
 def _settled(training, at, pending):
@@ -266,31 +277,44 @@ def _pause(training, at, mesh, due, started):
   return at, exhausted
 
 
-def _say_stopped(training, at):
+def _say_stopped(training, at, signal_name):
   training.display.show(
-    f'stopped by SIGTERM after step {at.step}: saved, --workdir={training.workdir} goes '
-    'on from here'
+    f'stopped by {signal_name or "another process"} after step {at.step}: saved, '
+    f'--workdir={training.workdir} goes on from here'
   )
 
 
+_CTRL_C = 'Ctrl-C'
+
+
 @contextlib.contextmanager
-def _sigterm():
-  """Yields a function that tells whether SIGTERM has come; elsewhere than in the main thread it
-  never does."""
+def _signals():
+  """Yields a function that returns who has asked to stop, '' where nobody has: SIGTERM or Ctrl-C,
+  whose second stops at once. Elsewhere than in the main thread none is heard."""
   came = []
+
+  def note(number, frame):
+    if number == signal.SIGINT and came:
+      signal.default_int_handler(number, frame)
+    came.append(_CTRL_C if number == signal.SIGINT else 'SIGTERM')
+    if number == signal.SIGINT:
+      os.write(2, b'\nstops after this step, and saves it; Ctrl-C again stops at once\n')
+
+  numbers = (signal.SIGTERM, signal.SIGINT) if _in_main_thread() else ()
+  before = {number: signal.signal(number, note) for number in numbers}
   try:
-    before = signal.signal(signal.SIGTERM, lambda *_: came.append(True))
-  except ValueError:
-    yield lambda: False
-    return
-  try:
-    yield lambda: bool(came)
+    yield lambda: came[0] if came else ''
   finally:
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():
+      signal.signal(number, handler)
 
 
-def _agreed(terminated):
+def _in_main_thread():
+  return threading.current_thread() is threading.main_thread()
+
+
+def _agreed(asked):
   """Returns whether any process was asked to stop, the same in all of them."""
   if jax.process_count() == 1:
-    return terminated()
-  return bool(multihost_utils.process_allgather(np.array(terminated())).any())
+    return bool(asked())
+  return bool(multihost_utils.process_allgather(np.array(bool(asked()))).any())

@@ -43,7 +43,8 @@ def make_schedule(config: ConfigDict, steps_per_epoch: int, total_steps: int) ->
   elif config.schedule == 'cosine':
     if total_steps <= warmup:
       raise InputError(
-        f'optimizer.warmup_steps is {warmup}, expected less than the {total_steps} training steps'
+        f'optimizer.warmup_steps is {warmup}, expected less than the {total_steps} training steps; '
+        '--config.optimizer.warmup_steps=0 goes without'
       )
     cosine = optax.cosine_decay_schedule(rate, total_steps - warmup, config.final_fraction)
     main = lambda step: cosine(jnp.maximum(step - warmup, 0))

@@ -97,7 +97,7 @@ def readable(codec: TextCodec, prompt: str) -> str:
   known = codec.known_part(prompt)
   if not known:
     raise InputError(f'prompt has nothing but {shown}, which the model never saw in training')
-  warn(f'prompt has {shown}, skipped, since the model never saw it in training')
+  warn(f'prompt has {shown}, skipped: never seen in training')
   return known
 
 

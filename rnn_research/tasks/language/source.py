@@ -84,14 +84,16 @@ def open_source(data: ConfigDict, assets: Mapping[str, Any] | None) -> Source:
   return Source(codec, load, texts, tuple(held_out), measured, kept)
 
 
-def describe(corpus: Corpus, embedding_size: int, fresh: bool) -> str:
+def describe(corpus: Corpus, data: ConfigDict, embedding_size: int, fresh: bool) -> str:
   """Returns what is worth knowing of a text before training: sizes, unknown symbols and, of a
-  `fresh` run, whether an embedding would save time."""
+  `fresh` run, that nobody has named the text, or whether an embedding would save time."""
   units, size = UNITS[corpus.codec.unit], len(corpus.codec.symbols)
   lines = [
     f'{split}: {len(ids):,} {units}; unknown symbols {corpus.unknown[split]:.2%}'
     for split, ids in corpus.splits.items()
   ]
+  if fresh and not (data.path or data.tfds):
+    lines.insert(0, "the text is the source of Python's standard library: data.path is empty")
   if fresh and not embedding_size and size > layers.ONE_HOT_LIMIT:
     lines.append(
       f'hint: {size:,} {units} are read as one-hot vectors, which costs time and memory; an '

@@ -20,7 +20,7 @@ from launching import (
   start,
 )
 
-from rnn_research.training import checkpoint
+from rnn_research.training import checkpoint, signals
 
 STEPS = 24
 # Everything with a memory: dropout, parameter average, a rate that follows the validation, micro-batches, lane resets.
@@ -154,6 +154,16 @@ def test_a_second_ctrl_c_stops_at_once(text, tmp_path):
   out, err = run(int(signal.SIGINT), 2, *flags, code=twice, rc=130)
   assert 'saved' not in out and 'Ctrl-C again stops at once' in err and 'interrupted' in err
   assert checkpoint.newest_step(str(tmp_path)) is None
+
+
+def test_a_job_in_the_background_goes_on_ignoring_ctrl_c():
+  before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+  try:
+    with signals.heard() as asked:
+      assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+      assert asked() == ''
+  finally:
+    signal.signal(signal.SIGINT, before)
 
 
 def test_sigterm_from_outside(text, tmp_path):

@@ -2,9 +2,6 @@
 
 import contextlib
 import functools
-import os
-import signal
-import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,13 +9,12 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
 from rnn_research.errors import InputError
 from rnn_research.experiment import Experiment, TrainData
 from rnn_research.parameters import num_parameters
-from rnn_research.training import checkpoint, grid, optimizer, records
+from rnn_research.training import checkpoint, grid, optimizer, records, signals
 from rnn_research.training.backend import replicate, shard_batch
 from rnn_research.training.metrics_log import open_log
 from rnn_research.training.progress import open_display, warn
@@ -77,7 +73,7 @@ def train(
   averaged = config.train.ema_decay > 0
   at = Progress(create_state(experiment, tx, init_key, config.train.batch_size, averaged, mesh))
   with contextlib.ExitStack() as stack:
-    asked = stack.enter_context(_signals())
+    asked = stack.enter_context(signals.heard())
     stack.enter_context(checkpoint.hold(workdir))
     checkpoints = stack.enter_context(checkpoint.open_manager(workdir))
     at = _resume(checkpoints, at, data)
@@ -219,7 +215,7 @@ def _loop(training, take_step, at, mesh, started, asked):
       return Stopped(at.step, time.monotonic() - started, True, at.best)
     if due.stop and at.step < training.total:
       _say_stopped(training, at, asked())
-      if asked() == _CTRL_C:
+      if asked() == signals.CTRL_C:
         raise KeyboardInterrupt
       return Stopped(at.step, time.monotonic() - started, False, at.best)
   return Stopped(at.step, time.monotonic() - started, True, at.best)
@@ -244,7 +240,7 @@ def _due(training, step, asked):
     show=_shows(training, step),
     save=step % training.checkpoint_every == 0 or at_end,
     # Several processes must agree, which takes time.
-    stop=(log or jax.process_count() == 1) and _agreed(asked),
+    stop=(log or jax.process_count() == 1) and signals.agreed(asked),
   )
 
 
@@ -282,39 +278,3 @@ def _say_stopped(training, at, signal_name):
     f'stopped by {signal_name or "another process"} after step {at.step}: saved, '
     f'--workdir={training.workdir} goes on from here'
   )
-
-
-_CTRL_C = 'Ctrl-C'
-
-
-@contextlib.contextmanager
-def _signals():
-  """Yields a function that returns who has asked to stop, '' where nobody has: SIGTERM or Ctrl-C,
-  whose second stops at once. Elsewhere than in the main thread none is heard."""
-  came = []
-
-  def note(number, frame):
-    if number == signal.SIGINT and came:
-      signal.default_int_handler(number, frame)
-    came.append(_CTRL_C if number == signal.SIGINT else 'SIGTERM')
-    if number == signal.SIGINT:
-      os.write(2, b'\nstops after this step, and saves it; Ctrl-C again stops at once\n')
-
-  numbers = (signal.SIGTERM, signal.SIGINT) if _in_main_thread() else ()
-  before = {number: signal.signal(number, note) for number in numbers}
-  try:
-    yield lambda: came[0] if came else ''
-  finally:
-    for number, handler in before.items():
-      signal.signal(number, handler)
-
-
-def _in_main_thread():
-  return threading.current_thread() is threading.main_thread()
-
-
-def _agreed(asked):
-  """Returns whether any process was asked to stop, the same in all of them."""
-  if jax.process_count() == 1:
-    return bool(asked())
-  return bool(multihost_utils.process_allgather(np.array(bool(asked()))).any())

@@ -17,7 +17,7 @@ CTRL_C = 'Ctrl-C'
 def heard() -> Iterator[Callable[[], str]]:
   """Yields a function that returns who has asked to stop, '' where nobody has: SIGTERM or Ctrl-C,
   whose second stops at once. Elsewhere than in the main thread none is heard."""
-  came = []
+  came: list[str] = []
 
   def note(number, frame):
     if number == signal.SIGINT and came:

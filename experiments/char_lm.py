@@ -6,7 +6,7 @@ network learns to write.
   python launch.py --workdir=DIR --mode=sample --prompt='the ' --length=500
 
   VARIANT                FLAGS             time    score, nats per character      commit
-  quick                                    3 min   valid 1.399, test 1.386        71dda19
+  quick                                    77 s    valid 1.399, test 1.386        da641b4
   debug                                    9 s     valid 3.045, test 2.992        71dda19
   cells                  SHAKESPEARE CELL  -       valid 1.636 (gru), others in   47dd67c
                                                    docs/results.md
@@ -53,7 +53,7 @@ from rnn_research.unroll import select
 VARIANTS = {
   'quick': (
     'LSTM 1 x 256 on the Python standard library, with samples as it learns (the default)',
-    '3 min',
+    '77 s',
   ),
   'debug': ('GRU 1 x 32, 30 steps: to see that everything works', '9 s'),
   'cells': '3 seeds x 2 learning rates of any cell at 70,000 parameters: to compare cells',

@@ -184,14 +184,15 @@ def test_sigterm_from_outside(text, tmp_path):
   assert f'stopped by SIGTERM after step {checkpoint.read_meta(tmp_path)[0]}: saved' in out
 
 
-def test_a_workdir_of_any_name(main, text, trained, tmp_path):
+def test_a_workdir_of_any_name(main, text, tmp_path):
   workdir = tmp_path / 'lr=[0.01], {a}*?' / 'ñ \\'
   flags = ['--experiment=char_lm:debug', *TINY, f'--config.data.path={text}']
   assert main(*flags, f'--workdir={workdir}', '--config.train.steps=4')[0] == 0
   code, out, err = main(f'--workdir={workdir}', '--config.train.steps=12')
   assert (code, err) == (0, '')
   assert 'after 12 steps' in out
-  assert log_of(workdir)[-1] == log_of(trained)[-1]
+  assert main(*flags, f'--workdir={tmp_path / "plain"}', '--config.train.steps=12')[0] == 0
+  assert log_of(workdir)[-1] == log_of(tmp_path / 'plain')[-1]
   assert main(f'--workdir={workdir}', '--mode=sample', '--length=5')[0] == 0
 
 

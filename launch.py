@@ -12,19 +12,20 @@ from experiments import _first_words as first_words
 def launch(argv: list[str]) -> None:
   """Does what the command line asks for; raises InputError or OSError with one sentence for
   people."""
-  from rnn_research.launching import flags, listing, manual  # with JAX, which is slow to load
+  from rnn_research.launching import flags, listing  # with JAX, which is slow to load
 
   request = flags.read_request(argv)
   if request.list:
     flags.read_values(request, listing.LISTING, {})
     print(listing.cell_listing() if request.cells else listing.experiment_listing())
     return
-  from rnn_research.launching import config, modes  # slow to load, and a list needs none of it
+  # Slow to load, and a list needs none of it.
+  from rnn_research.launching import config, manual, modes
 
   start = config.resolve(request)
   commands = experiments.commands(start.name)
   if request.help:
-    print(manual.help_text(request, start.name, commands, config.flat(start.saved)))
+    print(manual.help_text(request, start, commands))
     return
   mode = modes.find(request, start, commands)
   values = flags.read_values(request, mode, commands)

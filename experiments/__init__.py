@@ -79,12 +79,6 @@ def variants(experiment: str) -> dict[str, Variant]:
   raise InputError(f'{path} has no VARIANTS, expected a literal: name -> one line')
 
 
-def variant(name: str) -> Variant:
-  """Returns what people are told of 'experiment:variant'."""
-  experiment, of_it = split_name(name)
-  return variants(experiment)[of_it]
-
-
 def get_config(name: str) -> ConfigDict:
   """Returns the config of 'experiment:variant'."""
   experiment, variant = split_name(name)

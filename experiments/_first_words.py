@@ -29,8 +29,8 @@ def say(argv: list[str]) -> None:
   if os.environ.get('JAX_PROCESS_ID', '0') != '0':
     return
   with contextlib.suppress(Exception):  # it is said in one sentence later
-    name = ':'.join(experiments.split_name(_experiment(given)))
-    text, time = experiments.variant(name)
+    experiment, variant = experiments.split_name(_experiment(given))
+    name, (text, time) = f'{experiment}:{variant}', experiments.variants(experiment)[variant]
     changed = [flag for flag in given if flag.startswith('config.')]
     print(_fitted(name if _begun(given) else f'{name}: {text}'), flush=True)
     if changed:

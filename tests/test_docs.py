@@ -190,6 +190,8 @@ def test_the_site_builds_without_a_warning(tmp_path):
   done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
   assert done.returncode == 0, done.stderr
   fields = (tmp_path / 'config.html').read_text('utf-8')
-  assert 'sampling_steps' in fields and f': {experiments.variant("char_lm:debug").text}<' in fields
+  assert (
+    'sampling_steps' in fields and f': {experiments.variants("char_lm")["debug"].text}<' in fields
+  )
   cells = (tmp_path / 'reference' / 'cells.html').read_text('utf-8')
   assert '\nc_t = f * c_{t-1} + i * g\n' in cells  # equations keep their lines

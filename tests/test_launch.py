@@ -33,7 +33,8 @@ def test_lists(main):
     f'{name}:{variant}' for name in experiments.names() for variant in experiments.variants(name)
   ]
   for name, told in lines:
-    text, time = experiments.variant(name)
+    experiment, variant = name.split(':')
+    text, time = experiments.variants(experiment)[variant]
     assert told.split() == f'{time or "-"} {text}'.split()
 
 
@@ -491,7 +492,7 @@ def test_what_is_started_is_said_before_jax_is_loaded(trained, tmp_path):
   program = ROOT / 'launch.py'
   flags = '--config.data.path=no', f'--workdir={tmp_path / "new"}'
   out, _ = run(program, *flags, code=BEFORE_JAX, fresh=True, PYTHONPATH=str(ROOT), rc=1)
-  text, time = experiments.variant('char_lm:quick')
+  text, time = experiments.variants('char_lm')['quick']
   assert out.splitlines() == [
     f'char_lm:quick: {text} False',
     'but with data.path=no False',

@@ -118,6 +118,15 @@ def timed(work: Callable[[], Any]) -> tuple[Any, float]:
   return work(), time.perf_counter() - start
 
 
+def process_memory(field: str) -> int | None:
+  """Returns a field of Linux's account of this process in bytes; None on other systems."""
+  status = Path('/proc/self/status')
+  if not status.exists():
+    return None
+  line = next(line for line in status.read_text().splitlines() if line.startswith(field))
+  return 1024 * int(line.split()[1])
+
+
 def _memory(programs, idle_memory):
   """Returns the peak of this process in bytes: of its device where the first program is on one."""
   first = next(iter(programs.values()))
@@ -126,10 +135,9 @@ def _memory(programs, idle_memory):
 
 def _peak():
   """Returns the peak of this process's memory in bytes."""
-  status = Path('/proc/self/status')
-  if status.exists():  # here `ru_maxrss` starts with the peak of the process that started this one
-    line = next(line for line in status.read_text().splitlines() if line.startswith('VmHWM'))
-    return 1024 * int(line.split()[1])
+  peak = process_memory('VmHWM')
+  if peak is not None:  # here `ru_maxrss` starts with the peak of the process that started this one
+    return peak
   unit = 1 if sys.platform == 'darwin' else 1024
   return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 

@@ -5,9 +5,7 @@ All but the last are functions `(setting) -> part -> () -> Program`; see `conten
 """
 
 import resource
-import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -16,7 +14,7 @@ import numpy as np
 
 from rnn_research.benchmark import contenders
 from rnn_research.benchmark.contenders import NUM_SYMBOLS, VOCABULARY_SIZE
-from rnn_research.benchmark.serve import Program, Setting
+from rnn_research.benchmark.serve import Program, Setting, process_memory, timed
 from rnn_research.cells import gru, lstm, make_cell
 from rnn_research.data.codec import BOS
 from rnn_research.data.streams import text_stream
@@ -107,17 +105,15 @@ def long_gradient(num_steps: int, every: int | None) -> dict:
   memory: Any = compiled.memory_analysis()  # every backend that runs this can tell
   result = {'temporary': memory.temp_size_in_bytes}
   _limit_memory()
-  start = time.perf_counter()
   try:
-    jax.block_until_ready(compiled(params, xs))
+    seconds = timed(lambda: jax.block_until_ready(compiled(params, xs)))[1]
   except jax.errors.JaxRuntimeError as error:
     return {**result, 'refused': str(error).split('\n')[0]}
-  return {**result, 'seconds': time.perf_counter() - start}
+  return {**result, 'seconds': seconds}
 
 
 def _limit_memory():
-  path = Path('/proc/self/status')
-  if path.exists() and jax.default_backend() == 'cpu':
-    held = next(line for line in path.read_text().splitlines() if line.startswith('VmData'))
-    limit = int(held.split()[1]) * 1024 + contenders.LONG_LIMIT
+  held = process_memory('VmData')
+  if held is not None and jax.default_backend() == 'cpu':
+    limit = held + contenders.LONG_LIMIT
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))

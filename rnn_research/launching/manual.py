@@ -1,11 +1,12 @@
 """What `--help` prints."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from rnn_research.experiment import Command
+from rnn_research.launching.config import Start
 from rnn_research.launching.flags import OF_EVERY_RUN, Request
 from rnn_research.terminal import fitted, table
+from rnn_research.training.config import flat, trains
 
 _WANTED = {
   '': 'learns to write',
@@ -22,38 +23,34 @@ _OF_TRAINING = {
 }
 
 
-def help_text(
-  request: Request, name: str, commands: Mapping[str, Command], fields: Mapping[str, Any]
-) -> str:
+def help_text(request: Request, start: Start, commands: Mapping[str, Command]) -> str:
   """Returns what people want first, the flags that every run has, those of an experiment's
   commands, and the fields of its config.
 
   Args:
     request: names an experiment or a workdir, or neither.
-    name: 'experiment:variant' of it.
+    start: what it resolves to.
     commands: of the experiment.
-    fields: of the config, by their full names.
   """
-  asked = request.experiment or request.workdir
-  trains = any(field.startswith('train.') for field in fields)
+  name, asked = start.name, request.experiment or request.workdir
   blocks = [
-    _commands(_of_experiment(name, commands, trains) if asked else _WANTED),
+    _commands(_of_experiment(name, commands, trains(start.saved)) if asked else _WANTED),
     'python launch.py [--flag=value ...]\n' + _flags({**OF_EVERY_RUN, **_FIELD}),
     *(_mode(mode, name, command) for mode, command in commands.items()),
     '\n'.join(
       [
         f'The config of {name}',
-        *(fitted(f'  --config.{field}={value!r}') for field, value in fields.items()),
+        *(fitted(f'  --config.{field}={value!r}') for field, value in flat(start.saved).items()),
       ]
     ),
   ]
   return '\n\n'.join(blocks)
 
 
-def _of_experiment(name, commands, trains):
+def _of_experiment(name, commands, is_training):
   return {
     f'--experiment={name}': 'starts a run',
-    **(_OF_TRAINING if trains else _OF_STUDY),
+    **(_OF_TRAINING if is_training else _OF_STUDY),
     **{f'--workdir=DIR --mode={mode}': command.help for mode, command in commands.items()},
   }
 

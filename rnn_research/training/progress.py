@@ -101,4 +101,9 @@ def show(text: str) -> None:
 def warn(text: str) -> None:
   """Prints one line of warning, once for all processes."""
   if jax.process_index() == 0:
-    print(fitted(f'warning: {text}', sys.stderr), file=sys.stderr, flush=True)
+    tell(f'warning: {text}')
+
+
+def tell(text: str) -> None:
+  """Prints lines on standard error, apart from what a command writes."""
+  print(fitted(text, sys.stderr), file=sys.stderr, flush=True)

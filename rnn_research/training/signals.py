@@ -20,11 +20,13 @@ def heard() -> Iterator[Callable[[], str]]:
   came: list[str] = []
 
   def note(number, frame):
-    if number == signal.SIGINT and came:
+    if number == signal.SIGTERM:
+      came.append('SIGTERM')
+      return
+    if came:
       signal.default_int_handler(number, frame)
-    came.append(CTRL_C if number == signal.SIGINT else 'SIGTERM')
-    if number == signal.SIGINT:
-      os.write(2, b'\nstops after this step, and saves it; Ctrl-C again stops at once\n')
+    came.append(CTRL_C)
+    os.write(2, b'\nstops after this step, and saves it; Ctrl-C again stops at once\n')
 
   before = {number: signal.signal(number, note) for number in _numbers()}
   try:

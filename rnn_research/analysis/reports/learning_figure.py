@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from rnn_research.analysis.reports import plots
 from rnn_research.analysis.reports.glyphs import MONO, families, shown
 from rnn_research.analysis.reports.plots import GREY, LABEL, TICK, Plot
-from rnn_research.analysis.reports.tables import Rows
+from rnn_research.analysis.reports.tables import Rows, samples_of
 
 _PANELS, _LINES, _LETTERS = 3, 6, 54  # samples, their lines, letters of a line
 
@@ -24,14 +24,14 @@ def learning_figure(rows: Rows) -> Plot | None:
   Returns:
     The figure, None where there are fewer than two samples.
   """
-  samples = sorted((row['step'], row['sample']) for row in rows if 'sample' in row)
+  samples = samples_of(rows)
   if len(samples) < 2:
     return None
   chosen = [samples[i] for i in sorted({0, len(samples) // 2, len(samples) - 1})]
   figure = Figure(figsize=(14, 6.2), layout='constrained')
   grid = figure.add_gridspec(_PANELS, 2, width_ratios=(1, 1.15))
   axes = figure.add_subplot(grid[:, 0])
-  plots.draw_losses(axes, plots.losses(rows))
+  plots.draw_losses(axes, rows)
   for row, (step, text) in enumerate(chosen):
     letter = ascii_lowercase[row]
     _mark(axes, step, letter)

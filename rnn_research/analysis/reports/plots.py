@@ -30,10 +30,9 @@ class Plot(NamedTuple):
   table: Table
 
 
-_VALIDATION = 'the whole validation text in parallel streams'
-
-
-def loss_curves(rows: Rows, validation: str = _VALIDATION) -> Plot:
+def loss_curves(
+  rows: Rows, validation: str = 'the whole validation text in parallel streams'
+) -> Plot:
   """Draws training loss and validation loss over steps and epochs, in nats and bits per symbol.
 
   Args:
@@ -42,47 +41,38 @@ def loss_curves(rows: Rows, validation: str = _VALIDATION) -> Plot:
       more in it.
     validation: what the validation loss is of, for the caption.
   """
-  table = losses(rows)
   figure = Figure(figsize=(11, 6.6), layout='constrained')
   axes = figure.subplots()
-  draw_losses(axes, table)
+  table = draw_losses(axes, rows)
   _second_axes(axes, _steps_per_epoch(table))
   finish(axes)
-  name, smoothed = _training(table)
-  steps = table['step'][~np.isnan(smoothed)]
+  name = _training_loss(rows)
+  steps = table['step'][~np.isnan(table[name])]
   loss = 'loss' if name == 'train/loss' else 'nats per symbol, without label smoothing,'
   caption(
     figure,
     f'Training: mean {loss} {_window(steps)}, before each update, dropout on if there is any'
-    f'{_smoothing(_width(len(steps)))}.{_validation(table, validation)}'
+    f'{_smoothing(_width(steps))}.{_validation(table, validation)}'
     f'{of_grid(rows, "validation: its best member")}',
   )
   return Plot(figure, table)
 
 
-def losses(rows: Rows) -> dict[str, np.ndarray]:
-  """Returns the numbers that `draw_losses` shows: of a log, see `loss_curves`."""
-  name = (
-    'train/nats_per_symbol' if any('train/nats_per_symbol' in row for row in rows) else 'train/loss'
-  )
+def draw_losses(axes: Axes, rows: Rows) -> dict[str, np.ndarray]:
+  """Draws training and validation loss over steps, in nats per symbol, of a log as `loss_curves`
+  takes; returns the numbers that it shows."""
+  name = _training_loss(rows)
   table = columns(rows, ['train/epoch', name, 'valid/nats_per_symbol'])
   logged = ~np.isnan(table[name])
+  steps, losses = table['step'][logged], table[name][logged]
   smooth = np.full(len(logged), np.nan)
-  smooth[logged] = running_mean(table[name][logged], _width(logged.sum()))
-  return {**table, f'{name}_smoothed': smooth}
-
-
-def draw_losses(axes: Axes, table: Mapping[str, np.ndarray]) -> None:
-  """Draws training and validation loss over steps, in nats per symbol."""
-  name, smoothed = _training(table)
-  logged = ~np.isnan(smoothed)
-  steps, values = table['step'][logged], table[name][logged]
-  if _width(len(steps)) > 1:
-    axes.plot(steps, values, color=BLUE, alpha=0.45, linewidth=1)
+  smooth[logged] = running_mean(losses, _width(steps))
+  if _width(steps) > 1:
+    axes.plot(steps, losses, color=BLUE, alpha=0.45, linewidth=1)
   if len(steps):
     axes.plot(
       steps,
-      smoothed[logged],
+      smooth[logged],
       color=BLUE,
       linewidth=2.5,
       marker=_marker(steps),
@@ -90,22 +80,22 @@ def draw_losses(axes: Axes, table: Mapping[str, np.ndarray]) -> None:
       label='training',
     )
   _validation_points(
-    axes, table['step'], table['valid/nats_per_symbol'], values[-1] if len(values) else -np.inf
+    axes, table['step'], table['valid/nats_per_symbol'], losses[-1] if len(losses) else -np.inf
   )
   axes.set_xlabel('training step', fontsize=LABEL)
   axes.set_ylabel('nats per symbol', fontsize=LABEL)
+  return {**table, f'{name}_smoothed': smooth}
 
 
-def _training(table):
-  """Returns the name of the training loss in a table of `losses`, and its smoothed values."""
-  end = '_smoothed'
-  (smoothed,) = (name for name in table if name.endswith(end))
-  return smoothed.removesuffix(end), table[smoothed]
+def _training_loss(rows):
+  """Returns the name of the training loss in a log."""
+  without_smoothing = 'train/nats_per_symbol'
+  return without_smoothing if any(without_smoothing in row for row in rows) else 'train/loss'
 
 
-def _width(count):
-  """Returns over how many of so many losses the thick line is a running mean."""
-  return 2 * (int(count) // 50) + 1
+def _width(steps):
+  """Returns over how many of the losses at so many steps the thick line is a running mean."""
+  return 2 * (len(steps) // 50) + 1
 
 
 def gradient_figure(rows: Rows) -> Plot:

@@ -99,12 +99,16 @@ def fenced(text: str) -> str:
   return f'{fence}text\n{text}\n{fence}\n'
 
 
+def samples_of(rows: Rows) -> list[tuple[int, str]]:
+  """Returns (step, text) of the samples of a log, in the order of their steps."""
+  samples = ((row['step'], row['sample']) for row in rows if 'sample' in row)
+  return sorted(samples, key=lambda sample: sample[0])
+
+
 def samples_markdown(rows: Rows) -> str:
   """Returns the samples of a log in the order of their steps, each under the training loss that was
   known then."""
-  samples = sorted(
-    ((row['step'], row['sample']) for row in rows if 'sample' in row), key=lambda sample: sample[0]
-  )
+  samples = samples_of(rows)
   if not samples:
     return 'No samples were written while this model trained.\n'
   losses = columns(rows, ['train/loss'])

@@ -2,7 +2,6 @@
 
 import functools
 import itertools
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -20,7 +19,7 @@ from rnn_research.decoding.step import NO_SPECIALS, Rules, hypotheses_of
 from rnn_research.errors import InputError, require, require_one_of, require_seed
 from rnn_research.experiment import Command, flags_of
 from rnn_research.models.language_model import LanguageModel
-from rnn_research.training.progress import warn
+from rnn_research.training.progress import tell, warn
 from rnn_research.typing import Key, Params
 
 # Symbols that a warning names.
@@ -272,7 +271,7 @@ def write_scores(run: Any, split: str, out: str) -> None:
   )
   with open_output(out, 'out') as f:
     f.writelines(['position\tsymbol\tlog_probability\n', *rows])
-  print(f'{len(scores)} predictions, {-scores.mean():.4f} nats per symbol', file=sys.stderr)
+  tell(f'{len(scores)} predictions, {-scores.mean():.4f} nats per symbol')
 
 
 COMMANDS = {

@@ -20,7 +20,7 @@ from rnn_research.models.conditional_model import ConditionalModel
 from rnn_research.tasks.translation.corpus import Codec, ParallelCorpus, encode_pairs, unknown_rates
 from rnn_research.tasks.translation.model import SOURCES
 from rnn_research.tasks.translation.translator import Translation, translator
-from rnn_research.terminal import fitted
+from rnn_research.training.progress import tell, warn
 from rnn_research.typing import Params
 
 # Lines that are translated, and written, together.
@@ -203,7 +203,7 @@ def translate_file(run, input: str, output: str, encoding: str, n_best: int, **o
       counts['empty'] += not line
       counts['cut'] += hypotheses[0].cut
   _warn(counts, run.config.data.max_length)
-  _say(f'{len(lines)} lines translated')
+  tell(f'{len(lines)} lines translated')
 
 
 def _check_language(run, path, flag):
@@ -218,7 +218,7 @@ def _check_language(run, path, flag):
 def _lines(path: str, encoding: str) -> list[str]:
   """Returns the lines of a file, of a pipe, or of standard input for '-'; nothing has no lines."""
   if path == '-' and sys.stdin.isatty():
-    _say('reads lines from the keyboard; Ctrl-D after the last one')
+    tell('reads lines from the keyboard; Ctrl-D after the last one')
   data = read_input(path, 'input')
   return [line.strip() for line in cut_lines(data, path, 'input', encoding)] if data else []
 
@@ -241,16 +241,12 @@ def _written(found: Sequence[Translation], number: int, n_best: int) -> Iterator
 
 def _warn(counts, max_length):
   if counts['empty']:
-    _say(f'warning: empty lines, {counts["empty"]} of them, have empty translations')
+    warn(f'empty lines, {counts["empty"]} of them, have empty translations')
   if counts['cut']:
-    _say(
-      f'warning: lines of more than {max_length} symbols (data.max_length), {counts["cut"]} of '
+    warn(
+      f'lines of more than {max_length} symbols (data.max_length), {counts["cut"]} of '
       'them, were cut'
     )
-
-
-def _say(text):
-  print(fitted(text, sys.stderr), file=sys.stderr, flush=True)
 
 
 def score_file(run, split: str, source: str, target: str, encoding: str, out: str) -> None:
@@ -285,7 +281,7 @@ def _write_scores(values, lengths, pairs, f):
     for value, length, a, b in zip(values, lengths, pairs.sources, pairs.targets, strict=True)
   )
   per_symbol = -values.sum() / sum(lengths)
-  _say(
+  tell(
     f'{len(values)} pairs, {pairs.empty} empty ones left out, {per_symbol:.4f} nats per target '
     f'symbol, perplexity {np.exp(per_symbol):.2f}{_third_column(pairs)}'
   )

@@ -86,7 +86,7 @@ def expand(path: str | os.PathLike) -> Path:
 
 def list_files(path: str, pattern: str, flag: str) -> list[Path]:
   """Returns the files that `path` and `pattern` mean; see `read_bytes`."""
-  root = _existing(path, flag)
+  root = existing(path, flag)
   if os.path.isfile(root):
     return [root]
   if not root.is_dir():
@@ -103,7 +103,9 @@ def list_files(path: str, pattern: str, flag: str) -> list[Path]:
   return found
 
 
-def _existing(path, flag):
+def existing(path: str, flag: str) -> Path:
+  """Returns where a file or folder is; raises FileNotFoundError, naming the flag, where there is
+  none."""
   where = expand(path)
   if not os.path.exists(where):
     raise FileNotFoundError(f'{flag}: there is no file or folder {str(where)!r}')
@@ -113,7 +115,7 @@ def _existing(path, flag):
 def existing_file(path: str, flag: str) -> Path:
   """Returns where a file, a pipe or a device is; raises FileNotFoundError or InputError, naming the
   flag, where there is nothing or a folder."""
-  file = _existing(path, flag)
+  file = existing(path, flag)
   if file.is_dir():
     raise InputError(f'{flag}: {path} is a folder, expected a text file')
   return file

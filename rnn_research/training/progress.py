@@ -24,7 +24,7 @@ class Display(NamedTuple):
     close: `() -> None`.
   """
 
-  update: Callable[[int, float, float], None]
+  update: Callable[..., None]
   show: Callable[[str], None]
   show_sample: Callable[[str], None]
   close: Callable[[], None]
@@ -33,29 +33,53 @@ class Display(NamedTuple):
 def open_display(total_steps: int, units: str) -> Display:
   """Returns the display of a run of `total_steps` updates that consumes `units` ('characters');
   silent elsewhere than in process 0."""
+  pace = _pacer(total_steps)
+
+  def describe(step, loss, rate):
+    return f'loss {loss:.4f}  {rate:,.0f} {units}/s{pace(step)[1]}'
+
+  return _open(total_steps, describe, 'step', Console(), show)
+
+
+def open_counter(total: int, units: str) -> Display:
+  """Returns the display, on standard error, of `total` `units` ('pictures') that are done one after
+  the other; silent elsewhere than in process 0. Its `update` is `(done) -> None`."""
+  pace = _pacer(total)
+
+  def describe(done):
+    rate, left = pace(done)
+    return f'{rate:,.1f} {units}/s{left}'
+
+  return _open(total, describe, units, Console(stderr=True), tell)
+
+
+def _open(
+  total: int, describe: Callable, units: str, console: Console, say: Callable[[str], None]
+) -> Display:
   if jax.process_index() > 0:
-    silent = lambda text: None
-    return Display(lambda step, loss, rate: None, silent, silent, lambda: None)
-  describe = _describer(total_steps, units)
-  return (_bar if Console().is_terminal else _lines)(total_steps, describe)
+    silent = lambda *args: None
+    return Display(silent, silent, silent, silent)
+  if console.is_terminal:
+    return _bar(total, describe, console)
+  return _lines(total, describe, units, say)
 
 
-def _describer(total_steps: int, units: str) -> Callable[[int, float, float], str]:
-  """Returns `(step, loss, units_per_second) -> text`; time left goes by the pace since the first
+def _pacer(total: int) -> Callable[[int], tuple[float, str]]:
+  """Returns `step -> (steps per second, text of the time left)`, by the pace since the first
   call."""
   first: list[tuple[float, int]] = []
 
-  def describe(step, loss, rate):
+  def pace(step):
     now = time.monotonic()
     if not first:
       first.append((now, step))
     start, start_step = first[0]
-    text = f'loss {loss:.4f}  {rate:,.0f} {units}/s'
     if step == start_step:
-      return text
-    return f'{text}  {clock((total_steps - step) * (now - start) / (step - start_step))} left'
+      return 0.0, ''
+    rate = (step - start_step) / max(now - start, 1e-9)
+    return rate, f'  {clock((total - step) / rate)} left'
 
-  return describe
+  return pace
 
 
 def clock(seconds: float) -> str:
@@ -64,15 +88,18 @@ def clock(seconds: float) -> str:
   return f'{minutes // 60}:{minutes % 60:02}:{seconds:02}'
 
 
-def _bar(total_steps: int, describe: Callable) -> Display:
+def _bar(total: int, describe: Callable, console: Console) -> Display:
   progress = Progress(
-    BarColumn(), MofNCompleteColumn(), TextColumn('{task.description}', markup=False)
+    BarColumn(),
+    MofNCompleteColumn(),
+    TextColumn('{task.description}', markup=False),
+    console=console,
   )
-  task = progress.add_task('', total=total_steps)
+  task = progress.add_task('', total=total)
   progress.start()
 
-  def update(step, loss, rate):
-    progress.update(task, completed=step, description=describe(step, loss, rate))
+  def update(step, *numbers):
+    progress.update(task, completed=step, description=describe(step, *numbers))
 
   def show(text):
     progress.console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
@@ -80,16 +107,16 @@ def _bar(total_steps: int, describe: Callable) -> Display:
   return Display(update, lambda text: show(fitted(text)), show, progress.stop)
 
 
-def _lines(total_steps: int, describe: Callable) -> Display:
+def _lines(total: int, describe: Callable, units: str, say: Callable[[str], None]) -> Display:
   last = [-PLAIN_LINE_SECONDS]
 
-  def update(step, loss, rate):
-    text = describe(step, loss, rate)
+  def update(step, *numbers):
+    text = describe(step, *numbers)
     if time.monotonic() - last[0] >= PLAIN_LINE_SECONDS:
       last[0] = time.monotonic()
-      show(f'step {step}/{total_steps}  {text}')
+      say(f'{units} {step}/{total}  {text}')
 
-  return Display(update, show, show, lambda: None)
+  return Display(update, say, say, lambda: None)
 
 
 def show(text: str) -> None:

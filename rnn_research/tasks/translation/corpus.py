@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnn_research.data import codec as text_codec
+from rnn_research.data import held_out
 from rnn_research.data.buckets import EncodedPairs
 from rnn_research.data.codec import RULES, SPECIALS, TextCodec, train_sentence_codec
 from rnn_research.data.pairs import Pairs, language_of, read_pairs, read_tfds_pairs, tfds_splits
@@ -197,14 +198,8 @@ def _read_held_out(data, name):
 
 def _hold_out(pairs, count, name):
   """Takes pairs out of them, drawn at random but the same in every run."""
-  if not 0 < count < len(pairs.sources):
-    left_out = f' (without {pairs.duplicates} duplicates)' if pairs.duplicates else ''
-    raise InputError(
-      f'data.splits gives {name} {count} of {len(pairs.sources)} pairs{left_out}, expected one at '
-      'least and one left to train on'
-    )
-  chosen = np.zeros(len(pairs.sources), bool)
-  chosen[np.random.default_rng(0).choice(len(pairs.sources), count, replace=False)] = True
+  left_out = f' (without {pairs.duplicates} duplicates)' if pairs.duplicates else ''
+  chosen = held_out.drawn(len(pairs.sources), count, name, f'pairs{left_out}')
   take = lambda texts, mask: [text for text, taken in zip(texts, mask, strict=True) if taken]
   sides = lambda mask: (take(pairs.sources, mask), take(pairs.targets, mask))
   sources, targets = sides(~chosen)

@@ -172,14 +172,15 @@ def _matched(splits, pictures, skipped):
     found[split] = rows
   found.pop(UNUSED, None)
   # One order, in whatever files they came.
-  return {split: sorted(found[split].items()) for split in _SPLITS if split in found}, lost
+  splits = [split for split in _SPLITS if split in found or split == 'train']
+  return {split: sorted(found.get(split, {}).items()) for split in splits}, lost
 
 
 def _check(rows, splits, lost, where):
   """Raises InputError where a split is empty, or pictures are in two of them."""
   for split, found in rows.items():
     if not found:
-      missing = [name for name in splits[split] if name in lost]
+      missing = [name for name in splits.get(split, ()) if name in lost]
       found = f', {missing[0]} and {len(missing) - 1} others are not there' if missing else ''
       raise InputError(
         f'{where}: no picture of the split {split} has a caption{found}; data.images must be the '

@@ -202,9 +202,12 @@ def _opened(data, name):
 
 
 def _decoded(image, name, size):
+  pixels = image.width * image.height
   # Twice the size, so that the filter and not the decoder settles how it looks.
   image.draft(None, (2 * size, 2 * size))
-  with _one_large if image.width * image.height > _LARGE else nullcontext():
+  if not image.info.get('progressive'):  # else all coefficients are in memory
+    pixels = image.width * image.height
+  with _one_large if pixels > _LARGE else nullcontext():
     image.load()
     turned = _TURNED.get(_orientation(image))
     image = _rgb(image, name)
@@ -229,4 +232,4 @@ def _rgb(image, name):
     white = Image.new('RGBA', image.size, 'white')
     white.alpha_composite(image.convert('RGBA'))
     return white.convert('RGB')
-  return image.convert('RGB')
+  return image if image.mode == 'RGB' else image.convert('RGB')  # which would copy it

@@ -204,6 +204,7 @@ def test_the_table_of_kaggle(tmp_path):
 
 def test_the_fingerprint_is_that_of_training_names_and_captions(tmp_path):
   fill(tmp_path / 'photos/in', ['a.jpg', 'b.jpg'])
+  fill(tmp_path / 'photos/other', ['c.jpg'])
   whole = lambda text, **more: (
     load_captions(
       NOTHING | {'path': str(written(tmp_path, 'c.tsv', text)), 'splits': (1, 0, 0)} | more

@@ -181,6 +181,30 @@ def test_lost_files_are_made_again(tmp_path, lost):
   np.testing.assert_array_equal(take(found, 'columns', np.array([9])), [wanted(29)])
 
 
+def test_digests_of_lost_rows_stand_for_no_new_ones(tmp_path, monkeypatch):
+  """The first batch in their place has been written, its digests have not."""
+  compute(files_of(), Network(), tmp_path)
+  (store,) = tmp_path.iterdir()
+  for path in store.glob('*.npy'):
+    path.unlink()
+
+  def put(path, *args):
+    if path.name == 'rows.sha256':
+      raise KeyboardInterrupt
+    write(path, *args)
+
+  write = feature_store._put
+  monkeypatch.setattr(feature_store, '_put', put)
+  backwards = sorted(files_of(), reverse=True)
+  with pytest.raises(KeyboardInterrupt):
+    compute(files_of(), Network(), tmp_path, backwards)
+  monkeypatch.setattr(feature_store, '_put', write)
+  found = compute(files_of(), Network(), tmp_path)
+  np.testing.assert_array_equal(
+    take(found, 'columns', np.arange(COUNT)), [wanted(20 + i) for i in range(COUNT)]
+  )
+
+
 def test_damaged_files_are_named(tmp_path):
   compute(files_of(), Network(), tmp_path)
   (store,) = tmp_path.iterdir()

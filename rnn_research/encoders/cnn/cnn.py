@@ -91,7 +91,7 @@ def cnn(
   below = {layer.name for layer in lower if isinstance(layer, nn.Module)}
 
   def shallow_map(params, pictures):
-    mean, scale = (jnp.asarray(value, jnp.float32) for value in pixels[1:])
+    mean, scale = (jnp.asarray(value, jnp.float32)[None, None, None] for value in pixels[1:])
     return _through(lower, params, (pictures.astype(jnp.float32) - mean) / scale)
 
   def all_maps(params, shallow):

@@ -63,7 +63,7 @@ def convolve_depthwise(x: Array, kernel: Array, stride: int, padding: Padding) -
     x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
     rows, columns = (slice(None, (n - len(kernel)) // stride * stride + 1) for n in x.shape[1:3])
     terms = [
-      x[:, i:, j:][:, rows, columns][:, ::stride, ::stride] * kernel[i, j, 0]
+      x[:, i:, j:][:, rows, columns][:, ::stride, ::stride] * kernel[i, j][None, None]
       for i in range(len(kernel))
       for j in range(len(kernel))
     ]

@@ -36,7 +36,7 @@ def named(name: str, form: str = '') -> Cnn:
   """
   require_one_of('model.encoder', name, NETWORKS)
   forms = {form.cnn.form: form.cnn for form in NETWORKS[name]}
-  require_one_of('the form of its weights', form or next(iter(forms)), forms, f' of {name}')
+  require_one_of('the form of its weights', form or next(iter(forms)), forms, f' for {name}')
   return forms[form or next(iter(forms))]
 
 

@@ -118,35 +118,35 @@ def test_squeezenet_of_the_reference(reference):
   assert top5(found.logits) == [166, 241, 238, 240, 245]
 
 
-# network and form -> how to make the model, and its shallow map, deep map and vector of a picture
-def pooled(deep):
+def pooled_of(model, deep):
   return deep.mean((2, 3))
 
 
+# network and form -> how to make the model, and its shallow map, deep map and vector of a picture
 TORCH = {
   'efficientnet_lite2:timm': (
     lambda tv, timm: timm.create_model('tf_efficientnet_lite2', pretrained=False),
     lambda m, x: m.blocks[:5](m.bn1(m.conv_stem(x))),
     lambda m, x: m.forward_features(x),
-    lambda m, deep: pooled(deep),
+    pooled_of,
   ),
   'mobilenet_v2:timm': (
     lambda tv, timm: timm.create_model('mobilenetv2_100', pretrained=False),
     lambda m, x: m.blocks[:5](m.bn1(m.conv_stem(x))),
     lambda m, x: m.forward_features(x),
-    lambda m, deep: pooled(deep),
+    pooled_of,
   ),
   'mobilenet_v2:torchvision': (
     lambda tv, timm: tv.mobilenet_v2(weights=None),
     lambda m, x: m.features[:14](x),
     lambda m, x: m.features(x),
-    lambda m, deep: pooled(deep),
+    pooled_of,
   ),
   'squeezenet:torchvision': (
     lambda tv, timm: tv.squeezenet1_0(weights=None),
     lambda m, x: m.features[:11](x),
     lambda m, x: m.features(x),
-    lambda m, deep: pooled(deep),
+    pooled_of,
   ),
   'vgg16:torchvision': (
     lambda tv, timm: tv.vgg16(weights=None),
@@ -160,13 +160,13 @@ TORCH = {
     lambda m, x: m.layer4(
       m.layer3(m.layer2(m.layer1(m.maxpool(m.relu(m.bn1(m.conv1(x)))))))
     ),
-    lambda m, deep: pooled(deep),
+    pooled_of,
   ),
   'resnet50:timm': (
     lambda tv, timm: timm.create_model('resnet50', pretrained=False),
     lambda m, x: m.layer3(m.layer2(m.layer1(m.maxpool(m.act1(m.bn1(m.conv1(x))))))),
     lambda m, x: m.forward_features(x),
-    lambda m, deep: pooled(deep),
+    pooled_of,
   ),
 }  # fmt: skip
 # (mean, standard deviation) of pixels in 0..1, where they are not those of ImageNet
@@ -195,18 +195,21 @@ def test_a_model_of_pytorch(kind, tmp_path):
   network, params = load_weights(name, str(file))
   assert network.form == form or name == 'resnet50'
   size = network.size
-  pictures = np.random.default_rng(1).integers(0, 256, (2, size, size, 3)).astype(np.uint8)
+  pictures = np.random.default_rng(1).integers(0, 256, (1, size, size, 3)).astype(np.uint8)
   found = jax.jit(lambda p, x: maps(network, p, x))(params, pictures)
   mean, deviation = HALF if name == 'efficientnet_lite2' else IMAGENET
-  xs = ((pictures / 255 - mean) / deviation).astype(np.float32).transpose(0, 3, 1, 2)
+  xs = ((pictures / 255 - mean) / deviation).transpose(0, 3, 1, 2)
+  model.double()
   with torch.no_grad():
     x = torch.tensor(xs)
     theirs = (deep(model, x), shallow(model, x), vector(model, deep(model, x)), model(x))
   for field, ours, other in zip(found._fields, found, theirs, strict=True):
     other = other.numpy()
     error = relative(ours, other.transpose(0, 2, 3, 1) if other.ndim == 4 else other)
+    # Random weights multiply what float32 rounds off: timm's own result is up to 5e-4 away from its
+    # float64. With ours in float64 the distance was 2e-12 at most, with another eps 0.3 at least.
     print(f'{kind} {field} {error:.1e}')
-    assert error < 1e-4, field
+    assert error < 1e-3, field
 
 
 def convolved(x, kernel, stride, before, after):

@@ -1,0 +1,1 @@
+"""Convolutional networks with public weights: what turns pictures into maps of features."""

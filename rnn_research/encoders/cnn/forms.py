@@ -1,0 +1,141 @@
+"""Forms of weights: where a file of a certain origin keeps the arrays of a network."""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from rnn_research.encoders.cnn.cnn import Cnn
+from rnn_research.errors import InputError, did_you_mean
+from rnn_research.typing import Params
+
+Shape = tuple[int, ...]
+
+
+class Layout(NamedTuple):
+  """How a file lays out an array.
+
+  Attributes:
+    shape: of ours -> of the file's.
+    read: the file's array -> ours.
+  """
+
+  shape: Callable[[Shape], Shape]
+  read: Callable[[np.ndarray], np.ndarray]
+
+
+def axes(*order: int) -> Layout:
+  """Makes the layout whose axis i is our axis `order[i]`."""
+  back = [order.index(axis) for axis in range(len(order))]
+  return Layout(lambda shape: tuple(shape[axis] for axis in order), lambda a: a.transpose(back))
+
+
+PLAIN = Layout(lambda shape: shape, lambda a: a)
+OIHW = axes(3, 2, 0, 1)  # kernels of PyTorch and Caffe
+TRANSPOSED = axes(1, 0)  # matrices of PyTorch
+
+
+class Place(NamedTuple):
+  """Where a file keeps a layer.
+
+  Attributes:
+    kernel: name of the array.
+    bias: name of the array; '' where a batch norm follows instead.
+    norm: what names of the batch norm's arrays begin with.
+    layout: of the kernel.
+    bias_layout: of the bias.
+  """
+
+  kernel: str
+  bias: str = ''
+  norm: str = ''
+  layout: Layout = OIHW
+  bias_layout: Layout = PLAIN
+
+
+def torch_place(module: str, layout: Layout = OIHW) -> Place:
+  """Returns the place of a module of PyTorch that has a bias."""
+  return Place(f'{module}.weight', f'{module}.bias', layout=layout)
+
+
+def torch_normed(module: str, norm: str) -> Place:
+  """Returns the place of a convolution of PyTorch that a batch norm follows."""
+  return Place(f'{module}.weight', norm=norm)
+
+
+class Form(NamedTuple):
+  """Weights of one origin.
+
+  Attributes:
+    cnn: the network as this origin has it.
+    title: of the origin's model, for people.
+    places: path of a layer, such as 'block01/expand' -> where it is.
+    eps: of batch norms, added to the variance.
+  """
+
+  cnn: Cnn
+  title: str
+  places: Mapping[str, Place]
+  eps: float = 0.0
+
+
+def shapes(form: Form) -> dict[str, Shape]:
+  """Returns name -> shape of every array that a file of this form has, from the first layer on."""
+  ours, found = _our_shapes(form.cnn), {}
+  for layer, place in form.places.items():
+    kernel, bias = (ours[f'{layer}/{part}'].shape for part in ('kernel', 'bias'))
+    found[place.kernel] = place.layout.shape(kernel)
+    names = [place.bias] if place.bias else _norm_names(place)
+    found |= dict.fromkeys(names, place.bias_layout.shape(bias))
+  return found
+
+
+def require_fit(form: Form, arrays: Mapping[str, np.ndarray], source: str) -> None:
+  """Raises InputError, which names the first array that differs, unless these are the arrays of a
+  form; `source` names where they were found."""
+  expected = shapes(form)
+  extra = [name for name in arrays if name not in expected]
+  for name, shape in expected.items():
+    if name not in arrays:
+      hint = did_you_mean(name, extra)
+      raise InputError(f'{source} lacks the array {name} of {shape}, as in {form.title}{hint}')
+    if arrays[name].shape != shape:
+      raise InputError(
+        f'{source} has {name} of shape {arrays[name].shape}, expected {shape} as in {form.title}'
+      )
+  if extra:
+    raise InputError(f'{source} has the array {extra[0]}, which {form.title} lacks')
+
+
+def params_of(form: Form, arrays: Mapping[str, np.ndarray]) -> Params:
+  """Returns parameters of a form's network, batch norms folded, from arrays that fit it.
+
+    y = gamma (W * x - mean) / sqrt(var + eps) + beta
+      = (a W) * x + (beta - a mean),    a = gamma / sqrt(var + eps), in float64
+
+  Source: Ioffe and Szegedy 2015 (arXiv 1502.03167), algorithm 2. Deviates from the paper: nothing.
+  """
+  params = {}
+  for layer, place in form.places.items():
+    kernel = place.layout.read(arrays[place.kernel])
+    if place.bias:
+      bias = place.bias_layout.read(arrays[place.bias])
+    else:
+      gamma, beta, mean, var = (arrays[name].astype(np.float64) for name in _norm_names(place))
+      scale = gamma / np.sqrt(var + form.eps)
+      # Every kernel's last axis is that of its outputs.
+      kernel, bias = kernel * scale, beta - scale * mean
+    params |= {f'{layer}/kernel': kernel, f'{layer}/bias': bias}
+  arranged = {name: jnp.asarray(a.astype(np.float32)) for name, a in params.items()}
+  return unflatten_dict(arranged, sep='/')
+
+
+def _norm_names(place):
+  return [f'{place.norm}.{part}' for part in ('weight', 'bias', 'running_mean', 'running_var')]
+
+
+def _our_shapes(cnn):
+  return flatten_dict(jax.eval_shape(cnn.init, jax.random.key(0)), sep='/')

@@ -1,0 +1,1 @@
+"""Captioning: pictures with captions, what a network sees in them, and what is written."""

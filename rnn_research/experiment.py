@@ -129,9 +129,9 @@ class Experiment(NamedTuple):
     kept_bytes     `(config) -> int`: roughly what a step keeps for its backward pass, for the
                    allocator
 
-  With `assets` (those of a trained workdir, and the 'fingerprint' of its training data) `build`
-  makes no vocabulary anew and reads data only in the functions that need them, so sampling needs no
-  corpus.
+  With `assets` (those of a trained workdir, its path 'workdir', and the 'fingerprint' of its
+  training data) `build` makes no vocabulary anew and reads data only in the functions that need
+  them, so sampling needs no corpus.
 
   Attributes:
     init: `(key) -> params`.
@@ -160,6 +160,8 @@ class Experiment(NamedTuple):
       length.
     vocabularies: name -> `Vocabulary`, for a run that begins from a model of other data; {} where
       all parameters have the same shape whatever the data are.
+    files: name in the workdir -> the file that is copied there before training, since a trained
+      model needs it.
   """
 
   init: Callable
@@ -179,6 +181,7 @@ class Experiment(NamedTuple):
   learning_rates: tuple[float, ...] = ()
   recurrence: Callable[..., Recurrence] | None = None
   vocabularies: Mapping[str, Vocabulary] = MappingProxyType({})
+  files: Mapping[str, str] = MappingProxyType({})
 
 
 class Study(NamedTuple):

@@ -155,7 +155,7 @@ def build(workdir: str, name: str, config: ConfigDict) -> Experiment:
   import experiments
 
   meta = checkpoint.read_meta(workdir)[1]
-  assets = meta['assets'] | {'fingerprint': meta['fingerprint']}
+  assets = meta['assets'] | {'fingerprint': meta['fingerprint'], 'workdir': workdir}
   with checkpoint.advised(workdir):
     return experiments.build(name, config, assets)
 

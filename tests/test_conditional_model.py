@@ -273,7 +273,9 @@ def located(layer, size, reach):
 
 def attends_near(layers, attention, size, *, dropout, dtype):
   """Returns the decoder of `located`, a row for `DECODERS`."""
-  begin = lambda states, memory: (Located(jnp.zeros(memory.mask.shape), states[0]),)
+  begin = lambda params, encoded: (
+    Located(jnp.zeros(encoded.memory.mask.shape), encoded.states[0]),
+  )
   before = decoders.attends_before(layers, attention, dropout=dropout)
   return before._replace(cells=(located(layers[0], size, 1),), begin=begin)
 

@@ -16,7 +16,7 @@ from rnn_research.errors import InputError, require_size
 from rnn_research.layers import matmul
 from rnn_research.memory.attention import Attention, Memory, prepared, read
 from rnn_research.stepping import last_h, prepare_cell, project_one
-from rnn_research.typing import Array, Params, State
+from rnn_research.typing import Array, Params, PyTree, State
 
 
 class Read(NamedTuple):
@@ -64,13 +64,13 @@ def bahdanau(cell: Cell, attention: Attention) -> Cell:
 
   def init(key, x, ctx=None):
     key_cell, key_attention = jax.random.split(key)
-    value_size = _memory(ctx).values.shape[-1]
-    params = cell.init(key_cell, _wider(x, value_size))
-    size = _query_size(cell, params)
+    value_size = memory_of(ctx).values.shape[-1]
+    params = cell.init(key_cell, wider(x, value_size))
+    size = query_size(cell, params)
     return DecoderParams(params, attention.init(key_attention, size, value_size))
 
   def step(params, state, u, *, key=None, ctx=None):
-    context, weights = read(attention, params.attention, last_h(state), _memory(ctx))
+    context, weights = read(attention, params.attention, last_h(state), memory_of(ctx))
     u = project_one(cell, params.cell, jnp.concatenate([u, context], -1))
     state, h = cell.step(params.cell, state, u, key=key)
     return state, Read(h, context, weights)
@@ -96,14 +96,14 @@ def luong(cell: Cell, attention: Attention, *, dtype=jnp.float32) -> Cell:
   def init(key, x, ctx=None):
     key_cell, key_attention, key_c = jax.random.split(key, 3)
     params = cell.init(key_cell, x)
-    size, value_size = _query_size(cell, params), _memory(ctx).values.shape[-1]
+    size, value_size = query_size(cell, params), memory_of(ctx).values.shape[-1]
     w_c = lecun_normal()(key_c, (value_size + size, size), jnp.float32)
     return DecoderParams(params, attention.init(key_attention, size, value_size), w_c)
 
   def step(params, state, u, *, key=None, ctx=None):
     state, _ = cell.step(params.cell, state, project_one(cell, params.cell, u), key=key)
     h = last_h(state)
-    context, weights = read(attention, params.attention, h, _memory(ctx))
+    context, weights = read(attention, params.attention, h, memory_of(ctx))
     joined = jnp.concatenate([context, h], -1)
     return state, Read(jnp.tanh(matmul(joined, params.w_c, dtype)), context, weights)
 
@@ -123,7 +123,7 @@ def input_feeding(cell: Cell, size: int) -> Cell:
   require_size('size', size)
 
   def init(key, x, ctx=None):
-    return cell.init(key, _wider(x, size), ctx)
+    return cell.init(key, wider(x, size), ctx)
 
   def initial_state(params, batch_size):
     return FedState(
@@ -146,13 +146,14 @@ def _decoder(cell, attention, init, step):
 
   def prepare(params, ctx, batch_size, *, key=None):
     inner, _ = prepare_cell(cell, params.cell, None, batch_size, key)
-    memory = prepared(attention, params.attention, _memory(ctx))
+    memory = prepared(attention, params.attention, memory_of(ctx))
     return params._replace(cell=inner), memory
 
   return Cell(init, initial_state, lambda params, xs: xs, step, None, prepare)
 
 
-def _memory(ctx):
+def memory_of(ctx: PyTree) -> Memory:
+  """Returns the memory in `ctx`; raises InputError where there is none."""
   if not isinstance(ctx, Memory):
     found = 'none (newton and shooting hand none on)' if ctx is None else type(ctx).__name__
     raise InputError(
@@ -161,10 +162,11 @@ def _memory(ctx):
   return ctx
 
 
-def _wider(x, size):
+def wider(x: Array, size: int) -> jax.ShapeDtypeStruct:
   """Returns the shape of inputs [B, F] with `size` more features."""
   return jax.ShapeDtypeStruct((*x.shape[:-1], x.shape[-1] + size), jnp.float32)
 
 
-def _query_size(cell, params):
+def query_size(cell: Cell, params: Params) -> int:
+  """Returns the size of h of a cell's state."""
   return last_h(jax.eval_shape(lambda params: cell.initial_state(params, 1), params)).shape[-1]

@@ -7,14 +7,17 @@ A workdir holds
   metrics.jsonl          numbers and samples by step
   result.json            of a finished run; result-evaluate.json of an evaluation
   report/                figures and samples for people
+  encoder.weights        and the like: `Experiment.files`
 """
 
 import json
+import shutil
 import time
 from pathlib import Path
 
 import jax
 
+from rnn_research.data.files import expand
 from rnn_research.errors import InputError
 from rnn_research.experiment import Experiment, Study
 from rnn_research.launching import words
@@ -49,6 +52,8 @@ def train(experiment: Experiment, start: Start) -> None:
   about = _about(name, config) | _about_model(experiment) | {'num_devices': mesh.size}
   members = grid.members(config)
   trained = grid.over_grid(experiment, members) if members else experiment
+  if first:
+    _keep_files(experiment.files, workdir)
   stopped = loop.train(trained, data, config, workdir, mesh, about)
   if not stopped.finished:
     return
@@ -185,6 +190,17 @@ def _about_model(experiment):
     'engine': experiment.engine,
     'headline': experiment.headline,
   }
+
+
+def _keep_files(files, workdir):
+  """Copies files into the workdir that are not there yet."""
+  for name, source in files.items():
+    kept = Path(workdir) / name
+    if not kept.exists():
+      kept.parent.mkdir(parents=True, exist_ok=True)
+      part = kept.with_name(f'{name}.part')
+      shutil.copyfile(expand(source), part)
+      part.replace(kept)
 
 
 def _is_of(path, step):

@@ -44,7 +44,7 @@ class Attention(NamedTuple):
     init: `(key, query_size, value_size) -> params`.
     keys: `(params, values) -> keys`, [B, S, M] to [B, S, A] float32: what does not depend on the
       query.
-    scores: `(params, query, keys) -> [B, S] float32`, query [B, Q].
+    scores: `(params, queries, keys) -> [B, K, S] float32`, of K queries [B, K, Q] to each memory.
   """
 
   init: Callable[..., Params]
@@ -80,8 +80,8 @@ def additive(size: int, *, dtype=jnp.float32) -> Attention:
   def keys(params, values):
     return affine(values, params.w_k, params.b, dtype)
 
-  def scores(params, query, keys):
-    return jnp.tanh(matmul(query, params.w_q, dtype)[:, None] + keys) @ params.v
+  def scores(params, queries, keys):
+    return jnp.tanh(matmul(queries, params.w_q, dtype)[:, :, None] + keys[:, None]) @ params.v
 
   return Attention(init, keys, scores)
 
@@ -126,27 +126,37 @@ def prepared(attention: Attention, params: Params, memory: Memory) -> Memory:
   return Memory(values, memory.mask, attention.keys(params, values))
 
 
-def read(attention: Attention, params: Params, query: Array, memory: Memory) -> tuple[Array, Array]:
-  """Returns what a query reads.
+def weigh(attention: Attention, params: Params, query: Array, memory: Memory) -> Array:
+  """Returns how much queries look at each position, `a_j = softmax_j(e_j)` over real ones, [N, S]
+  float32, 0 at padding.
 
-    a_j = softmax_j(e_j) over real positions,    c = sum_j a_j h_j
+  There may be several queries to each memory, as of the captions of a picture or the hypotheses of
+  a beam: N = B * K, those of one memory side by side. The memory itself is never copied.
 
   Args:
     attention: how positions are scored.
     params: its parameters.
-    query: [B, Q] float32.
-    memory: of `prepared`.
-
-  Returns:
-    c: [B, M] float32, zeros where the memory has no real position.
-    a: [B, S] float32, 0 at padding.
+    query: [N, Q] float32.
+    memory: of `prepared`, with B rows.
   """
-  scores = attention.scores(params, query, memory.keys)
+  queries = query.reshape(len(memory.mask), -1, query.shape[-1])
+  scores, mask = attention.scores(params, queries, memory.keys), memory.mask[:, None]
   # A finite floor: rows without any real position would otherwise turn into not-a-number.
-  weights = (
-    jax.nn.softmax(jnp.where(memory.mask, scores, jnp.finfo(scores.dtype).min), -1) * memory.mask
-  )
-  return jnp.einsum('bs,bsm->bm', weights, memory.values), weights
+  weights = jax.nn.softmax(jnp.where(mask, scores, jnp.finfo(scores.dtype).min), -1) * mask
+  return weights.reshape(len(query), -1)
+
+
+def mean(memory: Memory, weights: Array) -> Array:
+  """Returns `c = sum_j a_j h_j`, [N, M] float32, of weights [N, S]; see `weigh`."""
+  grouped = weights.reshape(len(memory.mask), -1, weights.shape[-1])
+  return jnp.einsum('bks,bsm->bkm', grouped, memory.values).reshape(len(weights), -1)
+
+
+def read(attention: Attention, params: Params, query: Array, memory: Memory) -> tuple[Array, Array]:
+  """Returns what queries read, `mean` under `weigh`, [N, M] float32, zeros where the memory has no
+  real position; and the weights, [N, S] float32."""
+  weights = weigh(attention, params, query, memory)
+  return mean(memory, weights), weights
 
 
 # name -> factory(size, *, dtype); `size` is that of a layer between query and value.
@@ -157,5 +167,5 @@ SCORES = {
 }
 
 
-def _products(params: Any, query: Array, keys: Array) -> Array:
-  return jnp.einsum('bq,bsq->bs', query, keys)
+def _products(params: Any, queries: Array, keys: Array) -> Array:
+  return jnp.einsum('bkq,bsq->bks', queries, keys)

@@ -27,7 +27,8 @@ class ConditionalModel(NamedTuple):
     encode: `(params, inputs, mask=None, key=None) -> Encoded`, its `states` those of the decoder's
       cells before the first step; `inputs` and `mask` as of the encoder.
     teach: `(params, encoded, ids [T, B] int32, key=None) -> (logits [T, B, V], extras)`: teacher
-      forcing; extras are name -> [T, B, ...], what the decoder tells of each step.
+      forcing; extras are name -> [T, B, ...], what the decoder tells of each step. The memory of
+      `encoded` may have fewer rows, B / K, see `memory.attention.weigh`.
     student: `(params, encoded, ids [T, B] int32, rate, key) -> logits [T, B, V]`: with probability
       `rate` an input is not the given symbol but one drawn from the model's prediction of it.
     stepper: `(params, encoded, copies) -> step`, the contract of `decoding.step` with N = B *
@@ -90,10 +91,11 @@ def conditional_model(
     params = {'encoder': encoder.init(keys[0], inputs), 'embedding': table}
     read = jax.eval_shape(encoder.encode, params['encoder'], inputs)
     params['bridge'] = start.init(keys[2], read)
+    zeros = jax.tree.map(jnp.zeros_like, read)
+    rows = len(read.summary)
+    x = decoder.inputs(jnp.zeros((rows, embedding_size)), zeros.summary)
+    params['decoder'] = stack(*decoder.cells).init(keys[3], x, decoder.context(zeros.memory))
     encoded = jax.tree.map(jnp.zeros_like, jax.eval_shape(encode, params, inputs))
-    rows = len(encoded.summary)
-    x = decoder.inputs(jnp.zeros((rows, embedding_size)), encoded.summary)
-    params['decoder'] = stack(*decoder.cells).init(keys[3], x, decoder.context(encoded.memory))
     ids = jnp.zeros((1, rows), jnp.int32)
     features = jax.eval_shape(lambda params: _run(params, encoded, ids, None)[0], params)
     return params | {'readout': output.init(keys[4], features.shape[-1])}
@@ -101,7 +103,8 @@ def conditional_model(
   def encode(params, inputs, mask=None, key=None):
     encoded = encoder.encode(params['encoder'], inputs, mask, key=key)
     states = start.start(params['bridge'], encoded)
-    return encoded._replace(states=decoder.begin(states, encoded.memory))
+    states = decoder.begin(params['decoder'], encoded._replace(states=states))
+    return encoded._replace(states=states)
 
   def _run(params, encoded, ids, key):
     """Returns features [T, B, R] and extras [T, B, ...] of all steps, layer by layer."""

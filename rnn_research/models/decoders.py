@@ -15,9 +15,9 @@ from rnn_research.cell import Cell
 from rnn_research.cells.attention_decoders import FedState, bahdanau, input_feeding, luong
 from rnn_research.cells.gru import gru
 from rnn_research.combinators.depth import stack
+from rnn_research.encoders.encoder import Encoded
 from rnn_research.memory.attention import Attention, Memory, additive
-from rnn_research.stepping import last_h
-from rnn_research.typing import Array, PyTree, State
+from rnn_research.typing import Array, Params, PyTree, State
 
 
 class Decoder(NamedTuple):
@@ -25,9 +25,11 @@ class Decoder(NamedTuple):
   Z].
 
   Attributes:
-    layers: the recurrences, first to last, which start from what is known of the source.
+    layers: the recurrences, first to last, which start from what is known of the source; () where
+      `begin` makes the first states by itself.
     cells: the same as they are run, with attention around them.
-    begin: `(states of the layers, memory) -> states of the cells`, leaves [B, ...].
+    begin: `(params of the cells, encoded) -> states of the cells`, leaves [B, ...]; the states of
+      `encoded` are those of the layers.
     inputs: `(xs, s) -> inputs of the cells`, [..., B, E] to [..., B, F].
     context: `(memory) -> ctx` of the cells: the memory, or None where it is not read.
     features: `(xs, ys, s) -> [..., B, R]`, what logits are made of.
@@ -37,7 +39,7 @@ class Decoder(NamedTuple):
 
   layers: tuple[Cell, ...]
   cells: tuple[Cell, ...]
-  begin: Callable[[tuple[State, ...], Memory], tuple[State, ...]]
+  begin: Callable[[Params, Encoded], tuple[State, ...]]
   inputs: Callable[[Array, Array], Array]
   context: Callable[[Memory], PyTree]
   features: Callable[[Array, PyTree, Array], Array]
@@ -60,7 +62,7 @@ def cho(layers: tuple[Cell, ...]) -> Decoder:
   any cell; the summary is the encoder's last h as it is; no maxout.
   """
   return _without_memory(
-    layers, inputs=lambda xs, s: _joined(xs, s), features=lambda xs, ys, s: _joined(ys, s, xs)
+    layers, inputs=lambda xs, s: joined(xs, s), features=lambda xs, ys, s: joined(ys, s, xs)
   )
 
 
@@ -74,11 +76,11 @@ def attends_before(
   Source: Bahdanau et al. 2015 (arXiv 1409.0473). Deviates from the paper: the output sees h_i, not
   h_{i-1}; no maxout.
   """
-  return _with_memory(
+  return with_memory(
     layers,
-    (bahdanau(_one(layers, dropout), attention),),
-    begin=lambda states, memory: (_inner(states),),
-    features=lambda xs, ys, s: _joined(ys.h, ys.context, xs),
+    (bahdanau(one(layers, dropout), attention),),
+    begin=lambda params, encoded: (inner(encoded.states),),
+    features=lambda xs, ys, s: joined(ys.h, ys.context, xs),
   )
 
 
@@ -98,11 +100,12 @@ def attends_after(
   Source: Luong et al. 2015 (arXiv 1508.04025). Deviates from the paper: nothing.
   """
 
-  def begin(states, memory):
-    return (FedState(_inner(states), jnp.zeros((len(last_h(states)), size), jnp.float32)),)
+  def begin(params, encoded):
+    fed = jnp.zeros((len(encoded.summary), size), jnp.float32)
+    return (FedState(inner(encoded.states), fed),)
 
-  cell = input_feeding(luong(_one(layers, dropout), attention, dtype=dtype), size)
-  return _with_memory(layers, (cell,), begin=begin, features=lambda xs, ys, s: ys.h)
+  cell = input_feeding(luong(one(layers, dropout), attention, dtype=dtype), size)
+  return with_memory(layers, (cell,), begin=begin, features=lambda xs, ys, s: ys.h)
 
 
 # name -> factory(layers, attention, size, *, dropout, dtype), where `size` is that of a layer made
@@ -128,7 +131,7 @@ def _without_memory(layers, inputs, features):
   return Decoder(
     layers,
     layers,
-    begin=lambda states, memory: states,
+    begin=lambda params, encoded: encoded.states,
     inputs=inputs,
     context=lambda memory: None,
     features=features,
@@ -136,7 +139,8 @@ def _without_memory(layers, inputs, features):
   )
 
 
-def _with_memory(layers, cells, begin, features):
+def with_memory(layers, cells, begin, features) -> Decoder:
+  """Returns a decoder whose outputs have weights; its fields as of `Decoder`."""
   return Decoder(
     layers,
     cells,
@@ -148,16 +152,18 @@ def _with_memory(layers, cells, begin, features):
   )
 
 
-def _joined(xs, *others):
+def joined(xs: Array, *others: Array) -> Array:
   """Joins vectors along the last axis; a summary without the axis of time is repeated along it."""
   return jnp.concatenate(
     [xs, *(jnp.broadcast_to(a, (*xs.shape[:-1], a.shape[-1])) for a in others)], -1
   )
 
 
-def _one(layers, dropout):
+def one(layers: tuple[Cell, ...], dropout: float) -> Cell:
+  """Returns layers as one cell."""
   return layers[0] if len(layers) == 1 else stack(*layers, dropout=dropout)
 
 
-def _inner(states):
+def inner(states: tuple[State, ...]) -> State:
+  """Returns the state of `one` of layers with these."""
   return states[0] if len(states) == 1 else states

@@ -1,0 +1,397 @@
+"""Image captioning: a convolutional network reads a picture, a recurrent one writes the sentence,
+with attention by looking at another place for every word.
+
+  python launch.py --experiment=captioning     scenes of two shapes, without data
+  python launch.py --experiment=captioning:soft_attention PHOTOS
+  python launch.py --workdir=DIR --mode=caption --input=PHOTO --attention_map=out.png
+
+  VARIANT          FLAGS     time   score on test pictures                         commit
+  shapes                     -      not yet run
+  soft_attention   PHOTOS    -      not yet run
+  hard_attention   PHOTOS    -      not yet run
+  show_and_tell    PHOTOS    -      not yet run
+  merge            PHOTOS    -      not yet run
+  init_state       PHOTOS    -      not yet run
+  neuraltalk       PHOTOS    -      not yet run
+  debug                      -      nothing is learned in 30 steps
+
+PHOTOS is --config.data.path=FOLDER --config.model.encoder_weights=FILE, of Flickr8k's archives and
+of EfficientNet-Lite2; docs/guides/captioning.md says where they are found, and what else may be
+read. Seed 0; `experiments.Variant` says what the times are.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from rnn_research.cells import make_cell, options_for
+from rnn_research.data import codec as text_codec
+from rnn_research.data.views import VIEWS
+from rnn_research.decoding.beam import Beam
+from rnn_research.encoders.cnn.weights import NETWORKS
+from rnn_research.encoders.grid import grid_encoder
+from rnn_research.engines import dispatch
+from rnn_research.errors import InputError, require, require_one_of
+from rnn_research.experiment import Experiment, Vocabulary
+from rnn_research.memory.attention import additive
+from rnn_research.models.captioners import CAPTIONERS, looks
+from rnn_research.models.conditional_model import conditional_model
+from rnn_research.tasks.captioning import commands, corpus, evaluation, material, sight
+from rnn_research.tasks.captioning.batches import captioned, encode, train_stream
+from rnn_research.tasks.captioning.describer import describer
+from rnn_research.tasks.captioning.objective import Options, nats, training_loss
+from rnn_research.training.config import DTYPES, base_config, check_model
+
+VARIANTS = {
+  'shapes': 'scenes of two shapes, soft attention, the encoder trained from scratch (the default)',
+  'soft_attention': 'LSTM that looks at all places for every word (Xu et al. 2015)',
+  'hard_attention': 'LSTM that looks at one place for every word (Xu et al. 2015)',
+  'show_and_tell': 'LSTM whose first word is the picture (Vinyals et al. 2015)',
+  'merge': 'LSTM of words alone, joined by the picture at its output (Tanti et al. 2017)',
+  'init_state': 'LSTM whose first state is made of the picture',
+  'neuraltalk': 'tanh network that sees the picture at every step (Karpathy and Fei-Fei 2015)',
+  'debug': 'scenes, 16 units, 30 steps',
+}
+COMMANDS = commands.COMMANDS
+PLACES = ('data.path', 'data.images', 'data.valid', 'data.test', 'data.data_dir', 'data.cache_dir')
+MOVABLE = ('data.path', 'data.images', 'data.data_dir', 'data.cache_dir')
+
+_BEAM = Beam(3)
+_WEIGHTS = 'encoder.weights'  # in the workdir: a copy, so that captioning needs no other file
+
+
+def get_config(variant: str = 'shapes') -> ConfigDict:
+  """Returns the config of a variant.
+
+  Raises:
+    KeyError: no such variant.
+  """
+  config = base_config()
+  config.data = ConfigDict(
+    {
+      'scenes': 0,  # training scenes of two shapes that are drawn; 0 reads files
+      'path': '',  # folder of Flickr8k, or a file of captions: COCO's JSON, or two columns
+      'images': '',  # folder or zip archive of the pictures; '' is where the captions are
+      'valid': '',  # file of held-out captions, where path has no such split
+      'test': '',  # the same for the test split
+      'splits': (0.8, 0.1, 0.1),  # shares of train, valid, test where these have no captions
+      'tfds': '',  # a data set of `data.caption_builder` in place of files
+      'data_dir': '',  # where tensorflow-datasets keeps its data
+      'cache_dir': '',  # where features of pictures are kept; '' is the user's folder for caches
+      'views': ('plain',),  # what is seen of training pictures: plain, flip, crop0 to crop4
+      'min_frequency': 5,  # how often a word must occur in the training captions to be known
+      'vocabulary_size': 0,  # the most words; 0 is no limit
+      'max_length': 20,  # words; longer captions are not trained on, none longer is written
+      'captions_per_picture': 5,  # in a batch, drawn where a picture has more
+    }
+  )
+  config.model = ConfigDict(
+    {
+      'decoder': 'soft_attention',  # see `models.captioners`
+      'encoder': 'efficientnet_lite2',  # of docs/reference/encoders.md; own: from scratch
+      'encoder_weights': '',  # file of the encoder's public weights
+      'grid': 'deep',  # what of the encoder is looked at: deep, shallow, or both
+      'cell': 'lstm',  # a name of `--list --cells`
+      'hidden_size': 512,  # units of a layer
+      'num_layers': 1,  # recurrent layers
+      'embedding_size': 256,  # numbers per word, and of the picture where it is one
+      'annotation_size': 512,  # numbers per place of the grid
+      'attention_size': 256,  # units of the layer that scores places
+      'readout_size': 256,  # units of a tanh layer before the softmax; 0 is none
+      'tied': False,  # whether the softmax uses the embedding, of size readout_size
+      'dropout': 0.5,  # of features, embeddings, between layers and of outputs
+      'forget_bias': 1.0,  # of an LSTM
+      'engine': 'auto',  # of the cells that no attention enters, see the cell
+      'dtype': 'float32',  # of the products, float32 or bfloat16; parameters and state stay float32
+    }
+  )
+  config.train.update(
+    {
+      'epochs': 15,
+      'batch_size': 32,  # pictures of an update
+      'ema_decay': 0.99,
+      'show_steps': (0, 1000),
+      'label_smoothing': 0.0,  # weight of the uniform distribution in the targets
+      'doubly_stochastic': 0.0,  # lambda of Xu et al. 2015: each place is to be looked at once
+      'reinforce': 0.1,  # hard attention: weight of the gradient of where it looked
+      'entropy': 0.002,  # hard attention: weight of the entropy of where it might have looked
+    }
+  )
+  config.optimizer.update(
+    {
+      'learning_rate': 1e-3,
+      'clip_norm': 1.0,
+      'schedule': 'cosine',
+      'warmup_steps': 200,
+      'final_fraction': 0.05,
+    }
+  )
+  config.update(_CHANGES[variant])
+  return config.lock()
+
+
+_SCENES: dict[str, dict[str, Any]] = {
+  'data': {'scenes': 4_000, 'min_frequency': 1, 'max_length': 12, 'captions_per_picture': 2},
+  'model': {
+    'encoder': 'own',
+    'hidden_size': 128,
+    'embedding_size': 64,
+    'annotation_size': 128,
+    'attention_size': 64,
+    'readout_size': 64,
+    'dropout': 0.0,
+  },
+  'train': {'batch_size': 64, 'show_steps': (0, 200)},
+}
+_CHANGES = {
+  'shapes': _SCENES,
+  'soft_attention': {},
+  'hard_attention': {'model': {'decoder': 'hard_attention'}},
+  'show_and_tell': {'model': {'decoder': 'show_and_tell'}},
+  'merge': {'model': {'decoder': 'merge'}},
+  'init_state': {'model': {'decoder': 'init_state'}},
+  'neuraltalk': {'model': {'decoder': 'neuraltalk', 'cell': 'elman'}},
+  'debug': {
+    'data': {**_SCENES['data'], 'scenes': 200},
+    'model': {**_SCENES['model'], 'hidden_size': 16, 'embedding_size': 8, 'readout_size': 8},
+    'optimizer': {'warmup_steps': 5},
+    'train': {
+      'epochs': 0,
+      'steps': 30,
+      'batch_size': 8,
+      'eval_every': 10,
+      'log_every': 5,
+      'show_steps': (0,),
+    },
+  },
+}
+
+
+def check(config: ConfigDict) -> None:
+  """Raises InputError for a field out of range."""
+  data, model, train = config.data, config.model, config.train
+  check_model(model)
+  _check_data(data)
+  require_one_of('model.decoder', model.decoder, CAPTIONERS)
+  require_one_of('model.encoder', model.encoder, (*NETWORKS, sight.OWN))
+  require_one_of('model.grid', model.grid, sight.GRIDS)
+  for field in ('embedding_size', 'annotation_size', 'attention_size'):
+    require(f'model.{field}', model[field], model[field] >= 1, 'an integer >= 1')
+  require(
+    'model.readout_size',
+    model.readout_size,
+    model.readout_size == model.embedding_size if model.tied else model.readout_size >= 0,
+    f'model.embedding_size, {model.embedding_size}, since model.tied is true'
+    if model.tied
+    else 'an integer >= 0 (0 is none)',
+  )
+  require(
+    'train.label_smoothing',
+    train.label_smoothing,
+    0.0 <= train.label_smoothing < 1.0,
+    'a number in [0, 1)',
+  )
+  for field in ('doubly_stochastic', 'reinforce', 'entropy'):
+    require(f'train.{field}', train[field], train[field] >= 0.0, 'a number >= 0')
+  own = model.encoder == sight.OWN
+  require(
+    'model.encoder',
+    model.encoder,
+    own == bool(data.scenes),
+    f'{sight.OWN} where data.scenes is above 0' if data.scenes else f'one of {", ".join(NETWORKS)}',
+  )
+
+
+def _check_data(data):
+  for field in ('min_frequency', 'max_length', 'captions_per_picture'):
+    require(f'data.{field}', data[field], data[field] >= 1, 'an integer >= 1')
+  for field in ('scenes', 'vocabulary_size'):
+    require(f'data.{field}', data[field], data[field] >= 0, 'an integer >= 0')
+  for look in data.views:
+    require_one_of('data.views', look, VIEWS)
+  require('data.views', data.views, data.views[:1] == ('plain',), "'plain' in the first place")
+  files = [name for name in ('path', 'images', 'valid', 'test', 'tfds') if data[name]]
+  if data.scenes and files:
+    raise InputError(
+      f'data.scenes is {data.scenes} and data.{files[0]} is given too, expected one of them (the '
+      'variants for files: soft_attention, hard_attention, show_and_tell, ..)'
+    )
+  corpus.check_places(data)
+
+
+def kept_bytes(config: ConfigDict) -> int:
+  """Returns roughly what a step keeps for its backward pass: the logits, and the attention's
+  layer."""
+  rows = config.train.batch_size * config.data.captions_per_picture // config.train.micro_batches
+  symbols = rows * (config.data.max_length + 1)
+  return 4 * symbols * (3 * 3_000 + 49 * config.model.attention_size)
+
+
+def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
+  """Makes the experiment.
+
+  Args:
+    config: of `get_config`.
+    assets: of a trained model: its codec, the form of its encoder's weights, which lie in its
+      workdir, and the digest of the captions it was trained on.
+
+  Raises:
+    InputError: data or weights that cannot be used.
+  """
+  load = functools.cache(lambda: material.load(config.data))
+  codec = (
+    text_codec.from_json(assets['codec']) if assets else material.train_codec(load(), config.data)
+  )
+  look, form = _sight(config.model, assets)
+  cell = _make_cell(config.model)
+  model = _make_model(config.model, cell, look, len(codec.symbols))
+  held_out = evaluation.HeldOut(
+    codec,
+    config.data.max_length,
+    load,
+    functools.cache(functools.partial(_seen, config.data, look, load, assets)),
+  )
+  greedy, beam = (
+    describer(model, codec, how, config.data.max_length, look.shape) for how in (Beam(), _BEAM)
+  )
+  options = Options(
+    **{name: config.train[name] for name in Options._fields if name in config.train}
+  )
+  scores = jax.jit(lambda params, batch: nats(model, params, captioned(batch)))
+  splits = assets['splits'] if assets else [name for name in load().splits if name != 'train']
+
+  def loss(params, carry, batch, key, step):
+    total, (weight, carry, sums) = training_loss(
+      model, options, params, carry, captioned(batch), key
+    )
+    return total, (weight, carry, sums)
+
+  def measure(split, searches, params, key):
+    return evaluation.measure(held_out, split, scores, searches, params)
+
+  def write(params, key):
+    return evaluation.examples(held_out.seen(splits[0]), greedy, params)
+
+  def report(params, workdir, out_dir):
+    # Matplotlib is slow to load.
+    from rnn_research.tasks.captioning.report import write_report
+
+    write_report(held_out, splits[-1], beam, params, workdir, out_dir)
+
+  return Experiment(
+    init=lambda key: model.init(key, look.inputs),
+    loss=loss,
+    train_data=functools.partial(_train_data, config, codec, look, load),
+    evaluate={'valid': functools.partial(measure, 'valid', {'': greedy})}
+    if 'valid' in splits
+    else {},
+    final_evaluate={
+      split: functools.partial(measure, split, {'': greedy, '_beam3': beam}) for split in splits
+    },
+    headline=('valid', 'exact' if config.data.scenes else 'cider', 'max')
+    if 'valid' in splits
+    else ('train', 'nats_per_symbol', 'min'),
+    initial_carry=lambda params, batch_size: jnp.zeros(batch_size, jnp.float32),
+    assets={'codec': codec.to_json(), 'encoder': form, 'splits': splits},
+    show=write if splits else None,
+    report=report if splits else None,
+    commands=commands.commands_of(model, codec, config.data.max_length, look),
+    engine=_engine(config.model, cell),
+    unit='words',
+    vocabularies={
+      'captions': Vocabulary(
+        'word',
+        codec.symbols,
+        lambda size: lambda key: _make_model(config.model, cell, look, size).init(key, look.inputs),
+      )
+    },
+    files={_WEIGHTS: look.file} if look.file else {},
+  )
+
+
+def _sight(config, assets):
+  """Returns how pictures are seen, and the form of the encoder's weights."""
+  if config.encoder == sight.OWN:
+    return sight.own_sight(), ''
+  file = f'{assets["workdir"]}/{_WEIGHTS}' if assets else config.encoder_weights
+  form = assets['encoder'] if assets else sight.form_of(config.encoder, file)
+  return sight.network_sight(config.encoder, form, config.grid, file), form
+
+
+def _make_cell(config):
+  cell = make_cell(
+    config.cell,
+    config.hidden_size,
+    engine=config.engine,
+    dtype=DTYPES[config.dtype],
+    **options_for(config.cell, forget_bias=config.forget_bias),
+  )
+  state = jax.eval_shape(
+    lambda key: cell.initial_state(cell.init(key, np.zeros((1, 1))), 1), jax.random.key(0)
+  )
+  require('model.cell', config.cell, hasattr(state, 'h'), 'a cell whose state has an h')
+  return cell
+
+
+def _engine(config, cell):
+  chosen = dispatch.explain(config.cell, config.engine, cell.scan)
+  steps = '; the decoder, whose every step looks, steps' if looks(config.decoder) else ''
+  return f'{chosen}{steps}'
+
+
+def _make_model(config, cell, look, vocabulary_size):
+  dtype = DTYPES[config.dtype]
+  encoder = grid_encoder(
+    look.reader,
+    config.annotation_size,
+    config.embedding_size,
+    dropout=config.dropout,
+    dtype=dtype,
+  )
+  attention = additive(config.attention_size, dtype=dtype)
+  decoder = CAPTIONERS[config.decoder](
+    (cell,) * config.num_layers, attention, dropout=config.dropout
+  )
+  return conditional_model(
+    encoder,
+    decoder,
+    vocabulary_size,
+    config.embedding_size,
+    readout_size=config.readout_size,
+    tied=config.tied,
+    dropout=config.dropout,
+    dtype=dtype,
+  )
+
+
+def _seen(data, look, load, assets, split):
+  """Returns a held-out split as the model sees it."""
+  loaded = load()
+  if split in loaded.drawn and assets and assets['fingerprint'] != loaded.fingerprint:
+    raise InputError(
+      'what data.path and data.splits leave to train on are not the captions that the model was '
+      'trained on, so the held-out ones are not known; name files of them with data.valid and '
+      'data.test'
+    )
+  require_one_of('split', split, loaded.splits)
+  return material.seen(loaded, split, look, ('plain',), data.cache_dir)
+
+
+def _train_data(config, codec, look, load):
+  """Returns the training batches."""
+  data, loaded = config.data, load()
+  pictures = material.seen(loaded, 'train', look, data.views, data.cache_dir)
+  encoded = encode(codec, pictures.captions, data.max_length)
+  about = commands.describe(codec, loaded, encoded, data.max_length)
+  return train_stream(
+    pictures,
+    encoded,
+    config.train.batch_size,
+    data.captions_per_picture,
+    config.seed,
+    loaded.fingerprint,
+  )._replace(about=about)

@@ -1,0 +1,146 @@
+"""Batches of pictures with their captions as ids.
+
+A batch of B pictures with K captions each is a dict:
+  the inputs of the model: name -> [B, ...].
+  ids: [B * K, T] int32, BOS and the caption, PAD behind it; the captions of a picture side by side.
+  targets: [B * K, T] int32, the caption and EOS.
+  lengths: [B * K] int32, with EOS; 0 where there is no caption.
+"""
+
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from rnn_research.data.codec import BOS, EOS, TextCodec
+from rnn_research.data.examples import stream
+from rnn_research.errors import InputError
+from rnn_research.experiment import TrainData
+from rnn_research.metrics.captions.score import tokenized
+from rnn_research.tasks.captioning.objective import Captioned
+from rnn_research.typing import Array
+
+EVALUATED = 50  # pictures of a batch in evaluation
+_NOT_INPUTS = ('ids', 'targets', 'lengths')
+
+
+class Seen(NamedTuple):
+  """The pictures of a split, as the model sees them.
+
+  Attributes:
+    names: N of them.
+    captions: the captions of each, at least one.
+    inputs: `([B] integers in [0, N), rng) -> name -> [B, ...]`; without an rng they are seen
+      plainly.
+  """
+
+  names: Sequence[str]
+  captions: Sequence[Sequence[str]]
+  inputs: Callable[..., dict[str, np.ndarray]]
+
+
+class Encoded(NamedTuple):
+  """Captions as ids, C of each picture at most.
+
+  Attributes:
+    targets: [N, C, T] int32, the caption and EOS, PAD behind it; those within the length first.
+    lengths: [N, C] int32, with EOS; 0 where there is no caption.
+    left_out: captions that are too long.
+  """
+
+  targets: np.ndarray
+  lengths: np.ndarray
+  left_out: int
+
+
+def captioned(batch: Mapping[str, Array]) -> Captioned:
+  """Returns a batch as what the model reads and writes."""
+  inputs = {name: a for name, a in batch.items() if name not in _NOT_INPUTS}
+  return Captioned(inputs, batch['ids'], batch['targets'], batch['lengths'])
+
+
+def encode(codec: TextCodec, captions: Sequence[Sequence[str]], max_length: int) -> Encoded:
+  """Returns captions as ids, without those of more than `max_length` symbols."""
+  counts = [len(own) for own in captions]
+  ids = codec.encode_all(tokenized(caption) for own in captions for caption in own)
+  shape = len(captions), max(counts)
+  targets = np.zeros((*shape, max_length + 1), np.int32)
+  lengths = np.zeros(shape, np.int32)
+  place = 0
+  for row, count in enumerate(counts):
+    kept = [one for one in ids[place : place + count] if len(one) <= max_length]
+    place += count
+    for slot, one in enumerate(kept):
+      targets[row, slot, : len(one)] = one
+      targets[row, slot, len(one)] = EOS
+      lengths[row, slot] = len(one) + 1
+  return Encoded(targets, lengths, sum(counts) - int((lengths > 0).sum()))
+
+
+def train_stream(
+  seen: Seen, encoded: Encoded, batch_size: int, copies: int, seed: int, fingerprint: str
+) -> TrainData:
+  """Returns an endless stream of batches, in a new order in every epoch; the rest is left out.
+
+  Args:
+    seen: the training pictures; of each a view is drawn.
+    encoded: their captions.
+    batch_size: B.
+    copies: K, captions of a picture in a batch: drawn where it has more, and fewer where not.
+    seed: of order, captions and views.
+    fingerprint: of the pictures and captions.
+
+  Raises:
+    InputError: there are fewer than one batch.
+  """
+  rows = np.flatnonzero(encoded.lengths.any(1))
+  steps = len(rows) // batch_size
+  if steps == 0:
+    raise InputError(
+      f'there are {len(rows)} training pictures with captions within data.max_length, expected a '
+      f'batch of {batch_size} at least'
+    )
+  order = functools.lru_cache(maxsize=2)(
+    lambda epoch: np.random.default_rng((seed, epoch)).permutation(rows)
+  )
+
+  def batch(item):
+    epoch, step = divmod(item, steps)
+    chosen = order(epoch)[step * batch_size : (step + 1) * batch_size]
+    rng = np.random.default_rng((seed, epoch, step))
+    slots = _slots(encoded.lengths[chosen], copies, rng)
+    own = (chosen[:, None], slots)
+    return seen.inputs(chosen, rng) | _shifted(encoded.targets[own], encoded.lengths[own])
+
+  return stream(batch, steps, fingerprint)
+
+
+def evaluation_batches(
+  seen: Seen, encoded: Encoded
+) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+  """Yields rows of `seen` and their batch, with all of their captions; the last one is padded by
+  pictures without captions."""
+  for start in range(0, len(seen.names), EVALUATED):
+    rows = np.arange(start, min(start + EVALUATED, len(seen.names)))
+    padded = np.resize(rows, EVALUATED)
+    lengths = encoded.lengths[padded]
+    lengths[len(rows) :] = 0
+    yield rows, seen.inputs(padded) | _shifted(encoded.targets[padded], lengths)
+
+
+def _slots(lengths: np.ndarray, copies: int, rng: np.random.Generator) -> np.ndarray:
+  """Returns which captions are read, [B, K]: K of those there are, in no order, before empty
+  ones."""
+  width = lengths.shape[1]
+  if width < copies:
+    copies = width
+  keys = np.where(lengths > 0, rng.random(lengths.shape), 2.0)
+  return np.argsort(keys, 1)[:, :copies]
+
+
+def _shifted(targets: np.ndarray, lengths: np.ndarray) -> dict[str, np.ndarray]:
+  targets = targets.reshape(-1, targets.shape[-1])
+  first = np.full((len(targets), 1), BOS, np.int32)
+  ids = np.concatenate([first, targets[:, :-1]], 1)
+  return {'ids': ids, 'targets': targets, 'lengths': lengths.reshape(-1)}

@@ -1,0 +1,205 @@
+"""Modes of a trained captioner: captions of photos; and what is said before training."""
+
+import functools
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from rnn_research.data.codec import TextCodec
+from rnn_research.data.files import expand, open_output
+from rnn_research.data.pictures import list_pictures, read_picture
+from rnn_research.decoding.beam import Beam, check_beam
+from rnn_research.decoding.sampling import Sampling, check_sampling
+from rnn_research.errors import InputError, require, require_seed
+from rnn_research.experiment import Command, flags_of
+from rnn_research.models.conditional_model import ConditionalModel
+from rnn_research.tasks.captioning.batches import EVALUATED, Encoded
+from rnn_research.tasks.captioning.describer import Caption, describer
+from rnn_research.tasks.captioning.material import Material
+from rnn_research.tasks.captioning.sight import Sight
+from rnn_research.training.progress import tell, warn
+from rnn_research.typing import Params
+
+
+class Described(NamedTuple):
+  """A photo and what was written of it.
+
+  Attributes:
+    name: of its file.
+    picture: [S, S, 3] uint8 RGB, as the model saw it.
+    caption: see `describer.Caption`.
+  """
+
+  name: str
+  picture: np.ndarray
+  caption: Caption
+
+
+def commands_of(
+  model: ConditionalModel, codec: TextCodec, max_length: int, sight: Sight
+) -> dict[str, Callable]:
+  """Returns what a trained captioner can do: command -> `(params, ..) -> value`."""
+  make = functools.cache(lambda how: describer(model, codec, how, max_length, sight.shape))
+  return {
+    'captions': functools.partial(captions, sight, make),
+    'caption': functools.partial(caption, sight, make),
+  }
+
+
+def captions(
+  sight: Sight,
+  make: Callable[..., Callable],
+  params: Params,
+  path: str,
+  beam_size: int = 3,
+  length_penalty: float = 1.0,
+  temperature: float = 0.0,
+  seed: int = 0,
+) -> Iterator[Described]:
+  """Returns an iterator over the photos of a folder, or over one photo, with captions.
+
+  A photo that cannot be read is skipped with a warning.
+
+  Args:
+    sight: how pictures are seen.
+    make: `(how) -> describe`, see `describer`.
+    params: of the model.
+    path: of the photo or the folder.
+    beam_size: hypotheses of the beam search; 1 is greedy.
+    length_penalty: alpha of Wu et al. 2016.
+    temperature: above 0 captions are drawn, not searched for.
+    seed: of the drawing.
+
+  Raises:
+    FileNotFoundError: there is no such photo or folder.
+    InputError: a number out of range, or no photo that can be read.
+  """
+  beam = Beam(beam_size, length_penalty)
+  check_beam(beam)
+  check_sampling(Sampling(temperature))
+  require_seed('seed', seed)
+  describe = make(Sampling(temperature) if temperature else beam)
+  return _described(sight, describe, params, path, jax.random.key(seed))
+
+
+def _described(sight, describe, params, path, key):
+  found, skipped = list_pictures(path, 'input'), []
+  for start in range(0, len(found.names), EVALUATED):
+    names, pictures = [], []
+    for name in found.names[start : start + EVALUATED]:
+      try:
+        pictures.append(read_picture(found.read(name), name, sight.size))
+        names.append(name)
+      except InputError as error:
+        skipped.append(str(error))
+        warn(f'skipped: {error}')
+    if names:
+      inputs = _seen(sight, np.stack(pictures))
+      texts = describe(params, inputs, jax.random.fold_in(key, start))
+      yield from map(Described, names, pictures, texts)
+  if len(skipped) == len(found.names):
+    raise InputError(f'input: {path} has no photo that can be read: {skipped[0]}')
+
+
+def _seen(sight, pictures):
+  """Returns the inputs of pictures, of which few shapes are compiled for."""
+  padded = np.resize(pictures, (1 if len(pictures) == 1 else EVALUATED, *pictures.shape[1:]))
+  seen = sight.extract(padded)
+  return {name: np.asarray(a)[: len(pictures)] for name, a in seen.items()}
+
+
+def caption(
+  sight: Sight, make: Callable[..., Callable], params: Params, path: str, **options
+) -> list[str]:
+  """Returns the captions of the photos of a folder, in the order of their names, or of one photo;
+  see `captions`."""
+  return [one.caption.text for one in captions(sight, make, params, path, **options)]
+
+
+def caption_files(run, input: str, output: str, attention_map: str, **options) -> None:
+  """Writes a line per photo: the name and the caption, of a single photo the caption alone.
+
+  Raises:
+    InputError: what `captions` refuses, or a file that cannot be written.
+  """
+  require('input', input, bool(input), 'a photo or a folder of photos')
+  one = not expand(input).is_dir()
+  if attention_map:
+    _check_map(run, attention_map, one)
+  count = 0
+  with open_output(output, 'output') as out:
+    for described in run.captions(input, **options):
+      text = described.caption.text
+      out.write(f'{text}\n' if one else f'{described.name}\t{text}\n')
+      out.flush()
+      count += 1
+      if attention_map:
+        _draw(described, attention_map, one)
+  if not one:
+    tell(f'{count} photos captioned')
+
+
+def _check_map(run, path, one):
+  decoder = run.config.model.decoder
+  require(
+    'attention_map',
+    path,
+    decoder in ('soft_attention', 'hard_attention'),
+    f"'' for a run of {decoder}, which has no attention",
+  )
+  require(
+    'attention_map',
+    path,
+    path.endswith('.png') == one,
+    'a file that ends with .png' if one else 'a folder, since there may be several photos',
+  )
+
+
+def _draw(described: Described, path: str, one: bool) -> None:
+  from rnn_research.tasks.captioning.attention_figure import attention_figure  # matplotlib is slow
+
+  file = expand(path) if one else expand(path) / f'{Path(described.name).stem}.png'
+  try:
+    os.makedirs(file.parent, exist_ok=True)
+    attention_figure(described.picture, described.caption).savefig(file)
+  except OSError as error:
+    raise InputError(f'attention_map: cannot write {file} ({error.strerror})') from error
+  tell(f'attention: {file}')
+
+
+COMMANDS = {
+  'caption': Command(
+    'writes captions of a photo, or of a folder of photos',
+    {
+      'input': ('', 'photo or folder of photos'),
+      'output': ('-', 'file for the captions; - is standard output'),
+      'attention_map': ('', 'picture that shows where the model looked; of a folder, a folder'),
+      **flags_of(
+        captions,
+        beam_size='hypotheses of the beam search; 1 is greedy',
+        length_penalty='alpha of Wu et al. 2016: 0 prefers short captions',
+        temperature='above 0 captions are drawn, not searched for',
+        seed='of the drawing',
+      ),
+    },
+    caption_files,
+    example='--input=PHOTO --attention_map=attention.png',
+  )
+}
+
+
+def describe(codec: TextCodec, loaded: Material, encoded: Encoded, max_length: int) -> str:
+  """Returns what is worth knowing of the data before training."""
+  lines = [*loaded.about]
+  if encoded.left_out:
+    lines.append(
+      f'{encoded.left_out:,} training captions of more than {max_length} words are not trained on'
+    )
+  ids = encoded.targets[encoded.targets > 0]
+  unknown = codec.unknown_share(ids)
+  lines.append(f'vocabulary: {len(codec.symbols):,} words; unknown in training {unknown:.2%}')
+  return '\n'.join(lines)

@@ -1,0 +1,130 @@
+"""How a captioner sees pictures: through a network with public weights, whose maps are computed
+once and kept on disk, or with convolutions of its own."""
+
+import functools
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from rnn_research.data.files import existing_file
+from rnn_research.data.pictures import Pictures
+from rnn_research.encoders.cnn import weights
+from rnn_research.encoders.cnn.cnn import Cnn
+from rnn_research.encoders.grid import Reader, conv_reader, maps_reader
+from rnn_research.errors import InputError
+from rnn_research.tasks.captioning.features import Features, cached_features, take
+from rnn_research.tasks.captioning.scenes import SIZE
+
+OWN = 'own'  # the encoder that is trained from scratch
+GRIDS: Mapping[str, tuple[str, ...]] = {
+  'deep': ('deep',),
+  'shallow': ('shallow',),
+  'both': ('deep', 'shallow'),
+}
+_CHANNELS = (32, 64, 128)
+
+
+class Sight(NamedTuple):
+  """How pictures become what a model reads.
+
+  Attributes:
+    size: S, pixels of a picture's side.
+    shape: (h, w) of the grid that the model looks at.
+    inputs: name -> [1, ...], what the model reads, as shapes.
+    reader: of `encoders.grid`, part of the model.
+    extract: `([B, S, S, 3] uint8) -> name -> [B, ...]`, the inputs of pictures.
+    key: of the cache, tells what `extract` depends on.
+    file: of the weights, which the workdir keeps; '' without.
+  """
+
+  size: int
+  shape: tuple[int, int]
+  inputs: Any
+  reader: Reader
+  extract: Callable[[np.ndarray], Mapping[str, np.ndarray]]
+  key: Callable[[], str]
+  file: str
+
+
+def own_sight() -> Sight:
+  """Returns how pictures are seen by convolutions that are trained with the model."""
+  reader = conv_reader(_CHANNELS)
+  side = SIZE // 2 ** len(_CHANNELS)
+  return Sight(
+    SIZE,
+    (side, side),
+    {'pictures': jax.ShapeDtypeStruct((1, SIZE, SIZE, 3), np.uint8)},
+    Reader(
+      lambda key, inputs: reader.init(key, inputs['pictures']),
+      lambda params, inputs: reader.read(params, inputs['pictures']),
+    ),
+    lambda pictures: {'pictures': pictures},
+    lambda: OWN,
+    '',
+  )
+
+
+def network_sight(name: str, form: str, grid: str, file: str) -> Sight:
+  """Returns how pictures are seen by a network with public weights, which are not trained.
+
+  Args:
+    name: of `encoders.cnn.weights.NETWORKS`.
+    form: of its weights.
+    grid: of `GRIDS`, the maps that the model looks at.
+    file: of the weights, read when a picture is.
+  """
+  network, names = weights.named(name, form), GRIDS[grid]
+  see = functools.partial(_maps, network, names)
+  load = functools.cache(lambda: jax.device_put(weights.load_weights(name, file)[1]))
+  pictures = jax.ShapeDtypeStruct((1, network.size, network.size, 3), np.uint8)
+  inputs = jax.eval_shape(see, jax.eval_shape(network.init, jax.random.key(0)), pictures)
+  return Sight(
+    network.size,
+    max(a.shape[1:3] for a in inputs.values()),
+    inputs,
+    maps_reader(),
+    functools.partial(_call, jax.jit(see), load),
+    lambda: f'{name} {form} {" ".join(names)} {_digest(file)}',
+    file,
+  )
+
+
+def form_of(name: str, file: str) -> str:
+  """Returns the form of the weights in a file; raises as `weights.load_weights`."""
+  if not file:
+    raise InputError(
+      f"model.encoder_weights is '', expected a file of the weights of {name}: docs/reference/"
+      'encoders.md names those that fit'
+    )
+  return weights.load_weights(name, file)[0].form
+
+
+def see_all(
+  sight: Sight, pictures: Pictures, names: Sequence[str], look: str, cache_dir: str
+) -> Features:
+  """Returns what pictures are seen as, see `features.cached_features`."""
+  return cached_features(
+    pictures, names, sight.size, sight.extract, sight.key(), look=look, cache_dir=cache_dir
+  )
+
+
+def inputs_of(features: Features, rows: np.ndarray) -> dict[str, np.ndarray]:
+  """Returns what a model reads of some of the pictures: name -> [B, ...]."""
+  return {name: take(features, name, rows) for name in features.arrays}
+
+
+def _maps(network: Cnn, names, params, pictures):
+  maps = network.upper(params, network.lower(params, pictures))._asdict()
+  return {name: maps[name].astype(np.float16) for name in names}
+
+
+def _call(see, load, pictures):
+  return see(load(), pictures)
+
+
+def _digest(file):
+  return hashlib.sha256(Path(existing_file(file, weights.FIELD)).read_bytes()).hexdigest()

@@ -57,8 +57,8 @@ class Place(NamedTuple):
 
 
 def names_of(place: Place) -> tuple[str, ...]:
-  """Returns the names of the kernel and the bias, or of the kernel and the batch norm's gamma, beta,
-  mean and variance."""
+  """Returns the names of the kernel and of the bias, or else of the batch norm's gamma, beta, mean
+  and variance."""
   norm = ('weight', 'bias', 'running_mean', 'running_var')
   return place.kernel, *([place.bias] if place.bias else [f'{place.norm}.{part}' for part in norm])
 

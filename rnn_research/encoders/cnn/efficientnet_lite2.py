@@ -8,7 +8,7 @@ TensorFlow's EfficientNet-Lite. Deviates from the paper: pictures of 224 x 224, 
 from rnn_research.encoders.cnn.cnn import Pixels
 from rnn_research.encoders.cnn.forms import PLAIN, Form, Place
 from rnn_research.encoders.cnn.layers import same
-from rnn_research.encoders.cnn.mobile import Stage, enumerated, layers_of, mobile, timm_places
+from rnn_research.encoders.cnn.mobile import Stage, convolutions, mobile, timm_places
 
 NAME = 'efficientnet_lite2'
 STAGES = (
@@ -23,10 +23,8 @@ STAGES = (
 
 
 def _folded_places():
-  blocks = [f'{block}/{layer}' for block, _, _, s in enumerated(STAGES) for layer in layers_of(s)]
   places = {
-    layer: Place(f'{layer}/kernel', f'{layer}/bias', layout=PLAIN)
-    for layer in ('stem', *blocks, 'head')
+    layer: Place(f'{layer}/kernel', f'{layer}/bias', layout=PLAIN) for layer in convolutions(STAGES)
   }
   places['classifier/fc'] = Place('classifier/kernel', 'classifier/bias', layout=PLAIN)
   return places

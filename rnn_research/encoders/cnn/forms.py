@@ -56,6 +56,13 @@ class Place(NamedTuple):
   bias_layout: Layout = PLAIN
 
 
+def names_of(place: Place) -> tuple[str, ...]:
+  """Returns the names of the kernel and of the bias, or else of the batch norm's gamma, beta, mean
+  and variance."""
+  norm = ('weight', 'bias', 'running_mean', 'running_var')
+  return place.kernel, *([place.bias] if place.bias else [f'{place.norm}.{part}' for part in norm])
+
+
 def torch_place(module: str, layout: Layout = OIHW) -> Place:
   """Returns the place of a module of PyTorch that has a bias."""
   return Place(f'{module}.weight', f'{module}.bias', layout=layout)
@@ -87,9 +94,9 @@ def shapes(form: Form) -> dict[str, Shape]:
   ours, found = _our_shapes(form.cnn), {}
   for layer, place in form.places.items():
     kernel, bias = (ours[f'{layer}/{part}'].shape for part in ('kernel', 'bias'))
-    found[place.kernel] = place.layout.shape(kernel)
-    names = [place.bias] if place.bias else _norm_names(place)
-    found |= dict.fromkeys(names, place.bias_layout.shape(bias))
+    name, *others = names_of(place)
+    found[name] = place.layout.shape(kernel)
+    found |= dict.fromkeys(others, place.bias_layout.shape(bias))
   return found
 
 
@@ -118,23 +125,20 @@ def params_of(form: Form, arrays: Mapping[str, np.ndarray]) -> Params:
 
   Source: Ioffe and Szegedy 2015 (arXiv 1502.03167), algorithm 2. Deviates from the paper: nothing.
   """
-  params = {}
+  params: dict[str, np.ndarray] = {}
   for layer, place in form.places.items():
-    kernel = place.layout.read(arrays[place.kernel])
+    weight, *others = (arrays[name] for name in names_of(place))
+    kernel = place.layout.read(weight)
     if place.bias:
-      bias = place.bias_layout.read(arrays[place.bias])
+      bias = place.bias_layout.read(*others)
     else:
-      gamma, beta, mean, var = (arrays[name].astype(np.float64) for name in _norm_names(place))
+      gamma, beta, mean, var = (array.astype(np.float64) for array in others)
       scale = gamma / np.sqrt(var + form.eps)
       # Every kernel's last axis is that of its outputs.
       kernel, bias = kernel * scale, beta - scale * mean
     params |= {f'{layer}/kernel': kernel, f'{layer}/bias': bias}
   arranged = {name: jnp.asarray(a.astype(np.float32)) for name, a in params.items()}
   return unflatten_dict(arranged, sep='/')
-
-
-def _norm_names(place):
-  return [f'{place.norm}.{part}' for part in ('weight', 'bias', 'running_mean', 'running_var')]
 
 
 def _our_shapes(cnn):

@@ -88,6 +88,12 @@ def layers_of(stage: Stage) -> tuple[str, ...]:
   return ('expand', 'depthwise', 'project') if stage.expansion > 1 else ('depthwise', 'project')
 
 
+def convolutions(stages: tuple[Stage, ...]) -> tuple[str, ...]:
+  """Returns the paths of all convolutions, first to last."""
+  blocks = [f'{block}/{layer}' for block, _, _, s in enumerated(stages) for layer in layers_of(s)]
+  return ('stem', *blocks, 'head')
+
+
 def timm_places(stages: tuple[Stage, ...]) -> dict[str, Place]:
   """Returns where timm's state dicts keep the layers."""
   places = {'stem': torch_normed('conv_stem', 'bn1')}

@@ -14,7 +14,14 @@ from rnn_research.encoders.cnn.forms import (
   torch_place,
 )
 from rnn_research.encoders.cnn.layers import same, symmetric
-from rnn_research.encoders.cnn.mobile import Stage, enumerated, layers_of, mobile, timm_places
+from rnn_research.encoders.cnn.mobile import (
+  Stage,
+  convolutions,
+  enumerated,
+  layers_of,
+  mobile,
+  timm_places,
+)
 
 NAME = 'mobilenet_v2'
 STAGES = (
@@ -33,12 +40,11 @@ _CLASSES = Layout(lambda shape: (shape[0] + 1,), lambda a: a[1:])
 
 
 def _tflite_places():
-  blocks = [f'{block}/{layer}' for block, _, _, s in enumerated(STAGES) for layer in layers_of(s)]
   places = {
     layer: Place(
       f'op{i:02}/w', f'op{i:02}/b', layout=_DEPTHWISE if layer.endswith('/depthwise') else _OHWI
     )
-    for i, layer in enumerate(('stem', *blocks, 'head'))
+    for i, layer in enumerate(convolutions(STAGES))
   }
   last = f'op{len(places)}'
   places['classifier/fc'] = Place(

@@ -7,7 +7,7 @@ own model, whose last convolution pads; torchvision's does not.
 import jax.numpy as jnp
 from flax import linen as nn
 
-from rnn_research.encoders.cnn.cnn import IMAGENET, Cnn, Pixels, cnn
+from rnn_research.encoders.cnn.cnn import IMAGENET, Cnn, Layer, Pixels, cnn
 from rnn_research.encoders.cnn.forms import OIHW, Form, Layout, Place, torch_place
 from rnn_research.encoders.cnn.layers import Convolution, Padding, max_pool, padded
 
@@ -58,7 +58,7 @@ def _network(form: str, pixels: Pixels, last: Padding) -> Cnn:
   fires = [Fire(squeezed, expanded, name=name) for name, squeezed, expanded in FIRES]
   stem = Convolution(96, 7, 2, padded(0), name='stem')
   pool = max_pool(3, after=1)  # rounds up
-  lower = (stem, pool, *fires[:3], pool, *fires[3:7])
+  lower: tuple[Layer, ...] = (stem, pool, *fires[:3], pool, *fires[3:7])
   return cnn(NAME, form, pixels, lower, (pool, fires[7]), Classifier(last, name='classifier'))
 
 

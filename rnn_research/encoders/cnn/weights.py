@@ -16,7 +16,7 @@ from rnn_research.encoders.cnn import (
   vgg16,
 )
 from rnn_research.encoders.cnn.cnn import Cnn
-from rnn_research.encoders.cnn.forms import Form, params_of, require_fit, shapes
+from rnn_research.encoders.cnn.forms import Form, names_of, params_of, require_fit
 from rnn_research.errors import InputError, require_one_of
 from rnn_research.typing import Params
 
@@ -59,7 +59,8 @@ def load_weights(name: str, path: str) -> tuple[Cnn, Params]:
     for key, array in read_arrays(path).items()
     if not key.endswith('.num_batches_tracked')
   }
-  form = max(NETWORKS[name], key=lambda form: len(shapes(form).keys() & arrays.keys()))
+  known = lambda form: sum(n in arrays for place in form.places.values() for n in names_of(place))
+  form = max(NETWORKS[name], key=known)
   require_fit(form, arrays, f'{FIELD}: {path}')
   return form.cnn, params_of(form, arrays)
 

@@ -216,9 +216,9 @@ def test_stripped():
 
 
 def test_diversity():
-  captions = ['a dog runs', 'a dog runs', 'a cat sits down', 'one']
+  captions = ['a dog runs', 'a dog runs', 'a cat sits down', 'one', 'two']
   found = diversity(captions, ['a dog runs', 'a bird'], ['a', 'dog', 'runs', 'cat', 'bird', 'sky'])
-  assert found == (4 / 6, 0.5, 3, 11 / 4)
+  assert found == (4 / 6, 3 / 5, 4, 12 / 5)
   with pytest.raises(ValueError, match='there are 0 captions and 1 words'):
     diversity([], [], ['a'])
 

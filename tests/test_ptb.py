@@ -91,6 +91,10 @@ TRICKY = [
     '* star ** two *bold* a*b _under_ a_b __ a~b a^b a|b a\\b 3=3',
     '* star ** two * bold * a * b _ under _ a_b __ a ~ b a ^ b a | b a \\ b 3 = 3',
   ),
+  (
+    'a 12.5-inch cake, a 1,000-foot drop, a non-U.S. team, red,white-and-blue',
+    'a 12.5-inch cake a 1,000-foot drop a non-u.s. team red,white-and-blue',
+  ),
   ('RIF=ding a:b a;b a,b 1,2', 'rif = ding a b a b a b 1,2'),
   (
     'caf\u00e9 na\u00efve \u00fcber jalape\u00f1o \u00f1 \u65e5\u672c\u8a9e \u043f\u0440\u0438\u0432\u0435\u0442',

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import sparse
 
-from rnn_research.metrics.captions.codes import Bags, bags, counted, numbered, tokens_of
+from rnn_research.metrics.captions.codes import Bags, bags, counted, numbered, orders_of
 from rnn_research.metrics.captions.sentences import LONGEST
 
 _SIGMA = 6.0
@@ -40,12 +40,12 @@ class Weighed(NamedTuple):
   Attributes:
     weights: [S, V + 1] sparse float64; the last column is that of unknown n-grams.
     norms: [S, 4] float64, length of the vector of the n-grams of 1 to 4 tokens.
-    pairs: [S] float64, how many pairs of neighbouring tokens a sentence has.
+    lengths: [S] float64, how many tokens a sentence has.
   """
 
   weights: sparse.csr_array
   norms: np.ndarray
-  pairs: np.ndarray
+  lengths: np.ndarray
 
 
 class CiderTable(NamedTuple):
@@ -111,7 +111,7 @@ def cider(table: CiderTable, hypotheses: Sequence[str], rows: Sequence[int]) -> 
     10 mean_{n, r} exp(-(l_c - l_r)^2 / (2 sigma^2)) min(g_c, g_r) . g_r / (|g_c| |g_r|)
 
   where g_c and g_r are the counts of the n-grams of n = 1 to 4 tokens of a caption and a reference,
-  times their idf, l_c and l_r the lengths of both, and sigma = 6.
+  times their idf, l_c and l_r the numbers of tokens of both, and sigma = 6.
 
   Args:
     table: of `cider_table`.
@@ -121,8 +121,7 @@ def cider(table: CiderTable, hypotheses: Sequence[str], rows: Sequence[int]) -> 
   Raises:
     ValueError: the counts differ, or there are more than 65,534 words.
 
-  Source: Vedantam et al. 2015 (arXiv 1411.5726), section 6. Deviates from the paper, as
-  pycocoevalcap does: a length is the number of pairs of neighbouring tokens.
+  Source: Vedantam et al. 2015 (arXiv 1411.5726), section 6. Deviates from the paper: nothing.
   """
   if len(hypotheses) != len(rows):
     raise ValueError(f'there are {len(hypotheses)} hypotheses, expected one per row, {len(rows)}')
@@ -133,11 +132,11 @@ def cider(table: CiderTable, hypotheses: Sequence[str], rows: Sequence[int]) -> 
   r = np.concatenate([np.arange(*table.starts[row : row + 2]) for row in rows])
   held = theirs.weights[r]
   shared = ours.weights[i].minimum(held).multiply(held).tocoo()
-  cells = shared.row * LONGEST + tokens_of(table.codes[shared.col])
+  cells = shared.row * LONGEST + orders_of(table.codes[shared.col])
   norms = ours.norms[i] * theirs.norms[r]
   dots = np.bincount(cells, shared.data, norms.size).reshape(norms.shape)
   cosines = np.divide(dots, norms, out=np.zeros_like(dots), where=norms > 0).mean(1)
-  scores = cosines * np.exp(-((ours.pairs[i] - theirs.pairs[r]) ** 2) / (2 * _SIGMA**2))
+  scores = cosines * np.exp(-((ours.lengths[i] - theirs.lengths[r]) ** 2) / (2 * _SIGMA**2))
   return 10 * np.bincount(i, scores, len(rows)) / np.bincount(i, minlength=len(rows))
 
 
@@ -150,9 +149,9 @@ def _weighed(found: Bags, count: int, codes: np.ndarray, idf: np.ndarray) -> Wei
   columns = np.searchsorted(codes, found.codes)
   columns[codes[columns] != found.codes] = len(codes) - 1
   weights = found.counts * idf[columns]
-  cells = found.rows * LONGEST + tokens_of(found.codes)
+  cells = found.rows * LONGEST + orders_of(found.codes)
   shape = (count, LONGEST)
   sums = np.bincount(cells, found.counts, count * LONGEST).reshape(shape)
   squares = np.bincount(cells, weights**2, count * LONGEST).reshape(shape)
   matrix = sparse.csr_array((weights, (found.rows, columns)), (count, len(idf)))
-  return Weighed(matrix, np.sqrt(squares), sums[:, 1])
+  return Weighed(matrix, np.sqrt(squares), sums[:, 0])

@@ -64,7 +64,7 @@ def counted(rows: np.ndarray, codes: np.ndarray) -> Bags:
   return Bags(rows[new], codes[new], counts)
 
 
-def tokens_of(codes: np.ndarray) -> np.ndarray:
-  """Returns how many words an n-gram has, less one."""
+def orders_of(codes: np.ndarray) -> np.ndarray:
+  """Returns how many words each n-gram has, less one, [N] int64."""
   firsts = np.array([1 << _BITS * n for n in range(1, LONGEST)], np.uint64)
   return np.searchsorted(firsts, codes, 'right')

@@ -44,7 +44,7 @@ def tokenized(sentence: str) -> str:
 def stripped(sentence: str) -> str:
   """Returns a sentence without digits, punctuation and other signs: 't-shirt' is 'tshirt'.
 
-  Some repositories strip the references so before they score. Their numbers are higher, since no
-  model needs to write what was stripped, and are no numbers of the data set's own references.
+  Some repositories strip the references so before they score. What they report compares only with
+  scores of stripped references.
   """
   return ' '.join(re.sub(r'[\d_]|[^\w\s]', '', sentence).split())

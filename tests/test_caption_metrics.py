@@ -270,3 +270,8 @@ def test_meteor_as_pycocoevalcap():
     pytest.skip(meteor_missing())
   assert meteor_jar().endswith('meteor-1.5.jar')
   assert meteor(OURS, THEIRS) == pytest.approx(GOLDEN_METEOR, rel=1e-12)
+
+
+def test_captions_that_share_no_word_with_their_references_score_nothing():
+  scores = score_captions(['xx yy', ''], [['a dog runs'], ['two cats']])
+  assert scores['cider'] == scores['rouge_l'] == 0.0

@@ -38,15 +38,21 @@ def maps_reader() -> Reader:
   return Reader(lambda key, inputs: (), read)
 
 
-def conv_reader(channels: tuple[int, ...]) -> Reader:
-  """Reads pictures [B, S, S, 3] uint8 with convolutions of 3 x 3 and stride 2, trained from
-  scratch, and adds where each place lies: its row and its column, from -1 to 1.
+def patch_reader(patch: int, channels: int) -> Reader:
+  """Reads pictures [B, S, S, 3] uint8 from scratch: a layer over patches, one over each of them
+  with its neighbours, and where the patch lies: its row and its column, from -1 to 1.
 
   Args:
-    channels: of each convolution.
+    patch: pixels of its side, which divides S.
+    channels: of both layers.
   """
   network = nn.Sequential(
-    [f for size in channels for f in (nn.Conv(size, (3, 3), strides=2), nn.relu)]
+    [
+      nn.Conv(channels, (patch, patch), strides=patch, padding='VALID'),
+      nn.relu,
+      nn.Conv(channels, (3, 3)),
+      nn.relu,
+    ]
   )
   scaled = lambda pictures: pictures.astype(jnp.float32) / 127.5 - 1.0
 

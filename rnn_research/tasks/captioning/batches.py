@@ -33,11 +33,13 @@ class Seen(NamedTuple):
     captions: the captions of each, at least one.
     inputs: `([B] integers in [0, N), rng) -> name -> [B, ...]`; without an rng they are seen
       plainly.
+    picture: `(number) -> [S, S, 3] uint8`, one of them for people.
   """
 
   names: Sequence[str]
   captions: Sequence[Sequence[str]]
   inputs: Callable[..., dict[str, np.ndarray]]
+  picture: Callable[[int], np.ndarray]
 
 
 class Encoded(NamedTuple):

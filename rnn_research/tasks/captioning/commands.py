@@ -160,12 +160,13 @@ def _check_map(run, path, one):
 
 
 def _draw(described: Described, path: str, one: bool) -> None:
-  from rnn_research.tasks.captioning.attention_figure import attention_figure  # matplotlib is slow
+  from rnn_research.tasks.captioning.attention_figure import Looked, attention_figure  # slow
 
   file = expand(path) if one else expand(path) / f'{Path(described.name).stem}.png'
   try:
     os.makedirs(file.parent, exist_ok=True)
-    attention_figure(described.picture, described.caption).savefig(file)
+    looked = Looked(described.picture, described.caption)
+    attention_figure([looked], described.caption.text).figure.savefig(file, dpi=100)
   except OSError as error:
     raise InputError(f'attention_map: cannot write {file} ({error.strerror})') from error
   tell(f'attention: {file}')

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnn_research.data.codec import TextCodec, train_sentence_codec
+from rnn_research.data.pictures import read_picture
 from rnn_research.metrics.captions.score import tokenized
 from rnn_research.tasks.captioning.batches import Seen
 from rnn_research.tasks.captioning.corpus import Captions, load_captions
@@ -43,7 +44,7 @@ def load(data: Mapping[str, Any]) -> Material:
   counts = {'train': data['scenes'], 'valid': _HELD_OUT_SCENES, 'test': _HELD_OUT_SCENES}
   scenes = {split: draw_scenes(count, seed) for seed, (split, count) in enumerate(counts.items())}
   splits = {
-    split: [(f'{split} {i}', scene.captions) for i, scene in enumerate(drawn)]
+    split: [(f'{split} {i}', (scene.caption,)) for i, scene in enumerate(drawn)]
     for split, drawn in scenes.items()
   }
   about = ', '.join(f'{split} {len(drawn):,} scenes' for split, drawn in scenes.items())
@@ -74,7 +75,8 @@ def seen(
   names, captions = zip(*material.splits[split], strict=True)
   if material.corpus is None:
     pictures = np.stack([scene.picture for scene in material.scenes[split]])
-    return Seen(names, captions, lambda rows, rng=None: dict(sight.extract(pictures[rows])))
+    drawn = lambda rows, rng=None: dict(sight.extract(pictures[rows]))
+    return Seen(names, captions, drawn, lambda number: pictures[number])
   views = [see_all(sight, material.corpus.pictures, names, look, cache_dir) for look in looks]
   kept = np.flatnonzero(np.min([view.rows for view in views], 0) >= 0)
 
@@ -87,4 +89,7 @@ def seen(
     pick = lambda arrays: np.stack(arrays)[chosen, np.arange(len(rows))]
     return {name: pick([part[name] for part in parts]) for name in parts[0]}
 
-  return Seen([names[i] for i in kept], [captions[i] for i in kept], inputs)
+  own = [names[i] for i in kept]
+  read = material.corpus.pictures.read
+  picture = lambda number: read_picture(read(own[number]), own[number], sight.size)
+  return Seen(own, [captions[i] for i in kept], inputs, picture)

@@ -18,7 +18,6 @@ COLOURS = {
 }
 SHAPES = ('circle', 'square', 'triangle')
 _CELLS = 3  # of a side: no two shapes lie in one
-_OPPOSITE = {'above': 'below', 'below': 'above', 'left of': 'right of', 'right of': 'left of'}
 
 
 class Thing(NamedTuple):
@@ -40,13 +39,13 @@ class Scene(NamedTuple):
 
   Attributes:
     picture: [56, 56, 3] uint8.
-    things: both.
-    captions: the two that are right.
+    things: both, the upper or the left one first.
+    caption: the one that is right: it names them in this order.
   """
 
   picture: np.ndarray
   things: tuple[Thing, Thing]
-  captions: tuple[str, str]
+  caption: str
 
 
 @functools.cache
@@ -61,21 +60,19 @@ def draw_scenes(count: int, seed: int) -> tuple[Scene, ...]:
 
 
 def _scene(rng: np.random.Generator) -> Scene:
-  line, first, second = rng.integers(_CELLS), *rng.choice(_CELLS, 2, replace=False)
+  line, places = rng.integers(_CELLS), np.sort(rng.choice(_CELLS, 2, replace=False))
   upright = bool(rng.integers(2))
-  cells = [(line, place) if upright else (place, line) for place in (first, second)]
+  cells = [(line, place) if upright else (place, line) for place in places]
   colours = rng.choice(list(COLOURS), 2, replace=False)
   shapes = rng.choice(SHAPES, 2)
   image = Image.new('RGB', (SIZE, SIZE), (40, 40, 40))
-  things = [
+  one, other = (
     _draw(image, str(colour), str(shape), cell, rng)
     for colour, shape, cell in zip(colours, shapes, cells, strict=True)
-  ]
-  before = ('above', 'below') if upright else ('left of', 'right of')
-  relation = before[int(first > second)]
-  one, other = (f'a {thing.colour} {thing.shape}' for thing in things)
-  captions = f'{one} {relation} {other}', f'{other} {_OPPOSITE[relation]} {one}'
-  return Scene(np.asarray(image), (things[0], things[1]), captions)
+  )
+  relation = 'above' if upright else 'left of'
+  caption = f'a {one.colour} {one.shape} {relation} a {other.colour} {other.shape}'
+  return Scene(np.asarray(image), (one, other), caption)
 
 
 def _draw(image, colour, shape, cell, rng) -> Thing:
@@ -91,12 +88,13 @@ def _draw(image, colour, shape, cell, rng) -> Thing:
     draw.rectangle(box, COLOURS[colour])
   else:
     draw.polygon([(left, box[3]), (box[2], box[3]), (left + size / 2, top)], COLOURS[colour])
-  return Thing(colour, shape, tuple(edge / SIZE for edge in box))
+  left, top, right, bottom = (edge / SIZE for edge in box)
+  return Thing(colour, shape, (left, top, right, bottom))
 
 
 def mass_inside(words: list[str], weights: np.ndarray, things: tuple[Thing, ...]) -> list[float]:
-  """Returns for each shape that a caption names rightly how much of the attention of its word lies
-  in the places of the grid that the shape reaches into.
+  """Returns for each word, colour or shape, of the things that a caption names rightly how much of
+  its attention lies in the places of the grid that the thing reaches into.
 
   Args:
     words: T of the caption.
@@ -104,9 +102,12 @@ def mass_inside(words: list[str], weights: np.ndarray, things: tuple[Thing, ...]
     things: of the scene.
   """
   shapes = {(thing.colour, thing.shape): thing for thing in things}
-  named = ((t, shapes.get((words[t - 1], words[t]))) for t in range(1, len(words)))
+  named = ((t, shapes.get((words[t], words[t + 1]))) for t in range(len(words) - 1))
   return [
-    float(weights[t][_cells(thing.box, weights.shape[1:])].sum()) for t, thing in named if thing
+    float(weights[t + word][_cells(thing.box, weights.shape[1:])].sum())
+    for t, thing in named
+    if thing
+    for word in range(2)
   ]
 
 

@@ -1,5 +1,5 @@
 """How a captioner sees pictures: through a network with public weights, whose maps are computed
-once and kept on disk, or with convolutions of its own."""
+once and kept on disk, or with layers of its own."""
 
 import functools
 import hashlib
@@ -14,7 +14,7 @@ from rnn_research.data.files import existing_file
 from rnn_research.data.pictures import Pictures
 from rnn_research.encoders.cnn import weights
 from rnn_research.encoders.cnn.cnn import Cnn
-from rnn_research.encoders.grid import Reader, conv_reader, maps_reader
+from rnn_research.encoders.grid import Reader, maps_reader, patch_reader
 from rnn_research.errors import InputError
 from rnn_research.tasks.captioning.features import Features, cached_features, take
 from rnn_research.tasks.captioning.scenes import SIZE
@@ -25,7 +25,7 @@ GRIDS: Mapping[str, tuple[str, ...]] = {
   'shallow': ('shallow',),
   'both': ('deep', 'shallow'),
 }
-_CHANNELS = (32, 64, 128)
+_PATCH, _CHANNELS = 8, 128
 
 
 class Sight(NamedTuple):
@@ -51,9 +51,9 @@ class Sight(NamedTuple):
 
 
 def own_sight() -> Sight:
-  """Returns how pictures are seen by convolutions that are trained with the model."""
-  reader = conv_reader(_CHANNELS)
-  side = SIZE // 2 ** len(_CHANNELS)
+  """Returns how pictures are seen by two layers that are trained with the model."""
+  reader = patch_reader(_PATCH, _CHANNELS)
+  side = SIZE // _PATCH
   return Sight(
     SIZE,
     (side, side),

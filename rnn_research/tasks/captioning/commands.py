@@ -197,7 +197,8 @@ def describe(codec: TextCodec, loaded: Material, encoded: Encoded, max_length: i
   lines = [*loaded.about]
   if encoded.left_out:
     lines.append(
-      f'{encoded.left_out:,} training captions of more than {max_length} words are not trained on'
+      f'{encoded.left_out:,} training captions of more than {max_length} words, or of none, are '
+      'not trained on'
     )
   ids = encoded.targets[encoded.targets > 0]
   unknown = codec.unknown_share(ids)

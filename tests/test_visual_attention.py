@@ -74,7 +74,8 @@ def draws(rate, rows, steps, seed=0):
   _, params = make('hard')
   one = jax.tree.map(lambda a: a[:1], memory())
   xs = jnp.repeat(sequence(1)[:steps], rows, 1)
-  return unroll(cell, params, xs, key=jax.random.key(seed), ctx=one)[1]
+  run = jax.jit(lambda key: unroll(cell, params, xs, key=key, ctx=one)[1])
+  return run(jax.random.key(seed))
 
 
 def test_with_a_key_places_are_drawn_by_their_weights():

@@ -135,7 +135,7 @@ def cider(table: CiderTable, hypotheses: Sequence[str], rows: Sequence[int]) -> 
   cells = shared.row * LONGEST + orders_of(table.codes[shared.col])
   norms = ours.norms[i] * theirs.norms[r]
   dots = np.bincount(cells, shared.data, norms.size).reshape(norms.shape)
-  cosines = np.divide(dots, norms, out=np.zeros_like(dots), where=norms > 0).mean(1)
+  cosines = np.divide(dots, norms, out=np.zeros(dots.shape), where=norms > 0).mean(1)
   scores = cosines * np.exp(-((ours.lengths[i] - theirs.lengths[r]) ** 2) / (2 * _SIGMA**2))
   return 10 * np.bincount(i, scores, len(rows)) / np.bincount(i, minlength=len(rows))
 

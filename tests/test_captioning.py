@@ -41,11 +41,12 @@ TINY = [
 ]
 
 
-def train(*flags):
-  """Runs the launcher in this process, without the report, and with few held-out scenes."""
+def train(*flags, final=lambda run: {}):
+  """Runs the launcher in this process, without the report and, unless `final` evaluates, without what comes before it."""
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(backend, 'configure', lambda *args: None)
     patch.setattr(runs, 'write_report', lambda *args: None)
+    patch.setattr(workdir_lib.Run, 'evaluate', final)
     patch.setattr(material, '_HELD_OUT_SCENES', 20)
     patch.setattr(sys, 'argv', ['launch.py', *map(str, flags)])
     patch.setattr(sys, 'stdout', io.TextIOWrapper(io.BytesIO(), 'utf-8'))
@@ -70,7 +71,7 @@ def shapes(make_once):
       '--config.train.ema_decay=0.0',
       '--config.optimizer.learning_rate=0.05',
     ]
-    out = train(*DEBUG, f'--workdir={folder}', *flags)
+    out = train(*DEBUG, f'--workdir={folder}', *flags, final=workdir_lib.Run.evaluate)
     (folder / 'stdout.txt').write_text(out, 'utf-8')
 
   return make_once('captioned_shapes', make)
@@ -120,9 +121,8 @@ def test_evaluates_again(main, shapes, tmp_path):
   assert again == {split: pytest.approx(figures) for split, figures in saved.items()}
 
 
-def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, monkeypatch):
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path):
   """Where it looks is drawn, and what it was rewarded with before is carried on."""
-  monkeypatch.setattr(workdir_lib.Run, 'evaluate', lambda run: {})
   flags = [
     *DEBUG,
     *TINY,
@@ -210,7 +210,7 @@ def test_captions_are_drawn_from_a_seed(main, shapes, photos):
 def test_a_caption_without_attention_has_no_weights(merged, photos):
   (described,) = workdir_lib.load(merged).captions(str(photos / '0.png'))
   assert described.caption.weights.shape == (len(described.caption.words), 0, 0)
-  assert not any('mass' in name for name in read_json(merged, 'result.json')['metrics']['test'])
+  assert not any('mass' in name or 'entropy' in name for line in log_of(merged) for name in line)
 
 
 MISUSED = {
@@ -273,8 +273,8 @@ def write_photos(folder):
   for i, scene in enumerate(draw_scenes(12, 4)):
     Image.fromarray(scene.picture).save(folder / 'pictures' / f'p{i:02}.png')
     lines += [f'p{i:02}.png\t{caption.capitalize()}.' for caption in scene.captions]
-  (folder / 'pictures' / 'p99.png').write_bytes(b'\x89PNG\r\n\x1a\n')
-  (folder / 'captions.tsv').write_text('\n'.join([*lines, 'p99.png\tA hole.']) + '\n', 'utf-8')
+  (folder / 'pictures' / 'p00b.png').write_bytes(b'\x89PNG\r\n\x1a\n')
+  (folder / 'captions.tsv').write_text('\n'.join([*lines, 'p00b.png\tA hole.']) + '\n', 'utf-8')
 
 
 @pytest.fixture
@@ -307,18 +307,16 @@ def test_photos_through_a_network_with_public_weights(
   assert 'train 7 pictures with ' in out and 'valid 3 pictures with ' in out
   assert (folder / 'encoder.weights').read_bytes() == weights.read_bytes()
   assert '1 of ' in capsys.readouterr().err  # the damaged picture
-  result = read_json(folder, 'result.json')
-  assert result['headline'] == ['valid', 'cider', 'max']
-  for split in result['metrics'].values():
-    assert split.keys() > metrics_of()
-    assert 'mass' not in split and 'exact' not in split
+  assert read_json(folder, 'result.json')['headline'] == ['valid', 'cider', 'max']
+  valid = {n[6:]: v for n, v in log_of(folder)[-1].items() if n.startswith('valid/')}
+  assert valid.keys() > {'nats_per_symbol', 'perplexity', *SCORES}
+  assert not valid.keys() & {'mass', 'exact'}
   # Without the weights and from what is kept of the pictures all of it comes out the same.
   weights.unlink()
   with monkeypatch.context() as patch:
     patch.setattr(features, '_extracted', lambda *args: pytest.fail('a picture was seen again'))
-    assert workdir_lib.load(folder).evaluate() == {
-      split: pytest.approx(figures) for split, figures in result['metrics'].items()
-    }
+    loaded = workdir_lib.load(folder)
+    assert loaded.experiment.evaluate['valid'](loaded.params, None) == pytest.approx(valid)
   text = (tmp_path / 'captions.tsv').read_text('utf-8')
   (tmp_path / 'captions.tsv').write_text(text.replace('red', 'pink'), 'utf-8')
   with pytest.raises(InputError, match='are not the captions that the model was trained on'):

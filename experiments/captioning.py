@@ -216,6 +216,8 @@ def _check_data(data):
   for look in data.views:
     require_one_of('data.views', look, VIEWS)
   require('data.views', data.views, data.views[:1] == ('plain',), "'plain' in the first place")
+  seen_plainly = not data.scenes or len(data.views) == 1
+  require('data.views', data.views, seen_plainly, "('plain',), since data.scenes is above 0")
   files = [name for name in ('path', 'images', 'valid', 'test', 'tfds') if data[name]]
   if data.scenes and files:
     raise InputError(

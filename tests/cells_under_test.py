@@ -28,6 +28,7 @@ from rnn_research import (
 from rnn_research.cells.attention_decoders import bahdanau
 from rnn_research.cells.lstm import LSTMState
 from rnn_research.cells.tree import Tree, tree_cell
+from rnn_research.cells.visual_attention import hard_attention, soft_attention
 from rnn_research.memory.attention import Memory, additive
 from rnn_research.unroll import length_mask
 
@@ -54,9 +55,9 @@ def _stochastic_stack(dtype=jnp.float32):
   )
 
 
-def _attending(dtype=jnp.float32):
+def _attending(decoder, dtype=jnp.float32):
   """Returns a decoder that reads a memory of its own, since the laws know no `ctx`."""
-  cell = bahdanau(gru(HIDDEN, dtype=dtype), additive(3, dtype=dtype))
+  cell = decoder(gru(HIDDEN, dtype=dtype), additive(3, dtype=dtype))
 
   def memory(batch_size):
     values = jnp.sin(jnp.arange(batch_size * 12.0).reshape(batch_size, 4, 3))
@@ -97,7 +98,9 @@ CASES = {name: _registered(name) for name in CELLS} | {
   'learned_stack': lambda dtype=jnp.float32: stack(
     learned_initial_state(gru(HIDDEN, dtype=dtype)), residual(lstm(HIDDEN, dtype=dtype))
   ),
-  'attending': _attending,
+  'attending': functools.partial(_attending, bahdanau),
+  'soft_attention': functools.partial(_attending, soft_attention),
+  'hard_attention': functools.partial(_attending, hard_attention),
   'highway': lambda dtype=jnp.float32: highway(elman(NUM_INPUTS, dtype=dtype), dtype=dtype),
   'tree_base2': lambda dtype=jnp.float32: tree_cell(HIDDEN, BASE_2, dtype=dtype),
 }
@@ -110,7 +113,13 @@ def make(name: str, dtype=jnp.float32) -> Cell:
 
 
 FUSED = [name for name in CASES if make(name).scan is not None]
-STOCHASTIC = ['stack_stochastic', 'variational_dropout', 'weight_dropout', 'zoneout']
+STOCHASTIC = [
+  'hard_attention',
+  'stack_stochastic',
+  'variational_dropout',
+  'weight_dropout',
+  'zoneout',
+]
 
 
 def perturbed(cell: Cell, num_inputs: int = NUM_INPUTS, seed: int = 1, scale: float = 0.3):

@@ -184,6 +184,14 @@ def test_a_word_that_nobody_knows_lowers_cider():
   assert unknown < known
 
 
+def test_captions_that_say_nothing():
+  """An untrained model may write nothing, or no word of any reference."""
+  for hypothesis in ('', 'zebra'):
+    scores = score_captions([hypothesis], [['a dog', 'the cat']])
+    assert scores['cider'] == scores['rouge_l'] == 0.0
+    assert max(scores.values()) < 1e-8  # BLEU's least counts
+
+
 def test_too_many_words_to_number():
   many = ' '.join(map(str, range(2**16)))
   with pytest.raises(ValueError, match='there are 65536 different words, expected 65534 at most'):

@@ -134,8 +134,8 @@ def cider(table: CiderTable, hypotheses: Sequence[str], rows: Sequence[int]) -> 
   shared = ours.weights[i].minimum(held).multiply(held).tocoo()
   cells = shared.row * LONGEST + orders_of(table.codes[shared.col])
   norms = ours.norms[i] * theirs.norms[r]
-  dots = _summed(cells, shared.data, norms.size).reshape(norms.shape)
-  cosines = np.divide(dots, norms, out=np.zeros_like(dots), where=norms > 0).mean(1)
+  dots = np.bincount(cells, shared.data, norms.size).reshape(norms.shape)
+  cosines = np.divide(dots, norms, out=np.zeros(dots.shape), where=norms > 0).mean(1)
   scores = cosines * np.exp(-((ours.lengths[i] - theirs.lengths[r]) ** 2) / (2 * _SIGMA**2))
   return 10 * np.bincount(i, scores, len(rows)) / np.bincount(i, minlength=len(rows))
 
@@ -151,12 +151,7 @@ def _weighed(found: Bags, count: int, codes: np.ndarray, idf: np.ndarray) -> Wei
   weights = found.counts * idf[columns]
   cells = found.rows * LONGEST + orders_of(found.codes)
   shape = (count, LONGEST)
-  sums = _summed(cells, found.counts, count * LONGEST).reshape(shape)
-  squares = _summed(cells, weights**2, count * LONGEST).reshape(shape)
+  sums = np.bincount(cells, found.counts, count * LONGEST).reshape(shape)
+  squares = np.bincount(cells, weights**2, count * LONGEST).reshape(shape)
   matrix = sparse.csr_array((weights, (found.rows, columns)), (count, len(idf)))
   return Weighed(matrix, np.sqrt(squares), sums[:, 0])
-
-
-def _summed(cells: np.ndarray, values: np.ndarray, size: int) -> np.ndarray:
-  """Returns the sums of values by cell, [size] float64; `bincount` of no values gives integers."""
-  return np.bincount(cells, values, size).astype(np.float64)

@@ -48,7 +48,7 @@ class Encoded(NamedTuple):
   Attributes:
     targets: [N, C, T] int32, the caption and EOS, PAD behind it; those within the length first.
     lengths: [N, C] int32, with EOS; 0 where there is no caption.
-    left_out: captions that are too long.
+    left_out: captions that are too long, or have no word.
   """
 
   targets: np.ndarray
@@ -63,7 +63,7 @@ def captioned(batch: Mapping[str, Array]) -> Captioned:
 
 
 def encode(codec: TextCodec, captions: Sequence[Sequence[str]], max_length: int) -> Encoded:
-  """Returns captions as ids, without those of more than `max_length` symbols."""
+  """Returns captions as ids, without those of more than `max_length` symbols or of none."""
   counts = [len(own) for own in captions]
   ids = codec.encode_all(tokenized(caption) for own in captions for caption in own)
   shape = len(captions), max(counts)
@@ -71,7 +71,7 @@ def encode(codec: TextCodec, captions: Sequence[Sequence[str]], max_length: int)
   lengths = np.zeros(shape, np.int32)
   place = 0
   for row, count in enumerate(counts):
-    kept = [one for one in ids[place : place + count] if len(one) <= max_length]
+    kept = [one for one in ids[place : place + count] if 0 < len(one) <= max_length]
     place += count
     for slot, one in enumerate(kept):
       targets[row, slot, : len(one)] = one

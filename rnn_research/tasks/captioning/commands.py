@@ -16,6 +16,7 @@ from rnn_research.decoding.beam import Beam, check_beam
 from rnn_research.decoding.sampling import Sampling, check_sampling
 from rnn_research.errors import InputError, require, require_seed
 from rnn_research.experiment import Command, flags_of
+from rnn_research.models.captioners import looks
 from rnn_research.models.conditional_model import ConditionalModel
 from rnn_research.tasks.captioning.batches import EVALUATED, Encoded
 from rnn_research.tasks.captioning.describer import Caption, describer
@@ -62,7 +63,7 @@ def captions(
 ) -> Iterator[Described]:
   """Returns an iterator over the photos of a folder, or over one photo, with captions.
 
-  A photo that cannot be read is skipped with a warning.
+  A photo that cannot be read is skipped, with a warning at the end.
 
   Args:
     sight: how pictures are seen.
@@ -83,11 +84,12 @@ def captions(
   check_sampling(Sampling(temperature))
   require_seed('seed', seed)
   describe = make(Sampling(temperature) if temperature else beam)
-  return _described(sight, describe, params, path, jax.random.key(seed))
+  found = list_pictures(path, 'input')
+  return _described(sight, describe, params, path, found, jax.random.key(seed))
 
 
-def _described(sight, describe, params, path, key):
-  found, skipped = list_pictures(path, 'input'), []
+def _described(sight, describe, params, path, found, key):
+  skipped = []
   for start in range(0, len(found.names), EVALUATED):
     names, pictures = [], []
     for name in found.names[start : start + EVALUATED]:
@@ -96,13 +98,14 @@ def _described(sight, describe, params, path, key):
         names.append(name)
       except InputError as error:
         skipped.append(str(error))
-        warn(f'skipped: {error}')
     if names:
       inputs = _seen(sight, np.stack(pictures))
       texts = describe(params, inputs, jax.random.fold_in(key, start))
       yield from map(Described, names, pictures, texts)
   if len(skipped) == len(found.names):
     raise InputError(f'input: {path} has no photo that can be read: {skipped[0]}')
+  for why in skipped:
+    warn(f'skipped: {why}')
 
 
 def _seen(sight, pictures):
@@ -127,12 +130,13 @@ def caption_files(run, input: str, output: str, attention_map: str, **options) -
     InputError: what `captions` refuses, or a file that cannot be written.
   """
   require('input', input, bool(input), 'a photo or a folder of photos')
-  one = not expand(input).is_dir()
+  # An archive may hold several, too.
+  one = list(list_pictures(input).names) == [expand(input).name]
   if attention_map:
     _check_map(run, attention_map, one)
-  count = 0
+  described_photos, count = run.captions(input, **options), 0
   with open_output(output, 'output') as out:
-    for described in run.captions(input, **options):
+    for described in described_photos:
       text = described.caption.text
       out.write(f'{text}\n' if one else f'{described.name}\t{text}\n')
       out.flush()
@@ -148,7 +152,7 @@ def _check_map(run, path, one):
   require(
     'attention_map',
     path,
-    decoder in ('soft_attention', 'hard_attention'),
+    looks(decoder),
     f"'' for a run of {decoder}, which has no attention",
   )
   require(
@@ -198,7 +202,8 @@ def describe(codec: TextCodec, loaded: Material, encoded: Encoded, max_length: i
   lines = [*loaded.about]
   if encoded.left_out:
     lines.append(
-      f'{encoded.left_out:,} training captions of more than {max_length} words are not trained on'
+      f'{encoded.left_out:,} training captions of more than {max_length} words, or of none, are '
+      'not trained on'
     )
   ids = encoded.targets[encoded.targets > 0]
   unknown = codec.unknown_share(ids)

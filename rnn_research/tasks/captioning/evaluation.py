@@ -54,7 +54,7 @@ def measure(
   Returns:
     nats_per_symbol and perplexity, of captions within the length; for every search the scores of
     `score_captions`, of scenes also `exact`, the share of captions that are right word by word, and
-    of a model that looks `mass`, see `scenes.mass_inside`.
+    of a model that looks and names a shape rightly `mass`, see `scenes.mass_inside`.
   """
   pictures = held_out.seen(split)
   figures = _likelihood(held_out, scores, params, pictures)
@@ -113,7 +113,8 @@ def _mass(scenes, found):
     mass_inside(caption.words, caption.weights, scene.things)
     for caption, scene in zip(found, scenes, strict=True)
   ]
-  return {'mass': float(np.mean([value for values in inside for value in values] or [math.nan]))}
+  values = [value for own in inside for value in own]
+  return {'mass': float(np.mean(values))} if values else {}
 
 
 @functools.cache

@@ -1,0 +1,432 @@
+"""`captioning` through the launcher: scenes or photos in, a captioner out; its modes and what it refuses."""
+
+import io
+import shutil
+import sys
+
+import numpy as np
+import pytest
+from launching import arrays, assert_same_run, files_of, log_of, read_json, run
+from PIL import Image
+from test_bad_input import assert_refused
+
+import launch
+from rnn_research import workdir as workdir_lib
+from rnn_research.errors import InputError
+from rnn_research.launching import runs
+from rnn_research.models.captioners import CAPTIONERS
+from rnn_research.tasks.captioning import features, material
+from rnn_research.tasks.captioning.scenes import draw_scenes
+from rnn_research.training import backend
+
+DEBUG = [
+  '--experiment=captioning:debug',
+  '--config.data.scenes=40',
+  '--config.data.max_length=8',
+  '--config.train.show_steps=()',
+]
+TINY = [
+  '--config.optimizer.warmup_steps=0',
+  '--config.model.hidden_size=8',
+  '--config.model.embedding_size=6',
+  '--config.model.annotation_size=6',
+  '--config.model.attention_size=4',
+  '--config.model.readout_size=0',
+  '--config.train.batch_size=2',
+  '--config.train.eval_every=2',
+  '--config.train.log_every=1',
+  '--config.train.show_steps=()',
+  '--config.data.min_frequency=1',
+  '--config.data.max_length=8',
+]
+
+
+def train(*flags, final=lambda run: {}):
+  """Runs the launcher in this process, without the report and, unless `final` evaluates, without what comes before it."""
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(backend, 'configure', lambda *args: None)
+    patch.setattr(runs, 'write_report', lambda *args: None)
+    patch.setattr(workdir_lib.Run, 'evaluate', final)
+    patch.setattr(material, '_HELD_OUT_SCENES', 20)
+    patch.setattr(sys, 'argv', ['launch.py', *map(str, flags)])
+    patch.setattr(sys, 'stdout', io.TextIOWrapper(io.BytesIO(), 'utf-8'))
+    assert not launch.main(None)
+    sys.stdout.seek(0)
+    return sys.stdout.read()
+
+
+@pytest.fixture(autouse=True)
+def few_scenes(monkeypatch):
+  monkeypatch.setattr(material, '_HELD_OUT_SCENES', 20)
+
+
+@pytest.fixture(scope='module')
+def shapes(make_once):
+  """Returns a workdir in which scenes were learned for 30 steps; not to be changed."""
+
+  def make(folder):
+    flags = [
+      '--config.train.eval_every=30',
+      '--config.train.log_every=1',
+      '--config.train.ema_decay=0.0',
+      '--config.optimizer.learning_rate=0.05',
+    ]
+    out = train(*DEBUG, f'--workdir={folder}', *flags, final=workdir_lib.Run.evaluate)
+    (folder / 'stdout.txt').write_text(out, 'utf-8')
+
+  return make_once('captioned_shapes', make)
+
+
+@pytest.fixture(scope='module')
+def merged(make_once):
+  """Returns the workdir of a captioner without attention; not to be changed."""
+  flags = '--config.model.decoder=merge', '--config.train.steps=2'
+  return make_once(
+    'captioned_merge', lambda folder: train(*DEBUG, *TINY, *flags, f'--workdir={folder}')
+  )
+
+
+SCORES = {'bleu_1', 'bleu_2', 'bleu_3', 'bleu_4', 'rouge_l', 'cider'}
+
+
+def metrics_of(*of_search):
+  names = SCORES | set(of_search)
+  return {'nats_per_symbol', 'perplexity', *names, *(f'{name}_beam3' for name in names)}
+
+
+def test_scenes_are_learned(shapes):
+  losses = [line['train/nats_per_symbol'] for line in log_of(shapes) if 'train/loss' in line]
+  assert len(losses) == 30
+  assert np.mean(losses[-5:]) < np.mean(losses[:5]) - 0.8
+  assert all('train/attention_entropy' in line for line in log_of(shapes) if 'train/loss' in line)
+  out = (shapes / 'stdout.txt').read_text('utf-8')
+  assert 'train 40 scenes, valid 20 scenes, test 20 scenes' in out
+  result = read_json(shapes, 'result.json')
+  assert result['headline'] == ['valid', 'exact', 'max']
+  assert result['metrics'].keys() == {'valid', 'test'}
+  for split in result['metrics'].values():
+    # Attention is measured where a caption names a shape rightly.
+    assert metrics_of('exact') <= split.keys() <= metrics_of('exact', 'mass')
+    assert split['perplexity'] == pytest.approx(np.exp(split['nats_per_symbol']))
+    assert split['nats_per_symbol'] < np.log(19)
+
+
+def test_evaluates_again(main, shapes, tmp_path):
+  folder = shutil.copytree(shapes, tmp_path / 'run')
+  code, _, err = main('--mode=evaluate', f'--workdir={folder}')
+  assert code == 0, err
+  again, saved = (
+    read_json(folder, name)['metrics'] for name in ('result-evaluate.json', 'result.json')
+  )
+  assert again == {split: pytest.approx(figures) for split, figures in saved.items()}
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path):
+  """Where it looks is drawn, and what it was rewarded with before is carried on."""
+  flags = [
+    *DEBUG,
+    *TINY,
+    '--config.model.decoder=hard_attention',
+    '--config.model.dropout=0.3',
+    '--config.optimizer.schedule=constant',
+    '--config.train.reinforce=1.0',
+    '--config.train.steps=4',
+  ]
+  whole, parts = tmp_path / 'whole', tmp_path / 'parts'
+  train(*flags, f'--workdir={whole}')
+  shutil.copytree(whole, parts)
+  # As if it had been killed after step 2.
+  shutil.rmtree(parts / 'checkpoints' / '4')
+  (parts / 'result.json').unlink()
+  out = train(*flags, f'--workdir={parts}')
+  assert 'step 3/4' in out and 'step 1/4' not in out
+  assert_same_run(whole, parts, 4)
+  carried = [a for name, a in arrays(whole, 4).items() if 'carry' in name]
+  assert carried and carried[0].all()
+
+
+@pytest.fixture(scope='module')
+def photos(make_once):
+  """Returns a folder of photos, one of them damaged, and a text."""
+
+  def make(folder):
+    for i, scene in enumerate(draw_scenes(3, 9)):
+      Image.fromarray(scene.picture).resize((80, 60)).save(folder / f'{i}.png')
+    (folder / '1b.png').write_bytes((folder / '1.png').read_bytes()[:200])
+    (folder / 'note.txt').write_text('not a photo')
+
+  return make_once('photos', make)
+
+
+def test_captions_of_a_folder(main, shapes, photos, tmp_path):
+  out = tmp_path / 'captions.tsv'
+  code, said, err = main(
+    '--mode=caption', f'--workdir={shapes}', f'--input={photos}', f'--output={out}'
+  )
+  assert (code, said) == (0, '')
+  rows = [line.split('\t') for line in out.read_text('utf-8').splitlines()]
+  assert [name for name, _ in rows] == ['0.png', '1.png', '2.png']
+  assert all(caption for _, caption in rows)
+  assert err.startswith('warning: skipped: 1b.png is damaged (')
+  assert err.splitlines()[1:] == ['3 photos captioned']
+  assert [caption for _, caption in rows] == workdir_lib.load(shapes).caption(str(photos))
+
+
+def test_captions_of_an_archive_have_names(main, shapes, photos, tmp_path):
+  archive = shutil.make_archive(tmp_path / 'photos', 'zip', photos)
+  _, folder, _ = main('--mode=caption', f'--workdir={shapes}', f'--input={photos}')
+  code, out, _ = main('--mode=caption', f'--workdir={shapes}', f'--input={archive}')
+  assert (code, out) == (0, folder)
+
+
+def test_a_caption_of_one_photo(main, shapes, photos):
+  photo = photos / '2.png'
+  code, out, err = main('--mode=caption', f'--workdir={shapes}', f'--input={photo}')
+  assert (code, err, out.count('\n'), out.count('\t')) == (0, '', 1, 0)
+  loaded = workdir_lib.load(shapes)
+  (described,) = loaded.captions(str(photo))
+  assert described.caption.text == out.strip() == loaded.caption(str(photos))[2]
+  assert (described.name, described.picture.shape) == ('2.png', (56, 56, 3))
+  words, weights = described.caption.words, described.caption.weights
+  assert weights.shape == (len(words), 7, 7)
+  np.testing.assert_allclose(weights.sum((1, 2)), 1.0, rtol=1e-5)
+  assert ' '.join(word for word in words if word != '<eos>') == described.caption.text
+
+
+def test_captions_are_drawn_from_a_seed(main, shapes, photos):
+  drawn = [
+    main(
+      '--mode=caption',
+      f'--workdir={shapes}',
+      f'--input={photos}',
+      '--temperature=1.0',
+      f'--seed={seed}',
+    )[1]
+    for seed in (0, 0, 1)
+  ]
+  assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_a_caption_without_attention_has_no_weights(merged, photos):
+  (described,) = workdir_lib.load(merged).captions(str(photos / '0.png'))
+  assert described.caption.weights.shape == (len(described.caption.words), 0, 0)
+  assert not any('mass' in name or 'entropy' in name for line in log_of(merged) for name in line)
+
+
+MISUSED = {
+  'no input': ([], ["input is '', expected a photo or a folder of photos"]),
+  'missing input': (['--input=gone.png'], ['input: there is no file or folder', 'gone.png']),
+  'text': (['--input={photos}/note.txt'], ['input: ', 'no photo that can be read: note.txt is no']),
+  'damaged': (['--input={photos}/1b.png'], ['no photo that can be read: 1b.png is damaged']),
+  'no photos': (['--input={empty}'], ['has no picture, expected files that end in']),
+  'damaged photos': (['--input={bad}'], ['has no photo that can be read: a.png is empty']),
+  'beam': (['--input={photos}', '--beam_size=0'], ['beam_size is 0']),
+  'temperature': (['--input={photos}', '--temperature=-1'], ['temperature is -1']),
+  'seed': (['--input={photos}', '--seed=-1'], ['seed is -1']),
+  'output': (['--input={photos}', '--output=no/such/file'], ['output: no/such/file cannot be']),
+  'map of a folder': (
+    ['--input={photos}', '--attention_map=out.png'],
+    ["attention_map is 'out.png', expected a folder, since there may be several photos"],
+  ),
+  'map of a photo': (
+    ['--input={photos}/0.png', '--attention_map=maps'],
+    ["attention_map is 'maps', expected a file that ends with .png"],
+  ),
+}
+
+
+@pytest.mark.parametrize('case', MISUSED)
+def test_a_trained_captioner_refuses(main, shapes, photos, tmp_path, monkeypatch, case):
+  monkeypatch.chdir(tmp_path)
+  for folder in ('empty', 'bad'):
+    (tmp_path / folder).mkdir()
+  (tmp_path / 'bad' / 'a.png').touch()
+  (tmp_path / 'bad' / 'b.png').touch()
+  flags, said = MISUSED[case]
+  places = {'photos': photos, 'empty': tmp_path / 'empty', 'bad': tmp_path / 'bad'}
+  flags = [flag.format(**places) for flag in flags]
+  before = files_of(tmp_path)
+  if not any(flag.startswith('--output') for flag in flags) and case in ('missing input', 'beam'):
+    flags.append('--output=made.txt')
+  outcome = main('--mode=caption', f'--workdir={shapes}', *flags)
+  assert_refused(outcome, *said)
+  assert outcome[:2] == (1, '')
+  assert files_of(tmp_path) == before
+
+
+def test_a_map_needs_attention(main, merged, photos):
+  outcome = main(
+    '--mode=caption', f'--workdir={merged}', f'--input={photos}/0.png', '--attention_map=a.png'
+  )
+  assert_refused(
+    outcome, "attention_map is 'a.png', expected '' for a run of merge, which has no attention"
+  )
+
+
+WEIGHTS = 'cnn_squeezenet/squeezenet_v1.0_deepcompressed.npz'
+
+
+def write_photos(folder):
+  """Writes 12 pictures and a damaged one, with two captions each in a file of two columns."""
+  (folder / 'pictures').mkdir()
+  lines = []
+  for i, scene in enumerate(draw_scenes(12, 4)):
+    Image.fromarray(scene.picture).save(folder / 'pictures' / f'p{i:02}.png')
+    lines += [f'p{i:02}.png\t{caption.capitalize()}.' for caption in scene.captions]
+  (folder / 'pictures' / 'p00b.png').write_bytes(b'\x89PNG\r\n\x1a\n')
+  (folder / 'captions.tsv').write_text('\n'.join([*lines, 'p00b.png\tA hole.']) + '\n', 'utf-8')
+
+
+@pytest.fixture
+def places(tmp_path):
+  write_photos(tmp_path)
+  return [
+    f'--config.data.path={tmp_path / "captions.tsv"}',
+    f'--config.data.images={tmp_path / "pictures"}',
+    f'--config.data.cache_dir={tmp_path / "cache"}',
+  ]
+
+
+FROZEN = [
+  '--experiment=captioning:soft_attention',
+  '--config.model.encoder=squeezenet',
+  '--config.data.splits=(0.5,0.25,0.25)',
+  '--config.train.steps=2',
+  '--config.train.epochs=0',
+  *TINY,
+]
+
+
+def test_photos_through_a_network_with_public_weights(
+  main, data_dir, places, photos, tmp_path, monkeypatch, capsys
+):
+  weights, folder = tmp_path / 'weights.npz', tmp_path / 'run'
+  shutil.copy(data_dir / WEIGHTS, weights)
+  flags = [f'--config.model.encoder_weights={weights}', '--config.data.views=("plain","flip")']
+  out = train(*FROZEN, *places, *flags, f'--workdir={folder}')
+  assert 'train 7 pictures with ' in out and 'valid 3 pictures with ' in out
+  assert (folder / 'encoder.weights').read_bytes() == weights.read_bytes()
+  assert '1 of ' in capsys.readouterr().err  # the damaged picture
+  assert read_json(folder, 'result.json')['headline'] == ['valid', 'cider', 'max']
+  valid = {n[6:]: v for n, v in log_of(folder)[-1].items() if n.startswith('valid/')}
+  assert valid.keys() > {'nats_per_symbol', 'perplexity', *SCORES}
+  assert not valid.keys() & {'mass', 'exact'}
+  # Without the weights and from what is kept of the pictures all of it comes out the same.
+  weights.unlink()
+  with monkeypatch.context() as patch:
+    patch.setattr(features, '_extracted', lambda *args: pytest.fail('a picture was seen again'))
+    loaded = workdir_lib.load(folder)
+    assert loaded.experiment.evaluate['valid'](loaded.params, None) == pytest.approx(valid)
+  text = (tmp_path / 'captions.tsv').read_text('utf-8')
+  (tmp_path / 'captions.tsv').write_text(text.replace('red', 'pink'), 'utf-8')
+  with pytest.raises(InputError, match='are not the captions that the model was trained on'):
+    workdir_lib.load(folder).evaluate()
+  # Captions need the workdir alone.
+  (tmp_path / 'captions.tsv').unlink()
+  for kept in ('cache', 'pictures'):
+    shutil.rmtree(tmp_path / kept)
+  code, out, err = main('--mode=caption', f'--workdir={folder}', f'--input={photos}/0.png')
+  assert (code, err, out.count('\n')) == (0, '', 1)
+  assert not (tmp_path / 'cache').exists()
+
+
+OWN = '--config.model.encoder=own'
+REFUSED = {
+  'no weights': ([], ["model.encoder_weights is '', expected a file of the weights of squeezenet"]),
+  'missing weights': (
+    ['--config.model.encoder_weights=gone.npz'],
+    ['model.encoder_weights: gone.npz does not exist'],
+  ),
+  'no data': (['--config.data.path='], ["data.images is '", 'expected data.path']),
+  'missing data': (
+    ['--config.data.path=gone.tsv'],
+    ['data.path: there is no file or folder', 'gone.tsv'],
+  ),
+  'other pictures': (
+    ['--config.data.images={photos}'],
+    ['no picture of the split train has a caption, p00.png and 12 others are not there'],
+  ),
+  'views without plain': (
+    ['--config.data.views=("flip",)'],
+    ["data.views is ('flip',), expected 'plain' in the first place"],
+  ),
+  'no views': (['--config.data.views=()'], ["data.views is (), expected 'plain'"]),
+  'unknown view': (
+    ['--config.data.views=("plain","flop")'],
+    ["data.views is 'flop'", 'did you mean flip?'],
+  ),
+  'decoder': (
+    ['--config.model.decoder=soft_atention'],
+    [f'expected one of {", ".join(CAPTIONERS)}, did you mean soft_attention?'],
+  ),
+  'encoder': (['--config.model.encoder=vgg61'], ["model.encoder is 'vgg61'", 'mean vgg16?']),
+  'own encoder': ([OWN], ["model.encoder is 'own', expected one of efficientnet_lite2, "]),
+  'grid': (['--config.model.grid=deeep'], ['expected one of deep, shallow, both, did you mean']),
+  'scenes and files': (
+    ['--config.data.scenes=100', OWN],
+    ['data.scenes is 100 and data.path is given too, expected one of them'],
+  ),
+  'cell': (
+    ['--config.model.encoder_weights={weights}', '--config.model.cell=lru'],
+    ["model.cell is 'lru', expected a cell whose state has an h"],
+  ),
+  'tied': (['--config.model.tied=true'], ['model.readout_size is 0, expected model.embedding_size']),
+  'smoothing': (['--config.train.label_smoothing=1.0'], ['expected a number in [0, 1)']),
+  'lambda': (['--config.train.reinforce=-1.0'], ['train.reinforce is -1.0, expected a number >= 0']),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize('case', REFUSED)
+def test_what_cannot_be_trained_is_one_sentence(
+  main, request, places, photos, tmp_path, monkeypatch, case
+):
+  monkeypatch.chdir(tmp_path)
+  flags, said = REFUSED[case]
+  named = {'photos': photos}
+  if any('{weights}' in flag for flag in flags):
+    named['weights'] = request.getfixturevalue('data_dir') / WEIGHTS
+  flags = [flag if '(' in flag else flag.format(**named) for flag in flags]
+  outcome = main(*FROZEN, *places, *flags, f'--workdir={tmp_path / "run"}')
+  code, _, err = outcome
+  assert code == 1
+  assert 'Traceback' not in err
+  (line,) = [line for line in err.splitlines() if line.startswith('error: ')]
+  assert err.endswith(f'{line}\n')
+  for part in said:
+    assert part in line
+  assert not (tmp_path / 'run').exists()
+
+
+def test_weights_of_another_network(main, data_dir, places, tmp_path):
+  outcome = main(
+    *FROZEN,
+    *places,
+    '--config.model.encoder=efficientnet_lite2',
+    f'--config.model.encoder_weights={data_dir / WEIGHTS}',
+    f'--workdir={tmp_path / "run"}',
+  )
+  assert_refused(
+    outcome, f'model.encoder_weights: {data_dir / WEIGHTS} lacks the array ', 'EfficientNet'
+  )
+
+
+def test_few_scenes_make_no_batch(main, tmp_path):
+  outcome = main(*DEBUG, '--config.train.batch_size=90', f'--workdir={tmp_path / "run"}')
+  assert_refused(outcome, 'there are 40 training pictures', 'expected a batch of 90 at least')
+
+
+def test_scenes_are_seen_plainly(main, tmp_path):
+  outcome = main(*DEBUG, '--config.data.views=("plain","flip")', f'--workdir={tmp_path / "run"}')
+  assert_refused(outcome, "expected ('plain',), since data.scenes is above 0")
+
+
+def test_a_mistake_of_a_person_in_a_process_of_its_own(tmp_path):
+  _, err = run(
+    '--experiment=captioning:soft_attention',
+    '--config.data.path=gone',
+    f'--workdir={tmp_path / "run"}',
+    rc=1,
+  )
+  assert err.startswith('error: data.path: there is no file or folder')
+  assert err.count('\n') == 1
+  assert not list(tmp_path.iterdir())

@@ -10,7 +10,7 @@ from cells_under_test import assert_close, noisy
 
 from rnn_research import elman, lstm
 from rnn_research.encoders.encoder import Encoded
-from rnn_research.encoders.grid import conv_reader, grid_encoder
+from rnn_research.encoders.grid import grid_encoder, patch_reader
 from rnn_research.memory.attention import Memory, additive
 from rnn_research.models.captioners import CAPTIONERS, looks
 from rnn_research.models.conditional_model import conditional_model
@@ -27,7 +27,7 @@ IDS = np.random.default_rng(1).integers(4, V, (T, B * K)).astype(np.int32)
 def make(name, layers):
   """Returns a captioner of pictures, and parameters without the zeros of an initialisation."""
   decoder = CAPTIONERS[name](layers, additive(5), dropout=0.0)
-  encoder = grid_encoder(conv_reader((3, 3, 3)), M, E)
+  encoder = grid_encoder(patch_reader(8, 3), M, E)
   model = conditional_model(encoder, decoder, V, E)
   init = jax.jit(model.init)
   return model, noisy(init(jax.random.key(0), PICTURES), 1, 0.3)

@@ -91,7 +91,7 @@ def _draw(image, colour, shape, cell, rng) -> Thing:
     draw.rectangle(box, COLOURS[colour])
   else:
     draw.polygon([(left, box[3]), (box[2], box[3]), (left + size / 2, top)], COLOURS[colour])
-  return Thing(colour, shape, tuple(edge / SIZE for edge in box))
+  return Thing(colour, shape, (left / SIZE, top / SIZE, box[2] / SIZE, box[3] / SIZE))
 
 
 def mass_inside(words: list[str], weights: np.ndarray, things: tuple[Thing, ...]) -> list[float]:

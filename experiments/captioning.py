@@ -296,7 +296,7 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     final_evaluate={
       split: functools.partial(measure, split, {'': greedy, '_beam3': beam}) for split in splits
     },
-    headline=('valid', 'exact' if config.data.scenes else 'cider', 'max')
+    headline=('valid', 'cider', 'max')
     if 'valid' in splits
     else ('train', 'nats_per_symbol', 'min'),
     initial_carry=lambda params, batch_size: jnp.zeros(batch_size, jnp.float32),

@@ -102,7 +102,7 @@ def test_scenes_are_learned(shapes):
   out = (shapes / 'stdout.txt').read_text('utf-8')
   assert 'train 40 scenes, valid 20 scenes, test 20 scenes' in out
   result = read_json(shapes, 'result.json')
-  assert result['headline'] == ['valid', 'exact', 'max']
+  assert result['headline'] == ['valid', 'cider', 'max']
   assert result['metrics'].keys() == {'valid', 'test'}
   for split in result['metrics'].values():
     # Attention is measured where a caption names a shape rightly.
@@ -166,7 +166,6 @@ def test_captions_of_a_folder(main, shapes, photos, tmp_path):
   assert (code, said) == (0, '')
   rows = [line.split('\t') for line in out.read_text('utf-8').splitlines()]
   assert [name for name, _ in rows] == ['0.png', '1.png', '2.png']
-  assert all(caption for _, caption in rows)
   assert err.startswith('warning: skipped: 1b.png is damaged (')
   assert err.splitlines()[1:] == ['3 photos captioned']
   assert [caption for _, caption in rows] == workdir_lib.load(shapes).caption(str(photos))

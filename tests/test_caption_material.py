@@ -1,0 +1,73 @@
+"""Pictures as a model sees them, beside the captions that are theirs, and figures of the same pairs."""
+
+import io
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rnn_research.data.codec import SPECIALS, TextCodec
+from rnn_research.data.pictures import Pictures
+from rnn_research.tasks.captioning import evaluation, material
+from rnn_research.tasks.captioning.describer import Caption
+from rnn_research.tasks.captioning.material import Material
+from rnn_research.tasks.captioning.scenes import draw_scenes
+from rnn_research.tasks.captioning.sight import own_sight
+
+NAMES = [f'{i}.png' for i in range(6)]
+DAMAGED = 2
+
+
+def photo(number):
+  """Returns the file of a picture that is its number on the left and one more on the right."""
+  array = np.full((56, 56, 3), 10 * number, np.uint8)
+  array[:, 28:] += 1
+  file = io.BytesIO()
+  Image.fromarray(array).save(file, 'PNG')
+  return file.getvalue() if number != DAMAGED else b''
+
+
+def seen(tmp_path, views):
+  pictures = Pictures(NAMES, lambda name: photo(int(name[0])))
+  rows = [(name, (f'a {name}',)) for name in NAMES]
+  made = Material({'train': rows}, '', (), (), SimpleNamespace(pictures=pictures), {})
+  return material.seen(made, 'train', own_sight(), views, str(tmp_path))
+
+
+def test_pictures_stay_with_their_captions_where_one_is_damaged(tmp_path):
+  found = seen(tmp_path, ('plain', 'flip'))
+  assert found.names == [name for i, name in enumerate(NAMES) if i != DAMAGED]
+  assert found.captions == [(f'a {name}',) for name in found.names]
+  rows = np.array([4, 1, 2, 3, 0] * 20)
+  numbers = 10 * np.array([int(found.names[row][0]) for row in rows])
+  plain = found.inputs(rows)['pictures'][:, 0, :, 0]
+  np.testing.assert_array_equal(plain[:, 0], numbers)
+  np.testing.assert_array_equal(plain[:, -1], numbers + 1)
+  drawn = found.inputs(rows, np.random.default_rng(0))['pictures'][:, 0, :, 0]
+  flipped = drawn[:, 0] - numbers
+  np.testing.assert_array_equal(drawn[:, -1], numbers + 1 - flipped)
+  assert 30 < flipped.sum() < 70
+
+
+def test_captions_are_measured_against_those_of_their_picture():
+  scenes = draw_scenes(6, 3)
+  splits = {'valid': [(str(i), scene.captions) for i, scene in enumerate(scenes)]}
+  made = Material(splits, '', (), (), None, {'valid': scenes})
+  words = sorted({word for scene in scenes for word in scene.captions[0].split()})
+  codec = TextCodec('sentences', 'word', (*SPECIALS, *words), True)
+  see = lambda split: material.seen(made, split, own_sight(), ('plain',), '')
+  held_out = evaluation.HeldOut(codec, 12, lambda: made, see)
+
+  def describe(params, inputs):
+    weights = np.full((8, 7, 7), 1 / 49)
+    right = [scene.captions[i % 2] for i, scene in enumerate(scenes)]
+    texts = [*right[:3], 'a nothing', *right[4:]]
+    return [Caption(text, text.split(), 0.0, weights[: len(text.split())]) for text in texts]
+
+  nats = lambda params, batch: np.where(batch['lengths'] > 0, 2.0, 0.0)
+  figures = evaluation.measure(held_out, 'valid', nats, {'': describe, '_b': describe}, None)
+  assert figures['exact'] == figures['exact_b'] == pytest.approx(5 / 6)
+  lengths = [len(caption.split()) + 1 for scene in scenes for caption in scene.captions]
+  assert figures['nats_per_symbol'] == pytest.approx(24 / sum(lengths))
+  assert 0.03 < figures['mass'] < 0.3

@@ -57,7 +57,15 @@ VARIANTS = {
   'debug': 'scenes, 16 units, 30 steps',
 }
 COMMANDS = commands.COMMANDS
-PLACES = ('data.path', 'data.images', 'data.valid', 'data.test', 'data.data_dir', 'data.cache_dir')
+PLACES = (
+  'data.path',
+  'data.images',
+  'data.valid',
+  'data.test',
+  'data.boxes',
+  'data.data_dir',
+  'data.cache_dir',
+)
 MOVABLE = ('data.path', 'data.images', 'data.data_dir', 'data.cache_dir')
 
 _BEAM = Beam(3)
@@ -79,6 +87,7 @@ def get_config(variant: str = 'shapes') -> ConfigDict:
       'valid': '',  # file of held-out captions, where path has no such split
       'test': '',  # the same for the test split
       'splits': (0.8, 0.1, 0.1),  # shares of train, valid, test where these have no captions
+      'boxes': '',  # file of phrases and where they are, for the report: see `captioning.boxes`
       'tfds': '',  # a data set of `data.caption_builder` in place of files
       'data_dir': '',  # where tensorflow-datasets keeps its data
       'cache_dir': '',  # where features of pictures are kept; '' is the user's folder for caches
@@ -284,7 +293,8 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     # Matplotlib is slow to load.
     from rnn_research.tasks.captioning.report import write_report
 
-    write_report(held_out, splits[-1], model, beam, params, workdir, out_dir)
+    boxes = config.data.boxes
+    write_report(held_out, splits[-1], boxes, model, beam, params, workdir, out_dir)
 
   return Experiment(
     init=lambda key: model.init(key, look.inputs),

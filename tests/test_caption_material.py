@@ -52,22 +52,22 @@ def test_pictures_stay_with_their_captions_where_one_is_damaged(tmp_path):
 
 def test_captions_are_measured_against_those_of_their_picture():
   scenes = draw_scenes(6, 3)
-  splits = {'valid': [(str(i), scene.captions) for i, scene in enumerate(scenes)]}
+  splits = {'valid': [(str(i), (scene.caption,)) for i, scene in enumerate(scenes)]}
   made = Material(splits, '', (), (), None, {'valid': scenes})
-  words = sorted({word for scene in scenes for word in scene.captions[0].split()})
+  words = sorted({word for scene in scenes for word in scene.caption.split()})
   codec = TextCodec('sentences', 'word', (*SPECIALS, *words), True)
   see = lambda split: material.seen(made, split, own_sight(), ('plain',), '')
   held_out = evaluation.HeldOut(codec, 12, lambda: made, see)
 
   def describe(params, inputs):
     weights = np.full((8, 7, 7), 1 / 49)
-    right = [scene.captions[i % 2] for i, scene in enumerate(scenes)]
+    right = [scene.caption for scene in scenes]
     texts = [*right[:3], 'a nothing', *right[4:]]
     return [Caption(text, text.split(), 0.0, weights[: len(text.split())]) for text in texts]
 
   nats = lambda params, batch: np.where(batch['lengths'] > 0, 2.0, 0.0)
   figures = evaluation.measure(held_out, 'valid', nats, {'': describe, '_b': describe}, None)
   assert figures['exact'] == figures['exact_b'] == pytest.approx(5 / 6)
-  lengths = [len(caption.split()) + 1 for scene in scenes for caption in scene.captions]
-  assert figures['nats_per_symbol'] == pytest.approx(24 / sum(lengths))
+  lengths = [len(scene.caption.split()) + 1 for scene in scenes]
+  assert figures['nats_per_symbol'] == pytest.approx(12 / sum(lengths))
   assert 0.03 < figures['mass'] < 0.3

@@ -192,6 +192,30 @@ def test_a_caption_of_one_photo(main, shapes, photos):
   assert ' '.join(word for word in words if word != '<eos>') == described.caption.text
 
 
+def test_attention_is_drawn(main, shapes, photos, tmp_path):
+  one, many = tmp_path / 'new' / 'one.png', tmp_path / 'many'
+  flags = ['--mode=caption', f'--workdir={shapes}']
+  code, _, err = main(*flags, f'--input={photos}/0.png', f'--attention_map={one}')
+  assert (code, err) == (0, f'attention: {one}\n')
+  assert main(*flags, f'--input={photos}', f'--attention_map={many}')[0] == 0
+  assert sorted(path.name for path in many.iterdir()) == ['0.png', '1.png', '2.png']
+  with Image.open(one) as drawn, Image.open(many / '0.png') as again:
+    assert drawn.size == again.size
+
+
+def test_the_report_shows_captions_and_where_it_looked(main, shapes, merged, tmp_path):
+  for source, attends in ((shapes, True), (merged, False)):
+    folder = shutil.copytree(source, tmp_path / source.name)
+    assert main('--mode=report', f'--workdir={folder}')[0] == 0
+    page = (folder / 'report' / 'README.md').read_text('utf-8')
+    assert '![Pictures and captions](captions.png)' in page
+    assert ('\n| greedy | ' in page) == attends  # the other run was not evaluated
+    drawn = {'attention.png', 'entropy.png', 'faithfulness.png'}
+    files = {path.name for path in (folder / 'report').iterdir()}
+    assert files & drawn == (drawn if attends else set())
+    assert ('The decoder has no attention' in page) != attends
+
+
 def test_captions_are_drawn_from_a_seed(main, shapes, photos):
   drawn = [
     main(

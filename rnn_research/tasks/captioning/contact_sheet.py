@@ -8,9 +8,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from rnn_research.analysis.reports.glyphs import families, shown
-from rnn_research.analysis.reports.plots import GREY, LABEL, TICK, Plot, caption
+from rnn_research.analysis.reports.plots import LABEL, TICK, Plot, caption
 
-_ABREAST, _LETTERS = 4, 30
+_ABREAST, _LETTERS, _LINES = 4, 32, 3
 
 
 class Judged(NamedTuple):
@@ -32,41 +32,31 @@ class Judged(NamedTuple):
 
 
 def contact_sheet(groups: Sequence[tuple[str, Sequence[Judged]]], text: str) -> Plot:
-  """Draws pictures four abreast with their captions, and a reference in grey below.
+  """Draws pictures four abreast with their captions, and a reference in parentheses below.
 
   Args:
     groups: of title and pictures, each with a multiple of four of them unless it has fewer.
     text: the caption of the figure.
   """
   rows = [-(-len(judged) // _ABREAST) for _, judged in groups]
-  figure = Figure(figsize=(13, 4.3 * sum(rows) + 0.8), layout='constrained')
+  figure = Figure(figsize=(13, 4.4 * sum(rows) + 0.8), layout='constrained')
   axes = figure.subplots(sum(rows), _ABREAST, squeeze=False)
   for panel in axes.ravel():
-    panel.set_axis_off()
+    panel.set(xticks=[], yticks=[])
+    panel.spines[:].set_visible(False)
   for (title, judged), start in zip(groups, np.cumsum([0, *rows]), strict=False):
     for place, one in enumerate(judged):
       panel = axes[start + place // _ABREAST, place % _ABREAST]
       panel.imshow(one.picture)
       panel.set_title(title if place == 0 else '', fontsize=LABEL, loc='left')
-      _write(panel, 0.0, one.text, 'black')
-      _write(panel, -0.24, one.reference, GREY)
+      panel.set_xlabel(_below(one), fontsize=TICK - 2, family=families(), parse_math=False)
   caption(figure, text, 120)
   return Plot(figure, _table(groups))
 
 
-def _write(panel, y, text, colour):
-  lines = textwrap.wrap(shown(text), _LETTERS)[:3]
-  panel.text(
-    0,
-    y - 0.03,
-    '\n'.join(lines),
-    va='top',
-    color=colour,
-    fontsize=TICK - 2,
-    family=families(),
-    parse_math=False,
-    transform=panel.transAxes,
-  )
+def _below(one: Judged) -> str:
+  lines = [textwrap.wrap(shown(text), _LETTERS) for text in (one.text, f'({one.reference})')]
+  return '\n'.join(line for part in lines for line in part[:_LINES])
 
 
 def _table(groups):

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from rnn_research.analysis.reports import plots, sections
-from rnn_research.analysis.reports.plots import BLUE, GREY, LABEL, VERMILLION, Plot
+from rnn_research.analysis.reports.plots import BLUE, GREY, LABEL, TICK, VERMILLION, Plot
 from rnn_research.analysis.reports.sections import Section
 from rnn_research.analysis.reports.tables import (
   Rows,
@@ -28,6 +28,7 @@ from rnn_research.tasks.captioning.contact_sheet import Judged, contact_sheet
 from rnn_research.tasks.captioning.describer import Caption
 from rnn_research.tasks.captioning.evaluation import HeldOut, all_inputs
 from rnn_research.tasks.captioning.faithfulness import Hidden, hide
+from rnn_research.tasks.captioning.pointing_section import pointing_section
 from rnn_research.training.metrics_log import read_log
 from rnn_research.typing import Params
 
@@ -46,6 +47,7 @@ _NAMES = {
 def write_report(
   held_out: HeldOut,
   split: str,
+  boxes: str,
   model: ConditionalModel,
   describe: Callable[..., list[Caption]],
   params: Params,
@@ -57,6 +59,7 @@ def write_report(
   Args:
     held_out: the data.
     split: of them that captions are written of.
+    boxes: file of phrases with boxes, see `boxes.read_boxes`; '' for none.
     model: the model.
     describe: of `describer`, with beam search.
     params: of the model.
@@ -77,7 +80,7 @@ def write_report(
       Section('', before=f'{result_markdown(result)}\n{_table(result, split)}'),
       sections.loss_section(rows, 'every word given those before it'),
       _captions_section(pictures, found, scores, split),
-      *_attention(held_out, pictures, model, params, found, scores, rows),
+      *_attention(held_out, boxes, pictures, model, params, found, scores, rows),
       sections.gradient_section(rows),
     ],
   )
@@ -116,13 +119,13 @@ def _captions_section(pictures, found, scores, split):
   ]
   text = (
     f'The {min(_SHOWN, len(found))} captions of the {split} split with the highest CIDEr-D and as '
-    f'many with the lowest, of {len(found):,} written with beam search; grey: one of the '
-    'references.'
+    f'many with the lowest, of {len(found):,} written with beam search; in parentheses '
+    'one of the references.'
   )
   return Section('Captions', 'captions', contact_sheet(groups, text), 'Pictures and captions')
 
 
-def _attention(held_out, pictures, model, params, found, scores, rows: Rows):
+def _attention(held_out, boxes, pictures, model, params, found, scores, rows: Rows):
   if not found[0].weights.size:
     yield Section('Attention', before='The decoder has no attention: it sees the whole picture.')
     return
@@ -141,8 +144,10 @@ def _attention(held_out, pictures, model, params, found, scores, rows: Rows):
   yield Section('Attention', 'attention', plot, 'Where the model looked for every word')
   if any('train/attention_entropy' in row for row in rows):
     yield Section('Entropy', 'entropy', _entropy(rows), 'Entropy of the attention over steps')
-  places = _places(int(np.prod(found[0].weights.shape[1:])))
   encoded = encode(held_out.codec, pictures.captions, held_out.max_length)
+  if boxes:
+    yield pointing_section(boxes, pictures, encoded, held_out.codec, model, params, found)
+  places = _places(int(np.prod(found[0].weights.shape[1:])))
   hidden = hide(model, params, pictures, encoded, places)
   yield Section(
     'Faithfulness', 'faithfulness', _faithfulness(hidden), 'Loss where places are hidden'
@@ -185,9 +190,11 @@ def _faithfulness(hidden: Hidden) -> Plot:
     )
   axes.axhline(hidden.whole, color=GREY, linestyle=':', linewidth=2, label='none')
   axes.set_xscale('log', base=2)
+  axes.set_xticks(hidden.places, [str(count) for count in hidden.places])
   axes.set_xlabel('hidden places', fontsize=LABEL)
   axes.set_ylabel('nats per word', fontsize=LABEL)
   plots.finish(axes)
+  axes.legend(fontsize=TICK, frameon=False, loc='upper left')
   plots.caption(
     figure,
     'What references cost where places are hidden from the attention: those that it looks at most '

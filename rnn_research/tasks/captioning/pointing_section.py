@@ -1,0 +1,106 @@
+"""The section of a report that says whether a captioner looks at what it names."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from rnn_research.analysis.reports.sections import Section
+from rnn_research.analysis.reports.tables import markdown
+from rnn_research.data.codec import TextCodec
+from rnn_research.models.conditional_model import ConditionalModel
+from rnn_research.tasks.captioning.batches import Encoded, Seen, captioned, evaluation_batches
+from rnn_research.tasks.captioning.boxes import read_boxes
+from rnn_research.tasks.captioning.describer import Caption
+from rnn_research.tasks.captioning.objective import taught
+from rnn_research.tasks.captioning.pointing import PointingScores, pointed, pointing_scores
+from rnn_research.typing import Params
+
+_NAMES = ('nouns', 'photos', 'hits', 'centre', 'gain', '95 % interval', 'mass', 'area')
+
+
+def pointing_section(
+  path: str,
+  pictures: Seen,
+  encoded: Encoded,
+  codec: TextCodec,
+  model: ConditionalModel,
+  params: Params,
+  found: Sequence[Caption],
+) -> Section:
+  """Returns the section.
+
+  Args:
+    path: of the boxes, see `boxes.read_boxes`.
+    pictures: of a split.
+    encoded: their references.
+    codec: of the captions.
+    model: one that looks.
+    params: its parameters.
+    found: a caption of each picture, with weights.
+
+  Raises:
+    FileNotFoundError: there is no such file.
+    InputError: it is not one of boxes.
+  """
+  boxes = read_boxes(path)
+  phrases = [boxes.get(Path(name).name, []) for name in pictures.names]
+  written = [
+    (caption.words, caption.weights, own, photo)
+    for photo, (caption, own) in enumerate(zip(found, phrases, strict=True))
+    if own
+  ]
+  shape = found[0].weights.shape[1:]
+  references = list(_references(pictures, encoded, codec, model, params, phrases, shape))
+  rows = [
+    _row(name, _scores(looked))
+    for name, looked in (('written', written), ('in references', references))
+  ]
+  about = (
+    f'The nouns that are heads of phrases with boxes, in {path}. Hits: the weights of the noun are '
+    'largest in a box; centre: the middle of the photo is in one; gain: hits less centre, with a '
+    'bootstrap over photos. Mass: how much of the weights lies in the boxes; area: how much of '
+    'even ones would.'
+  )
+  return Section('Pointing', before=f'{markdown(["", *_NAMES], rows)}\n{about}')
+
+
+def _scores(looked) -> PointingScores | None:
+  """Returns the scores of captions, of which a photo may have several."""
+  if not looked:
+    return None
+  *given, photos = zip(*looked, strict=True)
+  found = pointed(*given)
+  return pointing_scores(found._replace(photos=np.array(photos)[found.photos]))
+
+
+def _references(pictures, encoded, codec, model, params, phrases, shape):
+  """Yields words, weights, phrases and photo of the references of photos with boxes."""
+  look = jax.jit(lambda params, batch: taught(model, params, captioned(batch))[1]['weights'])
+  for rows, batch in evaluation_batches(pictures, encoded):
+    weights = np.asarray(look(params, batch))
+    copies = encoded.lengths.shape[1]
+    for place, row in enumerate(rows):
+      for n in range(place * copies, (place + 1) * copies):
+        length = max(int(batch['lengths'][n]) - 1, 0)  # without the end
+        if phrases[row] and length:
+          words = [codec.symbols[i] for i in batch['targets'][n, :length]]
+          yield words, weights[:length, n].reshape(length, *shape), phrases[row], row
+
+
+def _row(name: str, scores: PointingScores | None) -> list[str]:
+  if scores is None:
+    return [name, '0', *['-'] * (len(_NAMES) - 1)]
+  share = lambda value: f'{value:.1%}'
+  return [
+    name,
+    f'{scores.words:,}',
+    f'{scores.photos:,}',
+    share(scores.accuracy),
+    share(scores.centre),
+    f'{100 * scores.gain:+.1f} points',
+    f'{100 * scores.low:+.1f} to {100 * scores.high:+.1f}',
+    share(scores.mass),
+    share(scores.area),
+  ]

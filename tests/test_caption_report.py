@@ -1,0 +1,140 @@
+"""What the report of a captioner shows: pictures, where it looked, what hiding places costs, and pointing."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from cells_under_test import noisy
+
+from rnn_research import lstm
+from rnn_research.data.codec import SPECIALS, TextCodec
+from rnn_research.encoders.grid import grid_encoder, maps_reader
+from rnn_research.losses import cross_entropy
+from rnn_research.memory.attention import additive
+from rnn_research.models.captioners import CAPTIONERS
+from rnn_research.models.conditional_model import conditional_model
+from rnn_research.tasks.captioning import faithfulness
+from rnn_research.tasks.captioning.attention_figure import Looked, attention_figure, lit
+from rnn_research.tasks.captioning.batches import Seen, encode
+from rnn_research.tasks.captioning.contact_sheet import Judged, contact_sheet
+from rnn_research.tasks.captioning.describer import Caption
+from rnn_research.tasks.captioning.pointing_section import pointing_section
+
+pytestmark = pytest.mark.usefixtures('strict_shapes')
+WORDS = ['a', 'dog', 'cat', 'sits', 'on', 'the', 'grass']
+CODEC = TextCodec('sentences', 'word', (*SPECIALS, *WORDS), True)
+TEXTS = (('a dog sits', 'the dog on the grass'), ('a cat', 'the cat sits'), ('grass', 'a cat sits'))
+GRID = np.random.default_rng(0).normal(size=(3, 2, 3, 5)).astype(np.float32)
+
+
+def seen():
+  inputs = lambda rows, rng=None: {'deep': GRID[rows]}
+  picture = lambda number: np.full((6, 6, 3), 50 * number, np.uint8)
+  return Seen(['p0.jpg', 'p1.jpg', 'p2.jpg'], TEXTS, inputs, picture)
+
+
+@functools.cache
+def looking():
+  """Returns a captioner that looks, and parameters without zeros."""
+  decoder = CAPTIONERS['soft_attention']((lstm(4),), additive(3), dropout=0.0)
+  model = conditional_model(grid_encoder(maps_reader(), 4, 3), decoder, len(CODEC.symbols), 3)
+  shapes = {'deep': jax.ShapeDtypeStruct((1, *GRID.shape[1:]), jnp.float32)}
+  return model, noisy(jax.jit(lambda key: model.init(key, shapes))(jax.random.key(0)), 1, 0.5)
+
+
+def caption(text, weights):
+  return Caption(text, [*text.split(), '<eos>'], 0.0, np.asarray(weights, np.float32))
+
+
+def test_pictures_are_lit_where_the_weights_are():
+  weights = np.zeros((7, 7))
+  weights[1, 5] = 0.5
+  picture = np.full((56, 56, 3), 200, np.uint8)
+  shown = lit(picture, weights)
+  assert np.unravel_index(shown[..., 0].argmax(), (56, 56)) in {
+    (row, column) for row in range(8, 16) for column in range(40, 48)
+  }
+  assert shown.max() == 200
+  assert (shown[30:, :30] == int(0.15 * 200)).all()
+  np.testing.assert_array_equal(lit(picture, np.full((7, 7), 1 / 49)), picture)
+
+
+def test_a_panel_for_every_word_but_the_end():
+  one = caption('a dog sits on the grass', np.random.default_rng(0).random((7, 2, 3)))
+  plot = attention_figure([Looked(np.zeros((6, 6, 3), np.uint8), one, 'the best')], 'text')
+  titles = [axes.get_title() for axes in plot.figure.axes if axes.images]
+  assert titles == ['the best', 'a', 'dog', 'sits', 'on', 'the', 'grass']
+  assert len(plot.table['weight']) == 6 * 2 * 3
+  first = {name: column[1] for name, column in plot.table.items()}
+  assert (first['picture'], first['t'], first['word'], first['column']) == (1, 1, 'a', 1)
+  assert first['weight'] == one.weights[0, 0, 1]
+
+
+def test_a_caption_without_words_has_its_picture():
+  plot = attention_figure(
+    [Looked(np.zeros((6, 6, 3), np.uint8), caption('', np.ones((1, 2, 3))))], ''
+  )
+  assert sum(bool(axes.images) for axes in plot.figure.axes) == 1
+  assert set(map(len, plot.table.values())) == {0}
+
+
+def test_a_contact_sheet_has_captions_and_references():
+  one = Judged(np.zeros((6, 6, 3), np.uint8), 'p.jpg', 'a $dog sits', 'the dog', 1.5)
+  plot = contact_sheet([('good', [one] * 5), ('bad', [one])], 'text')
+  labels = [axes.get_xlabel() for axes in plot.figure.axes if axes.images]
+  assert labels == ['a $dog sits\n(the dog)'] * 6
+  assert plot.table['group'] == ('good',) * 5 + ('bad',)
+  plot.figure.draw_without_rendering()
+
+
+def cost_without(model, params, row, hidden):
+  """Returns the nats of one picture's captions, of a memory that lacks places."""
+  encoded = model.encode(params, {'deep': GRID[row : row + 1]})
+  left = np.setdiff1d(np.arange(6), hidden)
+  memory = encoded.memory
+  memory = memory._replace(values=memory.values[:, left], mask=memory.mask[:, left])
+  total, weights = 0.0, np.zeros(len(left))
+  for text in TEXTS[row]:
+    ids = CODEC.encode(text)
+    logits, extras = model.teach(params, encoded._replace(memory=memory), np.r_[1, ids][:, None])
+    total += float(cross_entropy(logits, np.r_[ids, 2][:, None]).sum())
+    weights += np.asarray(extras['weights']).sum((0, 1))
+  return total, weights
+
+
+def test_hiding_places_costs_what_a_memory_without_them_costs():
+  model, params = looking()
+  found = faithfulness.hide(model, params, seen(), encode(CODEC, TEXTS, 6), [1, 4])
+  words = sum(len(text.split()) + 1 for texts in TEXTS for text in texts)
+  whole = [cost_without(model, params, row, []) for row in range(3)]
+  assert found.whole == pytest.approx(sum(cost for cost, _ in whole) / words, rel=1e-4)
+  for count, value in zip(found.places, found.looked, strict=True):
+    most = [np.argsort(-weights)[:count] for _, weights in whole]
+    costs = [cost_without(model, params, row, hidden)[0] for row, hidden in enumerate(most)]
+    assert value == pytest.approx(sum(costs) / words, rel=1e-4)
+  assert not np.allclose(found.looked, found.others)
+
+
+def test_pointing_is_scored_for_what_is_written_and_for_references(tmp_path):
+  model, params = looking()
+  boxes = tmp_path / 'boxes.tsv'
+  header = 'image\tphrase\tx1\ty1\tx2\ty2\twidth\theight\n'
+  boxes.write_text(
+    f'{header}p0.jpg\ta dog\t1\t1\t33\t50\t99\t100\np1.jpg\tcats\t1\t1\t9\t9\t\t\n', 'utf-8'
+  )
+  left = np.zeros((4, 2, 3))
+  left[:, 0, 0] = 1.0
+  written = [caption('a dog sits', left), caption('a cat', left[:3]), caption('', left[:1])]
+  section = pointing_section(
+    str(boxes), seen(), encode(CODEC, TEXTS, 6), CODEC, model, params, written
+  )
+  rows = [line.split(' | ') for line in section.before.splitlines() if line.startswith('| ')]
+  *_, written, references = rows
+  assert written[0] == '| written'
+  # One noun, its weights all in the box that the middle of the photo is not in.
+  assert written[1:5] == ['1', '1', '100.0%', '0.0%']
+  assert written[7] == '100.0%'
+  # Two references name the dog.
+  assert references[:3] == ['| in references', '2', '1']

@@ -41,7 +41,12 @@ from rnn_research.memory.attention import additive
 from rnn_research.models.captioners import CAPTIONERS, looks
 from rnn_research.models.conditional_model import conditional_model
 from rnn_research.tasks.captioning import commands, corpus, evaluation, material, sight
-from rnn_research.tasks.captioning.batches import captioned, encode, train_stream
+from rnn_research.tasks.captioning.batches import (
+  captioned,
+  encode,
+  require_batch,
+  train_stream,
+)
 from rnn_research.tasks.captioning.describer import describer
 from rnn_research.tasks.captioning.objective import Options, nats, training_loss
 from rnn_research.training.config import DTYPES, base_config, check_model
@@ -398,6 +403,8 @@ def _seen(data, look, load, assets, split):
 def _train_data(config, codec, look, load):
   """Returns the training batches."""
   data, loaded = config.data, load()
+  # Before pictures are read, which may take long.
+  require_batch(len(loaded.splits['train']), config.train.batch_size)
   pictures = material.seen(loaded, 'train', look, data.views, data.cache_dir)
   encoded = encode(codec, pictures.captions, data.max_length)
   about = commands.describe(codec, loaded, encoded, data.max_length)

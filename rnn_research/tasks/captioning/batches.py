@@ -80,6 +80,15 @@ def encode(codec: TextCodec, captions: Sequence[Sequence[str]], max_length: int)
   return Encoded(targets, lengths, sum(counts) - int((lengths > 0).sum()))
 
 
+def require_batch(count: int, batch_size: int) -> None:
+  """Raises InputError where pictures make no batch."""
+  if count < batch_size:
+    raise InputError(
+      f'there are {count} training pictures with captions within data.max_length, expected a batch '
+      f'of {batch_size} at least'
+    )
+
+
 def train_stream(
   seen: Seen, encoded: Encoded, batch_size: int, copies: int, seed: int, fingerprint: str
 ) -> TrainData:
@@ -97,12 +106,8 @@ def train_stream(
     InputError: there are fewer than one batch.
   """
   rows = np.flatnonzero(encoded.lengths.any(1))
+  require_batch(len(rows), batch_size)
   steps = len(rows) // batch_size
-  if steps == 0:
-    raise InputError(
-      f'there are {len(rows)} training pictures with captions within data.max_length, expected a '
-      f'batch of {batch_size} at least'
-    )
   order = functools.lru_cache(maxsize=2)(
     lambda epoch: np.random.default_rng((seed, epoch)).permutation(rows)
   )

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from rnn_research.data.codec import TextCodec
+from rnn_research.data.codec import EOS, SPECIALS, TextCodec
 from rnn_research.data.files import expand, open_output
 from rnn_research.data.pictures import list_pictures, read_picture
 from rnn_research.decoding.beam import Beam, check_beam
@@ -205,7 +205,7 @@ def describe(codec: TextCodec, loaded: Material, encoded: Encoded, max_length: i
       f'{encoded.left_out:,} training captions of more than {max_length} words, or of none, are '
       'not trained on'
     )
-  ids = encoded.targets[encoded.targets > 0]
-  unknown = codec.unknown_share(ids)
-  lines.append(f'vocabulary: {len(codec.symbols):,} words; unknown in training {unknown:.2%}')
+  words = encoded.targets[encoded.targets > EOS]
+  known = len(codec.symbols) - len(SPECIALS)
+  lines.append(f'vocabulary: {known:,} words; unknown in training {codec.unknown_share(words):.2%}')
   return '\n'.join(lines)

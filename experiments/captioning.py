@@ -13,6 +13,7 @@ with attention by looking at another place for every word.
   merge            PHOTOS    -      not yet run
   init_state       PHOTOS    -      not yet run
   neuraltalk       PHOTOS    -      not yet run
+  scst             PHOTOS    -      not yet run
   debug                      -      nothing is learned in 30 steps
 
 PHOTOS is --config.data.path=FOLDER --config.model.encoder_weights=FILE, of Flickr8k's archives and
@@ -49,6 +50,7 @@ from rnn_research.tasks.captioning.batches import (
 )
 from rnn_research.tasks.captioning.describer import describer
 from rnn_research.tasks.captioning.objective import Options, nats, training_loss
+from rnn_research.tasks.captioning.self_critical import cider_reward, self_critical_loss
 from rnn_research.training.config import DTYPES, base_config, check_model
 
 VARIANTS = {
@@ -59,6 +61,7 @@ VARIANTS = {
   'merge': 'LSTM of words alone, joined by the picture at its output (Tanti et al. 2017)',
   'init_state': 'LSTM whose first state is made of the picture',
   'neuraltalk': 'tanh network that sees the picture at every step (Karpathy and Fei-Fei 2015)',
+  'scst': 'goes on from another run by self-critical training on CIDEr-D (Rennie et al. 2017)',
   'debug': 'scenes, 16 units, 30 steps',
 }
 COMMANDS = commands.COMMANDS
@@ -129,6 +132,8 @@ def get_config(variant: str = 'shapes') -> ConfigDict:
       'batch_size': 32,  # pictures of an update
       'ema_decay': 0.99,
       'show_steps': (0, 1000),
+      'objective': 'likelihood',  # of captions by people; cider: of captions that it draws itself
+      'samples': 5,  # cider: captions drawn of each picture
       'label_smoothing': 0.0,  # weight of the uniform distribution in the targets
       'doubly_stochastic': 0.0,  # lambda of Xu et al. 2015: each place is to be looked at once
       'reinforce': 0.1,  # hard attention: weight of the gradient of where it looked
@@ -171,6 +176,10 @@ _CHANGES = {
   'merge': {'model': {'decoder': 'merge'}},
   'init_state': {'model': {'decoder': 'init_state'}},
   'neuraltalk': {'model': {'decoder': 'neuraltalk', 'cell': 'elman'}},
+  'scst': {
+    'optimizer': {'learning_rate': 1e-4, 'schedule': 'constant', 'warmup_steps': 50},
+    'train': {'objective': 'cider', 'epochs': 4},
+  },
   'debug': {
     'data': {**_SCENES['data'], 'scenes': 200},
     'model': {**_SCENES['model'], 'hidden_size': 16, 'embedding_size': 8, 'readout_size': 8},
@@ -210,6 +219,14 @@ def check(config: ConfigDict) -> None:
     train.label_smoothing,
     0.0 <= train.label_smoothing < 1.0,
     'a number in [0, 1)',
+  )
+  require_one_of('train.objective', train.objective, _OBJECTIVES)
+  require('train.samples', train.samples, train.samples >= 2, 'an integer >= 2')
+  require(
+    'init_from',
+    config.init_from,
+    bool(config.init_from) or train.objective != 'cider',
+    'the workdir of a trained captioner, since train.objective is cider',
   )
   for field in ('doubly_stochastic', 'reinforce', 'entropy'):
     require(f'train.{field}', train[field], train[field] >= 0.0, 'a number >= 0')
@@ -273,20 +290,14 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     load,
     functools.cache(functools.partial(_seen, config.data, look, load, assets)),
   )
+  trained = functools.cache(
+    lambda: material.seen(load(), 'train', look, config.data.views, config.data.cache_dir)
+  )
   greedy, beam = (
     describer(model, codec, how, config.data.max_length, look.shape) for how in (Beam(), _BEAM)
   )
-  options = Options(
-    **{name: config.train[name] for name in Options._fields if name in config.train}
-  )
   scores = jax.jit(lambda params, batch: nats(model, params, captioned(batch)))
   splits = assets['splits'] if assets else [name for name in load().splits if name != 'train']
-
-  def loss(params, carry, batch, key, step):
-    total, (weight, carry, sums) = training_loss(
-      model, options, params, carry, captioned(batch), key
-    )
-    return total, (weight, carry, sums)
 
   def measure(split, searches, params, key):
     return evaluation.measure(held_out, split, scores, searches, params)
@@ -303,8 +314,8 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
 
   return Experiment(
     init=lambda key: model.init(key, look.inputs),
-    loss=loss,
-    train_data=functools.partial(_train_data, config, codec, look, load),
+    loss=_OBJECTIVES[config.train.objective](config, model, codec, trained),
+    train_data=functools.partial(_train_data, config, codec, load, trained),
     evaluate={'valid': functools.partial(measure, 'valid', {'': greedy})}
     if 'valid' in splits
     else {},
@@ -400,12 +411,50 @@ def _seen(data, look, load, assets, split):
   return material.seen(loaded, split, look, ('plain',), data.cache_dir)
 
 
-def _train_data(config, codec, look, load):
+def _likelihood(config, model, codec, trained):
+  """Returns the loss of captions that people wrote."""
+  options = Options(
+    **{name: config.train[name] for name in Options._fields if name in config.train}
+  )
+
+  def loss(params, carry, batch, key, step):
+    return training_loss(model, options, params, carry, captioned(batch), key)
+
+  return loss
+
+
+def _self_critical(config, model, codec, trained):
+  """Returns the loss of captions that the model draws."""
+  # Weighed when the first are drawn: a model that is opened needs none.
+  made = functools.cache(lambda: cider_reward(codec, trained().captions))
+  reward = lambda rows, ids: made()(rows, ids)
+
+  def loss(params, carry, batch, key, step):
+    inputs = captioned(batch).inputs
+    total, (weight, sums) = self_critical_loss(
+      model,
+      reward,
+      config.train.samples,
+      config.data.max_length,
+      params,
+      inputs,
+      batch['rows'],
+      key,
+    )
+    return total, (weight, carry, sums)
+
+  return loss
+
+
+_OBJECTIVES = {'likelihood': _likelihood, 'cider': _self_critical}
+
+
+def _train_data(config, codec, load, trained):
   """Returns the training batches."""
   data, loaded = config.data, load()
   # Before pictures are read, which may take long.
   require_batch(len(loaded.splits['train']), config.train.batch_size)
-  pictures = material.seen(loaded, 'train', look, data.views, data.cache_dir)
+  pictures = trained()
   encoded = encode(codec, pictures.captions, data.max_length)
   about = commands.describe(codec, loaded, encoded, data.max_length)
   return train_stream(

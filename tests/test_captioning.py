@@ -399,6 +399,12 @@ REFUSED = {
   'tied': (['--config.model.tied=true'], ['model.readout_size is 0, expected model.embedding_size']),
   'smoothing': (['--config.train.label_smoothing=1.0'], ['expected a number in [0, 1)']),
   'lambda': (['--config.train.reinforce=-1.0'], ['train.reinforce is -1.0, expected a number >= 0']),
+  'objective': (['--config.train.objective=bleu'], ['expected one of likelihood, cider']),
+  'self-critical from nothing': (
+    ['--config.train.objective=cider'],
+    ["init_from is '', expected the workdir of a trained captioner, since train.objective is cider"],
+  ),
+  'one sample': (['--config.train.samples=1'], ['train.samples is 1, expected an integer >= 2']),
 }  # fmt: skip
 
 

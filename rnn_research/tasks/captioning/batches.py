@@ -2,6 +2,7 @@
 
 A batch of B pictures with K captions each is a dict:
   the inputs of the model: name -> [B, ...].
+  rows: [B] int32, the numbers of the pictures.
   ids: [B * K, T] int32, BOS and the caption, PAD behind it; the captions of a picture side by side.
   targets: [B * K, T] int32, the caption and EOS.
   lengths: [B * K] int32, with EOS; 0 where there is no caption.
@@ -22,7 +23,7 @@ from rnn_research.tasks.captioning.objective import Captioned
 from rnn_research.typing import Array
 
 EVALUATED = 50  # pictures of a batch in evaluation
-_NOT_INPUTS = ('ids', 'targets', 'lengths')
+_NOT_INPUTS = ('rows', 'ids', 'targets', 'lengths')
 
 
 class Seen(NamedTuple):
@@ -118,7 +119,8 @@ def train_stream(
     rng = np.random.default_rng((seed, epoch, step))
     slots = _slots(encoded.lengths[chosen], copies, rng)
     own = (chosen[:, None], slots)
-    return seen.inputs(chosen, rng) | _shifted(encoded.targets[own], encoded.lengths[own])
+    written = _shifted(encoded.targets[own], encoded.lengths[own])
+    return seen.inputs(chosen, rng) | {'rows': chosen.astype(np.int32)} | written
 
   return stream(batch, steps, fingerprint)
 

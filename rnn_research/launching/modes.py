@@ -66,7 +66,7 @@ def evaluate(start: Start) -> None:
 
 def report(start: Start) -> None:
   """Writes figures and samples for people to the folder report."""
-  run = _open(start, ())
+  run = _open(start, experiments.places(start.name))
   runs.write_report(run.experiment, run.params, run.workdir)
   words.say_report(run.workdir)
 
@@ -93,7 +93,7 @@ def find(request: Request, start: Start, commands: Mapping[str, Command]) -> Mod
   modes = {
     'train': Mode(train, num_devices=True),
     'evaluate': Mode(evaluate),
-    'report': Mode(report, config=False),
+    'report': Mode(report),
     **{
       name: Mode(functools.partial(command, own), own.flags, config=own.reads_data)
       for name, own in commands.items()

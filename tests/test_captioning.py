@@ -328,6 +328,9 @@ def test_photos_through_a_network_with_public_weights(
 ):
   weights, folder = tmp_path / 'weights.npz', tmp_path / 'run'
   shutil.copy(data_dir / WEIGHTS, weights)
+  # Those of a run that was given up before its first checkpoint.
+  folder.mkdir()
+  (folder / 'encoder.weights').write_text('other weights')
   flags = [f'--config.model.encoder_weights={weights}', '--config.data.views=("plain","flip")']
   out = train(*FROZEN, *places, *flags, f'--workdir={folder}')
   assert 'train 7 pictures with ' in out and 'valid 3 pictures with ' in out

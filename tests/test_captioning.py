@@ -193,12 +193,17 @@ def test_a_caption_of_one_photo(main, shapes, photos):
 
 
 def test_attention_is_drawn(main, shapes, photos, tmp_path):
-  one, many = tmp_path / 'new' / 'one.png', tmp_path / 'many'
+  one, many, twins = tmp_path / 'new' / 'one.png', tmp_path / 'many', tmp_path / 'twins'
+  (twins / 'b').mkdir(parents=True)
+  for name in ('0.png', '0.bmp', 'b/0.png'):
+    with Image.open(photos / '0.png') as photo:
+      photo.save(twins / name)
+  archive = shutil.make_archive(tmp_path / 'twins', 'zip', twins)
   flags = ['--mode=caption', f'--workdir={shapes}']
   code, _, err = main(*flags, f'--input={photos}/0.png', f'--attention_map={one}')
   assert (code, err) == (0, f'attention: {one}\n')
-  assert main(*flags, f'--input={photos}', f'--attention_map={many}')[0] == 0
-  assert sorted(path.name for path in many.iterdir()) == ['0.png', '1.png', '2.png']
+  assert main(*flags, f'--input={archive}', f'--attention_map={many}')[0] == 0
+  assert sorted(path.name for path in many.iterdir()) == ['0.bmp.png', '0.png', 'b-0.png']
   with Image.open(one) as drawn, Image.open(many / '0.png') as again:
     assert drawn.size == again.size
 

@@ -48,6 +48,7 @@ from rnn_research.tasks.captioning.batches import (
   require_batch,
   train_stream,
 )
+from rnn_research.tasks.captioning.boxes import read_boxes
 from rnn_research.tasks.captioning.describer import describer
 from rnn_research.tasks.captioning.objective import Options, nats, training_loss
 from rnn_research.tasks.captioning.self_critical import cider_reward, self_critical_loss
@@ -237,6 +238,13 @@ def check(config: ConfigDict) -> None:
     own == bool(data.scenes),
     f'{sight.OWN} where data.scenes is above 0' if data.scenes else f'one of {", ".join(NETWORKS)}',
   )
+  require(
+    'model.encoder_weights',
+    model.encoder_weights,
+    not (own and model.encoder_weights),
+    "'' where data.scenes is above 0 (the variants for photos: soft_attention, hard_attention, "
+    'show_and_tell, ..)',
+  )
 
 
 def _check_data(data):
@@ -249,7 +257,7 @@ def _check_data(data):
   require('data.views', data.views, data.views[:1] == ('plain',), "'plain' in the first place")
   seen_plainly = not data.scenes or len(data.views) == 1
   require('data.views', data.views, seen_plainly, "('plain',), since data.scenes is above 0")
-  files = [name for name in ('path', 'images', 'valid', 'test', 'tfds') if data[name]]
+  files = [name for name in ('path', 'images', 'valid', 'test', 'tfds', 'boxes') if data[name]]
   if data.scenes and files:
     raise InputError(
       f'data.scenes is {data.scenes} and data.{files[0]} is given too, expected one of them (the '
@@ -452,6 +460,8 @@ _OBJECTIVES = {'likelihood': _likelihood, 'cider': _self_critical}
 def _train_data(config, codec, load, trained):
   """Returns the training batches."""
   data, loaded = config.data, load()
+  if data.boxes:
+    read_boxes(data.boxes)  # which the report would find damaged only after training
   # Before pictures are read, which may take long.
   require_batch(len(loaded.splits['train']), config.train.batch_size)
   pictures = trained()

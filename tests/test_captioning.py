@@ -396,6 +396,10 @@ REFUSED = {
   'encoder': (['--config.model.encoder=vgg61'], ["model.encoder is 'vgg61'", 'mean vgg16?']),
   'own encoder': ([OWN], ["model.encoder is 'own', expected one of efficientnet_lite2, "]),
   'grid': (['--config.model.grid=deeep'], ['expected one of deep, shallow, both, did you mean']),
+  'missing boxes': (
+    ['--config.model.encoder_weights={weights}', '--config.data.boxes=gone.tsv'],
+    ['data.boxes: there is no file or folder', 'gone.tsv'],
+  ),
   'scenes and files': (
     ['--config.data.scenes=100', OWN],
     ['data.scenes is 100 and data.path is given too, expected one of them'],
@@ -455,9 +459,17 @@ def test_few_scenes_make_no_batch(main, tmp_path):
   assert_refused(outcome, 'there are 40 training pictures', 'expected a batch of 90 at least')
 
 
-def test_scenes_are_seen_plainly(main, tmp_path):
-  outcome = main(*DEBUG, '--config.data.views=("plain","flip")', f'--workdir={tmp_path / "run"}')
-  assert_refused(outcome, "expected ('plain',), since data.scenes is above 0")
+@pytest.mark.parametrize(
+  ('flag', 'said'),
+  [
+    ('data.views=("plain","flip")', "expected ('plain',), since data.scenes is above 0"),
+    ('data.boxes=boxes.tsv', 'data.scenes is 40 and data.boxes is given too'),
+    ('model.encoder_weights=w.npz', "model.encoder_weights is 'w.npz', expected '' where"),
+  ],
+)
+def test_scenes_are_seen_plainly_and_by_an_encoder_of_their_own(main, tmp_path, flag, said):
+  outcome = main(*DEBUG, f'--config.{flag}', f'--workdir={tmp_path / "run"}')
+  assert_refused(outcome, said)
 
 
 def test_a_mistake_of_a_person_in_a_process_of_its_own(tmp_path):

@@ -102,8 +102,8 @@ def get_config(variant: str = 'shapes') -> ConfigDict:
       'cache_dir': '',  # where features of pictures are kept; '' is the user's folder for caches
       'views': ('plain',),  # what is seen of training pictures: plain, flip, crop0 to crop4
       'min_frequency': 5,  # how often a word must occur in the training captions to be known
-      'vocabulary_size': 0,  # the most words; 0 is no limit
-      'max_length': 20,  # words; longer captions are not trained on, none longer is written
+      'vocabulary_size': 0,  # the most words, with four special symbols; 0 is no limit
+      'max_length': 20,  # words; longer captions are not trained on; see `describer`
       'captions_per_picture': 5,  # in a batch, drawn where a picture has more
     }
   )

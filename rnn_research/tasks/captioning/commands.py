@@ -117,8 +117,10 @@ def _seen(sight, pictures):
 def caption(
   sight: Sight, make: Callable[..., Callable], params: Params, path: str, **options
 ) -> list[str]:
-  """Returns the captions of the photos of a folder, in the order of their names, or of one photo;
-  see `captions`."""
+  """Returns the captions of the photos of a folder, in the order of their names, or of one photo.
+
+  A photo that is skipped has none; `captions` tells the names, and what may be given.
+  """
   return [one.caption.text for one in captions(sight, make, params, path, **options)]
 
 

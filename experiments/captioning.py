@@ -421,9 +421,7 @@ def _seen(data, look, load, assets, split):
 
 def _likelihood(config, model, codec, trained):
   """Returns the loss of captions that people wrote."""
-  options = Options(
-    **{name: config.train[name] for name in Options._fields if name in config.train}
-  )
+  options = Options(**{name: config.train[name] for name in Options._fields})
 
   def loss(params, carry, batch, key, step):
     return training_loss(model, options, params, carry, captioned(batch), key)

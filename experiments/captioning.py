@@ -48,6 +48,7 @@ from rnn_research.tasks.captioning.batches import (
   require_batch,
   train_stream,
 )
+from rnn_research.tasks.captioning.boxes import read_boxes
 from rnn_research.tasks.captioning.describer import describer
 from rnn_research.tasks.captioning.objective import Options, nats, training_loss
 from rnn_research.tasks.captioning.self_critical import cider_reward, self_critical_loss
@@ -101,8 +102,8 @@ def get_config(variant: str = 'shapes') -> ConfigDict:
       'cache_dir': '',  # where features of pictures are kept; '' is the user's folder for caches
       'views': ('plain',),  # what is seen of training pictures: plain, flip, crop0 to crop4
       'min_frequency': 5,  # how often a word must occur in the training captions to be known
-      'vocabulary_size': 0,  # the most words; 0 is no limit
-      'max_length': 20,  # words; longer captions are not trained on, none longer is written
+      'vocabulary_size': 0,  # the most words, with four special symbols; 0 is no limit
+      'max_length': 20,  # words; longer captions are not trained on; see `describer`
       'captions_per_picture': 5,  # in a batch, drawn where a picture has more
     }
   )
@@ -237,6 +238,13 @@ def check(config: ConfigDict) -> None:
     own == bool(data.scenes),
     f'{sight.OWN} where data.scenes is above 0' if data.scenes else f'one of {", ".join(NETWORKS)}',
   )
+  require(
+    'model.encoder_weights',
+    model.encoder_weights,
+    not (own and model.encoder_weights),
+    "'' where data.scenes is above 0 (the variants for photos: soft_attention, hard_attention, "
+    'show_and_tell, ..)',
+  )
 
 
 def _check_data(data):
@@ -249,7 +257,7 @@ def _check_data(data):
   require('data.views', data.views, data.views[:1] == ('plain',), "'plain' in the first place")
   seen_plainly = not data.scenes or len(data.views) == 1
   require('data.views', data.views, seen_plainly, "('plain',), since data.scenes is above 0")
-  files = [name for name in ('path', 'images', 'valid', 'test', 'tfds') if data[name]]
+  files = [name for name in ('path', 'images', 'valid', 'test', 'tfds', 'boxes') if data[name]]
   if data.scenes and files:
     raise InputError(
       f'data.scenes is {data.scenes} and data.{files[0]} is given too, expected one of them (the '
@@ -413,9 +421,7 @@ def _seen(data, look, load, assets, split):
 
 def _likelihood(config, model, codec, trained):
   """Returns the loss of captions that people wrote."""
-  options = Options(
-    **{name: config.train[name] for name in Options._fields if name in config.train}
-  )
+  options = Options(**{name: config.train[name] for name in Options._fields})
 
   def loss(params, carry, batch, key, step):
     return training_loss(model, options, params, carry, captioned(batch), key)
@@ -452,6 +458,8 @@ _OBJECTIVES = {'likelihood': _likelihood, 'cider': _self_critical}
 def _train_data(config, codec, load, trained):
   """Returns the training batches."""
   data, loaded = config.data, load()
+  if data.boxes:
+    read_boxes(data.boxes)  # which the report would find damaged only after training
   # Before pictures are read, which may take long.
   require_batch(len(loaded.splits['train']), config.train.batch_size)
   pictures = trained()

@@ -193,12 +193,17 @@ def test_a_caption_of_one_photo(main, shapes, photos):
 
 
 def test_attention_is_drawn(main, shapes, photos, tmp_path):
-  one, many = tmp_path / 'new' / 'one.png', tmp_path / 'many'
+  one, many, twins = tmp_path / 'new' / 'one.png', tmp_path / 'many', tmp_path / 'twins'
+  (twins / 'b').mkdir(parents=True)
+  for name in ('0.png', '0.bmp', 'b/0.png'):
+    with Image.open(photos / '0.png') as photo:
+      photo.save(twins / name)
+  archive = shutil.make_archive(tmp_path / 'twins', 'zip', twins)
   flags = ['--mode=caption', f'--workdir={shapes}']
   code, _, err = main(*flags, f'--input={photos}/0.png', f'--attention_map={one}')
   assert (code, err) == (0, f'attention: {one}\n')
-  assert main(*flags, f'--input={photos}', f'--attention_map={many}')[0] == 0
-  assert sorted(path.name for path in many.iterdir()) == ['0.png', '1.png', '2.png']
+  assert main(*flags, f'--input={archive}', f'--attention_map={many}')[0] == 0
+  assert sorted(path.name for path in many.iterdir()) == ['0.bmp.png', '0.png', 'b-0.png']
   with Image.open(one) as drawn, Image.open(many / '0.png') as again:
     assert drawn.size == again.size
 
@@ -328,6 +333,9 @@ def test_photos_through_a_network_with_public_weights(
 ):
   weights, folder = tmp_path / 'weights.npz', tmp_path / 'run'
   shutil.copy(data_dir / WEIGHTS, weights)
+  # Those of a run that was given up before its first checkpoint.
+  folder.mkdir()
+  (folder / 'encoder.weights').write_text('other weights')
   flags = [f'--config.model.encoder_weights={weights}', '--config.data.views=("plain","flip")']
   out = train(*FROZEN, *places, *flags, f'--workdir={folder}')
   assert 'train 7 pictures with ' in out and 'valid 3 pictures with ' in out
@@ -388,6 +396,10 @@ REFUSED = {
   'encoder': (['--config.model.encoder=vgg61'], ["model.encoder is 'vgg61'", 'mean vgg16?']),
   'own encoder': ([OWN], ["model.encoder is 'own', expected one of efficientnet_lite2, "]),
   'grid': (['--config.model.grid=deeep'], ['expected one of deep, shallow, both, did you mean']),
+  'missing boxes': (
+    ['--config.model.encoder_weights={weights}', '--config.data.boxes=gone.tsv'],
+    ['data.boxes: there is no file or folder', 'gone.tsv'],
+  ),
   'scenes and files': (
     ['--config.data.scenes=100', OWN],
     ['data.scenes is 100 and data.path is given too, expected one of them'],
@@ -447,9 +459,17 @@ def test_few_scenes_make_no_batch(main, tmp_path):
   assert_refused(outcome, 'there are 40 training pictures', 'expected a batch of 90 at least')
 
 
-def test_scenes_are_seen_plainly(main, tmp_path):
-  outcome = main(*DEBUG, '--config.data.views=("plain","flip")', f'--workdir={tmp_path / "run"}')
-  assert_refused(outcome, "expected ('plain',), since data.scenes is above 0")
+@pytest.mark.parametrize(
+  ('flag', 'said'),
+  [
+    ('data.views=("plain","flip")', "expected ('plain',), since data.scenes is above 0"),
+    ('data.boxes=boxes.tsv', 'data.scenes is 40 and data.boxes is given too'),
+    ('model.encoder_weights=w.npz', "model.encoder_weights is 'w.npz', expected '' where"),
+  ],
+)
+def test_scenes_are_seen_plainly_and_by_an_encoder_of_their_own(main, tmp_path, flag, said):
+  outcome = main(*DEBUG, f'--config.{flag}', f'--workdir={tmp_path / "run"}')
+  assert_refused(outcome, said)
 
 
 def test_a_mistake_of_a_person_in_a_process_of_its_own(tmp_path):

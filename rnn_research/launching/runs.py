@@ -52,8 +52,9 @@ def train(experiment: Experiment, start: Start) -> None:
   about = _about(name, config) | _about_model(experiment) | {'num_devices': mesh.size}
   members = grid.members(config)
   trained = grid.over_grid(experiment, members) if members else experiment
-  if first:
-    _keep_files(experiment.files, workdir)
+  if first and experiment.files:
+    with checkpoint.hold(workdir):
+      _keep_files(experiment.files, workdir)
   stopped = loop.train(trained, data, config, workdir, mesh, about)
   if not stopped.finished:
     return
@@ -193,10 +194,12 @@ def _about_model(experiment):
 
 
 def _keep_files(files, workdir):
-  """Copies files into the workdir that are not there yet."""
+  """Copies files into the workdir; where a run goes on, those that are there stay."""
+  goes_on = checkpoint.has_checkpoint(workdir)
   for name, source in files.items():
     kept = Path(workdir) / name
-    if not kept.exists():
+    # A run that was given up before its first checkpoint may have left those of other weights.
+    if not (goes_on and kept.exists()):
       kept.parent.mkdir(parents=True, exist_ok=True)
       part = kept.with_name(f'{name}.part')
       shutil.copyfile(expand(source), part)

@@ -139,11 +139,8 @@ def evaluation_batches(
 
 
 def _slots(lengths: np.ndarray, copies: int, rng: np.random.Generator) -> np.ndarray:
-  """Returns which captions are read, [B, K]: K of those there are, in no order, before empty
+  """Returns which captions are read, [B, K] or fewer: those there are, in no order, before empty
   ones."""
-  width = lengths.shape[1]
-  if width < copies:
-    copies = width
   keys = np.where(lengths > 0, rng.random(lengths.shape), 2.0)
   return np.argsort(keys, 1)[:, :copies]
 

@@ -3,7 +3,6 @@
 import functools
 import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -118,8 +117,10 @@ def _seen(sight, pictures):
 def caption(
   sight: Sight, make: Callable[..., Callable], params: Params, path: str, **options
 ) -> list[str]:
-  """Returns the captions of the photos of a folder, in the order of their names, or of one photo;
-  see `captions`."""
+  """Returns the captions of the photos of a folder, in the order of their names, or of one photo.
+
+  A photo that is skipped has none; `captions` tells the names, and what may be given.
+  """
   return [one.caption.text for one in captions(sight, make, params, path, **options)]
 
 
@@ -166,7 +167,7 @@ def _check_map(run, path, one):
 def _draw(described: Described, path: str, one: bool) -> None:
   from rnn_research.tasks.captioning.attention_figure import Looked, attention_figure  # slow
 
-  file = expand(path) if one else expand(path) / f'{Path(described.name).stem}.png'
+  file = expand(path) if one else expand(path) / _map_name(described.name)
   try:
     os.makedirs(file.parent, exist_ok=True)
     looked = Looked(described.picture, described.caption)
@@ -174,6 +175,12 @@ def _draw(described: Described, path: str, one: bool) -> None:
   except OSError as error:
     raise InputError(f'attention_map: cannot write {file} ({error.strerror})') from error
   tell(f'attention: {file}')
+
+
+def _map_name(photo: str) -> str:
+  """Returns the name of a photo's map, another for each: a.png, a.jpg and b/a.png may all be
+  there."""
+  return f'{photo.replace("/", "-").removesuffix(".png")}.png'
 
 
 COMMANDS = {

@@ -48,7 +48,7 @@ def describer(
     model: the model.
     codec: of its captions.
     how: captions are searched for, or drawn.
-    max_length: the most words.
+    max_length: words; a caption that has not ended after them is cut off after one more.
     shape: (h, w) of the grid that the model looks at.
 
   Returns:

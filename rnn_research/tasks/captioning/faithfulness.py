@@ -1,4 +1,4 @@
-"""Does a captioner need what it looks at? What hiding those places costs, against others."""
+"""Does a captioner need what it looks at? What hiding those places costs, against any."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -22,7 +22,7 @@ class Hidden(NamedTuple):
   Attributes:
     places: how many places are hidden, of each [M].
     looked: [M] float64, where the most looked at are hidden.
-    others: [M] float64, where as many others are, drawn at random.
+    others: [M] float64, where as many of all places are, drawn at random.
     whole: where none is.
   """
 

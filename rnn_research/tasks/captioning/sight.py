@@ -13,7 +13,7 @@ import numpy as np
 from rnn_research.data.files import existing_file
 from rnn_research.data.pictures import Pictures
 from rnn_research.encoders.cnn import weights
-from rnn_research.encoders.cnn.cnn import Cnn
+from rnn_research.encoders.cnn.cnn import Cnn, maps
 from rnn_research.encoders.grid import Reader, maps_reader, patch_reader
 from rnn_research.errors import InputError
 from rnn_research.tasks.captioning.features import Features, cached_features, take
@@ -118,8 +118,8 @@ def inputs_of(features: Features, rows: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _maps(network: Cnn, names, params, pictures):
-  maps = network.upper(params, network.lower(params, pictures))._asdict()
-  return {name: maps[name].astype(np.float16) for name in names}
+  found = maps(network, params, pictures)._asdict()
+  return {name: found[name].astype(np.float16) for name in names}
 
 
 def _call(see, load, pictures):

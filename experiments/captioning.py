@@ -5,9 +5,9 @@ with attention by looking at another place for every word.
   python launch.py --experiment=captioning:soft_attention PHOTOS
   python launch.py --workdir=DIR --mode=caption --input=PHOTO --attention_map=out.png
 
-  VARIANT          FLAGS     time   score on test pictures                         commit
-  shapes                     -      not yet run
-  soft_attention   PHOTOS    -      not yet run
+  VARIANT          FLAGS     time   score on test pictures, beam 3                 commit
+  shapes                     71 s   exact 99.0 %, attention inside 93.0 %          7ca763a
+  soft_attention   PHOTOS    -      BLEU-4 20.3, CIDEr-D .527                      2165a25
   hard_attention   PHOTOS    -      not yet run
   show_and_tell    PHOTOS    -      not yet run
   merge            PHOTOS    -      not yet run
@@ -39,6 +39,7 @@ from rnn_research.engines import dispatch
 from rnn_research.errors import InputError, require, require_one_of
 from rnn_research.experiment import Experiment, Vocabulary
 from rnn_research.memory.attention import additive
+from rnn_research.metrics.captions.score import score_captions
 from rnn_research.models.captioners import CAPTIONERS, looks
 from rnn_research.models.conditional_model import conditional_model
 from rnn_research.tasks.captioning import commands, corpus, evaluation, material, sight
@@ -55,7 +56,10 @@ from rnn_research.tasks.captioning.self_critical import cider_reward, self_criti
 from rnn_research.training.config import DTYPES, base_config, check_model
 
 VARIANTS = {
-  'shapes': 'scenes of two shapes, soft attention, the encoder trained from scratch (the default)',
+  'shapes': (
+    'scenes of two shapes, soft attention, the encoder trained from scratch (the default)',
+    '71 s',
+  ),
   'soft_attention': 'LSTM that looks at all places for every word (Xu et al. 2015)',
   'hard_attention': 'LSTM that looks at one place for every word (Xu et al. 2015)',
   'show_and_tell': 'LSTM whose first word is the picture (Vinyals et al. 2015)',
@@ -271,7 +275,8 @@ def kept_bytes(config: ConfigDict) -> int:
   layer."""
   rows = config.train.batch_size * config.data.captions_per_picture // config.train.micro_batches
   symbols = rows * (config.data.max_length + 1)
-  return 4 * symbols * (3 * 3_000 + 49 * config.model.attention_size)
+  places = 49 if config.model.grid == 'deep' else 196
+  return 4 * symbols * (3 * 3_000 + places * config.model.attention_size)
 
 
 def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
@@ -307,8 +312,8 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
   scores = jax.jit(lambda params, batch: nats(model, params, captioned(batch)))
   splits = assets['splits'] if assets else [name for name in load().splits if name != 'train']
 
-  def measure(split, searches, params, key):
-    return evaluation.measure(held_out, split, scores, searches, params)
+  def measure(split, searches, judge, params, key):
+    return evaluation.measure(held_out, split, scores, searches, params, judge)
 
   def write(params, key):
     return evaluation.examples(held_out.seen(splits[0]), greedy, params)
@@ -324,11 +329,12 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     init=lambda key: model.init(key, look.inputs),
     loss=_OBJECTIVES[config.train.objective](config, model, codec, trained),
     train_data=functools.partial(_train_data, config, codec, load, trained),
-    evaluate={'valid': functools.partial(measure, 'valid', {'': greedy})}
+    evaluate={'valid': functools.partial(measure, 'valid', {'': greedy}, score_captions)}
     if 'valid' in splits
     else {},
     final_evaluate={
-      split: functools.partial(measure, split, {'': greedy, '_beam3': beam}) for split in splits
+      split: functools.partial(measure, split, {'': greedy, '_beam3': beam}, evaluation.all_scores)
+      for split in splits
     },
     headline=('valid', 'cider', 'max')
     if 'valid' in splits

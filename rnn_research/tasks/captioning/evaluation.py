@@ -8,12 +8,15 @@ from typing import NamedTuple
 import numpy as np
 
 from rnn_research.data.codec import SPECIALS, TextCodec
+from rnn_research.errors import InputError
 from rnn_research.metrics.captions.diversity import diversity
+from rnn_research.metrics.captions.meteor import meteor
 from rnn_research.metrics.captions.score import score_captions, tokenized
 from rnn_research.tasks.captioning.batches import Seen, encode, evaluation_batches
 from rnn_research.tasks.captioning.describer import Caption
 from rnn_research.tasks.captioning.material import Material
 from rnn_research.tasks.captioning.scenes import mass_inside
+from rnn_research.training.progress import warn
 from rnn_research.typing import Params
 
 _SHOWN = 3
@@ -41,6 +44,7 @@ def measure(
   scores: Callable,
   searches: Mapping[str, Callable],
   params: Params,
+  judge: Callable[[Sequence[str], Sequence[Sequence[str]]], dict[str, float]] = score_captions,
 ) -> dict[str, float]:
   """Returns the figures of a split.
 
@@ -50,10 +54,11 @@ def measure(
     scores: compiled `(params, batch) -> nats [B * K]`.
     searches: what the names of their scores end with -> a `describer`.
     params: of the model.
+    judge: `(captions, references) -> scores`: `score_captions` or `all_scores`.
 
   Returns:
     nats_per_symbol and perplexity, of captions within the length; for every search the scores of
-    `score_captions`, of scenes also `exact`, the share of captions that are right word by word, and
+    `judge`, of scenes also `exact`, the share of captions that are right word by word, and
     of a model that looks and names a shape rightly `mass`, see `scenes.mass_inside`.
   """
   pictures = held_out.seen(split)
@@ -61,9 +66,22 @@ def measure(
   for ending, describe in searches.items():
     found = describe(params, all_inputs(pictures))
     figures |= {
-      f'{name}{ending}': value for name, value in _scores(held_out, split, pictures, found).items()
+      f'{name}{ending}': value
+      for name, value in _scores(held_out, split, pictures, found, judge).items()
     }
   return figures
+
+
+def all_scores(captions: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, float]:
+  """Returns `score_captions` and, where Java and the package pycocoevalcap are, `meteor`."""
+  tokens = [[tokenized(text) for text in own] for own in references]
+  scores = score_captions(captions, references)
+  try:
+    score = meteor([tokenized(text) for text in captions], tokens)
+  except InputError as error:  # of a program of others: no reason to lose a training
+    warn(str(error))
+    score = None
+  return scores | ({} if score is None else {'meteor': score})
 
 
 def all_inputs(pictures: Seen) -> dict[str, np.ndarray]:
@@ -91,9 +109,9 @@ def _likelihood(held_out, scores, params, pictures):
   return {'nats_per_symbol': nats, 'perplexity': math.exp(min(nats, 700.0))}
 
 
-def _scores(held_out, split, pictures, found: Sequence[Caption]) -> dict[str, float]:
+def _scores(held_out, split, pictures, found: Sequence[Caption], judge) -> dict[str, float]:
   texts = [caption.text for caption in found]
-  figures = score_captions(texts, pictures.captions)
+  figures = judge(texts, pictures.captions)
   material = held_out.material()
   if material.scenes:
     right = [text in own for text, own in zip(texts, pictures.captions, strict=True)]

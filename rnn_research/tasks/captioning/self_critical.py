@@ -69,7 +69,7 @@ def self_critical_loss(
     model: the model.
     reward: of `cider_reward`, called on the host.
     samples: K, at least 2.
-    max_length: the most words of a caption.
+    max_length: the most words of a caption that ends; one that does not has one more.
     params: of the model.
     inputs: of the encoder, leaves [B, ...].
     rows: [B] int32, which pictures they are.
@@ -80,7 +80,8 @@ def self_critical_loss(
     symbol's caption, and the negative log p of the symbols).
 
   Source: Rennie et al. 2017 (arXiv 1612.00563), equation 7. Deviates from the paper: the baseline
-  is the mean of the other captions, not the greedy one (Luo 2020, arXiv 2003.09971).
+  is the mean of the other captions, not the greedy one (Luo 2020, arXiv 2003.09971); no special
+  symbol but the end is drawn, though log p is that of the whole vocabulary.
   """
   encoded = model.encode(params, inputs)
   frozen = jax.lax.stop_gradient(params)

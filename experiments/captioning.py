@@ -26,7 +26,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from ml_collections import ConfigDict
 
 from rnn_research.cells import make_cell, options_for
@@ -42,6 +41,7 @@ from rnn_research.memory.attention import additive
 from rnn_research.metrics.captions.score import score_captions
 from rnn_research.models.captioners import CAPTIONERS, looks
 from rnn_research.models.conditional_model import conditional_model
+from rnn_research.models.decoders import has_h
 from rnn_research.tasks.captioning import commands, corpus, evaluation, material, sight
 from rnn_research.tasks.captioning.batches import (
   captioned,
@@ -374,10 +374,7 @@ def _make_cell(config):
     dtype=DTYPES[config.dtype],
     **options_for(config.cell, forget_bias=config.forget_bias),
   )
-  state = jax.eval_shape(
-    lambda key: cell.initial_state(cell.init(key, np.zeros((1, 1))), 1), jax.random.key(0)
-  )
-  require('model.cell', config.cell, hasattr(state, 'h'), 'a cell whose state has an h')
+  require('model.cell', config.cell, has_h(cell), 'a cell whose state has an h')
   return cell
 
 

@@ -42,7 +42,7 @@ from rnn_research.initializers import uniform
 from rnn_research.memory.attention import SCORES
 from rnn_research.metrics.bleu import corpus_bleu
 from rnn_research.models.conditional_loss import LossOptions, nats, training_loss
-from rnn_research.models.decoders import DECODERS, attends
+from rnn_research.models.decoders import DECODERS, attends, has_h
 from rnn_research.tasks.translation import commands, corpus
 from rnn_research.tasks.translation.model import SOURCES, example_of, translation_model
 from rnn_research.tasks.translation.translator import shown, translator
@@ -390,10 +390,7 @@ def _make_cells(config):
     dtype=DTYPES[config.dtype],
     **options_for(config.cell, forget_bias=config.forget_bias, **options),
   )
-  state = jax.eval_shape(
-    lambda key: cell.initial_state(cell.init(key, np.zeros((1, 1))), 1), jax.random.key(0)
-  )
-  require('model.cell', config.cell, hasattr(state, 'h'), 'a cell whose state has an h')
+  require('model.cell', config.cell, has_h(cell), 'a cell whose state has an h')
   return (cell,) * config.num_layers
 
 

@@ -127,6 +127,13 @@ def attends(name: str) -> bool:
   return jax.eval_shape(context) is not None
 
 
+def has_h(cell: Cell) -> bool:
+  """Returns whether the state of a cell has a field `h`, which bridges and attention read."""
+  x = jax.ShapeDtypeStruct((1, 1), jnp.float32)
+  state = jax.eval_shape(lambda key: cell.initial_state(cell.init(key, x), 1), jax.random.key(0))
+  return hasattr(state, 'h')
+
+
 def _without_memory(layers, inputs, features):
   return Decoder(
     layers,

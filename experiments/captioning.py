@@ -188,7 +188,7 @@ _CHANGES = {
   'debug': {
     'data': {**_SCENES['data'], 'scenes': 200},
     'model': {**_SCENES['model'], 'hidden_size': 16, 'embedding_size': 8, 'readout_size': 8},
-    'optimizer': {'warmup_steps': 5},
+    'optimizer': {'warmup_steps': 0},
     'train': {
       'epochs': 0,
       'steps': 30,

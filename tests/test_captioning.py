@@ -70,6 +70,7 @@ def shapes(make_once):
       '--config.train.log_every=1',
       '--config.train.ema_decay=0.0',
       '--config.optimizer.learning_rate=0.02',
+      '--config.optimizer.warmup_steps=5',
     ]
     out = train(*DEBUG, f'--workdir={folder}', *flags, final=workdir_lib.Run.evaluate)
     (folder / 'stdout.txt').write_text(out, 'utf-8')

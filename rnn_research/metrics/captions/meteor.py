@@ -1,5 +1,6 @@
 """METEOR, which only its authors' Java program computes."""
 
+import contextlib
 import importlib.util
 import os
 import shutil
@@ -51,6 +52,8 @@ def meteor(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> fl
     finally:
       timer.cancel()
       process.kill()
+      with contextlib.suppress(BrokenPipeError):  # of what it has not read
+        process.stdin.close()  # type: ignore[union-attr]
 
 
 def meteor_missing() -> str:

@@ -41,7 +41,8 @@ def load(data: Mapping[str, Any]) -> Material:
   if not data['scenes']:
     found = load_captions(data)
     return Material(found.splits, found.fingerprint, found.about, found.drawn, found, {})
-  counts = {'train': data['scenes'], 'valid': _HELD_OUT_SCENES, 'test': _HELD_OUT_SCENES}
+  held_out = min(_HELD_OUT_SCENES, data['scenes'])
+  counts = {'train': data['scenes'], 'valid': held_out, 'test': held_out}
   scenes = {split: draw_scenes(count, seed) for seed, (split, count) in enumerate(counts.items())}
   splits = {
     split: [(f'{split} {i}', (scene.caption,)) for i, scene in enumerate(drawn)]

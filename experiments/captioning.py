@@ -53,7 +53,7 @@ from rnn_research.tasks.captioning.boxes import read_boxes
 from rnn_research.tasks.captioning.describer import describer
 from rnn_research.tasks.captioning.objective import Options, nats, training_loss
 from rnn_research.tasks.captioning.self_critical import cider_reward, self_critical_loss
-from rnn_research.training.config import DTYPES, base_config, check_model
+from rnn_research.training.config import DTYPES, base_config, check_model, check_readout
 
 VARIANTS = {
   'shapes': (
@@ -211,14 +211,7 @@ def check(config: ConfigDict) -> None:
   require_one_of('model.grid', model.grid, sight.GRIDS)
   for field in ('embedding_size', 'annotation_size', 'attention_size'):
     require(f'model.{field}', model[field], model[field] >= 1, 'an integer >= 1')
-  require(
-    'model.readout_size',
-    model.readout_size,
-    model.readout_size == model.embedding_size if model.tied else model.readout_size >= 0,
-    f'model.embedding_size, {model.embedding_size}, since model.tied is true'
-    if model.tied
-    else 'an integer >= 0 (0 is none)',
-  )
+  check_readout(model)
   require(
     'train.label_smoothing',
     train.label_smoothing,

@@ -46,7 +46,7 @@ from rnn_research.models.decoders import DECODERS, attends, has_h
 from rnn_research.tasks.translation import commands, corpus
 from rnn_research.tasks.translation.model import SOURCES, example_of, translation_model
 from rnn_research.tasks.translation.translator import shown, translator
-from rnn_research.training.config import DTYPES, base_config, check_model
+from rnn_research.training.config import DTYPES, base_config, check_model, check_readout
 
 VARIANTS = {
   'dates': (
@@ -237,14 +237,7 @@ def check(config: ConfigDict) -> None:
   require(
     'model.embedding_size', model.embedding_size, model.embedding_size >= 1, 'an integer >= 1'
   )
-  require(
-    'model.readout_size',
-    model.readout_size,
-    model.readout_size == model.embedding_size if model.tied else model.readout_size >= 0,
-    f'model.embedding_size, {model.embedding_size}, since model.tied is true'
-    if model.tied
-    else 'an integer >= 0 (0 is none)',
-  )
+  check_readout(model)
   require('train.batch_tokens', train.batch_tokens, train.batch_tokens >= 1, 'an integer >= 1')
   require(
     'train.label_smoothing',

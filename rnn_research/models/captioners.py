@@ -6,10 +6,11 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from rnn_research.cell import Cell
+from rnn_research.cells.gru import gru
 from rnn_research.cells.visual_attention import hard_attention, soft_attention
 from rnn_research.encoders.encoder import Encoded
-from rnn_research.memory.attention import Attention
-from rnn_research.models.decoders import Decoder, inner, joined, one, sutskever, with_memory
+from rnn_research.memory.attention import Attention, additive
+from rnn_research.models.decoders import Decoder, inner, joined, one, reads, sutskever, with_memory
 from rnn_research.stepping import project_one
 from rnn_research.typing import Array, Params, State
 
@@ -105,7 +106,7 @@ CAPTIONERS: dict[str, Callable[..., Decoder]] = {
 
 def looks(name: str) -> bool:
   """Returns whether a decoder of `CAPTIONERS` reads a memory, so that every step of it steps."""
-  return name in ('soft_attention', 'hard_attention')
+  return reads(CAPTIONERS[name]((gru(1),), additive(1), dropout=0.0))
 
 
 def _looking(layers, cell):

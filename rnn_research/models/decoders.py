@@ -122,7 +122,11 @@ DECODERS: dict[str, Callable[..., Decoder]] = {
 
 def attends(name: str) -> bool:
   """Returns whether a decoder of `DECODERS` reads a memory, so that every step of it steps."""
-  decoder = DECODERS[name]((gru(1),), additive(1), 1, dropout=0.0, dtype=jnp.float32)
+  return reads(DECODERS[name]((gru(1),), additive(1), 1, dropout=0.0, dtype=jnp.float32))
+
+
+def reads(decoder: Decoder) -> bool:
+  """Returns whether a decoder reads a memory."""
   context = lambda: decoder.context(Memory(jnp.zeros((1, 1, 1)), jnp.ones((1, 1), bool)))
   return jax.eval_shape(context) is not None
 

@@ -108,6 +108,18 @@ def check_model(model: ConfigDict) -> None:
   )
 
 
+def check_readout(model: ConfigDict) -> None:
+  """Raises InputError unless a readout of `readout_size` fits embeddings that may be `tied`."""
+  require(
+    'model.readout_size',
+    model.readout_size,
+    model.readout_size == model.embedding_size if model.tied else model.readout_size >= 0,
+    f'model.embedding_size, {model.embedding_size}, since model.tied is true'
+    if model.tied
+    else 'an integer >= 0 (0 is none)',
+  )
+
+
 def _check_grid(config):
   seeds, rates = config.grid.seeds, config.grid.learning_rates
   require('grid.seeds', seeds, seeds >= 1, 'an integer >= 1')

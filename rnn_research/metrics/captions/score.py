@@ -1,5 +1,6 @@
 """The scores that papers on captions report, of plain sentences."""
 
+import functools
 import re
 from collections.abc import Sequence
 
@@ -36,6 +37,7 @@ def score_captions(
   }
 
 
+@functools.lru_cache(maxsize=2**16)  # references are compared with again and again
 def tokenized(sentence: str) -> str:
   """Returns the tokens of a sentence, separated by spaces, see `caption_tokens`."""
   return ' '.join(caption_tokens(sentence))

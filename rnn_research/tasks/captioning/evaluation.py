@@ -1,6 +1,5 @@
 """How good captions are: likelihood, the scores of the field, and what is written of how much."""
 
-import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -62,9 +61,9 @@ def measure(
     of a model that looks and names a shape rightly `mass`, see `scenes.mass_inside`.
   """
   pictures = held_out.seen(split)
-  figures = _likelihood(held_out, scores, params, pictures)
+  figures, inputs = _likelihood(held_out, scores, params, pictures), all_inputs(pictures)
   for ending, describe in searches.items():
-    found = describe(params, all_inputs(pictures))
+    found = describe(params, inputs)
     figures |= {
       f'{name}{ending}': value
       for name, value in _scores(held_out, split, pictures, found, judge).items()
@@ -120,7 +119,8 @@ def _scores(held_out, split, pictures, found: Sequence[Caption], judge) -> dict[
   else:
     words = [symbol for symbol in held_out.codec.symbols if symbol not in SPECIALS]
     written = list(map(tokenized, texts))
-    figures |= diversity(written, _trained_captions(material), words)._asdict()
+    trained = [tokenized(text) for _, texts in material.splits['train'] for text in texts]
+    figures |= diversity(written, trained, words)._asdict()
   return figures
 
 
@@ -133,12 +133,3 @@ def _mass(scenes, found):
   ]
   values = [value for own in inside for value in own]
   return {'mass': float(np.mean(values))} if values else {}
-
-
-@functools.cache
-def _known(captions):
-  return [tokenized(caption) for caption in captions]
-
-
-def _trained_captions(material):
-  return _known(tuple(text for _, texts in material.splits['train'] for text in texts))

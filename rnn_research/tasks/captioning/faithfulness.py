@@ -9,9 +9,8 @@ import numpy as np
 
 from rnn_research.losses import cross_entropy
 from rnn_research.models.conditional_model import ConditionalModel
-from rnn_research.stepping import repeat_rows
 from rnn_research.tasks.captioning.batches import Encoded, Seen, captioned, evaluation_batches
-from rnn_research.tasks.captioning.objective import taught
+from rnn_research.tasks.captioning.objective import for_each, taught
 from rnn_research.typing import Params
 from rnn_research.unroll import length_mask
 
@@ -86,10 +85,7 @@ def _cost(model, params, batch, seen):
   given = captioned(batch)
   encoded = model.encode(params, given.inputs)
   copies = len(given.ids) // len(encoded.summary)
-  states, summary = repeat_rows((encoded.states, encoded.summary), copies)
-  memory = encoded.memory._replace(mask=seen)
-  logits, _ = model.teach(
-    params, encoded._replace(states=states, summary=summary, memory=memory), given.ids.T
-  )
+  encoded = encoded._replace(memory=encoded.memory._replace(mask=seen))
+  logits, _ = model.teach(params, for_each(encoded, copies), given.ids.T)
   real = length_mask(given.lengths, given.ids.shape[1])
   return jnp.where(real, cross_entropy(logits, given.targets.T), 0.0).sum()

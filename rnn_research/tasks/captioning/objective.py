@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from rnn_research.encoders.encoder import Encoded
 from rnn_research.losses import cross_entropy
 from rnn_research.models.conditional_model import ConditionalModel
 from rnn_research.stepping import repeat_rows
@@ -47,6 +48,13 @@ class Captioned(NamedTuple):
   lengths: Array
 
 
+def for_each(encoded: Encoded, copies: int) -> Encoded:
+  """Returns what is known of B pictures for B * K captions, those of a picture side by side; the
+  memory keeps its B rows, see `memory.attention.weigh`."""
+  states, summary = repeat_rows((encoded.states, encoded.summary), copies)
+  return encoded._replace(states=states, summary=summary)
+
+
 def taught(
   model: ConditionalModel, params: Params, captioned: Captioned, key: Key | None = None
 ) -> tuple[Array, dict[str, Array], Array]:
@@ -55,9 +63,7 @@ def taught(
   key_e, key_d = (None, None) if key is None else jax.random.split(key)
   encoded = model.encode(params, captioned.inputs, None, key_e)
   copies = len(captioned.ids) // len(encoded.summary)
-  states, summary = repeat_rows((encoded.states, encoded.summary), copies)
-  encoded = encoded._replace(states=states, summary=summary)
-  logits, extras = model.teach(params, encoded, captioned.ids.T, key_d)
+  logits, extras = model.teach(params, for_each(encoded, copies), captioned.ids.T, key_d)
   return logits, extras, length_mask(captioned.lengths, captioned.ids.shape[1])
 
 

@@ -16,6 +16,7 @@ from rnn_research.metrics.captions.cider import cider, cider_table, document_fre
 from rnn_research.metrics.captions.score import tokenized
 from rnn_research.models.conditional_model import ConditionalModel
 from rnn_research.stepping import repeat_rows
+from rnn_research.tasks.captioning.objective import for_each
 from rnn_research.typing import Array, Key, Params, PyTree
 from rnn_research.unroll import length_mask
 
@@ -92,11 +93,10 @@ def self_critical_loss(
     jnp.repeat(rows, samples),
     ids,
   )
-  states, summary = repeat_rows((encoded.states, encoded.summary), samples)
   first = jnp.full((len(ids), 1), BOS, jnp.int32)
   logits, _ = model.teach(
     params,
-    encoded._replace(states=states, summary=summary),
+    for_each(encoded, samples),
     jnp.concatenate([first, ids[:, :-1]], 1).T,
   )
   real = length_mask(lengths, ids.shape[1])

@@ -109,6 +109,7 @@ def get_config(variant: str = 'shapes') -> ConfigDict:
       'vocabulary_size': 0,  # the most words, with four special symbols; 0 is no limit
       'max_length': 20,  # words; longer captions are not trained on; see `describer`
       'captions_per_picture': 5,  # in a batch, drawn where a picture has more
+      'buckets': 5,  # lengths that the captions of a batch are padded to
     }
   )
   config.model = ConfigDict(
@@ -159,7 +160,13 @@ def get_config(variant: str = 'shapes') -> ConfigDict:
 
 
 _SCENES: dict[str, dict[str, Any]] = {
-  'data': {'scenes': 4_000, 'min_frequency': 1, 'max_length': 12, 'captions_per_picture': 1},
+  'data': {
+    'scenes': 4_000,
+    'min_frequency': 1,
+    'max_length': 12,
+    'captions_per_picture': 1,
+    'buckets': 1,
+  },
   'model': {
     'encoder': 'own',
     # Small: with more units it remembers what it saw at the colour, and need not look at the shape.
@@ -245,7 +252,7 @@ def check(config: ConfigDict) -> None:
 
 
 def _check_data(data):
-  for field in ('min_frequency', 'max_length', 'captions_per_picture'):
+  for field in ('min_frequency', 'max_length', 'captions_per_picture', 'buckets'):
     require(f'data.{field}', data[field], data[field] >= 1, 'an integer >= 1')
   for field in ('scenes', 'vocabulary_size'):
     require(f'data.{field}', data[field], data[field] >= 0, 'an integer >= 0')
@@ -466,6 +473,7 @@ def _train_data(config, codec, load, trained):
     encoded,
     config.train.batch_size,
     data.captions_per_picture,
+    data.buckets,
     config.seed,
     loaded.fingerprint,
   )._replace(about=about)

@@ -42,9 +42,9 @@ def seen(captions=CAPTIONS):
   return Seen(names, captions, inputs, lambda number: np.zeros((2, 2, 3), np.uint8))
 
 
-def stream(batch_size=2, copies=2, seed=0, captions=CAPTIONS):
-  encoded = encode(CODEC, captions, MAX_LENGTH)
-  return train_stream(seen(captions), encoded, batch_size, copies, seed, 'abc')
+def stream(batch_size=2, copies=2, seed=0, captions=CAPTIONS, buckets=1, max_length=MAX_LENGTH):
+  encoded = encode(CODEC, captions, max_length)
+  return train_stream(seen(captions), encoded, batch_size, copies, buckets, seed, 'abc')
 
 
 def taken(data, count):
@@ -137,12 +137,48 @@ def test_captions_are_drawn_without_repetition(copies):
   assert len(found[4]) > 4
 
 
-def test_a_stream_goes_on_where_it_was():
-  data = stream()
+# 36 pictures of two captions, the longer of which has 1 to 9 words.
+MANY = [[' '.join(WORDS[:1] * (1 + row % 9)), 'ant'] for row in range(36)]
+
+
+@pytest.mark.parametrize('buckets', [1, 2, 3, 9, 20])
+def test_pictures_with_captions_of_like_length_share_a_batch(buckets):
+  data = stream(4, 2, captions=MANY, buckets=buckets, max_length=9)
+  widths = sorted({batch['ids'].shape[1] for batch in data.shapes})
+  assert len(data.shapes) == len(widths) == min(buckets, 9) and widths[-1] == 10
+  for _ in range(3):  # epochs
+    batches = taken(data, 9)
+    assert sorted(row for batch in batches for row in batch['rows']) == list(range(36))
+    for batch in batches:
+      texts_of(batch)
+      # The least of the lengths that it fits in, of which the program is compiled.
+      least = min(width for width in widths if width >= batch['lengths'].max())
+      assert batch['ids'].shape == batch['targets'].shape == (8, least)
+      if buckets >= 9:
+        assert (batch['lengths'].reshape(4, 2).max(1) == least).all()
+  assert len({batch['ids'].shape for batch in batches}) == len(widths)
+
+
+def test_buckets_leave_out_no_long_caption_of_a_picture_with_more():
+  captions = [['ant', 'ant bee cat dog'], ['bee', 'cat bee']]  # of which one is read, at times
+  data = stream(2, 1, captions=captions, buckets=3, max_length=4)
+  drawn = {text for batch in taken(data, 40) for own in texts_of(batch) for text in own}
+  assert drawn == {text for own in captions for text in own}
+
+
+def test_batches_of_short_and_of_long_captions_are_mixed():
+  data = stream(4, 2, captions=MANY, buckets=3, max_length=9)
+  orders = {tuple(batch['ids'].shape[1] for batch in taken(data, 9)) for _ in range(10)}
+  assert len(orders) > 5
+
+
+@pytest.mark.parametrize('buckets', [1, 3])
+def test_a_stream_goes_on_where_it_was(buckets):
+  data = stream(buckets=buckets)
   taken(data, 3)
   state = data.iterator.get_state()
   expected = taken(data, 5)
-  again = stream()
+  again = stream(buckets=buckets)
   again.iterator.set_state(state)
   for batch, other in zip(taken(again, 5), expected, strict=True):
     assert_equal(batch, other)

@@ -78,7 +78,7 @@ def make_buckets(
   longest = np.zeros((2, len(edges)), np.int64)
   for side, lengths in zip(longest, (sources, targets), strict=True):
     np.maximum.at(side, groups, lengths)
-  ends = _cut(longest, counts, min(num_buckets, len(edges)))
+  ends = cut(longest, counts, min(num_buckets, len(edges)))
   buckets = []
   for start, end in zip([0, *ends], ends, strict=False):
     source_length, target_length = longest[:, start:end].max(1).tolist()
@@ -102,12 +102,12 @@ def _lengths(pairs: EncodedPairs) -> tuple[np.ndarray, np.ndarray]:
   )
 
 
-def _cut(longest: np.ndarray, counts: np.ndarray, num_parts: int) -> list[int]:
+def cut(longest: np.ndarray, counts: np.ndarray, num_parts: int) -> list[int]:
   """Cuts K groups in contiguous parts with the least sum of rows times length, by dynamic
   programming.
 
   Args:
-    longest: [2, K] int64, the longest source and target of every group.
+    longest: [D, K] int64, the longest of every group: of sources and of targets, or of one alone.
     counts: [K] int64, rows.
     num_parts: at most K.
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rnn_research.data.buckets import cut
 from rnn_research.data.codec import BOS, EOS, TextCodec
 from rnn_research.data.examples import stream
 from rnn_research.errors import InputError
@@ -91,15 +92,24 @@ def require_batch(count: int, batch_size: int) -> None:
 
 
 def train_stream(
-  seen: Seen, encoded: Encoded, batch_size: int, copies: int, seed: int, fingerprint: str
+  seen: Seen,
+  encoded: Encoded,
+  batch_size: int,
+  copies: int,
+  buckets: int,
+  seed: int,
+  fingerprint: str,
 ) -> TrainData:
   """Returns an endless stream of batches, in a new order in every epoch; the rest is left out.
+
+  Pictures whose longest caption is of like length share a batch, which saves padding.
 
   Args:
     seen: the training pictures; of each a view is drawn.
     encoded: their captions.
     batch_size: B.
     copies: K, captions of a picture in a batch: drawn where it has more, and fewer where not.
+    buckets: how many lengths T there are; fewer where the captions have fewer.
     seed: of order, captions and views.
     fingerprint: of the pictures and captions.
 
@@ -109,20 +119,44 @@ def train_stream(
   rows = np.flatnonzero(encoded.lengths.any(1))
   require_batch(len(rows), batch_size)
   steps = len(rows) // batch_size
-  order = functools.lru_cache(maxsize=2)(
-    lambda epoch: np.random.default_rng((seed, epoch)).permutation(rows)
-  )
+  edges = _edges(encoded.lengths[rows], copies, buckets)
+
+  @functools.lru_cache(maxsize=2)
+  def plan(epoch):
+    rng = np.random.default_rng((seed, epoch))
+    slots = _slots(encoded.lengths[rows], copies, rng)
+    places = rng.permutation(len(rows))[: steps * batch_size]
+    longest = np.take_along_axis(encoded.lengths[rows], slots, 1).max(1)
+    alike = np.argsort(np.searchsorted(edges, longest[places]), kind='stable')
+    return slots, rng.permutation(places[alike].reshape(steps, batch_size))
+
+  def written(epoch, step):
+    slots, batches = plan(epoch)
+    chosen = rows[batches[step]]
+    own = (chosen[:, None], slots[batches[step]])
+    return chosen, encoded.targets[own], encoded.lengths[own]
+
+  def cut_at(length, chosen, targets, lengths, rng=None):
+    rest = {'rows': chosen.astype(np.int32)} | _shifted(targets[..., :length], lengths)
+    return seen.inputs(chosen, rng) | rest
 
   def batch(item):
     epoch, step = divmod(item, steps)
-    chosen = order(epoch)[step * batch_size : (step + 1) * batch_size]
-    rng = np.random.default_rng((seed, epoch, step))
-    slots = _slots(encoded.lengths[chosen], copies, rng)
-    own = (chosen[:, None], slots)
-    written = _shifted(encoded.targets[own], encoded.lengths[own])
-    return seen.inputs(chosen, rng) | {'rows': chosen.astype(np.int32)} | written
+    chosen, targets, lengths = written(epoch, step)
+    length = edges[np.searchsorted(edges, lengths.max())]
+    return cut_at(length, chosen, targets, lengths, np.random.default_rng((seed, epoch, step)))
 
-  return stream(batch, steps, fingerprint)
+  shapes = tuple(cut_at(length, *written(0, 0)) for length in edges)
+  return stream(batch, steps, fingerprint)._replace(shapes=shapes)
+
+
+def _edges(lengths: np.ndarray, copies: int, buckets: int) -> np.ndarray:
+  """Returns lengths to pad to, rising, the last one that of the longest caption: those that leave
+  the least padding where of every picture the first captions are read."""
+  groups, counts = np.unique(lengths[:, :copies].max(1), return_counts=True)
+  ends = cut(groups[None].astype(np.int64), counts, min(buckets, len(groups)))
+  edges = groups[np.array(ends) - 1]
+  return np.append(edges[:-1], lengths.max())
 
 
 def evaluation_batches(

@@ -190,7 +190,7 @@ def _tanh_scores_bwd(kept, grads):
   units = _tanh(queries, keys)
   slopes = grads[..., None] * (1.0 - units * units)
   of_v = jnp.einsum('bks,bksa->a', grads, units)
-  return v * slopes.sum(2), v * slopes.sum(1), of_v
+  return v[None, None] * slopes.sum(2), v[None, None] * slopes.sum(1), of_v
 
 
 _tanh_scores.defvjp(_tanh_scores_fwd, _tanh_scores_bwd)

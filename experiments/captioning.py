@@ -144,6 +144,8 @@ def get_config(variant: str = 'shapes') -> ConfigDict:
       'doubly_stochastic': 0.0,  # lambda of Xu et al. 2015: each place is to be looked at once
       'reinforce': 0.1,  # hard attention: weight of the gradient of where it looked
       'entropy': 0.002,  # hard attention: weight of the entropy of where it might have looked
+      # Learning rate of the encoder's last blocks, as a share of that of the others; 0: they stay.
+      'encoder_rate': 0.0,
     }
   )
   config.optimizer.update(
@@ -233,9 +235,15 @@ def check(config: ConfigDict) -> None:
     bool(config.init_from) or train.objective != 'cider',
     'the workdir of a trained captioner, since train.objective is cider',
   )
-  for field in ('doubly_stochastic', 'reinforce', 'entropy'):
+  for field in ('doubly_stochastic', 'reinforce', 'entropy', 'encoder_rate'):
     require(f'train.{field}', train[field], train[field] >= 0.0, 'a number >= 0')
   own = model.encoder == sight.OWN
+  require(
+    'train.encoder_rate',
+    train.encoder_rate,
+    not (own and train.encoder_rate),
+    '0 where data.scenes is above 0, whose encoder is trained as the rest is',
+  )
   require(
     'model.encoder',
     model.encoder,
@@ -294,7 +302,7 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
   codec = (
     text_codec.from_json(assets['codec']) if assets else material.train_codec(load(), config.data)
   )
-  look, form = _sight(config.model, assets)
+  look, form = _sight(config, assets)
   cell = _make_cell(config.model)
   model = _make_model(config.model, cell, look, len(codec.symbols))
   held_out = evaluation.HeldOut(
@@ -353,17 +361,20 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
         lambda size: lambda key: _make_model(config.model, cell, look, size).init(key, look.inputs),
       )
     },
+    pretrained={'encoder/reader': config.train.encoder_rate} if config.train.encoder_rate else {},
     files={_WEIGHTS: look.file} if look.file else {},
   )
 
 
 def _sight(config, assets):
   """Returns how pictures are seen, and the form of the encoder's weights."""
-  if config.encoder == sight.OWN:
+  model = config.model
+  if model.encoder == sight.OWN:
     return sight.own_sight(), ''
-  file = f'{assets["workdir"]}/{_WEIGHTS}' if assets else config.encoder_weights
-  form = assets['encoder'] if assets else sight.form_of(config.encoder, file)
-  return sight.network_sight(config.encoder, form, config.grid, file), form
+  file = f'{assets["workdir"]}/{_WEIGHTS}' if assets else model.encoder_weights
+  form = assets['encoder'] if assets else sight.form_of(model.encoder, file)
+  see = sight.tuned_sight if config.train.encoder_rate else sight.network_sight
+  return see(model.encoder, form, model.grid, file), form
 
 
 def _make_cell(config):

@@ -160,6 +160,9 @@ class Experiment(NamedTuple):
       length.
     vocabularies: name -> `Vocabulary`, for a run that begins from a model of other data; {} where
       all parameters have the same shape whatever the data are.
+    pretrained: path of parameters, such as 'encoder/reader', that `init` takes from public weights
+      -> the share of the learning rate that they are trained at. A run may begin from a model that
+      has none of them.
     files: name in the workdir -> the file that is copied there before training, since a trained
       model needs it.
   """
@@ -181,6 +184,7 @@ class Experiment(NamedTuple):
   learning_rates: tuple[float, ...] = ()
   recurrence: Callable[..., Recurrence] | None = None
   vocabularies: Mapping[str, Vocabulary] = MappingProxyType({})
+  pretrained: Mapping[str, float] = MappingProxyType({})
   files: Mapping[str, str] = MappingProxyType({})
 
 

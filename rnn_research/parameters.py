@@ -1,7 +1,7 @@
-"""Parameters: sizes that give models of different kinds the same number, and what another library
-can take."""
+"""Parameters: their names, sizes that give models of different kinds the same number, and what
+another library can take."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -13,6 +13,16 @@ from rnn_research.typing import PyTree
 def num_parameters(tree: PyTree) -> int:
   """Returns how many numbers the arrays, or shapes, of a tree hold."""
   return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
+def name_of(path: tuple) -> str:
+  """Returns the path of a parameter in its tree as text: 'encoder/summary/w'."""
+  return jax.tree_util.keystr(path, simple=True, separator='/')
+
+
+def below(name: str, paths: Iterable[str]) -> str:
+  """Returns which of some paths a parameter lies below, 'a/b' for 'a/b/w'; '' where none."""
+  return next((path for path in paths if name.startswith(f'{path}/')), '')
 
 
 def fit_budget(make: Callable[[int], Any], hidden_size: int, num_params: int) -> Any:

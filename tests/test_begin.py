@@ -7,8 +7,10 @@ import jax
 import numpy as np
 import pytest
 from launching import TINY, assert_same_run, log_of, read_json
+from ml_collections import ConfigDict
 
 import experiments
+from rnn_research.errors import MisfitError
 from rnn_research.experiment import Experiment, Vocabulary
 from rnn_research.training import transfer
 
@@ -38,6 +40,26 @@ def test_known_symbols_are_kept_and_new_ones_drawn():
     for i, symbol in enumerate('xcyaz'):
       source, row = (old, 'abcd'.index(symbol)) if symbol in 'abcd' else (drawn, i)
       np.testing.assert_array_equal(begun[name].take(i, axis), source[name].take(row, axis))
+
+
+def test_pretrained_parameters_may_be_new():
+  old = {'head': {'w': np.ones(2)}}
+  there = Experiment(lambda key: old, None, None, {}, ('valid', 'error', 'min'))
+  new = {'head': {'w': np.zeros(2)}, 'eye': {'lens': np.full(3, 2.0), 'more': np.full(1, 3.0)}}
+  here = there._replace(init=lambda key: new, pretrained={'eye': 0.1})
+  config = ConfigDict({'model': {}})
+  transfer.check_same_model(here, config, there, config)
+  begun = transfer.begin_with(here, there, old).init(jax.random.key(0))
+  np.testing.assert_array_equal(begun['head']['w'], 1.0)
+  np.testing.assert_array_equal(begun['eye']['lens'], 2.0)
+  # What there is in both comes from the trained model.
+  again = transfer.begin_with(here, here, new | {'eye': {'lens': np.ones(3), 'more': np.ones(1)}})
+  np.testing.assert_array_equal(again.init(jax.random.key(0))['eye']['lens'], 1.0)
+  for other in (here._replace(pretrained={}), here._replace(pretrained={'eye/lens': 0.1})):
+    with pytest.raises(MisfitError, match=r'the parameter eye/.* is absent there and \['):
+      transfer.check_same_model(other, config, there, config)
+  with pytest.raises(MisfitError, match=r'the parameter eye/.* there and absent here'):
+    transfer.check_same_model(there, config, here, config)
 
 
 def built(name, folder, texts, **fields):

@@ -4,6 +4,7 @@ import io
 import shutil
 import sys
 
+import jax
 import numpy as np
 import pytest
 from launching import arrays, assert_same_run, files_of, log_of, read_json, run
@@ -12,6 +13,7 @@ from test_bad_input import assert_refused
 
 import launch
 from rnn_research import workdir as workdir_lib
+from rnn_research.encoders.cnn.weights import load_weights
 from rnn_research.errors import InputError
 from rnn_research.launching import runs
 from rnn_research.models.captioners import CAPTIONERS
@@ -365,6 +367,26 @@ def test_photos_through_a_network_with_public_weights(
   assert not (tmp_path / 'cache').exists()
 
 
+def test_the_last_blocks_are_trained_on(main, data_dir, places, photos, tmp_path):
+  folder, weights = tmp_path / 'run', str(data_dir / WEIGHTS)
+  flags = [
+    f'--config.model.encoder_weights={weights}',
+    '--config.model.grid=both',
+    '--config.train.encoder_rate=0.05',
+    '--config.train.ema_decay=0.0',
+    '--config.optimizer.learning_rate=0.02',
+  ]
+  train(*FROZEN, *places, *flags, f'--workdir={folder}')
+  blocks = workdir_lib.load(folder).params['encoder']['reader']
+  _, public = load_weights('squeezenet', weights)
+  assert blocks and blocks.keys() < public.keys() and 'classifier' not in blocks
+  # Adam moves a number by about the rate at each of two steps.
+  moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), blocks, {n: public[n] for n in blocks})
+  assert 1e-3 < max(jax.tree.leaves(moved)) < 3e-3
+  code, out, err = main('--mode=caption', f'--workdir={folder}', f'--input={photos}/0.png')
+  assert (code, err, out.count('\n')) == (0, '', 1)
+
+
 OWN = '--config.model.encoder=own'
 REFUSED = {
   'no weights': ([], ["model.encoder_weights is '', expected a file of the weights of squeezenet"]),
@@ -417,6 +439,7 @@ REFUSED = {
     ['--config.train.objective=cider'],
     ["init_from is '', expected the workdir of a trained captioner, since train.objective is cider"],
   ),
+  'encoder rate': (['--config.train.encoder_rate=-1.0'], ['train.encoder_rate is -1.0, expected']),
   'one sample': (['--config.train.samples=1'], ['train.samples is 1, expected an integer >= 2']),
 }  # fmt: skip
 
@@ -465,6 +488,10 @@ def test_few_scenes_make_no_batch(main, tmp_path):
   [
     ('data.views=("plain","flip")', "expected ('plain',), since data.scenes is above 0"),
     ('data.boxes=boxes.tsv', 'data.scenes is 40 and data.boxes is given too'),
+    (
+      'train.encoder_rate=0.1',
+      'train.encoder_rate is 0.1, expected 0 where data.scenes is above 0',
+    ),
     ('model.encoder_weights=w.npz', "model.encoder_weights is 'w.npz', expected '' where"),
   ],
 )

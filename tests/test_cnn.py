@@ -305,14 +305,14 @@ def test_a_batch_norm_is_folded():
 def test_the_upper_part_is_trained_alone():
   form, a = tiny()
   network, params = form.cnn, params_of(form, a)
-  lower, upper = network.split(params)
-  assert (lower.keys(), upper.keys()) == ({'one'}, {'two', 'classifier'})
+  lower, upper, classifier = network.split(params)
+  assert (lower.keys(), upper.keys(), classifier.keys()) == ({'one'}, {'two'}, {'classifier'})
   drawn = jax.eval_shape(network.init, jax.random.key(0))
-  assert jax.tree.structure(lower | upper) == jax.tree.structure(drawn)
+  assert jax.tree.structure(lower | upper | classifier) == jax.tree.structure(drawn)
   pictures = jnp.asarray(RNG.integers(0, 256, (2, 8, 8, 3)), jnp.uint8)
   shallow = jax.jit(network.lower)(lower, pictures)
   np.testing.assert_array_equal(shallow, jax.jit(network.lower)(params, pictures))
-  loss = lambda upper: network.upper(upper, shallow).logits.sum()
+  loss = lambda upper: network.classify(classifier, network.upper(upper, shallow))[1].sum()
   gradient = jax.jit(jax.grad(loss))(upper)
   assert all(np.abs(g).max() > 0 for g in jax.tree.leaves(gradient))
 
@@ -343,8 +343,8 @@ def test_the_shape_of_a_network(name):
   pictures = jax.ShapeDtypeStruct((2, size, size, 3), jnp.uint8)
   found = jax.eval_shape(lambda p, x: maps(network, p, x), params, pictures)
   assert [a.shape[1:] for a in found] == [deep, shallow, vector, (1000,)]
-  lower, upper = network.split(params)
-  assert lower and upper and lower | upper == params
+  parts = network.split(params)
+  assert all(parts) and parts[0] | parts[1] | parts[2] == params
 
 
 @pytest.mark.parametrize('form', ALL_FORMS, ids=title_of)

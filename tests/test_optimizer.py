@@ -252,3 +252,19 @@ def test_bad_values_are_refused(field, value, text):
 def test_cosine_needs_steps_after_the_warmup():
   with pytest.raises(ValueError, match='warmup_steps is 5'):
     optimizer.make_optimizer(config_with(schedule='cosine', warmup_steps=5), 1, 5, 1)
+
+
+@pytest.mark.parametrize('schedule', ['constant', 'plateau'])
+def test_some_parameters_are_trained_at_a_share_of_the_rate(schedule):
+  params = {'eye': {'w': jnp.ones(2)}, 'eyelid': jnp.ones(2), 'head': {'w': jnp.ones(2)}}
+  config = config_with(name='adam', schedule=schedule, clip_norm=1.0)
+  tx, _ = optimizer.make_optimizer(config, 2, 10, 1)
+  shared = optimizer.at_shares(tx, {'eye': 0.1, 'head/w': 1.0, 'head': 0.5})
+  plain_state, state = tx.init(params), shared.init(params)
+  for value in (1.0, 2.0, 3.0):
+    grads = jax.tree.map(lambda a, v=value: v * a, params)
+    plain, plain_state = tx.update(grads, plain_state, params, value=value)
+    updates, state = shared.update(grads, state, params, value=value)
+    np.testing.assert_allclose(updates['eye']['w'], 0.1 * plain['eye']['w'], rtol=1e-6)
+    np.testing.assert_allclose(updates['head']['w'], 0.5 * plain['head']['w'], rtol=1e-6)
+    np.testing.assert_array_equal(updates['eyelid'], plain['eyelid'])

@@ -109,6 +109,8 @@ def train(
 def _optimizer(experiment, config, data, total, eval_every):
   """Returns the transformation of gradients, its schedule, and what is logged of gradients."""
   tx, schedule = optimizer.make_optimizer(config.optimizer, data.steps_per_epoch, total, eval_every)
+  if experiment.pretrained:
+    tx = optimizer.at_shares(tx, experiment.pretrained)
   of_gradients = functools.partial(optimizer.describe_gradients, config.optimizer)
   if not experiment.learning_rates:
     return tx, schedule, lambda grads, means: of_gradients(grads)

@@ -3,6 +3,7 @@ optax's parts."""
 
 import math
 import re
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ import optax
 from ml_collections import ConfigDict
 
 from rnn_research.errors import InputError, require_one_of
+from rnn_research.parameters import below, name_of
 from rnn_research.training.schedules import make_schedule, reduce_on_plateau
 from rnn_research.typing import Array, Params, PyTree
 
@@ -101,6 +103,22 @@ def make_optimizer(
   if config.schedule == 'plateau':
     parts.append(reduce_on_plateau(config.decay_factor, config.patience, eval_every))
   return optax.with_extra_args_support(optax.chain(*parts)), schedule
+
+
+def at_shares(
+  tx: optax.GradientTransformationExtraArgs, shares: Mapping[str, float]
+) -> optax.GradientTransformationExtraArgs:
+  """Returns a transformation that trains some parameters at shares of the learning rate of `tx`.
+
+  Args:
+    tx: of `make_optimizer`.
+    shares: path of parameters, 'a/b' for all below it -> their share.
+  """
+  rules = {path: optax.scale(share) for path, share in shares.items()} | {'': optax.identity()}
+  groups = lambda params: jax.tree_util.tree_map_with_path(
+    lambda path, _: below(name_of(path), shares), params
+  )
+  return optax.with_extra_args_support(optax.chain(tx, optax.multi_transform(rules, groups)))
 
 
 def clipping(config: ConfigDict) -> list[optax.GradientTransformation]:

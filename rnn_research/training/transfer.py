@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 
 from rnn_research.errors import MisfitError
 from rnn_research.experiment import Experiment, Vocabulary
+from rnn_research.parameters import below, name_of
 from rnn_research.typing import Array, Params, PyTree
 
 # Fields of `model` that say how a model is drawn, regularised or computed, not what its parameters
@@ -44,7 +45,7 @@ def check_same_model(
   ours, theirs = shapes(here), shapes(there)
   for name in ours | theirs:
     found, expected = theirs.get(name, 'absent'), ours.get(name, 'absent')
-    if found != expected:
+    if found != expected and not (name not in theirs and below(name, here.pretrained)):
       raise MisfitError(_differs(f'the parameter {name}', found, expected))
 
 
@@ -61,17 +62,22 @@ def _meaning(config):
 def begin_with(here: Experiment, there: Experiment, params: Params) -> Experiment:
   """Returns the experiment whose first parameters are those of a trained model.
 
-  Rows and columns of symbols that the trained model does not know are drawn as without it.
+  Rows and columns of symbols that the trained model does not know are drawn as without it, and so
+  are pretrained parameters that it lacks.
 
   Args:
     here: the experiment; see `check_same_model`.
     there: that of the trained model.
     params: of the trained model.
   """
-  kept = jax.tree.map(np.asarray, params)  # whose memory no step can take over
+  named = jax.tree_util.tree_leaves_with_path(params)
+  kept = {name_of(path): np.asarray(a) for path, a in named}  # whose memory no step can take over
 
   def init(key):
-    drawn, begun = here.init(key), jax.tree.map(jnp.array, kept)
+    drawn = here.init(key)
+    begun = jax.tree_util.tree_map_with_path(
+      lambda path, new: jnp.array(kept.get(name_of(path), new)), drawn
+    )
     for name, vocabulary in here.vocabularies.items():
       places = shared(there.vocabularies[name].symbols, vocabulary.symbols)
       begun = jax.tree.map(
@@ -102,7 +108,6 @@ def shapes(experiment: Experiment) -> dict[str, str]:
     for size, axis in zip(sizes, jax.tree.leaves(_axes(vocabulary)), strict=True):
       if axis >= 0:
         size[axis] = name
-  name_of = lambda path: jax.tree_util.keystr(path, simple=True, separator='/')
   texts = (f'[{", ".join(map(str, size))}]' for size in sizes)
   return {name_of(path): text for (path, _), text in zip(leaves, texts, strict=True)}
 

@@ -1,5 +1,6 @@
-"""`Cnn`: a convolutional network in two parts, of which the upper one may be trained further."""
+"""`Cnn`: a convolutional network and its classifier, whose last blocks may be trained further."""
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -48,16 +49,17 @@ IMAGENET = Pixels(224, (123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 
 
 class Cnn(NamedTuple):
-  """A network. Its parameters are a dict of layers; both functions read the whole dict as well as
-  their own part of it.
+  """A network. Its parameters are a dict of layers; each function reads the whole dict as well as
+  its own part of it.
 
   Attributes:
     name: of the network.
     form: of the weights that it takes: where they come from decides padding and `pixels`.
     size: of the pictures, height and width in pixels.
     lower: `(params, pictures) -> shallow`, pictures [B, size, size, 3] uint8 RGB.
-    upper: `(params, shallow) -> Maps`: the last blocks.
-    split: `(params) -> (lower, upper)`, the parts of the two; `lower | upper` joins them.
+    upper: `(params, shallow) -> deep`: the last blocks.
+    classify: `(params, deep) -> (vector, logits)`.
+    split: `(params) -> (lower, upper, classifier)`, the parts of the three; `|` joins them.
     init: `(key) -> params`.
   """
 
@@ -65,8 +67,9 @@ class Cnn(NamedTuple):
   form: str
   size: int
   lower: Callable[[Params, Array], Array]
-  upper: Callable[[Params, Array], Maps]
-  split: Callable[[Params], tuple[Params, Params]]
+  upper: Callable[[Params, Array], Array]
+  classify: Callable[[Params, Array], tuple[Array, Array]]
+  split: Callable[[Params], tuple[Params, Params, Params]]
   init: Callable[[Key], Params]
 
 
@@ -88,26 +91,19 @@ def cnn(
     upper: layers from there to the deep map.
     classifier: `(deep) -> (vector, logits)`, a module with a name.
   """
-  below = {layer.name for layer in lower if isinstance(layer, nn.Module)}
+  parts = lower, upper, (classifier,)
 
   def shallow_map(params, pictures):
     mean, scale = (jnp.asarray(value, jnp.float32)[None, None, None] for value in pixels[1:])
     return _through(lower, params, (pictures.astype(jnp.float32) - mean) / scale)
 
-  def all_maps(params, shallow):
-    deep = _through(upper, params, shallow)
-    vector, logits = _through((classifier,), params, deep)
-    return Maps(deep, shallow, vector, logits)
-
   def split(params):
-    parts = ({}, {})
-    for layer, value in params.items():
-      parts[layer not in below][layer] = value
-    return parts
+    names = ([layer.name for layer in part if isinstance(layer, nn.Module)] for part in parts)
+    return tuple({name: params[name] for name in own} for own in names)
 
   def init(key):
     x, params = jnp.zeros((1, pixels.size, pixels.size, 3), jnp.float32), {}
-    for i, layer in enumerate((*lower, *upper, classifier)):
+    for i, layer in enumerate(layer for part in parts for layer in part):
       if isinstance(layer, nn.Module):
         x, variables = layer.init_with_output(jax.random.fold_in(key, i), x)
         params[layer.name] = variables['params']
@@ -115,12 +111,23 @@ def cnn(
         x = layer(x)
     return params
 
-  return Cnn(name, form, pixels.size, shallow_map, all_maps, split, init)
+  return Cnn(
+    name,
+    form,
+    pixels.size,
+    shallow_map,
+    functools.partial(_through, upper),
+    functools.partial(_through, (classifier,)),
+    split,
+    init,
+  )
 
 
 def maps(network: Cnn, params: Params, pictures: Array) -> Maps:
   """Returns what a network sees in pictures [B, size, size, 3] uint8 RGB."""
-  return network.upper(params, network.lower(params, pictures))
+  shallow = network.lower(params, pictures)
+  deep = network.upper(params, shallow)
+  return Maps(deep, shallow, *network.classify(params, deep))
 
 
 def _through(layers, params, x):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from rnn_research.data.files import existing_file
@@ -91,6 +92,26 @@ def network_sight(name: str, form: str, grid: str, file: str) -> Sight:
     lambda: f'{name} {form} {" ".join(names)} {_digest(file)}',
     file,
   )
+
+
+def tuned_sight(name: str, form: str, grid: str, file: str) -> Sight:
+  """Returns how pictures are seen by a network whose last blocks are trained with the model, from
+  their public weights on; what lies below them is computed once. Args as of `network_sight`."""
+  network, names = weights.named(name, form), GRIDS[grid]
+  below, joined = network_sight(name, form, 'shallow', file), maps_reader()
+
+  def init(key, inputs):
+    _, upper, _ = network.split(weights.load_weights(name, file)[1])
+    return jax.tree.map(jnp.asarray, upper)
+
+  def read(params, inputs):
+    shallow = inputs['shallow'].astype(jnp.float32)
+    found = {'deep': network.upper(params, shallow), 'shallow': shallow}
+    return joined.read((), {name: found[name] for name in names})
+
+  drawn = jax.eval_shape(network.init, jax.random.key(0))
+  shape = jax.eval_shape(read, network.split(drawn)[1], below.inputs).shape[1:3]
+  return below._replace(shape=shape, reader=Reader(init, read))
 
 
 def form_of(name: str, file: str) -> str:

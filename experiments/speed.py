@@ -40,7 +40,10 @@ VARIANTS = {
   'quick': ('LSTM in one shape', '91 s'),
   'debug': ('an Elman network of 8 units: to see that everything works', '48 s'),
 }
-GROUPS = ('comparisons', 'parallel', 'scaling', 'sampling', 'translation', 'pipeline', 'memory')
+GROUPS = (
+  *('comparisons', 'parallel', 'scaling', 'sampling', 'translation', 'captioning', 'pipeline'),
+  'memory',
+)
 _LEFT_OUT = (
   'No GPU: engines for long sequences, minutes on a CPU, were left out '
   '(--config.measure.groups=parallel).'
@@ -70,6 +73,7 @@ _CHANGES = {
     'sampling': (8, 1),
     'sample_length': 20,
     'translation': (8, 4, 5),
+    'captioning': (8, 2, 4),
     'long_steps': 100,
     'parallel': ((4, 2, 16),),
   },
@@ -86,8 +90,8 @@ def get_config(variant: str = 'full') -> ConfigDict:
     {
       'seed': 0,
       'measure': {
-        # Some of comparisons, parallel, scaling, sampling, translation, pipeline, memory, with
-        # commas; '' is all, but parallel only where there is a GPU.
+        # Some of comparisons, parallel, scaling, sampling, translation, captioning, pipeline,
+        # memory, with commas; '' is all, but parallel only where there is a GPU.
         'groups': '',
         'cells': ','.join(CELLS),  # with commas
         'parts': ','.join(PARTS),  # programs: forward, gradient, step, with commas
@@ -105,6 +109,7 @@ def get_config(variant: str = 'full') -> ConfigDict:
         'sampling': (512, 2),  # H, L of the model that writes
         'sample_length': 10_000,  # characters that it writes
         'translation': (256, 64, 20),  # H, B, T of the model that translates
+        'captioning': (512, 32, 20),  # H, B pictures, T words of the model that captions
         'long_steps': 100_000,  # of a sequence whose states do not fit into memory
         # H, B, T of sequences that engines run in parallel over time.
         'parallel': ((16, 16, 16_384), (64, 16, 16_384)),
@@ -134,7 +139,8 @@ def check(config: ConfigDict) -> None:
     holds = len(shapes) >= least and all(_sizes(sizes, count) for sizes in shapes)
     require(f'measure.{field}', shapes, holds, expected)
   num_factors = max(1, len(measure.scaling_factors))
-  counts = {'scaling_base': 4, 'scaling_factors': num_factors, 'sampling': 2, 'translation': 3}
+  counts = {'scaling_base': 4, 'scaling_factors': num_factors, 'sampling': 2}
+  counts |= {'translation': 3, 'captioning': 3}
   for field, count in counts.items():
     holds = _sizes(measure[field], count)
     require(f'measure.{field}', measure[field], holds, f'integers >= 1, {count} of them')
@@ -202,6 +208,8 @@ def _groups(config, present):
   scaled = Setting('lstm', *measure.scaling_base, seed, measure.engine)
   written = Setting('lstm', *measure.sampling, 1, measure.sample_length, seed)
   translated = gru(*measure.translation)
+  hidden_size, *rows_and_words = measure.captioning
+  learned = Setting('lstm', hidden_size, 1, *rows_and_words, seed)
   drawn = [Setting('lstm', 1, 1, *shape, seed) for shape in dict.fromkeys(s[2:] for s in shapes)]
   return {
     'comparisons': lambda: groups.comparisons(compared, rivals, effort),
@@ -209,6 +217,7 @@ def _groups(config, present):
     'scaling': lambda: groups.scaling(scaled, measure.scaling_factors, effort),
     'sampling': lambda: groups.sampling(written, contenders.sampling(present), effort),
     'translation': lambda: groups.translation(translated, contenders.translation(present), effort),
+    'captioning': lambda: groups.captioning(learned, contenders.captioning(present), effort),
     'pipeline': lambda: groups.pipeline(drawn, effort),
     'memory': lambda: groups.memory(measure.long_steps),
   }

@@ -23,9 +23,17 @@ NEVER_WRITTEN = (PAD, BOS, EOS, UNK)  # without an end every translation is as l
 # Of the long sequence, and the bytes beyond what the process held before.
 LONG_HIDDEN, LONG_BATCH, LONG_LIMIT = 64, 4, 512 * 2**20
 
-_JAX, _FLAX, _TORCH, _WORK = (
+# Of captioning: the maps of EfficientNet-Lite2, five captions of a picture, words of Flickr8k.
+CHANNELS, GRID, COPIES, CAPTION_SYMBOLS = 1280, 7, 5, 2541
+STEPS, WRITTEN = 10, 64  # of training in a call, and captions that are written at once
+DROPOUT, CAPTION_CLIP_NORM = 0.5, 1.0
+
+_JAX, _FLAX, _TORCH, _WORK, _CAPTIONS, _TORCH_CAPTIONS = (
   f'rnn_research.benchmark.{name}'
-  for name in ('jax_contenders', 'flax_contenders', 'torch_contenders', 'workloads')
+  for name in (
+    *('jax_contenders', 'flax_contenders', 'torch_contenders', 'workloads'),
+    *('captioners', 'torch_captioners'),
+  )
 )
 
 
@@ -95,6 +103,20 @@ def translation(present: Present) -> Rivals:
   return _writing('translation', ('greedy',), ('greedy',), present)
 
 
+def captioning(present: Present) -> Rivals:
+  """Returns those who learn to caption pictures and write captions."""
+  device = {'device': 'cuda' if present.gpu else 'cpu'}
+  theirs = lambda by_length, *parts: Contender(
+    _TORCH_CAPTIONS, 'captioner', device | {'by_length': by_length}, parts=parts
+  )
+  found = {
+    'ours': Contender(_CAPTIONS, 'captioner', parts=('step', 'greedy')),
+    'PyTorch, padded': theirs(False, 'step', 'greedy'),
+    'PyTorch, sorted by length': theirs(True, 'step'),
+  }
+  return _runnable(found, present)
+
+
 def _writing(function, ours, theirs, present):
   device = {'device': 'cuda' if present.gpu else 'cpu'}
   found = {
@@ -105,7 +127,8 @@ def _writing(function, ours, theirs, present):
 
 
 def _runnable(found, present):
-  return {label: one for label, one in found.items() if present.torch or one.module != _TORCH}
+  torch = _TORCH, _TORCH_CAPTIONS
+  return {label: one for label, one in found.items() if present.torch or one.module not in torch}
 
 
 STEP = {'ours': Contender(_JAX, 'ours', parts=('step',))}
@@ -140,6 +163,22 @@ def sentences(setting: Setting) -> np.ndarray:
   """Returns the sources that all contenders translate: [B, `SOURCE_LENGTH`] int32, uniform
   symbols."""
   return _uniform(setting, len(NEVER_WRITTEN), VOCABULARY_SIZE, SOURCE_LENGTH)
+
+
+def pictures(setting: Setting) -> Mapping[str, np.ndarray]:
+  """Returns what all contenders learn to caption, `STEPS` batches of B pictures: 'features', [N, 7,
+  7, `CHANNELS`] float16 as a cache has them; 'targets', [N, `COPIES`, T + 1] int32, words of the
+  lengths that captions have, an end and PAD; and 'lengths', [N, `COPIES`] int32, ends included."""
+  rng, longest = np.random.default_rng(setting.seed), setting.unroll_length
+  count = STEPS * setting.batch_size
+  lengths = np.clip(rng.normal(0.53, 0.18, (count, COPIES)), 0.15, 1.0) * longest  # as Flickr8k's
+  lengths = np.maximum(np.rint(lengths), 1).astype(np.int32)[..., None]
+  shape, places = (count, COPIES, longest + 1), np.arange(longest + 1)
+  words = rng.integers(len(NEVER_WRITTEN), CAPTION_SYMBOLS, shape, np.int32)
+  ended = np.where(places == lengths, EOS, PAD)
+  features = rng.random((count, GRID, GRID, CHANNELS), np.float32).astype(np.float16)
+  targets = np.where(places < lengths, words, ended).astype(np.int32)
+  return {'features': features, 'targets': targets, 'lengths': lengths[..., 0] + 1}
 
 
 def _uniform(setting, low, high, length):

@@ -84,6 +84,17 @@ def translation(setting: Setting, rivals: Rivals, effort: Effort) -> Results:
   return {label: _part(result, 'greedy') for label, result in found.items()}
 
 
+def captioning(setting: Setting, rivals: Rivals, effort: Effort) -> dict[str, Results]:
+  """Returns 'step' and 'greedy': label -> quartiles of a training step, and of a batch of
+  `contenders.WRITTEN` captions."""
+  effort = effort._replace(rounds=min(effort.rounds, 3), calls=1)
+  found = measure([setting], lambda setting: rivals, effort, discard=0)[setting]
+  return {
+    part: {label: _part(found[label], part) for label, one in rivals.items() if part in one.parts}
+    for part in ('step', 'greedy')
+  }
+
+
 def pipeline(settings: Sequence[Setting], effort: Effort) -> list[dict[str, Any]]:
   """Returns {'batch_size', 'unroll_length', 'symbols_per_second', and the quartiles of a call} of
   each setting."""

@@ -177,6 +177,23 @@ def _translation(translation, effort):
   )
 
 
+def _captioning(captioning, effort):
+  hidden_size, batch_size, num_written = effort['captioning']
+  copies, written = contenders.COPIES, contenders.WRITTEN
+  text = (
+    f'An LSTM of {hidden_size} units with soft attention over 7 x 7 places of '
+    f'{contenders.CHANNELS:,} numbers. Training: a step with {batch_size} pictures and {copies} '
+    f'captions of each, of up to {num_written} words, data from memory, dropout, clipping by '
+    f'global norm and Adam; the mean of {contenders.STEPS} steps. Ours puts captions of like '
+    'length together; a loop over `LSTMCell` pads to the longest of pictures in random order, or '
+    'takes captions by their lengths and steps those alone that have not ended. Writing: greedily, '
+    f'{written} pictures at once, {num_written} words of each.'
+  )
+  learned = tables.rates_table(captioning['step'], batch_size * copies, 'captions')
+  wrote = tables.rates_table(captioning['greedy'], written, 'captions')
+  return Section('Captioning', before=f'{text}\n\nTraining:\n\n{learned}\n\nWriting:\n\n{wrote}')
+
+
 def _pipeline(pipeline, effort):
   rows = [([f'batch {row["batch_size"]}, unroll {row["unroll_length"]}'], row) for row in pipeline]
   columns = {'characters/s': lambda row: f'{row["symbols_per_second"]:,.0f}'}
@@ -204,6 +221,7 @@ _OTHERS = {
   'scaling': _scaling,
   'sampling': _sampling,
   'translation': _translation,
+  'captioning': _captioning,
   'pipeline': _pipeline,
   'memory': _memory,
 }

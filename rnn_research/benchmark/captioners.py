@@ -1,0 +1,114 @@
+"""Our captioner with soft attention: a training step as the loop takes it, and captions written
+greedily. A function `(setting) -> part -> () -> Program`; see `contenders`."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnn_research.benchmark import contenders
+from rnn_research.benchmark.contenders import CAPTION_SYMBOLS, COPIES, STEPS
+from rnn_research.benchmark.serve import Program, Setting, timed
+from rnn_research.cells import lstm
+from rnn_research.data.codec import BOS
+from rnn_research.decoding.single import greedy
+from rnn_research.decoding.step import Rules
+from rnn_research.encoders.grid import grid_encoder, maps_reader
+from rnn_research.experiment import Experiment
+from rnn_research.memory.attention import additive
+from rnn_research.models import captioners
+from rnn_research.models.conditional_model import ConditionalModel, conditional_model
+from rnn_research.tasks.captioning.batches import Encoded, Seen, captioned, train_stream
+from rnn_research.tasks.captioning.objective import Options, training_loss
+from rnn_research.training import backend, optimizer
+from rnn_research.training.step import compile_shapes, create_state, make_step
+
+_BUCKETS = 5  # lengths that captions are padded to, as in the experiment
+_KEPT_BYTES = 2**30  # so much that memory is kept as for a large step
+
+
+def captioner(setting: Setting):
+  """What the training loop runs, batches of like length drawn from features in memory; and a batch
+  of `contenders.WRITTEN` pictures that are captioned."""
+  backend.configure(setting.batch_size, kept_bytes=_KEPT_BYTES)
+  material = contenders.pictures(setting)
+  model = captioning_model(setting, contenders.DROPOUT)
+  params = model.init(jax.random.key(setting.seed), {'deep': material['features'][:1]})
+  return {
+    'step': lambda: _training(setting, model, material),
+    'greedy': lambda: _writing(setting, model, params, material['features']),
+  }
+
+
+def captioning_model(setting: Setting, dropout: float) -> ConditionalModel:
+  """Returns the model: H units, half as many numbers per word and per place, a quarter to score
+  places."""
+  size = setting.hidden_size
+  decoder = captioners.soft((lstm(size),), additive(size // 4), dropout=dropout)
+  encoder = grid_encoder(maps_reader(), size // 2, size // 2, dropout=dropout)
+  return conditional_model(
+    encoder, decoder, CAPTION_SYMBOLS, size // 2, readout_size=size // 2, dropout=dropout
+  )
+
+
+def _training(setting, model, material):
+  mesh, key = backend.data_mesh(setting.batch_size), jax.random.key(setting.seed)
+  seen = Seen(
+    range(len(material['features'])),
+    (),
+    lambda rows, rng=None: {'deep': material['features'][rows]},
+    lambda number: None,
+  )
+  encoded = Encoded(material['targets'], material['lengths'], 0)
+  data = train_stream(seen, encoded, setting.batch_size, COPIES, _BUCKETS, setting.seed, '')
+
+  def loss(params, carry, batch, key, step):
+    return training_loss(model, Options(), params, carry, captioned(batch), key)
+
+  experiment = Experiment(
+    init=lambda key: model.init(key, {'deep': material['features'][:1]}),
+    loss=loss,
+    train_data=lambda: data,
+    evaluate={},
+    headline=('train', 'loss', 'min'),
+    initial_carry=lambda params, batch_size: jnp.zeros(batch_size, jnp.float32),
+  )
+  config = optimizer.default_config()
+  config.update(clip_norm=contenders.CAPTION_CLIP_NORM, learning_rate=contenders.LEARNING_RATE)
+  tx, _ = optimizer.make_optimizer(config, STEPS, STEPS, STEPS)
+  describe = lambda grads, means: optimizer.describe_gradients(config, grads)
+  make = make_step(experiment, mesh, key, micro_batches=1, ema_decay=0.0, describe=describe)
+  held = [create_state(experiment, tx, key, setting.batch_size, False, mesh)]
+  placed = lambda batch: backend.shard_batch(mesh, batch)
+  (take_step, _), seconds = timed(
+    lambda: compile_shapes(make, held[0], [placed(batch) for batch in data.shapes])
+  )
+
+  def run():
+    for _ in range(STEPS):
+      held[0], metrics = take_step(held[0], placed(next(data.iterator)))
+      jax.block_until_ready(metrics)
+
+  return Program(run, seconds, times=STEPS)
+
+
+def _writing(setting, model, params, features):
+  write = writer(model, setting.unroll_length)
+  maps = np.resize(features, (contenders.WRITTEN, *features.shape[1:]))
+  return Program(lambda: jax.device_get(write(params, maps)))
+
+
+def writer(model: ConditionalModel, num_words: int) -> Callable:
+  """Returns `(params, maps [B, 7, 7, C]) -> ids [B, 1, T] int32`, which writes T words a picture,
+  the most probable one after the other."""
+  rules = Rules(num_words, contenders.NEVER_WRITTEN)
+
+  @jax.jit
+  def write(params, maps):
+    encoded, rows = model.encode(params, {'deep': maps}), len(maps)
+    first, limits = jnp.full(rows, BOS), jnp.full(rows, num_words)
+    step = model.stepper(params, encoded, 1)
+    return greedy(step, encoded.states, first, limits, rules).ids
+
+  return write

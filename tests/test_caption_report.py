@@ -20,7 +20,9 @@ from rnn_research.tasks.captioning.attention_figure import Looked, attention_fig
 from rnn_research.tasks.captioning.batches import Seen, encode
 from rnn_research.tasks.captioning.contact_sheet import Judged, contact_sheet
 from rnn_research.tasks.captioning.describer import Caption
+from rnn_research.tasks.captioning.objective import Captioned, taught
 from rnn_research.tasks.captioning.pointing_section import pointing_section
+from rnn_research.tasks.captioning.saliency import saliency
 
 pytestmark = pytest.mark.usefixtures('strict_shapes')
 WORDS = ['a', 'dog', 'cat', 'sits', 'on', 'the', 'grass']
@@ -35,12 +37,18 @@ def seen(captions=TEXTS):
   return Seen(['p0.jpg', 'p1.jpg', 'p2.jpg'], captions, inputs, picture)
 
 
-@functools.cache
 def looking():
   """Returns a captioner that looks, and parameters without zeros."""
-  decoder = CAPTIONERS['soft_attention']((lstm(4),), additive(3), dropout=0.0)
+  return made('soft_attention')
+
+
+@functools.cache
+def made(decoder, **maps):
+  """Returns a captioner of the map of `GRID` and of others, name -> (h, w, C)."""
+  decoder = CAPTIONERS[decoder]((lstm(4),), additive(3), dropout=0.0)
   model = conditional_model(grid_encoder(maps_reader(), 4, 3), decoder, len(CODEC.symbols), 3)
-  shapes = {'deep': jax.ShapeDtypeStruct((1, *GRID.shape[1:]), jnp.float32)}
+  sizes = {'deep': GRID.shape[1:], **maps}
+  shapes = {name: jax.ShapeDtypeStruct((1, *size), jnp.float32) for name, size in sizes.items()}
   return model, noisy(jax.jit(lambda key: model.init(key, shapes))(jax.random.key(0)), 1, 0.5)
 
 
@@ -131,10 +139,56 @@ def test_pointing_is_scored_for_what_is_written_and_for_references(tmp_path):
     str(boxes), seen(), encode(CODEC, TEXTS, 6), CODEC, model, params, written
   )
   rows = [line.split(' | ') for line in section.before.splitlines() if line.startswith('| ')]
-  *_, written, references = rows
-  assert written[0] == '| written'
+  *_, written, references, gradients = rows
+  assert written[0] == '| weights, written'
   # One noun, its weights all in the box that the middle of the photo is not in.
   assert written[1:5] == ['1', '1', '100.0%', '0.0%']
   assert written[7] == '100.0%'
   # Two references name the dog.
-  assert references[:3] == ['| in references', '2', '1']
+  assert references[:3] == ['| weights, in references', '2', '1']
+  assert gradients[:3] == ['| gradients, written', '1', '1']
+
+
+def test_pointing_of_a_model_that_does_not_look(tmp_path):
+  model, params = made('merge')
+  boxes = tmp_path / 'boxes.tsv'
+  header = 'image\tphrase\tx1\ty1\tx2\ty2\twidth\theight\n'
+  boxes.write_text(f'{header}p0.jpg\ta dog\t1\t1\t99\t100\t99\t100\n', 'utf-8')
+  written = [caption('a dog sits', np.zeros(0))] * 3
+  section = pointing_section(
+    str(boxes), seen(), encode(CODEC, TEXTS, 6), CODEC, model, params, written
+  )
+  rows = [line.split(' | ') for line in section.before.splitlines() if line.startswith('| ')]
+  # The box is the photo.
+  assert rows[-1][:5] == ['| gradients, written', '1', '1', '100.0%', '100.0%']
+  assert not any('weights' in row[0] for row in rows)
+
+
+@pytest.mark.parametrize('decoder', ['soft_attention', 'merge'])
+def test_saliency_is_what_a_small_change_of_the_maps_does(decoder):
+  model, params = made(decoder)
+  targets = np.array([[5, 6, 2], [7, 2, 0], [4, 8, 2]], np.int32)
+  ids = np.pad(targets[:, :-1], ((0, 0), (1, 0)), constant_values=1)
+  batch = lambda maps: Captioned({'deep': maps}, ids, targets, np.array([3, 2, 3]))
+
+  @jax.jit
+  def log_p(maps):
+    logits, _, _ = taught(model, params, batch(maps))
+    return -cross_entropy(logits, targets.T)  # [T, B]
+
+  found, expected = saliency(model, params, batch(GRID)), np.zeros((3, *GRID.shape[:3]))
+  step = 1e-3
+  for y, x, c in np.ndindex(GRID.shape[1:]):
+    change = np.zeros_like(GRID)
+    change[:, y, x, c] = step
+    slope = np.asarray(log_p(GRID + change) - log_p(GRID - change)) / (2 * step)
+    expected[..., y, x] += np.abs(slope * GRID[:, y, x, c])
+  np.testing.assert_allclose(found, expected, rtol=0.02, atol=1e-3)
+
+
+def test_saliency_of_two_maps_lies_on_the_larger_grid():
+  model, params = made('merge', shallow=(4, 6, 2))
+  maps = {'deep': GRID, 'shallow': np.ones((3, 4, 6, 2), np.float32)}
+  targets = np.full((3, 2), 5, np.int32)
+  found = saliency(model, params, Captioned(maps, targets, targets, np.full(3, 2)))
+  assert found.shape == (2, 3, 4, 6) and (np.asarray(found) > 0).all()

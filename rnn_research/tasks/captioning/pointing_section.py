@@ -1,4 +1,5 @@
-"""The section of a report that says whether a captioner looks at what it names."""
+"""The section of a report that says whether a captioner looks at what it names, or depends on
+it."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,13 +9,20 @@ import numpy as np
 
 from rnn_research.analysis.reports.sections import Section
 from rnn_research.analysis.reports.tables import markdown
-from rnn_research.data.codec import TextCodec
+from rnn_research.data.codec import BOS, PAD, TextCodec
 from rnn_research.models.conditional_model import ConditionalModel
-from rnn_research.tasks.captioning.batches import Encoded, Seen, captioned, evaluation_batches
+from rnn_research.tasks.captioning.batches import (
+  EVALUATED,
+  Encoded,
+  Seen,
+  captioned,
+  evaluation_batches,
+)
 from rnn_research.tasks.captioning.boxes import read_boxes
 from rnn_research.tasks.captioning.describer import Caption
-from rnn_research.tasks.captioning.objective import taught
+from rnn_research.tasks.captioning.objective import Captioned, taught
 from rnn_research.tasks.captioning.pointing import PointingScores, pointed, pointing_scores
+from rnn_research.tasks.captioning.saliency import saliency
 from rnn_research.typing import Params
 
 _NAMES = ('nouns', 'photos', 'hits', 'centre', 'gain', '95 % interval', 'mass', 'area')
@@ -36,9 +44,9 @@ def pointing_section(
     pictures: of a split.
     encoded: their references.
     codec: of the captions.
-    model: one that looks.
+    model: the model.
     params: its parameters.
-    found: a caption of each picture, with weights.
+    found: a caption of each picture, with weights where the model looks.
 
   Raises:
     FileNotFoundError: there is no such file.
@@ -46,22 +54,27 @@ def pointing_section(
   """
   boxes = read_boxes(path)
   phrases = [boxes.get(Path(name).name, []) for name in pictures.names]
-  written = [
-    (caption.words, caption.weights, own, photo)
-    for photo, (caption, own) in enumerate(zip(found, phrases, strict=True))
-    if own
+  named = [photo for photo, own in enumerate(phrases) if own]
+  looked = {}
+  if found[0].weights.size:
+    shape = found[0].weights.shape[1:]
+    looked = {
+      'weights, written': [(found[i].words, found[i].weights, phrases[i], i) for i in named],
+      'weights, in references': list(
+        _references(pictures, encoded, codec, model, params, phrases, shape)
+      ),
+    }
+  maps = _depended(pictures, codec, model, params, [found[i].words for i in named], named)
+  looked['gradients, written'] = [
+    (found[i].words, own, phrases[i], i) for i, own in zip(named, maps, strict=True)
   ]
-  shape = found[0].weights.shape[1:]
-  references = list(_references(pictures, encoded, codec, model, params, phrases, shape))
-  rows = [
-    _row(name, _scores(looked))
-    for name, looked in (('written', written), ('in references', references))
-  ]
+  rows = [_row(name, _scores(own)) for name, own in looked.items()]
   about = (
     f'The nouns that are heads of phrases with boxes, in {path}. Hits: the weights of the noun are '
     'largest in a box; centre: the middle of the photo is in one; gain: hits less centre, with a '
     'bootstrap over photos. Mass: how much of the weights lies in the boxes; area: how much of '
-    'even ones would.'
+    "even ones would. Gradients: the same of the places of the encoder's maps that the probability "
+    'of the noun depends on, gradient times input.'
   )
   return Section('Pointing', before=f'{markdown(["", *_NAMES], rows)}\n{about}')
 
@@ -87,6 +100,28 @@ def _references(pictures, encoded, codec, model, params, phrases, shape):
         if phrases[row] and length:
           words = [codec.symbols[i] for i in batch['targets'][n, :length]]
           yield words, weights[:length, n].reshape(length, *shape), phrases[row], row
+
+
+def _depended(pictures, codec, model, params, captions, rows):
+  """Returns of the captions of some pictures how much each word depends on each place, arrays [T_i,
+  h, w]."""
+  if not rows:
+    return []
+  longest, ids_of = max(map(len, captions)), {s: i for i, s in enumerate(codec.symbols)}
+  targets = np.full((len(rows), longest), PAD, np.int32)
+  for row, words in enumerate(captions):
+    targets[row, : len(words)] = [ids_of[word] for word in words]
+  ids = np.pad(targets[:, :-1], ((0, 0), (1, 0)), constant_values=BOS)
+  lengths = np.array([len(words) for words in captions], np.int32)
+  depend = jax.jit(lambda params, batch: saliency(model, params, batch))
+  found = []
+  for start in range(0, len(rows), EVALUATED):
+    own = np.arange(start, min(start + EVALUATED, len(rows)))
+    at = np.resize(own, EVALUATED)
+    inputs = pictures.inputs(np.array(rows)[at])
+    maps = np.asarray(depend(params, Captioned(inputs, ids[at], targets[at], lengths[at])))
+    found += [maps[: lengths[row], place] for place, row in enumerate(own)]
+  return found
 
 
 def _row(name: str, scores: PointingScores | None) -> list[str]:

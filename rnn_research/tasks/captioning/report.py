@@ -126,8 +126,15 @@ def _captions_section(pictures, found, scores, split):
 
 
 def _attention(held_out, boxes, pictures, model, params, found, scores, rows: Rows):
+  encoded = encode(held_out.codec, pictures.captions, held_out.max_length)
+  pointing = (
+    [pointing_section(boxes, pictures, encoded, held_out.codec, model, params, found)]
+    if boxes
+    else []
+  )
   if not found[0].weights.size:
     yield Section('Attention', before='The decoder has no attention: it sees the whole picture.')
+    yield from pointing
     return
   order = np.argsort(-scores, kind='stable')
   places = [int(q * (len(order) - 1)) for q in (0.0, 0.5, 1.0)][: min(_OVERLAYS, len(order))]
@@ -144,9 +151,7 @@ def _attention(held_out, boxes, pictures, model, params, found, scores, rows: Ro
   yield Section('Attention', 'attention', plot, 'Where the model looked for every word')
   if any('train/attention_entropy' in row for row in rows):
     yield Section('Entropy', 'entropy', _entropy(rows), 'Entropy of the attention over steps')
-  encoded = encode(held_out.codec, pictures.captions, held_out.max_length)
-  if boxes:
-    yield pointing_section(boxes, pictures, encoded, held_out.codec, model, params, found)
+  yield from pointing
   places = _places(int(np.prod(found[0].weights.shape[1:])))
   hidden = hide(model, params, pictures, encoded, places)
   yield Section(

@@ -308,6 +308,7 @@ def test_every_contender_exists_and_has_its_options():
       for present in (on_cpu, on_gpu)
     ),
     *(contenders.comparison('lstm', present) for present in (on_cpu, on_gpu)),
+    *(part for present in (on_cpu, on_gpu) for part in contenders.captioning(present).values()),
     *(contenders.STEP, contenders.ENGINES, contenders.PIPELINE, contenders.LIBRARIES),
     contenders.long_gradients(100),
   ]

@@ -37,12 +37,10 @@ def test_captions_have_the_lengths_that_they_say(material):
 def test_ours_learns_and_writes(monkeypatch, material):
   monkeypatch.setattr(backend, 'configure', lambda *args, **options: None)
   monkeypatch.setattr(contenders, 'WRITTEN', 3)
-  makers = captioners.captioner(SETTING)
-  assert makers.keys() == {'step', 'greedy'}
-  program = makers['step']()
+  program = captioners.training(SETTING)['step']()
   program.run()
   assert program.times == contenders.STEPS
-  ids = makers['greedy']().run()
+  ids = captioners.writing(SETTING)['greedy']().run()
   assert ids.shape == (3, 1, SETTING.unroll_length)
   assert not np.isin(ids, contenders.NEVER_WRITTEN).any()
 
@@ -77,10 +75,19 @@ def test_pytorch_takes_steps(by_length):
   pytest.importorskip('torch')
   from rnn_research.benchmark import torch_captioners
 
-  makers = torch_captioners.captioner(SETTING, 'cpu', by_length)
-  program = makers['step']()
+  program = torch_captioners.training(SETTING, 'cpu', by_length)['step']()
   losses = [program.run().mean().item() for _ in range(3)]
   assert losses[-1] < losses[0] < 1.1 * np.log(contenders.CAPTION_SYMBOLS)
+
+
+def test_pytorch_writes_to_the_full_length(monkeypatch):
+  pytest.importorskip('torch')
+  from rnn_research.benchmark import torch_captioners
+
+  monkeypatch.setattr(contenders, 'WRITTEN', 3)
+  ids = torch_captioners.writing(SETTING, 'cpu')['greedy']().run().numpy()
+  assert ids.shape == (3, SETTING.unroll_length)
+  assert not np.isin(ids, contenders.NEVER_WRITTEN).any()
 
 
 def in_pytorch(params):

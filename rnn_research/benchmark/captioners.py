@@ -1,5 +1,5 @@
 """Our captioner with soft attention: a training step as the loop takes it, and captions written
-greedily. A function `(setting) -> part -> () -> Program`; see `contenders`."""
+greedily. Functions `(setting) -> part -> () -> Program`; see `contenders`."""
 
 from collections.abc import Callable
 
@@ -28,17 +28,16 @@ _BUCKETS = 5  # lengths that captions are padded to, as in the experiment
 _KEPT_BYTES = 2**30  # so much that memory is kept as for a large step
 
 
-def captioner(setting: Setting):
-  """What the training loop runs, batches of like length drawn from features in memory; and a batch
-  of `contenders.WRITTEN` pictures that are captioned."""
+def training(setting: Setting):
+  """What the training loop runs, batches of like length drawn from features in memory."""
   backend.configure(setting.batch_size, kept_bytes=_KEPT_BYTES)
-  material = contenders.pictures(setting)
-  model = captioning_model(setting, contenders.DROPOUT)
-  params = model.init(jax.random.key(setting.seed), {'deep': material['features'][:1]})
-  return {
-    'step': lambda: _training(setting, model, material),
-    'greedy': lambda: _writing(setting, model, params, material['features']),
-  }
+  return {'step': lambda: _step(setting)}
+
+
+def writing(setting: Setting):
+  """Captions of `contenders.WRITTEN` pictures in one jitted program, as the describer runs them."""
+  backend.configure(1)
+  return {'greedy': lambda: _greedy(setting)}
 
 
 def captioning_model(setting: Setting, dropout: float) -> ConditionalModel:
@@ -52,7 +51,8 @@ def captioning_model(setting: Setting, dropout: float) -> ConditionalModel:
   )
 
 
-def _training(setting, model, material):
+def _step(setting):
+  material, model = contenders.pictures(setting), captioning_model(setting, contenders.DROPOUT)
   mesh, key = backend.data_mesh(setting.batch_size), jax.random.key(setting.seed)
   seen = Seen(
     range(len(material['features'])),
@@ -93,7 +93,9 @@ def _training(setting, model, material):
   return Program(run, seconds, times=STEPS)
 
 
-def _writing(setting, model, params, features):
+def _greedy(setting):
+  model, features = captioning_model(setting, 0.0), contenders.pictures(setting)['features']
+  params = model.init(jax.random.key(setting.seed), {'deep': features[:1]})
   write = writer(model, setting.unroll_length)
   maps = np.resize(features, (contenders.WRITTEN, *features.shape[1:]))
   return Program(lambda: jax.device_get(write(params, maps)))

@@ -103,18 +103,22 @@ def translation(present: Present) -> Rivals:
   return _writing('translation', ('greedy',), ('greedy',), present)
 
 
-def captioning(present: Present) -> Rivals:
-  """Returns those who learn to caption pictures and write captions."""
+def captioning(present: Present) -> Mapping[str, Rivals]:
+  """Returns those who learn to caption pictures, and those who write captions: part -> rivals."""
   device = {'device': 'cuda' if present.gpu else 'cpu'}
-  theirs = lambda by_length, *parts: Contender(
-    _TORCH_CAPTIONS, 'captioner', device | {'by_length': by_length}, parts=parts
+  one = lambda module, part, **options: Contender(
+    module, {'step': 'training', 'greedy': 'writing'}[part], options, parts=(part,)
   )
-  found = {
-    'ours': Contender(_CAPTIONS, 'captioner', parts=('step', 'greedy')),
-    'PyTorch, padded': theirs(False, 'step', 'greedy'),
-    'PyTorch, sorted by length': theirs(True, 'step'),
+  learn = {
+    'ours': one(_CAPTIONS, 'step'),
+    'PyTorch, padded': one(_TORCH_CAPTIONS, 'step', by_length=False, **device),
+    'PyTorch, sorted by length': one(_TORCH_CAPTIONS, 'step', by_length=True, **device),
   }
-  return _runnable(found, present)
+  write = {
+    'ours': one(_CAPTIONS, 'greedy'),
+    'PyTorch': one(_TORCH_CAPTIONS, 'greedy', **device),
+  }
+  return {'step': _runnable(learn, present), 'greedy': _runnable(write, present)}
 
 
 def _writing(function, ours, theirs, present):
@@ -171,8 +175,8 @@ def pictures(setting: Setting) -> Mapping[str, np.ndarray]:
   lengths that captions have, an end and PAD; and 'lengths', [N, `COPIES`] int32, ends included."""
   rng, longest = np.random.default_rng(setting.seed), setting.unroll_length
   count = STEPS * setting.batch_size
-  lengths = np.clip(rng.normal(0.53, 0.18, (count, COPIES)), 0.15, 1.0) * longest  # as Flickr8k's
-  lengths = np.maximum(np.rint(lengths), 1).astype(np.int32)[..., None]
+  shares = np.clip(rng.normal(0.53, 0.18, (count, COPIES)), 0.15, 1.0)  # as Flickr8k's
+  lengths = np.maximum(np.rint(shares * longest), 1).astype(np.int32)[..., None]
   shape, places = (count, COPIES, longest + 1), np.arange(longest + 1)
   words = rng.integers(len(NEVER_WRITTEN), CAPTION_SYMBOLS, shape, np.int32)
   ended = np.where(places == lengths, EOS, PAD)

@@ -1,7 +1,7 @@
 """What `speed` measures, a function per group that returns its numbers; those of a contender that
 failed are {'failed': why}."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from rnn_research.benchmark import contenders, workers
@@ -84,14 +84,18 @@ def translation(setting: Setting, rivals: Rivals, effort: Effort) -> Results:
   return {label: _part(result, 'greedy') for label, result in found.items()}
 
 
-def captioning(setting: Setting, rivals: Rivals, effort: Effort) -> dict[str, Results]:
-  """Returns 'step' and 'greedy': label -> quartiles of a training step, and of a batch of
-  `contenders.WRITTEN` captions."""
-  effort = effort._replace(rounds=min(effort.rounds, 3), calls=1)
-  found = measure([setting], lambda setting: rivals, effort, discard=0)[setting]
+def captioning(
+  setting: Setting, rivals: Mapping[str, Rivals], effort: Effort
+) -> dict[str, Results]:
+  """Returns 'step' and 'greedy': label -> quartiles of a training step, the mean of
+  `contenders.STEPS`, once a turn; and of a batch of `contenders.WRITTEN` captions."""
+  found = {
+    'step': measure([setting], lambda setting: rivals['step'], effort._replace(calls=1), discard=0),
+    'greedy': measure([setting], lambda setting: rivals['greedy'], effort),
+  }
   return {
-    part: {label: _part(found[label], part) for label, one in rivals.items() if part in one.parts}
-    for part in ('step', 'greedy')
+    part: {label: _part(result, part) for label, result in own[setting].items()}
+    for part, own in found.items()
   }
 
 

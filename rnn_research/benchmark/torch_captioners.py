@@ -1,5 +1,5 @@
-"""The captioner with soft attention as a loop over `LSTMCell` on PyTorch, which is no dependency. A
-function `(setting, **options) -> part -> () -> Program`; see `contenders`."""
+"""The captioner with soft attention as a loop over `LSTMCell` on PyTorch, which is no dependency.
+Functions `(setting, **options) -> part -> () -> Program`; see `contenders`."""
 
 import numpy as np
 import torch
@@ -90,21 +90,27 @@ class Captioner(nn.Module):
     return torch.stack(written, 1)
 
 
-def captioner(setting: Setting, device: str, by_length: bool):
+def training(setting: Setting, device: str, by_length: bool):
   """A training step on pictures in random order, their captions padded to the longest of the batch
-  or taken by their lengths; and captions written greedily."""
+  or taken by their lengths."""
+  _configure(setting)
+  return {'step': lambda: _step(setting, device, by_length)}
+
+
+def writing(setting: Setting, device: str):
+  """Captions written greedily."""
+  _configure(setting)
+  return {'greedy': lambda: _greedy(setting, device)}
+
+
+def _configure(setting):
+  torch.backends.cuda.matmul.allow_tf32 = True  # as JAX has products on a GPU
   torch.set_num_threads(num_cores())
   torch.manual_seed(setting.seed)
-  if device == 'cuda':
-    torch.backends.cuda.matmul.allow_tf32 = True
+
+
+def _step(setting, device, by_length):
   material = contenders.pictures(setting)
-  return {
-    'step': lambda: _training(setting, material, device, by_length),
-    'greedy': lambda: _writing(setting, material['features'], device),
-  }
-
-
-def _training(setting, material, device, by_length):
   model = Captioner(setting.hidden_size, contenders.DROPOUT).to(device).train()
   tx = torch.optim.Adam(model.parameters(), contenders.LEARNING_RATE)
   losses = model.sorted_losses if by_length else model.losses
@@ -130,7 +136,8 @@ def _training(setting, material, device, by_length):
   return Program(run, times=STEPS)
 
 
-def _writing(setting, features, device):
+def _greedy(setting, device):
+  features = contenders.pictures(setting)['features']
   model = Captioner(setting.hidden_size, contenders.DROPOUT).to(device).eval()
   maps = np.resize(features, (contenders.WRITTEN, *features.shape[1:]))
   maps = torch.from_numpy(maps).to(device)

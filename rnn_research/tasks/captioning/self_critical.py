@@ -21,6 +21,7 @@ from rnn_research.typing import Array, Key, Params, PyTree
 from rnn_research.unroll import length_mask
 
 _END = '<eos>'
+_NEVER = (PAD, BOS, UNK)  # drawn
 
 
 def cider_reward(
@@ -64,7 +65,9 @@ def self_critical_loss(
 
     - sum_k (r_k - b_k) log p(y_k),    b_k = sum_{j != k} r_j / (K - 1)
 
-  where r_k - b_k is a constant. Captions are drawn, and their probabilities taken, without dropout.
+  where r_k - b_k is a constant. Captions are drawn, and their probabilities taken, without dropout
+  and of the symbols that may be drawn: were others counted, their probability could rise for
+  nothing.
 
   Args:
     model: the model.
@@ -82,7 +85,7 @@ def self_critical_loss(
 
   Source: Rennie et al. 2017 (arXiv 1612.00563), equation 7. Deviates from the paper: the baseline
   is the mean of the other captions, not the greedy one (Luo 2020, arXiv 2003.09971); no special
-  symbol but the end is drawn, though log p is that of the whole vocabulary.
+  symbol but the end is drawn.
   """
   encoded = model.encode(params, inputs)
   frozen = jax.lax.stop_gradient(params)
@@ -100,6 +103,7 @@ def self_critical_loss(
     jnp.concatenate([first, ids[:, :-1]], 1).T,
   )
   real = length_mask(lengths, ids.shape[1])
+  logits = logits.at[:, :, jnp.array(_NEVER)].set(jnp.finfo(logits.dtype).min)
   losses = jnp.where(real, cross_entropy(logits, ids.T), 0.0)
   total = (_advantages(rewards, samples) * losses.sum(0)).sum()
   sums = {'cider': (rewards * lengths).sum(), 'nats_per_symbol': losses.sum()}
@@ -119,7 +123,7 @@ def _drawn(model, params, encoded, samples, max_length, key):
     states,
     jnp.full(rows, BOS, jnp.int32),
     jnp.full(rows, max_length + 1),
-    Rules(max_length + 1, (PAD, BOS, UNK)),
+    Rules(max_length + 1, _NEVER),
     Sampling(),
     key,
   )

@@ -17,7 +17,7 @@ from rnn_research.encoders.cnn.weights import load_weights
 from rnn_research.errors import InputError
 from rnn_research.launching import runs
 from rnn_research.models.captioners import CAPTIONERS
-from rnn_research.tasks.captioning import features, material
+from rnn_research.tasks.captioning import features, material, sight
 from rnn_research.tasks.captioning.scenes import draw_scenes
 from rnn_research.training import backend
 
@@ -385,6 +385,11 @@ def test_the_last_blocks_are_trained_on(main, data_dir, places, photos, tmp_path
   assert 1e-3 < max(jax.tree.leaves(moved)) < 3e-3
   code, out, err = main('--mode=caption', f'--workdir={folder}', f'--input={photos}/0.png')
   assert (code, err, out.count('\n')) == (0, '', 1)
+
+
+def test_a_network_without_weights_above_its_shallow_map_is_not_trained_on():
+  with pytest.raises(InputError, match="'vgg16', which has no weights above its shallow map"):
+    sight.tuned_sight('vgg16', '', 'deep', 'no file')
 
 
 OWN = '--config.model.encoder=own'

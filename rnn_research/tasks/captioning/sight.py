@@ -96,9 +96,19 @@ def network_sight(name: str, form: str, grid: str, file: str) -> Sight:
 
 def tuned_sight(name: str, form: str, grid: str, file: str) -> Sight:
   """Returns how pictures are seen by a network whose last blocks are trained with the model, from
-  their public weights on; what lies below them is computed once. Args as of `network_sight`."""
+  their public weights on; what lies below them is computed once. Args as of `network_sight`.
+
+  Raises:
+    InputError: the network has no weights there.
+  """
   network, names = weights.named(name, form), GRIDS[grid]
   below, joined = network_sight(name, form, 'shallow', file), maps_reader()
+  drawn = network.split(jax.eval_shape(network.init, jax.random.key(0)))[1]
+  if not drawn:
+    raise InputError(
+      f'model.encoder is {name!r}, which has no weights above its shallow map, expected another '
+      'one where train.encoder_rate is above 0'
+    )
 
   def init(key, inputs):
     _, upper, _ = network.split(weights.load_weights(name, file)[1])
@@ -109,8 +119,7 @@ def tuned_sight(name: str, form: str, grid: str, file: str) -> Sight:
     found = {'deep': network.upper(params, shallow), 'shallow': shallow}
     return joined.read((), {name: found[name] for name in names})
 
-  drawn = jax.eval_shape(network.init, jax.random.key(0))
-  shape = jax.eval_shape(read, network.split(drawn)[1], below.inputs).shape[1:3]
+  shape = jax.eval_shape(read, drawn, below.inputs).shape[1:3]
   return below._replace(shape=shape, reader=Reader(init, read))
 
 

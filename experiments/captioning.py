@@ -6,14 +6,14 @@ with attention by looking at another place for every word.
   python launch.py --workdir=DIR --mode=caption --input=PHOTO --attention_map=out.png
 
   VARIANT          FLAGS     time   score on test pictures, beam 3                 commit
-  shapes                     71 s   exact 99.0 %, attention inside 93.0 %          7ca763a
+  shapes                     71 s   exact 98.0 %, attention inside 93.2 %          3262e96
   soft_attention   PHOTOS    -      BLEU-4 20.8, CIDEr-D .543                      08fdc33
   hard_attention   PHOTOS    -      not yet run
   show_and_tell    PHOTOS    -      BLEU-4 19.7, CIDEr-D .483                      08fdc33
   merge            PHOTOS    -      not yet run
   init_state       PHOTOS    -      not yet run
   neuraltalk       PHOTOS    -      not yet run
-  scst             PHOTOS    -      not yet run
+  scst             PHOTOS    -      BLEU-4 23.0, CIDEr-D .578                      3262e96
   debug                      -      nothing is learned in 30 steps
 
 PHOTOS is --config.data.path=FOLDER --config.model.encoder_weights=FILE, of Flickr8k's archives and

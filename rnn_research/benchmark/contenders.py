@@ -1,6 +1,7 @@
 """Who is measured, on what. Nothing here imports a library that is measured: this is read by the
 parent process."""
 
+import functools
 import math
 from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
@@ -106,18 +107,15 @@ def translation(present: Present) -> Rivals:
 def captioning(present: Present) -> Mapping[str, Rivals]:
   """Returns those who learn to caption pictures, and those who write captions: part -> rivals."""
   device = {'device': 'cuda' if present.gpu else 'cpu'}
-  one = lambda module, part, **options: Contender(
-    module, {'step': 'training', 'greedy': 'writing'}[part], options, parts=(part,)
-  )
+  learner = functools.partial(Contender, function='training', parts=('step',))
+  writer = functools.partial(Contender, function='writing', parts=('greedy',))
+  loop = lambda by_length: learner(_TORCH_CAPTIONS, options=device | {'by_length': by_length})
   learn = {
-    'ours': one(_CAPTIONS, 'step'),
-    'PyTorch, padded': one(_TORCH_CAPTIONS, 'step', by_length=False, **device),
-    'PyTorch, sorted by length': one(_TORCH_CAPTIONS, 'step', by_length=True, **device),
+    'ours': learner(_CAPTIONS),
+    'PyTorch, padded': loop(False),
+    'PyTorch, sorted by length': loop(True),
   }
-  write = {
-    'ours': one(_CAPTIONS, 'greedy'),
-    'PyTorch': one(_TORCH_CAPTIONS, 'greedy', **device),
-  }
+  write = {'ours': writer(_CAPTIONS), 'PyTorch': writer(_TORCH_CAPTIONS, options=device)}
   return {'step': _runnable(learn, present), 'greedy': _runnable(write, present)}
 
 

@@ -119,14 +119,15 @@ def train_stream(
   rows = np.flatnonzero(encoded.lengths.any(1))
   require_batch(len(rows), batch_size)
   steps = len(rows) // batch_size
-  edges = _edges(encoded.lengths[rows], copies, buckets)
+  lengths_of = encoded.lengths[rows]
+  edges = _edges(lengths_of, copies, buckets)
 
   @functools.lru_cache(maxsize=2)
   def plan(epoch):
     rng = np.random.default_rng((seed, epoch))
-    slots = _slots(encoded.lengths[rows], copies, rng)
+    slots = _slots(lengths_of, copies, rng)
     places = rng.permutation(len(rows))[: steps * batch_size]
-    longest = np.take_along_axis(encoded.lengths[rows], slots, 1).max(1)
+    longest = np.take_along_axis(lengths_of, slots, 1).max(1)
     alike = np.argsort(np.searchsorted(edges, longest[places]), kind='stable')
     return slots, rng.permutation(places[alike].reshape(steps, batch_size))
 

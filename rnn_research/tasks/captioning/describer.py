@@ -17,6 +17,8 @@ from rnn_research.models.conditional_model import ConditionalModel
 from rnn_research.tasks.captioning.batches import EVALUATED
 from rnn_research.typing import Key, Params
 
+NEVER_WRITTEN = (PAD, BOS, UNK)
+
 
 class Caption(NamedTuple):
   """What was written of a picture.
@@ -79,7 +81,7 @@ def _search(model, how, max_length, params, inputs, key):
     encoded.states,
     jnp.full(rows, BOS, jnp.int32),
     jnp.full(rows, max_length + 1),
-    Rules(max_length + 1, (PAD, BOS, UNK)),
+    Rules(max_length + 1, NEVER_WRITTEN),
     how,
     key=key,
     source_mask=encoded.memory.mask,

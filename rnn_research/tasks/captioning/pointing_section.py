@@ -9,18 +9,12 @@ import numpy as np
 
 from rnn_research.analysis.reports.sections import Section
 from rnn_research.analysis.reports.tables import markdown
-from rnn_research.data.codec import BOS, PAD, TextCodec
+from rnn_research.data.codec import PAD, TextCodec
 from rnn_research.models.conditional_model import ConditionalModel
-from rnn_research.tasks.captioning.batches import (
-  EVALUATED,
-  Encoded,
-  Seen,
-  captioned,
-  evaluation_batches,
-)
+from rnn_research.tasks.captioning.batches import Encoded, Seen, captioned, evaluation_batches
 from rnn_research.tasks.captioning.boxes import read_boxes
 from rnn_research.tasks.captioning.describer import Caption
-from rnn_research.tasks.captioning.objective import Captioned, taught
+from rnn_research.tasks.captioning.objective import taught
 from rnn_research.tasks.captioning.pointing import PointingScores, pointed, pointing_scores
 from rnn_research.tasks.captioning.saliency import saliency
 from rnn_research.typing import Params
@@ -108,19 +102,19 @@ def _depended(pictures, codec, model, params, captions, rows):
   if not rows:
     return []
   longest, ids_of = max(map(len, captions)), {s: i for i, s in enumerate(codec.symbols)}
-  targets = np.full((len(rows), longest), PAD, np.int32)
+  targets = np.full((len(rows), 1, longest), PAD, np.int32)
   for row, words in enumerate(captions):
-    targets[row, : len(words)] = [ids_of[word] for word in words]
-  ids = np.pad(targets[:, :-1], ((0, 0), (1, 0)), constant_values=BOS)
-  lengths = np.array([len(words) for words in captions], np.int32)
-  depend = jax.jit(lambda params, batch: saliency(model, params, batch))
+    targets[row, 0, : len(words)] = [ids_of[word] for word in words]
+  written = Encoded(targets, np.array([[len(words)] for words in captions], np.int32), 0)
+  own = pictures._replace(
+    names=[pictures.names[row] for row in rows],
+    inputs=lambda at, rng=None: pictures.inputs(np.array(rows)[at]),
+  )
+  depend = jax.jit(lambda params, batch: saliency(model, params, captioned(batch)))
   found = []
-  for start in range(0, len(rows), EVALUATED):
-    own = np.arange(start, min(start + EVALUATED, len(rows)))
-    at = np.resize(own, EVALUATED)
-    inputs = pictures.inputs(np.array(rows)[at])
-    maps = np.asarray(depend(params, Captioned(inputs, ids[at], targets[at], lengths[at])))
-    found += [maps[: lengths[row], place] for place, row in enumerate(own)]
+  for at, batch in evaluation_batches(own, written):
+    maps = np.asarray(depend(params, batch))
+    found += [maps[: len(captions[row]), place] for place, row in enumerate(at)]
   return found
 
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnn_research.data.codec import BOS, EOS, PAD, UNK, TextCodec
+from rnn_research.data.codec import BOS, EOS, PAD, TextCodec
 from rnn_research.decoding.sampling import Sampling
 from rnn_research.decoding.single import sampled
 from rnn_research.decoding.step import Rules
@@ -16,12 +16,12 @@ from rnn_research.metrics.captions.cider import cider, cider_table, document_fre
 from rnn_research.metrics.captions.score import tokenized
 from rnn_research.models.conditional_model import ConditionalModel
 from rnn_research.stepping import repeat_rows
+from rnn_research.tasks.captioning.describer import NEVER_WRITTEN
 from rnn_research.tasks.captioning.objective import for_each
 from rnn_research.typing import Array, Key, Params, PyTree
 from rnn_research.unroll import length_mask
 
 _END = '<eos>'
-_NEVER = (PAD, BOS, UNK)  # drawn
 
 
 def cider_reward(
@@ -103,7 +103,7 @@ def self_critical_loss(
     jnp.concatenate([first, ids[:, :-1]], 1).T,
   )
   real = length_mask(lengths, ids.shape[1])
-  logits = logits.at[:, :, jnp.array(_NEVER)].set(jnp.finfo(logits.dtype).min)
+  logits = logits.at[:, :, jnp.array(NEVER_WRITTEN)].set(jnp.finfo(logits.dtype).min)
   losses = jnp.where(real, cross_entropy(logits, ids.T), 0.0)
   total = (_advantages(rewards, samples) * losses.sum(0)).sum()
   sums = {'cider': (rewards * lengths).sum(), 'nats_per_symbol': losses.sum()}
@@ -123,7 +123,7 @@ def _drawn(model, params, encoded, samples, max_length, key):
     states,
     jnp.full(rows, BOS, jnp.int32),
     jnp.full(rows, max_length + 1),
-    Rules(max_length + 1, _NEVER),
+    Rules(max_length + 1, NEVER_WRITTEN),
     Sampling(),
     key,
   )

@@ -19,6 +19,7 @@ from rnn_research.decoding.step import NO_SPECIALS, Rules, hypotheses_of
 from rnn_research.errors import InputError, require, require_one_of, require_seed
 from rnn_research.experiment import Command, flags_of
 from rnn_research.models.language_model import LanguageModel
+from rnn_research.tasks.language import sentiment
 from rnn_research.training.progress import tell, warn
 from rnn_research.typing import Key, Params
 
@@ -45,6 +46,7 @@ def commands_of(
     'search': functools.partial(search, model, codec),
     'score': functools.partial(log_probs, score, codec, texts),
     'scores': functools.partial(scores, score, codec, texts),
+    'sentiment': functools.partial(sentiment.sentiment, model, codec),
   }
 
 
@@ -304,4 +306,5 @@ COMMANDS = {
     write_scores,
     reads_data=True,
   ),
+  'sentiment': sentiment.COMMAND,
 }

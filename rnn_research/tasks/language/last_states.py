@@ -1,0 +1,62 @@
+"""What a language model is left with at the end of each of many sentences."""
+
+import functools
+from collections.abc import Callable, Sequence
+
+import jax
+import numpy as np
+
+from rnn_research.data import buckets
+from rnn_research.models.language_model import LanguageModel
+from rnn_research.typing import Params
+
+_STEPS, _ROWS = 32, 256  # of one call; long sentences take several
+
+
+def unit_names(model: LanguageModel, params: Params) -> list[str]:
+  """Returns a name of every number of `last_states`."""
+  states = jax.eval_shape(functools.partial(model.initial_state, batch_size=1), params)
+  return [
+    f'layer {layer}, {jax.tree_util.keystr(path, simple=True, separator=".")}, unit {unit}'
+    for layer, state in enumerate(states, 1)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state)
+    for unit in range(leaf.size)
+  ]
+
+
+def last_states(
+  model: LanguageModel,
+  params: Params,
+  sentences: Sequence[np.ndarray],
+  progress: Callable = lambda done: None,
+) -> np.ndarray:
+  """Returns the states of all layers after the last symbol of each of N sentences.
+
+  Args:
+    model: the language model.
+    params: of the model.
+    sentences: N arrays [length] int32; after one of length 0 the state is the initial one.
+    progress: `(done) -> None`, called with how many are done.
+
+  Returns:
+    [N, D] float32: layer after layer, and of each its leaves in the order of their names' tree.
+  """
+  # One program for all lengths: what is longer than its steps goes on from the state that it left.
+  advance = jax.jit(
+    lambda params, states, ids, mask: model.unroll(params, states, ids, mask=mask)[0]
+  )
+  order = sorted(range(len(sentences)), key=lambda place: len(sentences[place]))
+  initial = jax.jit(model.initial_state, static_argnums=1)(params, _ROWS)
+  found = np.zeros((len(sentences), len(unit_names(model, params))), np.float32)
+  for start in range(0, len(order), _ROWS):
+    places = order[start : start + _ROWS]
+    longest = -(-len(sentences[places[-1]]) // _STEPS) * _STEPS
+    ids, lengths = buckets.pad([sentences[place] for place in places], longest, _ROWS)
+    mask, states = np.arange(longest)[:, None] < lengths, initial
+    for step in range(0, longest, _STEPS):
+      steps = slice(step, step + _STEPS)
+      states = advance(params, states, ids[:, steps].T, mask[steps])
+    leaves = [np.asarray(leaf).reshape(_ROWS, -1) for leaf in jax.tree.leaves(states)]
+    found[places] = np.concatenate(leaves, 1)[: len(places)]
+    progress(start + len(places))
+  return found

@@ -84,6 +84,17 @@ def test_columns_get_mean_0_and_variance_1_of_the_first_array():
   )
 
 
+def test_a_rotation_leaves_a_fit_what_it_is():
+  xs, labels = examples(2)
+  xs = logistic.standardised(xs @ np.random.default_rng(3).normal(size=(5, 5)))[0]
+  (turned,) = logistic.rotated(xs)
+  products = turned.T @ turned
+  np.testing.assert_allclose(products, np.diag(np.diag(products)), atol=1e-9)
+  weights, bias = newton(xs, labels, 0.01)
+  found = logistic.fit(turned, labels, 0.01)
+  np.testing.assert_allclose(turned @ found.weights + found.bias, xs @ weights + bias, atol=2e-3)
+
+
 def best_of_all(values, labels):
   """Returns the highest accuracy of any threshold and side, by trying all."""
   cuts = [-np.inf, *(np.unique(values) + 1e-9), np.inf]

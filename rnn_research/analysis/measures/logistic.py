@@ -43,7 +43,8 @@ def fit(xs: Any, labels: np.ndarray, strength: float, start: Logistic | None = N
     s_n = 1 of class 1, -1 of class 0
 
   Args:
-    xs: [N, D] float64 or a sparse array of scipy; columns of like scale, see `standardised`.
+    xs: [N, D] float64 or a sparse array of scipy; columns of like scale, see `standardised`. Where
+      they are correlated, `rotated` ones are much faster.
     labels: [N] 0 or 1.
     strength: of the penalty; the bias has none.
     start: where the search begins, such as the fit of a neighbouring strength; default zero.
@@ -51,21 +52,24 @@ def fit(xs: Any, labels: np.ndarray, strength: float, start: Logistic | None = N
   signs = np.where(labels, 1.0, -1.0)
   start = start or Logistic(np.zeros(xs.shape[1]), 0.0)
 
+  # Weights in units in which the curvature at zero is about 1: far fewer steps.
+  scales = np.sqrt((xs * xs).mean(0) / 4 + strength)
+
   def objective(theta):
-    weights, bias = theta[:-1], theta[-1]
+    weights, bias = theta[:-1] / scales, theta[-1]
     margins = signs * (xs @ weights + bias)
     slopes = -signs * np.exp(-np.logaddexp(0.0, margins)) / len(signs)
     loss = np.logaddexp(0.0, -margins).mean() + 0.5 * strength * weights @ weights
-    return loss, np.append(xs.T @ slopes + strength * weights, slopes.sum())
+    return loss, np.append((xs.T @ slopes + strength * weights) / scales, slopes.sum())
 
   found = minimize(
     objective,
-    np.append(start.weights, start.bias),
+    np.append(start.weights * scales, start.bias),
     jac=True,
     method='L-BFGS-B',
     options={'maxiter': 1000, 'ftol': 1e-9, 'gtol': 1e-5},
   )
-  return Logistic(found.x[:-1], float(found.x[-1]))
+  return Logistic(found.x[:-1] / scales, float(found.x[-1]))
 
 
 def accuracy(model: Logistic, xs: Any, labels: np.ndarray) -> float:
@@ -101,6 +105,16 @@ def standardised(first: np.ndarray, *others: np.ndarray) -> list[np.ndarray]:
   varies = scale > 1e-12 * np.maximum(1.0, np.abs(mean))
   factors = np.where(varies, 1.0 / np.where(varies, scale, 1.0), 0.0)
   return [(xs - mean) * factors for xs in (first, *others)]
+
+
+def rotated(first: np.ndarray, *others: np.ndarray) -> list[np.ndarray]:
+  """Returns arrays [N, D] in the coordinates of the principal axes of the first, which must have
+  columns of mean 0.
+
+  What the penalty of `fit` and its fit are, a rotation does not change.
+  """
+  axes = np.linalg.eigh(first.T @ first)[1]
+  return [xs @ axes for xs in (first, *others)]
 
 
 def best_threshold(values: np.ndarray, labels: np.ndarray) -> Threshold:

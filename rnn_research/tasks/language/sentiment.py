@@ -143,8 +143,8 @@ def _read(codec, sentences):
 
 
 def _network(names, features, labels):
-  train, dev, test = logistic.standardised(*(features[split] for split in SPLITS))
-  probe = _probe({'train': train, 'dev': dev, 'test': test}, labels)
+  arrays = logistic.rotated(*logistic.standardised(*(features[split] for split in SPLITS)))
+  probe = _probe(dict(zip(SPLITS, arrays, strict=True)), labels)
   chosen_by = np.concatenate([features['train'], features['dev']])
   known = np.concatenate([labels['train'], labels['dev']])
   thresholds = [logistic.best_threshold(values, known) for values in chosen_by.T]

@@ -5,7 +5,7 @@ import shlex
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TextIO
 
 _JOINED = '\xa0'  # white space at which `textwrap` ends no line
@@ -36,6 +36,13 @@ def table(rows: Iterable[tuple[str, str]], most: int = 48) -> str:
   if not sys.stdout.isatty():
     return '\n'.join(f'{first.ljust(width - 2)}  {second}' for first, second in rows)
   return '\n'.join(line for first, second in rows for line in _row(first, second, width))
+
+
+def aligned(rows: Iterable[Sequence[str]]) -> str:
+  """Returns rows of cells as lines of columns, which no terminal ends earlier."""
+  rows = list(rows)
+  widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+  return '\n'.join('  '.join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
 
 def command(words: Iterable[str]) -> str:

@@ -95,7 +95,7 @@ def study(made: Study, start: Start, redraw: bool) -> None:
       words.say_place(start)
       about, started = _about(start.name, start.config), time.monotonic()
       result.write_json(Path(start.workdir) / 'config.json', about)
-      metrics = made.report(start.workdir, _report_folder(start.workdir))
+      metrics = made.report(start.workdir, result.report_folder(start.workdir))
       result.write_json(path, {**about, 'seconds': time.monotonic() - started, 'metrics': metrics})
   print_result(path)
   words.say_report(start.workdir)
@@ -121,7 +121,7 @@ def evaluate(run: Run) -> None:
 def write_report(experiment: Experiment, params: Params, workdir: str) -> None:
   """Writes figures, samples and tables for people to workdir/report: the experiment's own, or the
   curves of the run."""
-  out = _report_folder(workdir)
+  out = result.report_folder(workdir)
   if experiment.report is not None:
     experiment.report(params, workdir, out)
   else:
@@ -152,12 +152,6 @@ def print_result(path: Path) -> None:
     )
   after = f'after {values["steps"]} steps; ' if 'steps' in values else ''
   show(f'{after}all of it is in {path}')
-
-
-def _report_folder(workdir):
-  out = Path(workdir) / 'report'
-  out.mkdir(exist_ok=True)
-  return str(out)
 
 
 def _of_grid(headline, members, workdir, best_step):

@@ -53,6 +53,14 @@ def jsonable(value: Any) -> Any:
   return value
 
 
+def report_folder(workdir: str | os.PathLike, part: str = '') -> str:
+  """Returns the folder of a workdir's report, or of a part of it, which is made where it is
+  missing."""
+  out = Path(workdir) / 'report' / part
+  out.mkdir(parents=True, exist_ok=True)
+  return str(out)
+
+
 def figures(metrics: Mapping[str, Any]) -> str:
   """Returns metrics as one line for people."""
   number = lambda value: (

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from rnn_research.cell import Cell
-from rnn_research.stepping import prepare_cell, take_step
+from rnn_research.stepping import prepare_cell
 from rnn_research.typing import Array, Params, PyTree, State
 
 # Karpathy et al. 2015: a gate below LEFT is left-saturated, above RIGHT right-saturated.
@@ -45,11 +45,7 @@ def trace(cell: Cell, params: Params, xs: PyTree, state: State | None = None) ->
   if cell.gates is not None:
     params, _ = prepare_cell(cell, params, None, jax.tree.leaves(xs)[0].shape[1], None)
     gates = jax.vmap(cell.gates, (None, 0, 0))(params, before, cell.project(params, xs))
-  named = {
-    jax.tree_util.keystr(path, simple=True, separator='.'): leaf
-    for path, leaf in jax.tree_util.tree_leaves_with_path(after)
-  }
-  return Trace(named, gates, ys)
+  return Trace(named_leaves(after), gates, ys)
 
 
 def trace_layers(
@@ -68,20 +64,35 @@ def step_through(
 ) -> tuple[State, State, PyTree]:
   """Returns the states before and after every step, leaves [T, B, ...], and the outputs
   [T, B, ...]."""
+  rows = jax.tree.leaves(xs)[0].shape[1]
   if state is None:
-    state = cell.initial_state(params, jax.tree.leaves(xs)[0].shape[1])
+    state = cell.initial_state(params, rows)
+  params, ctx = prepare_cell(cell, params, None, rows, None)
 
-  def body(state, x):
-    after, y = take_step(cell, params, state, x)
+  def body(state, u):
+    after, y = cell.step(params, state, u, ctx=ctx)
     return after, (state, after, y)
 
-  return lax.scan(body, state, xs)[1]
+  return lax.scan(body, state, cell.project(params, xs))[1]
+
+
+def named_leaves(state: State) -> dict[str, Array]:
+  """Returns the leaves of a state by name, such as 'h', or '0.h' of a state within a state."""
+  return {
+    jax.tree_util.keystr(path, simple=True, separator='.'): leaf
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state)
+  }
+
+
+def is_candidate(name: str) -> bool:
+  """Returns whether a gate is a candidate, which may be any number and does not saturate: its name
+  begins with g or n."""
+  return name[0] in 'gn'
 
 
 def without_candidates(gates: dict[str, Array]) -> dict[str, Array]:
-  """Returns the gates that lie in (0, 1): a candidate, whose name begins with g or n, does not
-  saturate as they do."""
-  return {name: gate for name, gate in gates.items() if name[0] not in 'gn'}
+  """Returns the gates that lie in (0, 1)."""
+  return {name: gate for name, gate in gates.items() if not is_candidate(name)}
 
 
 def saturation(gate: Array) -> tuple[Array, Array]:

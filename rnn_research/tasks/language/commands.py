@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from rnn_research.cell import Cell
 from rnn_research.data import streams
 from rnn_research.data.codec import TextCodec
 from rnn_research.data.files import decode_text, open_output, read_input
@@ -16,10 +17,14 @@ from rnn_research.decoding.beam import Beam
 from rnn_research.decoding.decode import decode
 from rnn_research.decoding.sampling import Sampling, check_sampling
 from rnn_research.decoding.step import NO_SPECIALS, Rules, hypotheses_of
-from rnn_research.errors import InputError, require, require_one_of, require_seed
+from rnn_research.errors import InputError, require, require_seed
 from rnn_research.experiment import Command, flags_of
 from rnn_research.models.language_model import LanguageModel
-from rnn_research.tasks.language import sentiment
+from rnn_research.tasks.language.clamps import held_sampler
+from rnn_research.tasks.language.interpret import INTERPRET, interpret
+from rnn_research.tasks.language.sentiment import SENTIMENT, sentiment
+from rnn_research.tasks.language.source import prompt_ids, split_ids
+from rnn_research.tasks.language.verify import VERIFY, verify
 from rnn_research.training.progress import tell, warn
 from rnn_research.typing import Key, Params
 
@@ -28,25 +33,37 @@ _SHOWN = 10
 
 
 def commands_of(
-  model: LanguageModel, generate: Callable, codec: TextCodec, score: Callable, texts: Callable
+  model: LanguageModel,
+  remake: Callable[[tuple[Cell, ...]], LanguageModel],
+  generate: Callable,
+  codec: TextCodec,
+  score: Callable,
+  texts: Callable,
 ) -> dict[str, Callable]:
   """Returns what a trained language model can do: command -> `(params, ..) -> value`.
 
   Args:
     model: the language model.
+    remake: `cells -> model`, the same of other cells.
     generate: of `decoding.language.sampler`.
     codec: of the model.
     score: compiled `log_probabilities` of the model.
     texts: `() -> split -> ids`.
   """
+
+  def choose(params, clamp):
+    return held_sampler(model, remake, codec, params, clamp) if clamp else generate
+
   return {
-    'sample': functools.partial(sample, generate, codec),
-    'stream': functools.partial(stream, generate, codec),
+    'sample': functools.partial(sample, choose, codec),
+    'stream': functools.partial(stream, choose, codec),
     'readable': lambda params, prompt: readable(codec, prompt),
     'search': functools.partial(search, model, codec),
     'score': functools.partial(log_probs, score, codec, texts),
     'scores': functools.partial(scores, score, codec, texts),
-    'sentiment': functools.partial(sentiment.sentiment, model, codec),
+    'interpret': functools.partial(interpret, model, codec, texts),
+    'verify': functools.partial(verify, model, remake, codec),
+    'sentiment': functools.partial(sentiment, model, codec),
   }
 
 
@@ -71,16 +88,8 @@ def write(
     key: of the draws.
     sampling: how symbols are drawn.
   """
-  drawn = generate(params, _prompt_ids(codec, prompt)[:, None], length, key, sampling)
+  drawn = generate(params, prompt_ids(codec, prompt)[:, None], length, key, sampling)
   return codec.decode_pieces((ids[:, 0] for ids in drawn), prompt)
-
-
-def _prompt_ids(codec, prompt):
-  ids = codec.encode(prompt)
-  if len(ids):
-    return ids
-  start = codec.encode('\n')
-  return np.where(start == codec.unknown, 0, start)
 
 
 def readable(codec: TextCodec, prompt: str) -> str:
@@ -103,7 +112,7 @@ def readable(codec: TextCodec, prompt: str) -> str:
 
 
 def stream(
-  generate: Callable[..., Iterator],
+  choose: Callable[[Params, str], Callable[..., Iterator]],
   codec: TextCodec,
   params: Params,
   prompt: str = '',
@@ -112,34 +121,37 @@ def stream(
   top_k: int = 0,
   top_p: float = 1.0,
   seed: int = 0,
+  clamp: str = '',
 ) -> Iterator[str]:
   """Returns an iterator over pieces of text, `length` symbols in all, that the model writes after
   `prompt`.
 
   Args:
-    generate: see `write`, as for `codec` and `params`.
+    choose: `(params, clamp) -> generate` of `write`.
+    codec: see `write`, as for `params`.
     prompt: what is read before, see `readable`.
     length: symbols to write.
     temperature: see `Sampling`, as for `top_k` and `top_p`.
     seed: of the sampling.
+    clamp: units that stay at a value while it writes, see `read_clamps`; '' for none.
 
   Raises:
-    InputError: a number out of range, or a prompt of which nothing is readable.
+    InputError: a number out of range, a unit that the model lacks, or a prompt of which nothing is
+      readable.
   """
   require('length', length, length >= 1, 'an integer >= 1')
   require_seed('seed', seed)
   sampling = Sampling(temperature, top_k, top_p)
   check_sampling(sampling)
   known = readable(codec, prompt)
+  generate = choose(params, clamp)
   return write(generate, codec, params, known, length, jax.random.key(seed), sampling)
 
 
-def sample(
-  generate: Callable, codec: TextCodec, params: Params, prompt: str = '', **options
-) -> str:
+def sample(choose: Callable, codec: TextCodec, params: Params, prompt: str = '', **options) -> str:
   """Returns what is readable of `prompt` and what the model writes after it; see `stream`."""
   known = readable(codec, prompt)
-  return known + ''.join(stream(generate, codec, params, known, **options))
+  return known + ''.join(stream(choose, codec, params, known, **options))
 
 
 class Continuation(NamedTuple):
@@ -174,7 +186,7 @@ def search(
   require('length', length, length >= 1, 'an integer >= 1')
   require('beam', beam, beam >= 1, 'an integer >= 1')
   prompt = readable(codec, prompt)
-  ids = _prompt_ids(codec, prompt)
+  ids = prompt_ids(codec, prompt)
   rules = Rules(length, codec.never_written, NO_SPECIALS)
 
   @jax.jit
@@ -235,20 +247,11 @@ def scores(
     InputError: there is no such split, a text is given too, or fewer than 2 symbols.
   """
   require('split', split, not split or text is None, 'none where a text is given')
-  ids = _split_ids(texts(), split) if text is None else codec.encode(text)
+  ids = split_ids(texts(), split) if text is None else codec.encode(text)
   if len(ids) < 2:
     raise InputError(f'the text to score has {len(ids)} symbols, expected 2 at least')
   found = score(params, *streams.evaluation_lanes(ids, 1))
   return [codec.symbols[i] for i in ids], np.asarray(found, np.float64)[:, 0]
-
-
-def _split_ids(splits, name):
-  if name:
-    other = ', all of another text than the model was trained on' if 'text' in splits else ''
-    require_one_of('split', name, splits, other)
-  elif [*splits] == ['train']:
-    raise InputError('no text is held out; name one with --config.data.path, or --split=train')
-  return splits[name or [*splits][-1]]
 
 
 def log_probs(
@@ -291,6 +294,7 @@ COMMANDS = {
         top_k='keeps the k most probable symbols; 0 keeps all',
         top_p='keeps the most probable symbols up to this probability',
         seed='of the sampling',
+        clamp="units that stay at a value, such as '1:c23=2.5': layer, unit, value",
       ),
     },
     print_sample,
@@ -306,5 +310,7 @@ COMMANDS = {
     write_scores,
     reads_data=True,
   ),
-  'sentiment': sentiment.COMMAND,
+  'interpret': INTERPRET,
+  'verify': VERIFY,
+  'sentiment': SENTIMENT,
 }

@@ -12,7 +12,7 @@ from rnn_research.data import codec as codec_lib
 from rnn_research.data import text
 from rnn_research.data.codec import TextCodec
 from rnn_research.data.text import Corpus
-from rnn_research.errors import InputError
+from rnn_research.errors import InputError, require_one_of
 from rnn_research.training.progress import warn
 
 UNITS = {'char': 'characters', 'byte': 'bytes', 'word': 'words'}
@@ -82,6 +82,34 @@ def open_source(data: ConfigDict, assets: Mapping[str, Any] | None) -> Source:
   kept = {'vocabulary': codec.to_json(), 'data': there if foreign else here, 'held_out': held_out}
   measured = ('text',) if foreign else tuple(held_out)
   return Source(codec, load, texts, tuple(held_out), measured, kept)
+
+
+def split_ids(splits: Mapping[str, np.ndarray], name: str = '') -> np.ndarray:
+  """Returns the ids of a split, [N] int32; by default of the last one that is held out.
+
+  Args:
+    splits: of `Source.texts`.
+    name: 'train', 'valid', 'test', or ''.
+
+  Raises:
+    InputError: there is no such split.
+  """
+  if name:
+    other = ', all of another text than the model was trained on' if 'text' in splits else ''
+    require_one_of('split', name, splits, other)
+  elif [*splits] == ['train']:
+    raise InputError('no text is held out; name one with --config.data.path, or --split=train')
+  return splits[name or [*splits][-1]]
+
+
+def prompt_ids(codec: TextCodec, prompt: str) -> np.ndarray:
+  """Returns the ids of a prompt, [N] int32; of an empty one that of a line end, for something must
+  be read before the first symbol is drawn."""
+  ids = codec.encode(prompt)
+  if len(ids):
+    return ids
+  start = codec.encode('\n')
+  return np.where(start == codec.unknown, 0, start)
 
 
 def describe(corpus: Corpus, data: ConfigDict, embedding_size: int, fresh: bool) -> str:

@@ -1,0 +1,182 @@
+"""What every unit of a language model does over a long text, in bounded memory."""
+
+import functools
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from rnn_research.analysis.measures.traces import is_candidate, named_leaves, step_through
+from rnn_research.models.language_model import LanguageModel
+from rnn_research.stepping import prepare_cell
+from rnn_research.typing import Params
+
+CHUNK = 2048
+GUESSES = 5
+
+
+class Unit(NamedTuple):
+  """One number of a state.
+
+  Attributes:
+    layer: counted from 1.
+    leaf: of the layer's state: 'h', or 'c'.
+    index: within the leaf.
+  """
+
+  layer: int
+  leaf: str
+  index: int
+
+  def __str__(self) -> str:
+    return f'{self.leaf}{self.index} of layer {self.layer}'
+
+
+class Piece(NamedTuple):
+  """A stretch of T symbols of a text, and what a model did after each.
+
+  Attributes:
+    states: of each layer, name -> [T, W] float32.
+    gates: of each layer, name -> [T, H] float32; empty for a cell without.
+    log_probs: [T] float32, nats, of the symbol that follows; NaN after the last of the text.
+    guesses: [T, K] int32, the most probable next symbols.
+    probs: [T, K] float32, their probabilities.
+  """
+
+  states: tuple[dict[str, np.ndarray], ...]
+  gates: tuple[dict[str, np.ndarray], ...]
+  log_probs: np.ndarray
+  guesses: np.ndarray
+  probs: np.ndarray
+
+
+class Recording(NamedTuple):
+  """A whole text, as `gather` keeps it.
+
+  Attributes:
+    units: U of them.
+    values: [N, U] float16, each unit after each symbol.
+    gates: of each layer, name -> [N, H] uint8, of 255ths; candidates are clipped to [-1, 1] first,
+      and 0 stands for -1.
+    log_probs: see `Piece`, as for `guesses` and `probs`; [N, ...].
+  """
+
+  units: tuple[Unit, ...]
+  values: np.ndarray
+  gates: tuple[dict[str, np.ndarray], ...]
+  log_probs: np.ndarray
+  guesses: np.ndarray
+  probs: np.ndarray
+
+
+def record(model: LanguageModel, params: Params, ids: np.ndarray) -> Iterator[Piece]:
+  """Yields what a model does as it reads a text from the initial state, `CHUNK` symbols at a time.
+
+  The state goes on from one piece to the next, so the pieces are those of one exact pass.
+
+  Args:
+    model: the language model.
+    params: its parameters.
+    ids: [N] int32 symbols.
+  """
+  run, states = _compiled(model), model.initial_state(params, 1)
+  targets = np.append(ids[1:], 0)
+  for start in range(0, len(ids), CHUNK):
+    part = slice(start, start + CHUNK)
+    states, piece = run(params, states, ids[part], targets[part])
+    piece = jax.tree.map(np.array, piece)
+    if start + CHUNK >= len(ids):
+      piece.log_probs[-1] = np.nan
+    yield piece
+
+
+def gather(pieces: Iterable[Piece], length: int, show: Callable[[int], None]) -> Recording:
+  """Returns all pieces of a text together.
+
+  Args:
+    pieces: of `record`.
+    length: N, symbols of the text, one at least.
+    show: is called with the number of symbols done, after each piece.
+  """
+  kept, done = Recording((), *[None] * 5), 0
+  for piece in pieces:
+    part = _reduced(piece)
+    if not done:
+      empty = jax.tree.map(lambda a: np.empty((length, *a.shape[1:]), a.dtype), part[1:])
+      kept = Recording(part.units, *empty)
+    done += len(piece.log_probs)
+    for whole, new in zip(jax.tree.leaves(kept[1:]), jax.tree.leaves(part[1:]), strict=True):
+      whole[done - len(new) : done] = new
+    show(done)
+  return kept
+
+
+def _reduced(piece):
+  units = tuple(
+    Unit(i, name, j)
+    for i, layer in enumerate(piece.states, 1)
+    for name, values in layer.items()
+    for j in range(values.shape[1])
+  )
+  leaves = [values for layer in piece.states for values in layer.values()]
+  gates = tuple({name: _bytes(name, gate) for name, gate in layer.items()} for layer in piece.gates)
+  return Recording(units, np.concatenate(leaves, 1, dtype=np.float16), gates, *piece[2:])
+
+
+def _bytes(name, gate):
+  low = -1.0 if is_candidate(name) else 0.0
+  return np.round((np.clip(gate, low, 1.0) - low) / (1.0 - low) * 255).astype(np.uint8)
+
+
+def gate_values(recording: Recording, layer: int, name: str, unit: int) -> np.ndarray:
+  """Returns a gate of one unit as numbers, [N] float32.
+
+  Args:
+    recording: has it.
+    layer: counted from 1.
+    name: of the gate.
+    unit: which of H.
+  """
+  low = -1.0 if is_candidate(name) else 0.0
+  return low + recording.gates[layer - 1][name][:, unit] * np.float32((1.0 - low) / 255)
+
+
+@functools.lru_cache(maxsize=2)
+def _compiled(model: LanguageModel) -> Callable:
+  """Returns `(params, states, ids [T], targets [T]) -> (states, Piece)`."""
+
+  @jax.jit
+  def run(params, states, ids, targets):
+    xs, after, named, gates = model.embed(params, ids[:, None]), [], [], []
+    for cell, p, state in zip(model.cells, params['cells'], states, strict=True):
+      before, every, ys = step_through(cell, p, xs, state)
+      gates.append(_gates(cell, p, before, xs))
+      named.append(_flat(every))
+      after.append(jax.tree.map(lambda a: a[-1], every))
+      xs = ys
+    log_probs = jax.nn.log_softmax(model.logits(params, xs[:, 0]), -1)
+    of_target = jnp.take_along_axis(log_probs, targets[:, None], 1)[:, 0]
+    best, guesses = lax.top_k(log_probs, min(GUESSES, log_probs.shape[1]))
+    piece = Piece(tuple(named), tuple(gates), of_target, guesses, jnp.exp(best))
+    return tuple(after), piece
+
+  return run
+
+
+def _gates(cell, params, before, xs):
+  if cell.gates is None:
+    return {}
+  params, _ = prepare_cell(cell, params, None, 1, None)
+  gates = jax.vmap(cell.gates, (None, 0, 0))(params, before, cell.project(params, xs))
+  return {name: gate[:, 0].astype(jnp.float32) for name, gate in gates.items()}
+
+
+def _flat(states):
+  """Returns the leaves of states [T, 1, ...] as name -> [T, W] float32."""
+  return {
+    name: leaf.reshape(len(leaf), -1).astype(jnp.float32)
+    for name, leaf in named_leaves(states).items()
+  }

@@ -1,0 +1,53 @@
+"""The table of units that tell concepts, for a terminal, a report and a spreadsheet."""
+
+from collections.abc import Sequence
+
+from rnn_research.analysis.measures.unit_search import LEVEL, PROBES, Found
+from rnn_research.analysis.reports.tables import Table
+
+HEADER = ('concept', 'unit', 'score', 'untrained', 'q', 'units', *PROBES, 'selectivity')
+ABOUT = f"""
+- unit: the best single unit, chosen on the first half of the text; + where it is greater where the
+  concept holds. Scores are of the second half.
+- untrained: the same of a network with random weights.
+- q: Benjamini and Hochberg over all pairs of unit and concept, under a permutation of blocks of the
+  text; units: how many have q <= {LEVEL}.
+- {', '.join(PROBES)}: linear probes of as many units. selectivity: that of all units, less the same
+  for a control task whose labels follow at random from the word so far.
+"""
+
+
+def rows(found: Sequence[Found]) -> list[tuple[str, ...]]:
+  """Returns the findings as rows of text under `HEADER`."""
+  return [
+    (
+      one.concept,
+      f'{"+" if one.sign > 0 else "-"} {one.unit}',
+      f'{one.score:.3f} {one.kind}',
+      f'{one.untrained:.3f}',
+      f'{one.q:.0e}',
+      str(one.num_found),
+      *(f'{score:.3f}' for score in one.probes),
+      f'{one.selectivity:+.3f}',
+    )
+    for one in found
+  ]
+
+
+def brief(found: Sequence[Found]) -> list[tuple[str, ...]]:
+  """Returns the header and the findings, without the sparse probes, for a terminal."""
+  return [(*row[:5], *row[-2:]) for row in (HEADER, *rows(found))]
+
+
+def columns(found: Sequence[Found]) -> Table:
+  """Returns the findings as columns of numbers, with the score of every probe and control."""
+  fields = ('concept', 'kind', 'unit', 'sign', 'score', 'q', 'num_found', 'untrained')
+  return {
+    **{field: [_plain(getattr(one, field)) for one in found] for field in fields},
+    **{f'probe_{size}': [one.probes[i] for one in found] for i, size in enumerate(PROBES)},
+    **{f'control_{size}': [one.controls[i] for one in found] for i, size in enumerate(PROBES)},
+  }
+
+
+def _plain(value):
+  return value if isinstance(value, int | float) else str(value)

@@ -1,0 +1,61 @@
+"""Units that stay at a value while a model writes: `--clamp='1:c23=2.5,2:h4=-1'`."""
+
+import re
+from collections.abc import Callable, Iterator
+
+from rnn_research.analysis.measures.interventions import check_unit, held
+from rnn_research.analysis.measures.recording import Unit
+from rnn_research.cell import Cell
+from rnn_research.data.codec import TextCodec
+from rnn_research.decoding.language import sampler
+from rnn_research.errors import InputError, comma_list
+from rnn_research.models.language_model import LanguageModel
+from rnn_research.typing import Params
+
+_FORM = re.compile(r'(\d+):([A-Za-z][\w.]*?)(\d+)=(.+)')
+
+
+def held_sampler(
+  model: LanguageModel,
+  remake: Callable[[tuple[Cell, ...]], LanguageModel],
+  codec: TextCodec,
+  params: Params,
+  clamp: str,
+) -> Callable[..., Iterator]:
+  """Compiles sampling, see `decoding.language.sampler`, while units stay at values.
+
+  Args:
+    model: the language model.
+    remake: `cells -> model`, the same of other cells.
+    codec: of the model.
+    params: of the model.
+    clamp: see `read_clamps`.
+
+  Raises:
+    InputError: the model has no such unit.
+  """
+  units, values = read_clamps(clamp)
+  for unit in units:
+    check_unit(model, params, unit)
+  return sampler(remake(held(model.cells, units, values)), codec.never_written)
+
+
+def read_clamps(text: str) -> tuple[list[Unit], list[float]]:
+  """Returns the units of a flag, and the value of each.
+
+  Args:
+    text: 'layer:unit=value', separated by commas; layers count from 1, units are named as in the
+      tables of `--mode=interpret`: c23, h4.
+
+  Raises:
+    InputError: it has another form.
+  """
+  parts = [(part, _FORM.fullmatch(part)) for part in comma_list(text)]
+  try:
+    found = [(Unit(int(m[1]), m[2], int(m[3])), float(m[4])) for _, m in parts if m]
+  except ValueError:
+    found = []
+  if len(found) < len(parts) or not parts:
+    raise InputError(f"clamp is {text!r}, expected 'layer:unit=value' such as '1:c23=2.5'")
+  units, values = zip(*found, strict=True)
+  return list(units), list(values)

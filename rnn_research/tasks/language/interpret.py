@@ -1,0 +1,138 @@
+"""The search for interpretable units of a trained language model, as a command and a mode."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from rnn_research.analysis.concepts.sets import LANGUAGES
+from rnn_research.analysis.measures.recording import Recording, gather, record
+from rnn_research.analysis.measures.unit_search import LEVEL, Found, search
+from rnn_research.analysis.reports import unit_table
+from rnn_research.data.codec import TextCodec
+from rnn_research.experiment import Command, flags_of
+from rnn_research.models.language_model import LanguageModel
+from rnn_research.parameters import num_parameters
+from rnn_research.tasks.language.labelled_text import (
+  LabelledText,
+  read_labelled_text,
+  shown_symbols,
+)
+from rnn_research.terminal import aligned
+from rnn_research.training.progress import open_counter, tell
+from rnn_research.training.result import report_folder
+from rnn_research.typing import Params
+
+
+class Interpretation(NamedTuple):
+  """What was found in a model.
+
+  Attributes:
+    labelled: the text and its concepts.
+    recording: what every unit did.
+    found: by concept, the best first.
+    symbols: id -> symbol as it is shown.
+  """
+
+  labelled: LabelledText
+  recording: Recording
+  found: tuple[Found, ...]
+  symbols: tuple[str, ...]
+
+
+def interpret(
+  model: LanguageModel,
+  codec: TextCodec,
+  texts: Callable,
+  params: Params,
+  text: str = '',
+  length: int = 200_000,
+  concepts: str = '',
+  language: str = 'auto',
+) -> Interpretation:
+  """Records every unit over a text and searches for those that tell concepts.
+
+  Args:
+    model: the language model.
+    codec: of the model.
+    texts: `() -> split -> ids`.
+    params: of the model.
+    text: see `read_labelled_text`, as for `length`, `concepts` and `language`.
+
+  Raises:
+    InputError: see `read_labelled_text`.
+  """
+  labelled = read_labelled_text(codec, texts, text, length, concepts, language)
+  trained, untrained = _recordings(model, params, labelled.ids)
+  names = [concept.name for concept in labelled.concepts]
+  found = search(trained, untrained.values, labelled.text, names, labelled.labels)
+  return Interpretation(labelled, trained, tuple(found), shown_symbols(codec))
+
+
+def _recordings(model, params, ids):
+  """Returns what the model does, and one of the same shape that was never trained; each on a core
+  of its own, since a single text leaves no more to share."""
+  display = open_counter(2 * len(ids), 'symbols')
+  done = [0, 0]
+
+  def run(which, params):
+    def show(count):
+      done[which] = count
+      display.update(sum(done))
+
+    return gather(record(model, params, ids), len(ids), show)
+
+  with ThreadPoolExecutor(2) as pool:
+    both = list(pool.map(run, (0, 1), (params, model.init(jax.random.key(0)))))
+  display.close()
+  return both
+
+
+def notes(made: Interpretation, params: Params) -> list[str]:
+  """Returns in sentences what the search was, and what it did not find."""
+  labelled, recording, found = made
+  weak = [f'{one.concept} ({one.kind} {one.score:.2f})' for one in found if one.q > LEVEL]
+  lost = [f'Not found (q > {LEVEL}): {", ".join(weak)}.'] if weak else []
+  absent = ', '.join(labelled.skipped)
+  return [
+    f'{num_parameters(params):,} parameters; {-np.nanmean(recording.log_probs):.3f} nats per '
+    f'symbol on the {len(labelled.ids):,} symbols looked at.',
+    f'{len(recording.units):,} units were tried for {len(found)} concepts. A unit is chosen on '
+    'the first half of the text and scored on the second.',
+    *lost,
+    *(
+      [f'Not searched, since it does not vary in both halves of the text: {absent}.']
+      if absent
+      else []
+    ),
+  ]
+
+
+def print_findings(run: Any, **options) -> None:
+  """Prints what `interpret` finds, and writes its pages."""
+  # Matplotlib is slow to load.
+  from rnn_research.analysis.reports.interpretation import write_interpretation
+
+  made = run.interpret(**options)
+  said = notes(made, run.params)
+  labelled, out = made.labelled, report_folder(run.workdir, 'units')
+  write_interpretation(out, run.name, labelled.text, made.symbols, made.recording, made.found, said)
+  print(aligned(unit_table.brief(made.found)))
+  for line in (*said, f'in colour: {out}/units.html'):
+    tell(line)
+
+
+INTERPRET = Command(
+  'searches for units that tell concepts, such as inside quotes, and draws what they do',
+  flags_of(
+    interpret,
+    text='file or folder to read, UTF-8; by default the last held-out split',
+    length='the most symbols of it',
+    concepts='Python file with concepts of your own: functions from a text to a label a symbol',
+    language=f'what the built-in concepts are for: {", ".join(LANGUAGES)}',
+  ),
+  print_findings,
+  reads_data=True,
+)

@@ -1,0 +1,100 @@
+"""A text for a trained language model to read, and what is true after each of its symbols."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from rnn_research.analysis import concepts as concepts_lib
+from rnn_research.analysis.concepts.concept import Concept
+from rnn_research.analysis.measures.unit_search import FEWEST, varies
+from rnn_research.data import text as text_lib
+from rnn_research.data.codec import TextCodec
+from rnn_research.data.files import UTF8
+from rnn_research.data.running_text import REPLACEMENT
+from rnn_research.errors import InputError, of_flag, require
+from rnn_research.tasks.language.source import split_ids
+from rnn_research.training.progress import warn
+
+EVERY_FILE = '**/*'
+
+
+class LabelledText(NamedTuple):
+  """A text and its concepts.
+
+  Attributes:
+    text: N symbols, one character each.
+    ids: [N] int32.
+    concepts: C of them, each of which varies within the text.
+    labels: [C, N] float32, NaN where there is none.
+    skipped: names of concepts that do not.
+  """
+
+  text: str
+  ids: np.ndarray
+  concepts: tuple[Concept, ...]
+  labels: np.ndarray
+  skipped: tuple[str, ...]
+
+
+def read_labelled_text(
+  codec: TextCodec, texts: Callable, text: str, length: int, concepts: str, language: str
+) -> LabelledText:
+  """Reads a text and labels it.
+
+  Args:
+    codec: of the model, whose symbols are characters or bytes.
+    texts: `() -> split -> ids`.
+    text: a UTF-8 file, .gz file or folder; '' is the last held-out split.
+    length: the most symbols, from its beginning on.
+    concepts: file with more concepts, see `load_concepts`; '' for none.
+    language: what the built-in concepts are for, see `concepts_for`.
+
+  Raises:
+    InputError: the model reads words, there is no such text, it is too short, or a concept of the
+      file does not fit it.
+  """
+  require('data.unit', codec.unit, codec.unit in ('char', 'byte'), 'char or byte, to look at units')
+  require('length', length, length >= FEWEST, f'an integer >= {FEWEST}')
+  with of_flag('text'):
+    ids = text_lib.encode_foreign(text, EVERY_FILE, UTF8, codec) if text else split_ids(texts())
+  ids = ids[:length]
+  if len(ids) < FEWEST:
+    raise InputError(
+      f'the text to look at has {len(ids):,} symbols, expected {FEWEST:,} at least; name a longer '
+      'one with --text'
+    )
+  if share := codec.unknown_share(ids):
+    warn(f'the model does not know {share:.2%} of the symbols of this text')
+  shown = as_text(codec, ids)
+  built_in = concepts_lib.concepts_for(shown, language)
+  own = concepts_lib.load_concepts(concepts) if concepts else ()
+  rows = [concepts_lib.labels(concept, shown) for concept in (*built_in, *own)]
+  there = [varies(row) for row in rows]
+  for concept, varied in zip(own, there[len(built_in) :], strict=True):
+    if not varied:
+      raise InputError(
+        f'concept {concept.name!r} is the same all over a half of the text, expected one that '
+        'varies within both halves'
+      )
+  kept = [i for i, varied in enumerate(there) if varied]
+  everyone = (*built_in, *own)
+  return LabelledText(
+    shown,
+    ids,
+    tuple(everyone[i] for i in kept),
+    np.stack([rows[i] for i in kept]),
+    tuple(concept.name for concept, varied in zip(everyone, there, strict=True) if not varied),
+  )
+
+
+def as_text(codec: TextCodec, ids: np.ndarray) -> str:
+  """Returns ids as text of as many characters, those of `shown_symbols`."""
+  return ''.join(map(shown_symbols(codec).__getitem__, ids))
+
+
+def shown_symbols(codec: TextCodec) -> tuple[str, ...]:
+  """Returns the symbols of a codec, each as one character: a byte as that of its number, what is
+  unknown as U+FFFD."""
+  known = codec.symbols[:-1]
+  return (*(map(chr, known) if codec.unit == 'byte' else known), REPLACEMENT)

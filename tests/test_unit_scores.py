@@ -1,0 +1,114 @@
+"""Scores of units against slow oracles, and a null that autocorrelated noise does not pass."""
+
+import itertools
+
+import numpy as np
+import pytest
+from scipy.signal import lfilter
+from scipy.stats import mannwhitneyu, rankdata, spearmanr
+
+from rnn_research.analysis.measures import unit_scores
+from rnn_research.analysis.measures.unit_scores import (
+  as_read,
+  centred_ranks,
+  is_binary,
+  score,
+  significant,
+  strengths,
+)
+
+
+def random():
+  return np.random.default_rng(0)
+
+
+def test_ranks_by_counting_are_ranks_with_ties_averaged():
+  values = np.round(random().normal(size=(200, 3)) * [1.0, 4.0, 1e4], 1).astype(np.float16)
+  values[:5] = [[0.0, -0.0, np.inf]] * 5
+  values[5:9] = [[-0.0, 0.0, -65504.0]] * 4
+  expected = rankdata(values.astype(np.float64), axis=0) - (200 + 1) / 2
+  np.testing.assert_allclose(centred_ranks(values), expected)
+
+
+def test_strength_is_auc_and_spearman():
+  values = random().normal(size=(300, 4)).round(1).astype(np.float16)
+  binary = (random().random(300) < 0.2).astype(np.float32)
+  number = (values[:, 1].astype(np.float32) + random().normal(size=300)).round().astype(np.float32)
+  found = score(values, np.stack([binary, number])).strength
+  for unit in range(4):
+    column = values[:, unit].astype(np.float64)
+    positives, negatives = column[binary == 1], column[binary == 0]
+    auc = mannwhitneyu(positives, negatives).statistic / (len(positives) * len(negatives))
+    assert found[0, unit] == pytest.approx(2 * auc - 1, abs=1e-5)
+    assert found[1, unit] == pytest.approx(spearmanr(column, number).statistic, abs=1e-5)
+  np.testing.assert_allclose(strengths(values, np.stack([binary, number])), found, atol=1e-6)
+
+
+def test_places_without_labels_do_not_count():
+  values = random().normal(size=(400, 2)).astype(np.float16)
+  labels = (values[:, :1].T > 0.3).astype(np.float32)
+  there = random().random(400) < 0.5
+  partly = np.where(there, labels, np.nan)
+  all_of_it = score(values[there], labels[:, there])
+  both = score(values, np.concatenate([partly, labels]))
+  np.testing.assert_allclose(both.strength[0], all_of_it.strength[0], atol=1e-6)
+  np.testing.assert_allclose(both.p[0], all_of_it.p[0], rtol=1e-4)
+  assert abs(both.strength[1, 1]) < 0.2 < both.strength[1, 0]
+
+
+def test_mean_and_deviation_are_those_of_all_permutations_of_blocks(monkeypatch):
+  monkeypatch.setattr(unit_scores, 'BLOCKS', 5)
+  ranks = centred_ranks(random().normal(size=(40, 2)).astype(np.float16))
+  w = random().random(40).astype(np.float32)
+  drawn = [
+    sum(w[8 * j : 8 * j + 8] @ ranks[8 * i : 8 * i + 8] for i, j in enumerate(order))
+    for order in itertools.permutations(range(5))
+  ]
+  total, mean, deviation = unit_scores._permuted(ranks, w)
+  np.testing.assert_allclose(total, w @ ranks, rtol=1e-5)
+  np.testing.assert_allclose(mean, np.mean(drawn, 0), atol=1e-3)
+  np.testing.assert_allclose(deviation, np.std(drawn, 0), rtol=1e-4)
+
+
+def test_autocorrelated_noise_is_not_found():
+  noise = random().normal(size=(20_000, 201))
+  slow = lfilter([1.0], [1.0, -0.98], noise, axis=0)
+  values, labels = slow[:, 1:].astype(np.float16), (slow[:, :1].T > 0).astype(np.float32)
+  found = score(values, labels)
+  # As if symbols were independent, most of these units would be "significant".
+  z = found.strength[0] / np.sqrt(4 / 3 / 20_000)
+  assert (np.abs(z) > 1.96).mean() > 0.5
+  assert 0.01 < (found.p < 0.05).mean() < 0.1
+  assert not (significant(found.p) <= 0.05).any()
+
+
+def test_a_unit_that_tells_the_concept_is_found_among_noise():
+  noise = random().normal(size=(20_000, 201))
+  slow = lfilter([1.0], [1.0, -0.98], noise, axis=0)
+  values, labels = slow.astype(np.float16), (slow[:, :1].T > 0).astype(np.float32)
+  q = significant(score(values, labels).p)
+  assert np.flatnonzero(q[0] <= 0.05).tolist() == [0]
+
+
+def test_q_values_are_those_of_benjamini_and_hochberg():
+  # The 15 p-values of the paper's example, of which it rejects four at 0.05.
+  p = [0.0001, 0.0004, 0.0019, 0.0095, 0.0201, 0.0278, 0.0298, 0.0344, 0.0459, 0.3240, 0.4262]
+  p = np.array([*p, 0.5719, 0.6528, 0.7590, 1.0])
+  q = significant(p.reshape(3, 5))
+  assert q.shape == (3, 5) and (q <= 0.05).sum() == 4
+  assert q[0, 0] == pytest.approx(0.0015) and q[-1, -1] == 1.0
+  shuffled = random().permutation(15)
+  np.testing.assert_allclose(significant(p[shuffled]), q.ravel()[shuffled])
+
+
+def test_a_unit_that_never_moves_scores_nothing():
+  labels = np.stack([np.arange(200) % 2, np.arange(200)]).astype(np.float32)
+  found = score(np.zeros((200, 1), np.float16), labels)
+  np.testing.assert_array_equal(found.strength, [[0], [0]])
+  np.testing.assert_array_equal(found.p, [[1], [1]])
+
+
+def test_scores_for_people_have_no_sign():
+  assert as_read(-0.9, True) == pytest.approx(0.95) and as_read(-0.9, False) == 0.9
+  assert is_binary(np.array([0, 1, np.nan], np.float32))
+  assert not is_binary(np.array([0, 0.5, 1], np.float32))

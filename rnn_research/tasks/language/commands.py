@@ -22,6 +22,7 @@ from rnn_research.experiment import Command, flags_of
 from rnn_research.models.language_model import LanguageModel
 from rnn_research.tasks.language.clamps import held_sampler
 from rnn_research.tasks.language.interpret import INTERPRET, interpret
+from rnn_research.tasks.language.lstmvis import EXPORT_LSTMVIS, export_lstmvis
 from rnn_research.tasks.language.sentiment import SENTIMENT, sentiment
 from rnn_research.tasks.language.source import prompt_ids, split_ids
 from rnn_research.tasks.language.verify import VERIFY, verify
@@ -64,6 +65,7 @@ def commands_of(
     'interpret': functools.partial(interpret, model, codec, texts),
     'verify': functools.partial(verify, model, remake, codec),
     'sentiment': functools.partial(sentiment, model, codec),
+    'export_lstmvis': functools.partial(export_lstmvis, model, codec, texts),
   }
 
 
@@ -313,4 +315,5 @@ COMMANDS = {
   'interpret': INTERPRET,
   'verify': VERIFY,
   'sentiment': SENTIMENT,
+  'export_lstmvis': EXPORT_LSTMVIS,
 }

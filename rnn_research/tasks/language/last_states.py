@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 import jax
 import numpy as np
 
+from rnn_research.analysis.measures.recording import Unit
+from rnn_research.analysis.measures.traces import named_leaves
 from rnn_research.data import buckets
 from rnn_research.models.language_model import LanguageModel
 from rnn_research.typing import Params
@@ -13,15 +15,15 @@ from rnn_research.typing import Params
 _STEPS, _ROWS = 32, 256  # of one call; long sentences take several
 
 
-def unit_names(model: LanguageModel, params: Params) -> list[str]:
-  """Returns a name of every number of `last_states`."""
+def units_of(model: LanguageModel, params: Params) -> tuple[Unit, ...]:
+  """Returns the unit of every number of `last_states`."""
   states = jax.eval_shape(functools.partial(model.initial_state, batch_size=1), params)
-  return [
-    f'layer {layer}, {jax.tree_util.keystr(path, simple=True, separator=".")}, unit {unit}'
+  return tuple(
+    Unit(layer, name, index)
     for layer, state in enumerate(states, 1)
-    for path, leaf in jax.tree_util.tree_leaves_with_path(state)
-    for unit in range(leaf.size)
-  ]
+    for name, leaf in named_leaves(state).items()
+    for index in range(leaf.size)
+  )
 
 
 def last_states(
@@ -30,7 +32,7 @@ def last_states(
   sentences: Sequence[np.ndarray],
   progress: Callable = lambda done: None,
 ) -> np.ndarray:
-  """Returns the states of all layers after the last symbol of each of N sentences.
+  """Returns what every unit holds after the last symbol of each of N sentences.
 
   Args:
     model: the language model.
@@ -39,7 +41,7 @@ def last_states(
     progress: `(done) -> None`, called with how many are done.
 
   Returns:
-    [N, D] float32: layer after layer, and of each its leaves in the order of their names' tree.
+    [N, U] float32, of `units_of`.
   """
   # One program for all lengths: what is longer than its steps goes on from the state that it left.
   advance = jax.jit(
@@ -47,7 +49,7 @@ def last_states(
   )
   order = sorted(range(len(sentences)), key=lambda place: len(sentences[place]))
   initial = jax.jit(model.initial_state, static_argnums=1)(params, _ROWS)
-  found = np.zeros((len(sentences), len(unit_names(model, params))), np.float32)
+  found = np.zeros((len(sentences), len(units_of(model, params))), np.float32)
   for start in range(0, len(order), _ROWS):
     places = order[start : start + _ROWS]
     longest = -(-len(sentences[places[-1]]) // _STEPS) * _STEPS

@@ -10,20 +10,22 @@ import numpy as np
 
 from rnn_research.analysis.measures import logistic
 from rnn_research.analysis.measures.logistic import Threshold
+from rnn_research.analysis.measures.recording import Unit
 from rnn_research.data.codec import TextCodec
 from rnn_research.errors import require_one_of
 from rnn_research.experiment import Command
 from rnn_research.models.language_model import LanguageModel
-from rnn_research.tasks.language.labelled import (
+from rnn_research.tasks.language.labelled_sentences import (
   SPLITS,
   Labelled,
   character_ngrams,
   read_labelled,
 )
-from rnn_research.tasks.language.last_states import last_states, unit_names
+from rnn_research.tasks.language.last_states import last_states, units_of
 from rnn_research.tasks.language.source import UNITS
-from rnn_research.terminal import table
+from rnn_research.terminal import aligned
 from rnn_research.training.progress import open_counter, show, tell, warn
+from rnn_research.training.result import report_folder
 from rnn_research.typing import Params
 
 BEFORE, AFTER = '\n', ' '  # what is read around a sentence
@@ -43,27 +45,27 @@ class Probe(NamedTuple):
   strength: float
 
 
-class Unit(NamedTuple):
-  """The best single unit.
+class BestUnit(NamedTuple):
+  """The single unit that tells the classes apart best.
 
   Attributes:
-    name: such as 'layer 1, c, unit 388': layers are counted from 1, units from 0.
+    unit: which one.
     threshold: chosen on train and dev, as the unit is.
     test: accuracy on test.
     values: split -> [N] float32, its value after every sentence.
   """
 
-  name: str
+  unit: Unit
   threshold: Threshold
   test: float
   values: dict[str, np.ndarray]
 
 
 class Network(NamedTuple):
-  """What is known of the states of one network: by all its numbers, and by the best one."""
+  """What the units of one network tell, all together and the best one alone."""
 
   all_units: Probe
-  unit: Unit
+  best_unit: BestUnit
 
 
 class Sentiment(NamedTuple):
@@ -71,7 +73,7 @@ class Sentiment(NamedTuple):
 
   Attributes:
     data: the sentences.
-    num_units: D, the numbers in the states of all layers.
+    num_units: U, the numbers in the states of all layers.
     trained: by the states of the model.
     untrained: by those of a network of the same shape with initial parameters.
     ngrams: by which n-grams of 1 to 4 characters there are, those that train has thrice at least.
@@ -100,7 +102,7 @@ def sentiment(
     model: the language model.
     codec: of the model.
     params: of the model.
-    folder: see `labelled.read_labelled`.
+    folder: see `read_labelled`.
     seed: of the untrained network.
 
   Raises:
@@ -114,11 +116,11 @@ def sentiment(
   data = read_labelled(folder, 'labelled')
   sentences = _read(codec, [one for split in SPLITS for one in data.sentences[split]])
   ends = np.cumsum([len(data.sentences[split]) for split in SPLITS])
-  names, display = unit_names(model, params), open_counter(2 * len(sentences), 'sentences')
+  units, display = units_of(model, params), open_counter(2 * len(sentences), 'sentences')
 
   def measure(params, before):
     states = last_states(model, params, sentences, lambda done: display.update(before + done))
-    return _network(names, dict(zip(SPLITS, np.split(states, ends[:-1]), strict=True)), data.labels)
+    return _network(units, dict(zip(SPLITS, np.split(states, ends[:-1]), strict=True)), data.labels)
 
   trained = measure(params, 0)
   untrained = measure(model.init(jax.random.key(seed)), len(sentences))
@@ -126,7 +128,7 @@ def sentiment(
   ngrams = _probe(character_ngrams(data.sentences), data.labels)
   more_frequent = data.labels['train'].mean() > 0.5
   majority = float(np.mean(data.labels['test'] == more_frequent))
-  return Sentiment(data, len(names), trained, untrained, ngrams, majority)
+  return Sentiment(data, len(units), trained, untrained, ngrams, majority)
 
 
 def _read(codec, sentences):
@@ -142,16 +144,16 @@ def _read(codec, sentences):
   return [one[one != codec.unknown] for one in ids]
 
 
-def _network(names, features, labels):
+def _network(units, features, labels):
   arrays = logistic.rotated(*logistic.standardised(*(features[split] for split in SPLITS)))
   probe = _probe(dict(zip(SPLITS, arrays, strict=True)), labels)
   chosen_by = np.concatenate([features['train'], features['dev']])
   known = np.concatenate([labels['train'], labels['dev']])
   thresholds = [logistic.best_threshold(values, known) for values in chosen_by.T]
-  best = max(range(len(names)), key=lambda unit: thresholds[unit].accuracy)
+  best = max(range(len(units)), key=lambda place: thresholds[place].accuracy)
   values = {split: features[split][:, best] for split in SPLITS}
   right = logistic.threshold_accuracy(thresholds[best], values['test'], labels['test'])
-  return Network(probe, Unit(names[best], thresholds[best], right, values))
+  return Network(probe, BestUnit(units[best], thresholds[best], right, values))
 
 
 def _probe(xs, labels):
@@ -167,36 +169,36 @@ def print_sentiment(run: Any, labelled: str) -> None:
   from rnn_research.tasks.language.sentiment_figure import histogram
 
   found = run.sentiment(labelled)
-  show(table(_rows(found)))
-  out = Path(run.workdir) / 'report' / 'sentiment.png'
-  out.parent.mkdir(exist_ok=True)
+  show(aligned(rows(found)))
+  out = Path(report_folder(run.workdir)) / 'sentiment.png'
   plots.save(histogram(found), out)
-  tell(f'the best unit, drawn: {out}')
+  tell(f'the best unit is drawn in {out}')
 
 
-def _rows(found):
-  """Returns what is measured and how well, of every method."""
+def rows(found: Sentiment) -> list[tuple[str, str, str]]:
+  """Returns the table of what is measured: the method, its accuracy on test, how it was chosen."""
   count = len(found.data.labels['test'])
-  yield f'accuracy on {count:,} test sentences', f'standard error {math.sqrt(0.25 / count):.1%}'
-  yield 'the more frequent class', f'{found.majority:.1%}'
-  for name in ('untrained', 'trained'):
-    network = getattr(found, name)
-    unit = network.unit
-    yield (
-      f'best unit of the {name} network',
-      f'{unit.test:.1%}  ({unit.threshold.accuracy:.1%} on train and dev: {unit.name})',
-    )
-    yield f'all {found.num_units:,} units of the {name} network', _of_probe(network.all_units)
-  yield 'character n-grams, no network', _of_probe(found.ngrams)
+  lines = [
+    (f'{count:,} test sentences', 'accuracy', f'standard error {math.sqrt(0.25 / count):.1%}'),
+    ('the more frequent class', f'{found.majority:.1%}', ''),
+  ]
+  for name, network in (('untrained', found.untrained), ('trained', found.trained)):
+    best = network.best_unit
+    chosen = f'{best.unit}, {best.threshold.accuracy:.1%} on train and dev'
+    lines += [
+      (f'best unit of the {name} network', f'{best.test:.1%}', chosen),
+      _row(f'all {found.num_units:,} units of the {name} network', network.all_units),
+    ]
+  return [*lines, _row('n-grams of 1 to 4 characters', found.ngrams)]
 
 
-def _of_probe(probe):
-  return f'{probe.test:.1%}  ({probe.dev:.1%} on dev: penalty {probe.strength:.2g})'
+def _row(method, probe):
+  return method, f'{probe.test:.1%}', f'penalty {probe.strength:.2g}, {probe.dev:.1%} on dev'
 
 
-COMMAND = Command(
+SENTIMENT = Command(
   'tells how much of the sentiment of sentences is in all units, and in the best one',
-  {'labelled': ('', 'folder of train, dev and test .csv or .csv.gz: label,sentence')},
+  {'labelled': ('', 'folder of train, dev and test, .csv or .csv.gz with label,sentence')},
   print_sentiment,
   example='--labelled=FOLDER',
 )

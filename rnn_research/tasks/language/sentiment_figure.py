@@ -21,8 +21,8 @@ _BINS = 40
 def histogram(found: Sentiment) -> Plot:
   """Draws the value of the trained network's best unit after the test sentences, a histogram per
   class, and its threshold."""
-  unit, labels = found.trained.unit, found.data.labels['test']
-  values = unit.values['test']
+  best, labels = found.trained.best_unit, found.data.labels['test']
+  values = best.values['test']
   edges = np.histogram_bin_edges(values, _BINS)
   counts = [np.histogram(values[labels == label], edges)[0] for label in (0, 1)]
   figure = Figure(figsize=(11, 6.6), layout='constrained')
@@ -33,16 +33,16 @@ def histogram(found: Sentiment) -> Plot:
     axes.stairs(
       count, edges, color=colour, linestyle=line, linewidth=2.5, label=f'label {shown(name)}'
     )
-  if np.isfinite(unit.threshold.value):
-    axes.axvline(unit.threshold.value, color=GREY, linestyle=':', linewidth=2.5, label='threshold')
-  axes.set_xlabel(f'value after the sentence: {unit.name}', fontsize=LABEL)
+  if np.isfinite(best.threshold.value):
+    axes.axvline(best.threshold.value, color=GREY, linestyle=':', linewidth=2.5, label='threshold')
+  axes.set_xlabel(f'value after the sentence: {best.unit}', fontsize=LABEL)
   axes.set_ylabel('test sentences', fontsize=LABEL)
   finish(axes)
   caption(
     figure,
     f'The single unit that tells the two classes apart best, of {found.num_units:,}, after each of '
     f'{len(values):,} test sentences. The unit and its threshold were chosen on train and dev; '
-    f'{unit.test:.1%} of the test sentences lie on the right side; the more frequent class has '
+    f'{best.test:.1%} of the test sentences lie on the right side; the more frequent class has '
     f'{found.majority:.1%} of them.',
   )
   columns = {

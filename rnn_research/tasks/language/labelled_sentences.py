@@ -94,7 +94,7 @@ def _read(root, split, flag):
     raise InputError(f'{flag}: {path} is not CSV ({error})') from error
   short = next((row for row in rows if None in row), None)
   if short or not rows:
-    found = f'the row {short} without a sentence' if short else 'no rows'
+    found = f'the short row {short}' if short else 'no rows'
     raise InputError(f'{flag}: {path} has {found}, expected a label and a sentence in every row')
   return rows
 

@@ -143,7 +143,8 @@ def test_ngrams_are_those_of_three_sentences_at_least():
 
 
 def test_sentiment_is_found_where_it_is(trained, folder):
-  found = workdirs.load(trained).sentiment(str(folder))
+  run = workdirs.load(trained)
+  found = run.sentiment(str(folder))
   assert found.num_units == 8  # a GRU
   majority = np.mean(found.data.labels['test'] == (np.mean(found.data.labels['train']) > 0.5))
   assert found.majority == majority < 0.7
@@ -156,7 +157,7 @@ def test_sentiment_is_found_where_it_is(trained, folder):
   # Test labels decide nothing but the scores.
   turned = {split: [(label, s) for label, s in easy(60, seed)] for seed, split in enumerate(SPLITS)}
   turned['test'] = [('good' if label == 'bad' else 'bad', s) for label, s in turned['test']]
-  again = workdirs.load(trained).sentiment(str(write(folder, **turned)))
+  again = run.sentiment(str(write(folder, **turned)))
   assert again.trained.best_unit[:2] == best[:2]
   assert again.trained.best_unit.test == pytest.approx(1 - best.test)
 

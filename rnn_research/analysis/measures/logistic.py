@@ -43,8 +43,8 @@ def fit(xs: Any, labels: np.ndarray, strength: float, start: Logistic | None = N
     s_n = 1 of class 1, -1 of class 0
 
   Args:
-    xs: [N, D] float64 or a sparse array of scipy; columns of like scale, see `standardised`. Where
-      they are correlated, `rotated` ones are much faster.
+    xs: [N, D] float64 or a sparse array of scipy; columns of like scale, see `standardised`, and
+      `rotated` where they are correlated.
     labels: [N] 0 or 1.
     strength: of the penalty; the bias has none.
     start: where the search begins, such as the fit of a neighbouring strength; default zero.
@@ -108,10 +108,9 @@ def standardised(first: np.ndarray, *others: np.ndarray) -> list[np.ndarray]:
 
 
 def rotated(first: np.ndarray, *others: np.ndarray) -> list[np.ndarray]:
-  """Returns arrays [N, D] in the coordinates of the principal axes of the first, which must have
-  columns of mean 0.
+  """Returns arrays [N, D] along the principal axes of the first, whose columns have mean 0.
 
-  What the penalty of `fit` and its fit are, a rotation does not change.
+  A rotation changes neither the penalty of `fit` nor what it predicts, but how long it takes.
   """
   axes = np.linalg.eigh(first.T @ first)[1]
   return [xs @ axes for xs in (first, *others)]

@@ -43,12 +43,8 @@ def last_states(
   Returns:
     [N, U] float32, of `units_of`.
   """
-  # One program for all lengths: what is longer than its steps goes on from the state that it left.
-  advance = jax.jit(
-    lambda params, states, ids, mask: model.unroll(params, states, ids, mask=mask)[0]
-  )
+  advance, initial = _compiled(model), model.initial_state(params, _ROWS)
   order = sorted(range(len(sentences)), key=lambda place: len(sentences[place]))
-  initial = jax.jit(model.initial_state, static_argnums=1)(params, _ROWS)
   found = np.zeros((len(sentences), len(units_of(model, params))), np.float32)
   for start in range(0, len(order), _ROWS):
     places = order[start : start + _ROWS]
@@ -62,3 +58,12 @@ def last_states(
     found[places] = np.concatenate(leaves, 1)[: len(places)]
     progress(start + len(places))
   return found
+
+
+@functools.lru_cache(maxsize=2)
+def _compiled(model):
+  """Returns `(params, states, ids [T, B], mask [T, B]) -> states`.
+
+  One program does for all lengths: a sentence of more steps goes on from the states that it left.
+  """
+  return jax.jit(lambda params, states, ids, mask: model.unroll(params, states, ids, mask=mask)[0])

@@ -415,7 +415,8 @@ def test_a_page_is_used_by_mouse_and_keys(browser, tmp_path):
   wait(browser, f"document.querySelector('.at').index === {cursor}")
   wait(browser, f"document.getElementById('tip').textContent.includes('symbol {cursor + 1} of')")
   tip = find('#tip').text
-  assert f'{page.tracks[0].values[cursor]:.2f}'.replace('-', '\u2212') in tip
+  told = float(re.search(r'c0 of layer 1 (\S+)', tip)[1].replace('\u2212', '-'))
+  assert abs(told - page.tracks[0].values[cursor]) < 0.01
   for gate in page.tracks[0].gates:
     assert f'gate {gate}' in tip
   assert f'{100 * page.guesses.probs[cursor, 0]:.0f} %' in tip
@@ -441,8 +442,9 @@ def test_a_page_is_used_by_mouse_and_keys(browser, tmp_path):
   find('#view').send_keys('its')
   wait(browser, "document.getElementById('shown').textContent.startsWith('c2 ')")
   find('#highest').click()
-  highest = int(np.argmax(page.tracks[2].values))
-  wait(browser, f"document.querySelector('.at')?.index === {highest}")
+  values = page.tracks[2].values  # several may be the highest as they are kept
+  highest = np.flatnonzero(values >= values.max() - np.abs(values).max() / 127).tolist()
+  wait(browser, f"{highest}.includes(document.querySelector('.at')?.index)")
   quiet(browser)
 
 

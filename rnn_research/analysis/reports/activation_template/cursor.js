@@ -56,7 +56,7 @@ async function tell(cell, aloud = false) {
   if (ticket !== told) return;
   const symbol = page.glyphs[text[i]], known = page.names[text[i]];
   const head = el('p', {}, el('span', { className: 'glyph', textContent: symbol }));
-  head.append(`${known === symbol ? '' : `${known}, `}symbol ${(i + 1).toLocaleString('en')} of ${length.toLocaleString('en')}`);
+  head.append(` ${known === symbol ? '' : `${known}, `}symbol ${(i + 1).toLocaleString('en')} of ${length.toLocaleString('en')}`);
   const value = valueOf(values, codes[i]);
   const rows = el('table', {}, meterRow(name, value, values.low, values.high, 'value'));
   Object.entries(gates).forEach(([gate, packed], g) =>

@@ -131,7 +131,6 @@ function drawScale(node, low, high, classOf) {
   const steps = Array.from({ length: 25 }, (_, i) => low + ((high - low) * i) / 24);
   const bar = el('span', { className: 'bar' }, ...steps.map(value => el('i', { className: classOf(value) })));
   node.replaceChildren(shorter(low), bar, shorter(high));
-  if (low < 0) bar.title = 'white, or black in the dark: 0';
 }
 
 function pick(place) {
@@ -151,14 +150,11 @@ async function toggleGuesses() {
   guessing = wanted ? { codes, probs } : null;
   $('text').classList.toggle('guessing', wanted);
   $('chances').hidden = !wanted;
-  for (const block of [...filled]) {
-    block.node.replaceChildren();
-    block.cells = null;
-    filled.delete(block);
-  }
+  [...filled].forEach(empty);
   estimate();
   bring(first, 'start');
   watchAgain();
+  hide();
 }
 
 function firstVisible() {

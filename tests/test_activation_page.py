@@ -65,7 +65,7 @@ def make_page(text, units=3, title='Units of a small network'):
       Finding('a unit that is not shown', 'c99', 'AUC', 0.7, 0.03, 0.6, 0.8, 0.1),
     ),
     (Saturation(1, 'f', rng.uniform(0, 0.5, 8), rng.uniform(0, 0.5, 8)),),
-    ('A sentence with <b>signs</b>.',),
+    ('A note </script><script>alert(3)</script> <!-- <script> with <b>signs</b>.',),
   )
 
 

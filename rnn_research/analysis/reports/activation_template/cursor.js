@@ -9,7 +9,8 @@ function cellAt(i) {
 function bring(i, where) {
   const place = blocks.indexOf(blockOf(i));
   blocks.slice(Math.max(0, place - 1), place + 2).forEach(fill);
-  const cell = cellAt(i), box = $('text').getBoundingClientRect(), at = cell.getBoundingClientRect();
+  const cell = cellAt(i), at = cell.getBoundingClientRect();
+  const box = $('text').getBoundingClientRect();
   // Only the text scrolls, not the page under it.
   if (where === 'start') $('text').scrollTop += at.top - box.top - 12;
   else if (where === 'center') $('text').scrollTop += at.top - box.top - box.height / 2;
@@ -52,15 +53,18 @@ async function tell(cell, aloud = false) {
   const ticket = ++told, i = cell.index, { name, values, gates } = track();
   const codes = await unpack(values);
   const gateCodes = await Promise.all(Object.values(gates).map(unpack));
-  const guesses = page.guesses && (await Promise.all([unpack(page.guesses.symbols), unpack(page.guesses.probs)]));
+  const guesses = page.guesses && (await unpackGuesses());
   if (ticket !== told) return;
   const symbol = page.glyphs[text[i]], known = page.names[text[i]];
   const head = el('p', {}, el('span', { className: 'glyph', textContent: symbol }));
-  head.append(` ${known === symbol ? '' : `${known}, `}symbol ${(i + 1).toLocaleString('en')} of ${length.toLocaleString('en')}`);
+  const [position, all] = [i + 1, length].map(number => number.toLocaleString('en'));
+  head.append(` ${known === symbol ? '' : `${known}, `}symbol ${position} of ${all}`);
   const value = valueOf(values, codes[i]);
   const rows = el('table', {}, meterRow(name, value, values.low, values.high, 'value'));
-  Object.entries(gates).forEach(([gate, packed], g) =>
-    rows.append(meterRow(`gate ${gate}`, valueOf(packed, gateCodes[g][i]), packed.low, packed.high)));
+  Object.entries(gates).forEach(([gate, packed], g) => {
+    const open = valueOf(packed, gateCodes[g][i]);
+    rows.append(meterRow(`gate ${gate}`, open, packed.low, packed.high));
+  });
   const columns = el('div', { className: 'columns' }, rows);
   if (guesses) columns.append(nextTable(i, ...guesses));
   $('tip').replaceChildren(head, columns);
@@ -80,7 +84,8 @@ function meterRow(label, value, low, high, className = '') {
 }
 
 function nextTable(i, codes, probs) {
-  const table = el('table', { className: 'next' }, el('caption', { className: 'unseen', textContent: 'expected next' }));
+  const caption = el('caption', { className: 'unseen', textContent: 'expected next' });
+  const table = el('table', { className: 'next' }, caption);
   for (let k = 0; k < page.guesses.count; k++) {
     const guess = codes[k * length + i], prob = probs[k * length + i] / 255;
     const percent = `${(100 * prob).toFixed(0)} %`;

@@ -7,7 +7,8 @@ const page = JSON.parse($('data').textContent);
 $('data').remove(); // megabytes that nothing else reads
 const length = page.length, LAST = page.levels - 1;
 const BLOCK = 1500; // symbols at least, unless the text ends
-let text, blocks = [], filled = new Set(), cursor = 0, painting = null, guessing = null, told = 0, toldOf = null;
+let text, cursor = 0, painting = null, guessing = null, told = 0, toldOf = null;
+const blocks = [], filled = new Set();
 
 const el = (tag, properties = {}, ...children) => {
   const node = Object.assign(document.createElement(tag), properties);
@@ -24,6 +25,9 @@ const unpack = packed => {
   if (!unpacked.has(packed)) unpacked.set(packed, inflate(packed));
   return unpacked.get(packed);
 };
+
+const unpackGuesses = () =>
+  Promise.all([unpack(page.guesses.symbols), unpack(page.guesses.probs)]);
 
 async function inflate({ data, bits }) {
   const characters = atob(data), bytes = new Uint8Array(characters.length);

@@ -3,7 +3,8 @@
 const KINDS = { correlation: 'r' };
 
 function drawFindings() {
-  const cell = (value, digits) => el('td', { className: 'number', textContent: shorter(value, digits) });
+  const cell = (value, digits) =>
+    el('td', { className: 'number', textContent: shorter(value, digits) });
   for (const found of page.findings) {
     const place = page.tracks.findIndex(one => one.name === found.unit);
     const go = place < 0 ? found.unit : el('button', { type: 'button', textContent: found.unit });
@@ -11,8 +12,9 @@ function drawFindings() {
     score.prepend(el('small', { textContent: KINDS[found.kind] ?? found.kind, title: found.kind }));
     const q = cell(found.q, 3);
     if (found.q !== null && found.q < 0.001) q.textContent = '< 0.001';
-    const row = el('tr', { unit: found.unit }, el('td', { textContent: found.concept }), el('td', {}, go),
-      score, q, cell(found.untrained), cell(found.probe), cell(found.selectivity));
+    const concept = el('td', { textContent: found.concept });
+    const row = el('tr', { unit: found.unit }, concept, el('td', {}, go), score, q,
+      cell(found.untrained), cell(found.probe), cell(found.selectivity));
     if (place >= 0) row.addEventListener('click', () => pick(place));
     $('findings').append(row);
   }
@@ -30,11 +32,13 @@ const svg = (tag, attributes, words = '') => {
 function drawPlot({ layer, gate, left, right }) {
   const mean = values => values.reduce((sum, value) => sum + value, 0) / values.length;
   const label = `layer ${layer}, gate ${gate}`;
-  const plot = svg('svg', { viewBox: '-20 -6 130 126', role: 'img',
-    'aria-label': `${label}: ${left.length} units, shut ${shorter(mean(left))} and open ${shorter(mean(right))} of the time on average` });
+  const [shut, open] = [left, right].map(shares => shorter(mean(shares)));
+  const words = `${label}: ${left.length} units, shut ${shut} and open ${open} of the time`;
+  const points = left.map((x, n) => `M${100 * x} ${100 - 100 * right[n]}h0`).join('');
+  const plot = svg('svg', { viewBox: '-20 -6 130 126', role: 'img', 'aria-label': words });
   plot.append(
     svg('path', { class: 'frame', d: 'M0 0V100H100L0 0' }),
-    svg('path', { class: 'points', d: left.map((x, n) => `M${100 * x} ${100 - 100 * right[n]}h0`).join('') }),
+    svg('path', { class: 'points', d: points }),
     svg('text', { x: -3, y: 3, 'text-anchor': 'end' }, '1'),
     svg('text', { x: -3, y: 103, 'text-anchor': 'end' }, '0'),
     svg('text', { x: 100, y: 110, 'text-anchor': 'middle' }, '1'),

@@ -61,7 +61,9 @@ function empty(block) {
 function paint(block) {
   for (const cell of block.cells) {
     const colour = painting ? painting.classes[painting.codes[cell.index]] : '';
-    cell.className = `s ${colour}${isEnd(cell.index) ? ' end' : ''}${cell.index === cursor ? ' at' : ''}`;
+    cell.className = `s ${colour}`;
+    cell.classList.toggle('end', isEnd(cell.index));
+    cell.classList.toggle('at', cell.index === cursor);
   }
 }
 
@@ -82,12 +84,12 @@ function addGuesses(block) {
 // Heights of what is not filled are estimates: rows times the height of a row.
 function estimate() {
   const probe = el('span', { className: 's', textContent: 'm' });
-  if (guessing) probe.append(...Array.from({ length: page.guesses.count }, () => el('i', { textContent: 'm' })));
+  for (let k = 0; guessing && k < page.guesses.count; k++) {
+    probe.append(el('i', { textContent: 'm' }));
+  }
   const twice = el('div', {}, probe, el('br'), probe.cloneNode(true));
   $('text').append(twice);
-  const style = getComputedStyle($('text'));
-  const width = $('text').clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
-  const per = Math.max(1, Math.floor(width / probe.getBoundingClientRect().width));
+  const per = Math.max(1, Math.floor(twice.offsetWidth / probe.getBoundingClientRect().width));
   const height = twice.offsetHeight / 2;
   twice.remove();
   for (const block of blocks) {
@@ -98,7 +100,9 @@ function estimate() {
 }
 
 const watch = new IntersectionObserver(
-  entries => entries.forEach(({ target, isIntersecting }) => (isIntersecting ? fill : empty)(target.block)),
+  entries => {
+    for (const { target, isIntersecting } of entries) (isIntersecting ? fill : empty)(target.block);
+  },
   { root: $('text'), rootMargin: '600px 0px' });
 
 // It reports changes only, so it begins anew after blocks were emptied in its place.
@@ -113,7 +117,8 @@ async function show() {
   const { name, concepts, values, gates } = track(), view = $('view').value;
   const packed = gates[view] ?? values, codes = await unpack(packed);
   if (track().name !== name || $('view').value !== view) return; // another was picked meanwhile
-  const classes = Array.from({ length: packed.levels }, (_, code) => colourOf(packed, valueOf(packed, code)));
+  const shown = Array.from({ length: packed.levels }, (_, code) => valueOf(packed, code));
+  const classes = shown.map(value => colourOf(packed, value));
   painting = { codes, classes, packed };
   filled.forEach(paint);
   const what = gates[view] ? `gate ${view} of ${name}` : name;
@@ -129,7 +134,8 @@ async function show() {
 
 function drawScale(node, low, high, classOf) {
   const steps = Array.from({ length: 25 }, (_, i) => low + ((high - low) * i) / 24);
-  const bar = el('span', { className: 'bar' }, ...steps.map(value => el('i', { className: classOf(value) })));
+  const patches = steps.map(value => el('i', { className: classOf(value) }));
+  const bar = el('span', { className: 'bar' }, ...patches);
   node.replaceChildren(shorter(low), bar, shorter(high));
 }
 
@@ -137,14 +143,15 @@ function pick(place) {
   const view = $('view').value;
   $('unit').selectedIndex = (place + page.tracks.length) % page.tracks.length;
   const names = Object.keys(track().gates);
-  $('view').replaceChildren(new Option('its state', ''), ...names.map(name => new Option(`gate ${name}`, name)));
+  const gates = names.map(name => new Option(`gate ${name}`, name));
+  $('view').replaceChildren(new Option('its state', ''), ...gates);
   $('view').value = names.includes(view) ? view : '';
   return show();
 }
 
 async function toggleGuesses() {
   const wanted = $('guesses').checked;
-  const [codes, probs] = await Promise.all([unpack(page.guesses.symbols), unpack(page.guesses.probs)]);
+  const [codes, probs] = await unpackGuesses();
   if ($('guesses').checked !== wanted) return;
   const first = firstVisible();
   guessing = wanted ? { codes, probs } : null;

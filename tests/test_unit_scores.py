@@ -11,7 +11,6 @@ from rnn_research.analysis.measures import unit_scores
 from rnn_research.analysis.measures.unit_scores import (
   as_read,
   centred_ranks,
-  is_binary,
   score,
   significant,
   strengths,
@@ -110,5 +109,3 @@ def test_a_unit_that_never_moves_scores_nothing():
 
 def test_scores_for_people_have_no_sign():
   assert as_read(-0.9, True) == pytest.approx(0.95) and as_read(-0.9, False) == 0.9
-  assert is_binary(np.array([0, 1, np.nan], np.float32))
-  assert not is_binary(np.array([0, 0.5, 1], np.float32))

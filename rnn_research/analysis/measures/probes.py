@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from rnn_research.analysis.measures.unit_scores import is_binary, strengths
+from rnn_research.analysis.concepts import is_binary
+from rnn_research.analysis.measures.unit_scores import strengths
 
 SIZES = (1, 4, 16)  # units of a sparse probe
 # Added to the diagonal, of units with variance 1.

@@ -7,6 +7,8 @@ import numpy as np
 from scipy.special import ndtr
 from scipy.stats import rankdata
 
+from rnn_research.analysis.concepts import is_binary
+
 BLOCKS = 100
 _SLAB = 256  # units whose ranks are in memory at once
 
@@ -23,11 +25,6 @@ class Scores(NamedTuple):
 
   strength: np.ndarray
   p: np.ndarray
-
-
-def is_binary(labels: np.ndarray) -> bool:
-  """Returns whether labels, [N] float32 with NaN where there is none, are all 0 or 1."""
-  return bool(np.all(np.isnan(labels) | (labels == 0.0) | (labels == 1.0)))
 
 
 def as_read(strength: float, binary: bool) -> float:

@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rnn_research.analysis.concepts import is_binary, occurs
 from rnn_research.analysis.measures.probes import SIZES, control_task, probe_scores, word_beginnings
 from rnn_research.analysis.measures.recording import Recording, Unit
 from rnn_research.analysis.measures.unit_scores import (
   BLOCKS,
   as_read,
-  is_binary,
   score,
   significant,
   strengths,
@@ -50,9 +50,9 @@ class Found(NamedTuple):
   controls: tuple[float, ...]
 
   @property
-  def selectivity(self) -> float:
-    """How much better the probe of all units is for the concept than for its control task."""
-    return self.probes[-1] - self.controls[-1]
+  def selectivity(self) -> tuple[float, ...]:
+    """How much better each probe is for the concept than for its control task."""
+    return tuple(probe - control for probe, control in zip(self.probes, self.controls, strict=True))
 
   @property
   def kind(self) -> str:
@@ -66,8 +66,7 @@ PROBES = (*map(str, SIZES), 'all')  # sizes of `Found.probes`
 def varies(labels: np.ndarray) -> bool:
   """Returns whether labels, [N] float32, differ within both halves of a text, so that the concept
   can be searched."""
-  halves = (half[np.isfinite(half)] for half in np.array_split(labels, 2))
-  return all(len(half) and half.min() < half.max() for half in halves)
+  return all(map(occurs, np.array_split(labels, 2)))
 
 
 def search(

@@ -131,6 +131,6 @@ def _finding(one):
     one.score,
     one.q,
     one.untrained,
-    one.probes[-1],
-    one.selectivity,
+    one.probes[0],
+    one.selectivity[0],
   )

@@ -5,15 +5,21 @@ from collections.abc import Sequence
 from rnn_research.analysis.measures.unit_search import LEVEL, PROBES, Found
 from rnn_research.analysis.reports.tables import Table
 
-HEADER = ('concept', 'unit', 'score', 'untrained', 'q', 'units', *PROBES, 'selectivity')
+_LEAST = 1e-99  # of a q-value that is written out
+
+HEADER = (
+  *('concept', 'unit', 'score', 'untrained', 'q', 'units found'),
+  *(f'probe of {size}' for size in PROBES),
+)
 ABOUT = f"""
 - unit: the best single unit, chosen on the first half of the text; + where it is greater where the
   concept holds. Scores are of the second half.
 - untrained: the same of a network with random weights.
 - q: Benjamini and Hochberg over all pairs of unit and concept, under a permutation of blocks of the
-  text; units: how many have q <= {LEVEL}.
-- {', '.join(PROBES)}: linear probes of as many units. selectivity: that of all units, less the same
-  for a control task whose labels follow at random from the word so far.
+  text; units found: how many have q <= {LEVEL}.
+- probes: linear ones, of the best units on the first half. In brackets the selectivity: how much
+  better they are than a probe as large for a control task, whose labels follow at random from the
+  word so far.
 """
 
 
@@ -25,18 +31,18 @@ def rows(found: Sequence[Found]) -> list[tuple[str, ...]]:
       f'{"+" if one.sign > 0 else "-"} {one.unit}',
       f'{one.score:.3f} {one.kind}',
       f'{one.untrained:.3f}',
-      f'{one.q:.0e}',
+      f'{one.q:.0e}' if one.q >= _LEAST else f'< {_LEAST:.0e}',
       str(one.num_found),
-      *(f'{score:.3f}' for score in one.probes),
-      f'{one.selectivity:+.3f}',
+      *(f'{p:.3f} ({s:+.2f})' for p, s in zip(one.probes, one.selectivity, strict=True)),
     )
     for one in found
   ]
 
 
 def brief(found: Sequence[Found]) -> list[tuple[str, ...]]:
-  """Returns the header and the findings, without the sparse probes, for a terminal."""
-  return [(*row[:5], *row[-2:]) for row in (HEADER, *rows(found))]
+  """Returns the header and the findings, of the probes the smallest and the largest, for a
+  terminal."""
+  return [(*row[:5], row[6], row[-1]) for row in (HEADER, *rows(found))]
 
 
 def columns(found: Sequence[Found]) -> Table:

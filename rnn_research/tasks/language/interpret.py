@@ -92,7 +92,7 @@ def _recordings(model, params, ids):
 
 def notes(made: Interpretation, params: Params) -> list[str]:
   """Returns in sentences what the search was, and what it did not find."""
-  labelled, recording, found = made
+  labelled, recording, found, _ = made
   weak = [f'{one.concept} ({one.kind} {one.score:.2f})' for one in found if one.q > LEVEL]
   lost = [f'Not found (q > {LEVEL}): {", ".join(weak)}.'] if weak else []
   absent = ', '.join(labelled.skipped)

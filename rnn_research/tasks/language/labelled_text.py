@@ -1,12 +1,13 @@
 """A text for a trained language model to read, and what is true after each of its symbols."""
 
+import itertools
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from rnn_research.analysis import concepts as concepts_lib
-from rnn_research.analysis.concepts.concept import Concept
+from rnn_research.analysis.concepts import AbsentError, Concept
 from rnn_research.analysis.measures.unit_search import FEWEST, varies
 from rnn_research.data import text as text_lib
 from rnn_research.data.codec import TextCodec
@@ -67,25 +68,33 @@ def read_labelled_text(
   if share := codec.unknown_share(ids):
     warn(f'the model does not know {share:.2%} of the symbols of this text')
   shown = as_text(codec, ids)
-  built_in = concepts_lib.concepts_for(shown, language)
   own = concepts_lib.load_concepts(concepts) if concepts else ()
-  rows = [concepts_lib.labels(concept, shown) for concept in (*built_in, *own)]
+  everyone = (*concepts_lib.concepts_for(shown, language), *own)
+  rows = [_labels(concept, shown, concept in own) for concept in everyone]
   there = [varies(row) for row in rows]
-  for concept, varied in zip(own, there[len(built_in) :], strict=True):
-    if not varied:
-      raise InputError(
-        f'concept {concept.name!r} is the same all over a half of the text, expected one that '
-        'varies within both halves'
-      )
-  kept = [i for i, varied in enumerate(there) if varied]
-  everyone = (*built_in, *own)
   return LabelledText(
     shown,
     ids,
-    tuple(everyone[i] for i in kept),
-    np.stack([rows[i] for i in kept]),
+    tuple(itertools.compress(everyone, there)),
+    np.stack([*itertools.compress(rows, there)]),
     tuple(concept.name for concept, varied in zip(everyone, there, strict=True) if not varied),
   )
+
+
+def _labels(concept, text, must_vary):
+  """Returns the labels of a text, [N] float32; without any where a built-in concept is absent."""
+  try:
+    found = concepts_lib.labels(concept, text)
+  except AbsentError:
+    if must_vary:
+      raise
+    return np.full(len(text), np.nan, np.float32)
+  if must_vary and not varies(found):
+    raise InputError(
+      f'concept {concept.name!r} is the same all over one half of the text, expected one that '
+      'varies in both'
+    )
+  return found
 
 
 def as_text(codec: TextCodec, ids: np.ndarray) -> str:

@@ -84,7 +84,7 @@ def test_csv_is_read_as_it_was_written(tmp_path):
     ('pos', ' x '),
   ]
   write(tmp_path, train=rows, dev=rows[:1], test=rows[1:])
-  whole = (tmp_path / 'test.csv').read_bytes()
+  whole = (tmp_path / 'test.csv').read_bytes().replace(b'\r\n', b'\r')  # any line ends
   (tmp_path / 'test.csv').unlink()
   (tmp_path / 'test.csv.gz').write_bytes(gzip.compress(b'\xef\xbb\xbf' + whole))
   found = read_labelled(str(tmp_path), 'labelled')
@@ -133,14 +133,13 @@ def test_folders_and_headers_that_cannot_be_used_are_refused(tmp_path, folder):
     read_labelled(str(folder), 'labelled')
 
 
-def test_ngrams_are_those_of_five_sentences_at_least():
-  train = ['abab', 'ab', 'xab', '', 'abaabb', 'ab', 'xxxxx', *'xxx']
-  sentences = {'train': train, 'dev': ['b', 'zz'], 'test': ['aabx']}
-  found = character_ngrams(sentences)
-  # a, b, ab and x are in five of train.
-  rows = {split: sorted(array.sum(1).tolist()) for split, array in found.items()}
-  assert rows == {'train': [0, 1, 1, 1, 1, 3, 3, 3, 3, 4], 'dev': [0, 1], 'test': [4]}
-  assert found['train'].shape == (10, 4) and found['train'].max() == 1
+def test_ngrams_are_short_ones_of_five_sentences_at_least():
+  train = [*['abcd'] * 5, 'abc', 'q', 'q', 'q', 'qq']
+  found = character_ngrams({'train': train, 'dev': ['', 'abcd'], 'test': ['cabab q']})
+  # a b c d ab bc cd abc bcd; not q of four sentences, nor abcd.
+  assert found['train'].shape == (10, 9) and found['train'].max() == 1
+  rows = {split: array.sum(1).tolist() for split, array in found.items()}
+  assert rows == {'train': [9] * 5 + [6, 0, 0, 0, 0], 'dev': [0, 9], 'test': [4]}
 
 
 def test_sentiment_is_found_where_it_is(trained, folder):

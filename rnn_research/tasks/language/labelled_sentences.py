@@ -14,10 +14,7 @@ from rnn_research.errors import InputError, require
 
 SPLITS = ('train', 'dev', 'test')
 _COLUMNS = ('label', 'sentence')
-_LONGEST, _OFTEN = (
-  4,
-  3,
-)  # character n-grams: the largest n, and how many sentences have one at least
+_LONGEST, _OFTEN = 3, 5  # of n-grams: the largest n, the fewest sentences that have one
 
 
 class Labelled(NamedTuple):

@@ -14,7 +14,8 @@ _ROWS = 2**14  # of the text that are single-precision numbers at once
 def word_beginnings(text: str) -> np.ndarray:
   """Returns the type of each symbol, [N] int64: the word up to it, or the symbol itself where it is
   of no word."""
-  types, kinds, before = np.empty(len(text), np.int64), {}, None
+  kinds: dict[tuple, int] = {}
+  types, before = np.empty(len(text), np.int64), None
   for i, symbol in enumerate(text):
     in_word = symbol.isalnum()
     types[i] = kinds.setdefault((before if in_word else None, symbol), len(kinds))

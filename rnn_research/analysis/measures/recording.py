@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,15 +24,15 @@ class Unit(NamedTuple):
   Attributes:
     layer: counted from 1.
     leaf: of the layer's state: 'h', or 'c'.
-    index: within the leaf.
+    place: within the leaf.
   """
 
   layer: int
   leaf: str
-  index: int
+  place: int
 
   def __str__(self) -> str:
-    return f'{self.leaf}{self.index} of layer {self.layer}'
+    return f'{self.leaf}{self.place} of layer {self.layer}'
 
 
 class Piece(NamedTuple):
@@ -101,7 +101,8 @@ def gather(pieces: Iterable[Piece], length: int, show: Callable[[int], None]) ->
     length: N, symbols of the text, one at least.
     show: is called with the number of symbols done, after each piece.
   """
-  kept, done = Recording((), *[None] * 5), 0
+  kept: Any = None
+  done = 0
   for piece in pieces:
     part = _reduced(piece)
     if not done:

@@ -100,9 +100,9 @@ def _in_one(recording, unit):
 def _gates(recording, unit):
   gates = recording.gates[unit.layer - 1]
   return {
-    name: gate_values(recording, unit.layer, name, unit.index)
+    name: gate_values(recording, unit.layer, name, unit.place)
     for name, gate in gates.items()
-    if unit.index < gate.shape[1]
+    if unit.place < gate.shape[1]
   }
 
 

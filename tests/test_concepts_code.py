@@ -144,6 +144,22 @@ l 2222222211
 | ⊢u
 l 10
 """,
+  'levels that cannot be known': r"""
+| b = 2¶
+l 000000
+|     c¶
+l 0000??
+|   d¶
+l ????
+| if a:¶
+l 000000
+|     if b:¶
+l 0000111111
+|   c¶
+l 11??
+| d¶
+l 00
+""",
   'what cannot be read': r"""
 | import a¶
 c 000000000
@@ -185,6 +201,10 @@ l ????????????
 c ??????
 b ??????
 l ??????
+| x¶
+c 00
+b 00
+l 00
 | g(¶
 c ???
 b ???
@@ -466,7 +486,37 @@ def test_the_number_of_lines_that_do_not_parse():
   assert unparsed_lines('import a\n\n# b\n') == 0
   assert unparsed_lines('import a\nprint "b"\nc = 1\n') == 1
   assert unparsed_lines('import a\nb = (1,\n2,\n') == 2
-  assert unparsed_lines('The dog\nbarks at it.\n') == 2
+  assert unparsed_lines('The dog\nbarks\n') == 2
+
+
+def test_every_kind_of_statement_parses_by_itself():
+  text = """\
+@a(1)
+async def f(x: int = 2, *y) -> {}:
+  try: await b
+  except (C, D) as e:  # :
+    raise
+  except E: pass
+  else:
+    return {'a': [f'{x}']}
+  finally:
+    async for z in y: yield z
+  match x, y:
+    case [1, {'a': b}] if b:
+      pass
+    case _: x = 1; y = 2
+  match = case = 3
+  while x: break
+  else: pass
+  if x: nonlocal_ = lambda: 0
+  elif y: pass
+  else: pass
+@a
+class C(D): x = {}
+with open('a') as b, c: del b
+case(match)
+"""
+  assert unparsed_lines(text) == 0
 
 
 def test_a_text_that_begins_in_a_docstring_has_no_labels_up_to_its_end():

@@ -127,7 +127,7 @@ def _finding(one):
   return Finding(
     one.concept,
     str(one.unit),
-    one.kind,
+    'AUC' if one.binary else 'r',
     one.score,
     one.q,
     one.untrained,

@@ -93,21 +93,20 @@ def _recordings(model, params, ids):
 def notes(made: Interpretation, params: Params) -> list[str]:
   """Returns in sentences what the search was, and what it did not find."""
   labelled, recording, found, _ = made
-  weak = [f'{one.concept} ({one.kind} {one.score:.2f})' for one in found if one.q > LEVEL]
-  lost = [f'Not found (q > {LEVEL}): {", ".join(weak)}.'] if weak else []
-  absent = ', '.join(labelled.skipped)
-  return [
+  said = [
     f'{num_parameters(params):,} parameters; {-np.nanmean(recording.log_probs):.3f} nats per '
     f'symbol on the {len(labelled.ids):,} symbols looked at.',
     f'{len(recording.units):,} units were tried for {len(found)} concepts. A unit is chosen on '
     'the first half of the text and scored on the second.',
-    *lost,
-    *(
-      [f'Not searched, since it does not vary in both halves of the text: {absent}.']
-      if absent
-      else []
-    ),
   ]
+  if weak := [f'{one.concept} ({one.kind} {one.score:.2f})' for one in found if one.q > LEVEL]:
+    said.append(f'Not found (q > {LEVEL}): {", ".join(weak)}.')
+  if labelled.skipped:
+    absent = ', '.join(labelled.skipped)
+    said.append(f'Not searched, since it does not vary in both halves of the text: {absent}.')
+  if labelled.unparsed:
+    said.append(f'{labelled.unparsed:,} lines that do not parse as Python have no labels.')
+  return said
 
 
 def print_findings(run: Any, **options) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from rnn_research.analysis import concepts as concepts_lib
 from rnn_research.analysis.concepts import AbsentError, Concept
+from rnn_research.analysis.concepts.python_code import PYTHON, unparsed_lines
 from rnn_research.analysis.measures.unit_search import FEWEST, varies
 from rnn_research.data import text as text_lib
 from rnn_research.data.codec import TextCodec
@@ -29,6 +30,7 @@ class LabelledText(NamedTuple):
     concepts: C of them, each of which varies within the text.
     labels: [C, N] float32, NaN where there is none.
     skipped: names of concepts that do not.
+    unparsed: lines that Python's parser refuses, without labels; 0 of another language.
   """
 
   text: str
@@ -36,6 +38,7 @@ class LabelledText(NamedTuple):
   concepts: tuple[Concept, ...]
   labels: np.ndarray
   skipped: tuple[str, ...]
+  unparsed: int
 
 
 def read_labelled_text(
@@ -78,6 +81,7 @@ def read_labelled_text(
     tuple(itertools.compress(everyone, there)),
     np.stack([*itertools.compress(rows, there)]),
     tuple(concept.name for concept, varied in zip(everyone, there, strict=True) if not varied),
+    unparsed_lines(shown) if PYTHON[0] in everyone else 0,
   )
 
 

@@ -151,7 +151,7 @@ def test_refusals(ids, order, size, message):
 def test_prose(data_dir):
   path = data_dir / 'warpeace' / 'warpeace_input.txt.gz'
   corpus = text.load_corpus(path=str(path), splits=(0.8, 0.1, 0.1))
-  train, held_out = corpus.splits['train'], corpus.splits['test'][:100_000]
-  model = kneser_ney.train(train, 5, len(corpus.codec.symbols))
+  train, held_out = corpus.splits['train'], corpus.splits['test']
+  model = kneser_ney.train(train, 4, len(corpus.codec.symbols))
   nats = -kneser_ney.log_probs_by_order(model, held_out, held_out[:0]).mean(1)
-  np.testing.assert_allclose(nats, [3.10, 2.39, 1.93, 1.54, 1.33], atol=0.02)
+  np.testing.assert_allclose(nats, [3.10, 2.39, 1.93, 1.54], atol=0.01)

@@ -150,9 +150,9 @@ def log_probs_by_order(model: KneserNey, ids: np.ndarray, context: np.ndarray) -
   backed_off = np.full(len(whole), 1.0 / size)
   probs = np.empty((len(model.orders), len(ids)))
   for row, (keys, counted, continued) in zip(probs, model.orders, strict=True):
-    before, wanted = grams[:-1], grams[:-1] * size + whole
+    before, wanted = grams[:-1], grams[:-1] * size + whole  # < 0, no key, after a context of -1
     place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-    place[(keys[place] != wanted) | (before < 0)] = -1
+    place[keys[place] != wanted] = -1
     row[:] = _interpolate(counted, before, place, backed_off)[len(context) :]
     if continued is not None:
       backed_off = _interpolate(continued, before, place, backed_off)

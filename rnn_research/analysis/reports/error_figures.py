@@ -77,16 +77,17 @@ def gain_figure(gains: Gains, ngram: str) -> Plot:
   ]
   axes.set_yticks(places, names, family=families())
   axes.set_xlabel('difference of the mean probability', fontsize=LABEL)
+  axes.set_ylabel('next character, how often', fontsize=LABEL)
   axes.invert_yaxis()
   axes.axvline(0, color='black', linewidth=1)
   finish(axes)
-  axes.margins(x=0.25)
+  axes.margins(x=0.25, y=0.01)
   axes.grid(False, axis='y')
   caption(
     figure,
     f'Mean probability of a character where it is the next: recurrent model less {ngram}, and the '
-    f'two beside the bar. Beside its name, how often it is to be predicted; of those with at least '
-    f'{_LEAST}, at most {_SHOWN} from each end.',
+    f'two beside the bar. Of the characters that are to be predicted {_LEAST} times at least, '
+    f'{_SHOWN} from each end.',
   )
   return Plot(
     figure,
@@ -145,11 +146,13 @@ def distance_figure(distances: Mapping[str, ByDistance], ngram: str) -> Plot:
   """
   often = sorted(distances.items(), key=lambda item: -item[1].counts.sum())[:4]
   figure = Figure(figsize=(max(9.0, 6.2 * len(often)), 7.2), layout='constrained')
-  columns = figure.subplots(2, len(often), squeeze=False, sharex=True, height_ratios=(3, 1)).T
+  columns = figure.subplots(2, len(often), squeeze=False, sharex='col', height_ratios=(3, 1)).T
   for (closer, bins), (upper, lower) in zip(often, columns, strict=True):
     _panel(upper, lower, closer, bins, ngram)
   columns[0][0].set_ylabel('mean log p of the closer', fontsize=LABEL)
   columns[0][1].set_ylabel('how many', fontsize=LABEL)
+  for upper, _ in columns[:-1]:
+    upper.get_legend().remove()
   legend_beside(columns[-1][0])
   caption(
     figure,
@@ -179,7 +182,7 @@ def _panel(upper: Axes, lower: Axes, closer: str, bins: ByDistance, ngram: str) 
   lower.set_yticks([])
   lower.set_xticks(some, [_range(k) for k in some], rotation=60)
   lower.set_xlabel('characters since the opener', fontsize=LABEL)
-  upper.set_title(_name(closer), fontsize=LABEL, family=families())
+  upper.set_title(f'closing  {_name(closer)}', fontsize=LABEL, family=families())
   for axes in (upper, lower):
     finish(axes)
   lower.margins(y=0.4)

@@ -78,7 +78,7 @@ def test_words_are_counted_in_the_training_text():
 
 
 def test_causes_touch_what_they_name():
-  text, train = 'ab "cd." ab', 'ab ab ab ab ab ab'
+  text, train = 'ab "cd." ab', 6 * 'ab ' + 5 * 'cd '
   causes = text_errors.causes_of(text, train)
   places = lambda cause: np.flatnonzero(causes[cause]).tolist()
   assert places('word repeated within 100') == places('word repeated within 5,000') == [10]
@@ -149,6 +149,25 @@ def test_a_model_is_compared_with_itself(comparison):
   counts = dict(zip(found.symbols.labels, found.symbols.counts, strict=True))
   assert counts['\ufffd'] == 2 and 'Z' not in counts  # Z and b, which the codec does not know
   assert found.distances[']'].counts[2] == 2  # [no one]
+
+
+def test_the_causes_of_a_comparison_are_those_of_what_is_predicted(comparison):
+  mine, found = comparison
+  codec = train_text_codec(PROSE * 20, 'char')
+  held_out = codec.encode(PROSE + 'Zebra (' + PROSE)
+  model = kneser_ney.train(codec.encode(PROSE * 20), 5, len(codec.symbols))
+  text = text_errors.characters(codec, held_out)
+  expected, causes = dict.fromkeys(found.causes, 0), text_errors.causes_of(text, PROSE * 20)
+  for t in range(1, len(text)):
+    if np.exp(mine[t - 1]) >= 0.5:
+      continue
+    rows = kneser_ney.log_probs_by_order(model, held_out[t : t + 1], held_out[:t])
+    if np.exp(rows.max()) >= 0.5:
+      cause = '5-gram oracle'
+    else:
+      cause = next((cause for cause, mask in causes.items() if mask[t]), 'the rest')
+    expected[cause] += 1
+  assert found.causes == expected
 
 
 def test_bytes_have_a_character_each():

@@ -87,7 +87,7 @@ def gain_figure(gains: Gains, ngram: str) -> Plot:
     figure,
     f'Mean probability of a character where it is the next: recurrent model less {ngram}, and the '
     f'two beside the bar. Of the characters that are to be predicted {_LEAST} times at least, '
-    f'{_SHOWN} from each end.',
+    f'at most {_SHOWN} from each end.',
   )
   return Plot(
     figure,

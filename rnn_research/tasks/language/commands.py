@@ -22,6 +22,8 @@ from rnn_research.experiment import Command, flags_of
 from rnn_research.models.language_model import LanguageModel
 from rnn_research.tasks.language.clamps import held_sampler
 from rnn_research.tasks.language.interpret import INTERPRET, interpret
+from rnn_research.tasks.language.lstmvis import EXPORT_LSTMVIS, export_lstmvis
+from rnn_research.tasks.language.sentiment import SENTIMENT, sentiment
 from rnn_research.tasks.language.source import prompt_ids, split_ids
 from rnn_research.tasks.language.verify import VERIFY, verify
 from rnn_research.training.progress import tell, warn
@@ -62,6 +64,8 @@ def commands_of(
     'scores': functools.partial(scores, score, codec, texts),
     'interpret': functools.partial(interpret, model, codec, texts),
     'verify': functools.partial(verify, model, remake, codec),
+    'sentiment': functools.partial(sentiment, model, codec),
+    'export_lstmvis': functools.partial(export_lstmvis, model, codec, texts),
   }
 
 
@@ -310,4 +314,6 @@ COMMANDS = {
   ),
   'interpret': INTERPRET,
   'verify': VERIFY,
+  'sentiment': SENTIMENT,
+  'export_lstmvis': EXPORT_LSTMVIS,
 }

@@ -6,7 +6,7 @@ import pytest
 
 from rnn_research import CELLS, gru, lstm
 from rnn_research.analysis.measures import recording as recording_lib
-from rnn_research.analysis.measures.recording import Unit, gate_values, gather, record
+from rnn_research.analysis.measures.recording import Unit, gate_values, gather, record, units_of
 from rnn_research.analysis.measures.traces import trace_layers
 from rnn_research.cells import make_cell
 from rnn_research.models.language_model import language_model, log_probabilities
@@ -28,7 +28,7 @@ def model_of(*cells):
 
 def whole(model, params, ids):
   shown = []
-  made = gather(record(model, params, ids), len(ids), shown.append)
+  made = gather(units_of(model, params), record(model, params, ids), len(ids), shown.append)
   assert shown == [*range(16, len(ids), 16), len(ids)]
   return made
 

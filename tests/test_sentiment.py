@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from rnn_research import workdir as workdirs
+from rnn_research.analysis.measures.recording import units_of
 from rnn_research.cells.gru import gru
 from rnn_research.cells.lstm import lstm
 from rnn_research.data.codec import TextCodec
@@ -15,7 +16,7 @@ from rnn_research.errors import InputError
 from rnn_research.models.language_model import language_model
 from rnn_research.tasks.language import last_states as last_states_lib
 from rnn_research.tasks.language.labelled_sentences import character_ngrams, read_labelled
-from rnn_research.tasks.language.last_states import last_states, units_of
+from rnn_research.tasks.language.last_states import last_states
 from rnn_research.tasks.language.sentiment import sentiment
 
 SPLITS = ('train', 'dev', 'test')

@@ -156,7 +156,7 @@ def test_the_causes_of_a_comparison_are_those_of_what_is_predicted(comparison):
   codec = train_text_codec(PROSE * 20, 'char')
   held_out = codec.encode(PROSE + 'Zebra (' + PROSE)
   model = kneser_ney.train(codec.encode(PROSE * 20), 5, len(codec.symbols))
-  text = text_errors.characters(codec, held_out)
+  text = codec.characters(held_out)
   expected, causes = dict.fromkeys(found.causes, 0), text_errors.causes_of(text, PROSE * 20)
   for t in range(1, len(text)):
     if np.exp(mine[t - 1]) >= 0.5:
@@ -172,7 +172,7 @@ def test_the_causes_of_a_comparison_are_those_of_what_is_predicted(comparison):
 
 def test_bytes_have_a_character_each():
   codec = train_text_codec('\u00e9a"'.encode() * 9, 'byte')
-  assert text_errors.characters(codec, codec.encode('a"\u00e9z')) == 'a"\u00c3\u00a9\ufffd'
+  assert codec.characters(codec.encode('a"\u00e9z')) == 'a"\u00c3\u00a9\ufffd'
 
 
 def test_words_are_refused():

@@ -93,10 +93,24 @@ def record(model: LanguageModel, params: Params, ids: np.ndarray) -> Iterator[Pi
     yield piece
 
 
-def gather(pieces: Iterable[Piece], length: int, show: Callable[[int], None]) -> Recording:
+def units_of(model: LanguageModel, params: Params) -> tuple[Unit, ...]:
+  """Returns a unit for every number of the model's states, as `Recording.values` has them."""
+  states = jax.eval_shape(functools.partial(model.initial_state, batch_size=1), params)
+  return tuple(
+    Unit(layer, name, place)
+    for layer, state in enumerate(states, 1)
+    for name, leaf in named_leaves(state).items()
+    for place in range(leaf.size)
+  )
+
+
+def gather(
+  units: tuple[Unit, ...], pieces: Iterable[Piece], length: int, show: Callable[[int], None]
+) -> Recording:
   """Returns all pieces of a text together.
 
   Args:
+    units: of the model, see `units_of`.
     pieces: of `record`.
     length: N, symbols of the text, one at least.
     show: is called with the number of symbols done, after each piece.
@@ -106,25 +120,19 @@ def gather(pieces: Iterable[Piece], length: int, show: Callable[[int], None]) ->
   for piece in pieces:
     part = _reduced(piece)
     if not done:
-      empty = jax.tree.map(lambda a: np.empty((length, *a.shape[1:]), a.dtype), part[1:])
-      kept = Recording(part.units, *empty)
+      kept = jax.tree.map(lambda a: np.empty((length, *a.shape[1:]), a.dtype), part)
     done += len(piece.log_probs)
-    for whole, new in zip(jax.tree.leaves(kept[1:]), jax.tree.leaves(part[1:]), strict=True):
+    for whole, new in zip(jax.tree.leaves(kept), jax.tree.leaves(part), strict=True):
       whole[done - len(new) : done] = new
     show(done)
-  return kept
+  return Recording(units, *kept)
 
 
 def _reduced(piece):
-  units = tuple(
-    Unit(i, name, j)
-    for i, layer in enumerate(piece.states, 1)
-    for name, values in layer.items()
-    for j in range(values.shape[1])
-  )
+  """Returns the fields of a `Recording` but its units."""
   leaves = [values for layer in piece.states for values in layer.values()]
   gates = tuple({name: _bytes(name, gate) for name, gate in layer.items()} for layer in piece.gates)
-  return Recording(units, np.concatenate(leaves, 1, dtype=np.float16), gates, *piece[2:])
+  return np.concatenate(leaves, 1, dtype=np.float16), gates, *piece[2:]
 
 
 def _bytes(name, gate):

@@ -10,7 +10,6 @@ import numpy as np
 
 from rnn_research.analysis.measures import kneser_ney
 from rnn_research.data.codec import TextCodec
-from rnn_research.data.running_text import REPLACEMENT
 from rnn_research.errors import require
 
 MEMORIES = (100, 500, 1000, 5000)  # characters
@@ -96,13 +95,13 @@ def compare(
   the paper: `breakdown`; n-grams are compared by order, so that a 9-gram sees 8 characters.
   """
   require('data.unit', codec.unit, codec.unit in ('char', 'byte'), 'char or byte')
-  size, text = len(codec.symbols), characters(codec, ids)
+  size, text = len(codec.symbols), codec.characters(ids)
   model = kneser_ney.train(train_ids, order, size)
   ngrams = kneser_ney.log_probs_by_order(model, ids[1:], ids[:1])
   both, targets = np.stack([log_probs, ngrams[-1]]), np.array([*text[1:]])
   causes = {f'{order}-gram oracle': np.any(~errors(ngrams), 0)}
   causes |= {
-    cause: mask[1:] for cause, mask in causes_of(text, characters(codec, train_ids)).items()
+    cause: mask[1:] for cause, mask in causes_of(text, codec.characters(train_ids)).items()
   }
   return Comparison(
     order,
@@ -115,14 +114,6 @@ def compare(
     breakdown(errors(log_probs), causes),
     by_distance(both, targets, since_opener(text)[1:], EDGES),
   )
-
-
-def characters(codec: TextCodec, ids: np.ndarray) -> str:
-  """Returns a text with one character per symbol: of bytes, that of their number; U+FFFD for an
-  unknown one."""
-  of_id = [s if isinstance(s, str) else chr(s) if s >= 0 else REPLACEMENT for s in codec.symbols]
-  of_id[codec.unknown] = REPLACEMENT
-  return ''.join(of_id[i] for i in ids.tolist())
 
 
 def errors(log_probs: np.ndarray) -> np.ndarray:

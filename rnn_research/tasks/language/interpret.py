@@ -8,18 +8,14 @@ import jax
 import numpy as np
 
 from rnn_research.analysis.concepts.sets import LANGUAGES
-from rnn_research.analysis.measures.recording import Recording, gather, record
+from rnn_research.analysis.measures.recording import Recording, gather, record, units_of
 from rnn_research.analysis.measures.unit_search import LEVEL, Found, search
 from rnn_research.analysis.reports import unit_table
 from rnn_research.data.codec import TextCodec
 from rnn_research.experiment import Command, flags_of
 from rnn_research.models.language_model import LanguageModel
 from rnn_research.parameters import num_parameters
-from rnn_research.tasks.language.labelled_text import (
-  LabelledText,
-  read_labelled_text,
-  shown_symbols,
-)
+from rnn_research.tasks.language.labelled_text import LabelledText, read_labelled_text
 from rnn_research.terminal import aligned
 from rnn_research.training.progress import open_counter, tell
 from rnn_research.training.result import report_folder
@@ -68,7 +64,7 @@ def interpret(
   trained, untrained = _recordings(model, params, labelled.ids)
   names = [concept.name for concept in labelled.concepts]
   found = search(trained, untrained.values, labelled.text, names, labelled.labels)
-  return Interpretation(labelled, trained, tuple(found), shown_symbols(codec))
+  return Interpretation(labelled, trained, tuple(found), codec.signs)
 
 
 def _recordings(model, params, ids):
@@ -82,7 +78,7 @@ def _recordings(model, params, ids):
       done[which] = count
       display.update(sum(done))
 
-    return gather(record(model, params, ids), len(ids), show)
+    return gather(units_of(model, params), record(model, params, ids), len(ids), show)
 
   with ThreadPoolExecutor(2) as pool:
     both = list(pool.map(run, (0, 1), (params, model.init(jax.random.key(0)))))

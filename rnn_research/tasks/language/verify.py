@@ -19,7 +19,6 @@ from rnn_research.decoding.sampling import Sampling
 from rnn_research.experiment import Command
 from rnn_research.models.language_model import LanguageModel
 from rnn_research.tasks.language.interpret import INTERPRET, Interpretation
-from rnn_research.tasks.language.labelled_text import as_text
 from rnn_research.tasks.language.source import prompt_ids
 from rnn_research.terminal import aligned
 from rnn_research.training.progress import open_counter, tell
@@ -188,7 +187,7 @@ def _rate(codec, params, pattern, model):
   start = np.full((1, TEXTS), prompt_ids(codec, '')[0], np.int32)
   drawn = generate(params, start, LENGTH, jax.random.key(0), Sampling(TEMPERATURE))
   texts = np.concatenate(list(drawn)).T
-  count = sum(len(re.findall(pattern, as_text(codec, ids))) for ids in texts)
+  count = sum(len(re.findall(pattern, codec.characters(ids))) for ids in texts)
   return 1000.0 * count / texts.size
 
 

@@ -72,7 +72,7 @@ def test_last_states_are_those_of_each_sentence_alone(stack, monkeypatch):
     states = model.initial_state(params, 1)
     for one in ids:
       states, _ = model.unroll(params, states, np.array([[one]], np.int32))
-    values = [getattr(states[unit.layer - 1], unit.leaf)[0, unit.index] for unit in units]
+    values = [getattr(states[unit.layer - 1], unit.leaf)[0, unit.place] for unit in units]
     np.testing.assert_allclose(row, values, atol=1e-6)
   assert str(units[0]) != str(units[3])
 

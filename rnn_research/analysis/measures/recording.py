@@ -88,9 +88,15 @@ def record(model: LanguageModel, params: Params, ids: np.ndarray) -> Iterator[Pi
     part = slice(start, start + CHUNK)
     states, piece = run(params, states, ids[part], targets[part])
     piece = jax.tree.map(np.array, piece)
+    # JAX returns dictionaries by the order of their names.
+    piece = piece._replace(states=tuple(map(_in_order, states, piece.states)))
     if start + CHUNK >= len(ids):
       piece.log_probs[-1] = np.nan
     yield piece
+
+
+def _in_order(state, named):
+  return {name: named[name] for name in named_leaves(state)}
 
 
 def units_of(model: LanguageModel, params: Params) -> tuple[Unit, ...]:

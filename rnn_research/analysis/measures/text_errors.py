@@ -91,7 +91,7 @@ def compare(
   Raises:
     InputError: the symbols are words, or the training text is shorter than `order`.
 
-  Source: Karpathy, Johnson and Fei-Fei 2015 (arXiv 1506.02078), sections 4.2 and 4.4. Deviates from
+  Source: Karpathy, Johnson and Fei-Fei 2015 (arXiv 1506.02078), sections 4.3 and 4.4. Deviates from
   the paper: `breakdown`; n-grams are compared by order, so that a 9-gram sees 8 characters.
   """
   require('data.unit', codec.unit, codec.unit in ('char', 'byte'), 'char or byte')

@@ -91,7 +91,7 @@ def compare(
   Raises:
     InputError: the symbols are words, or the training text is shorter than `order`.
 
-  Source: Karpathy, Johnson and Fei-Fei 2015 (arXiv 1506.02078), sections 4.3 and 4.4. Deviates from
+  Source: Karpathy, Johnson and Fei-Fei 2015 (arXiv 1506.02078). Deviates from
   the paper: `breakdown`; n-grams are compared by order, so that a 9-gram sees 8 characters.
   """
   require('data.unit', codec.unit, codec.unit in ('char', 'byte'), 'char or byte')
@@ -119,7 +119,7 @@ def compare(
 def errors(log_probs: np.ndarray) -> np.ndarray:
   """Returns where a model errs: the probability of what comes is below one half.
 
-  Source: Karpathy, Johnson and Fei-Fei 2015, section 4.4. Deviates from the paper: nothing.
+  Source: Karpathy, Johnson and Fei-Fei 2015, error analysis. Deviates from the paper: nothing.
   """
   return log_probs < np.log(0.5)
 
@@ -179,7 +179,7 @@ def breakdown(errors: np.ndarray, causes: Mapping[str, np.ndarray]) -> dict[str,
   Returns:
     cause -> count, and 'the rest'; their sum is that of all errors.
 
-  Source: Karpathy, Johnson and Fei-Fei 2015, section 4.4. Deviates from the paper: a word is a run
+  Source: Karpathy, Johnson and Fei-Fei 2015. Deviates from the paper: a word is a run
   of letters and digits, that is repeated as a whole word, not as a substring; one limit for rare
   words; what is left is not broken down by how much probability is missing.
   """

@@ -159,6 +159,18 @@ def gate_values(recording: Recording, layer: int, name: str, unit: int) -> np.nd
   return low + recording.gates[layer - 1][name][:, unit] * np.float32((1.0 - low) / 255)
 
 
+def values_of(recording: Recording, unit: Unit) -> np.ndarray:
+  """Returns what a unit was after each symbol, [N] float32."""
+  return recording.values[:, recording.units.index(unit)].astype(np.float32)
+
+
+def values_in_one(recording: Recording, unit: Unit) -> np.ndarray:
+  """Returns the same within [-1, 1], to be shown: tanh of a memory c, anything else over its
+  largest absolute value where that is more than 1."""
+  values = values_of(recording, unit)
+  return np.tanh(values) if unit.leaf == 'c' else values / max(1.0, float(np.abs(values).max()))
+
+
 @functools.lru_cache(maxsize=2)
 def _compiled(model: LanguageModel) -> Callable:
   """Returns `(params, states, ids [T], targets [T]) -> (states, Piece)`."""

@@ -26,7 +26,8 @@ from rnn_research.tasks.language.interpret import INTERPRET, interpret
 from rnn_research.tasks.language.lstmvis import EXPORT_LSTMVIS, export_lstmvis
 from rnn_research.tasks.language.sentiment import SENTIMENT, sentiment
 from rnn_research.tasks.language.source import prompt_ids, split_ids
-from rnn_research.tasks.language.verify import VERIFY, verify
+from rnn_research.tasks.language.verify import verify
+from rnn_research.tasks.language.verify_mode import VERIFY
 from rnn_research.training.progress import tell, warn
 from rnn_research.typing import Key, Params
 

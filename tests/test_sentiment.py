@@ -134,13 +134,14 @@ def test_folders_and_headers_that_cannot_be_used_are_refused(tmp_path, folder):
     read_labelled(str(folder), 'labelled')
 
 
-def test_ngrams_are_those_of_three_sentences_at_least():
-  sentences = {'train': ['abab', 'ab', 'xab', ''], 'dev': ['b', 'zz'], 'test': ['aab']}
+def test_ngrams_are_those_of_five_sentences_at_least():
+  train = ['abab', 'ab', 'xab', '', 'abaabb', 'ab', 'xxxxx', *'xxx']
+  sentences = {'train': train, 'dev': ['b', 'zz'], 'test': ['aabx']}
   found = character_ngrams(sentences)
-  # a, b and ab are in three of train.
+  # a, b, ab and x are in five of train.
   rows = {split: sorted(array.sum(1).tolist()) for split, array in found.items()}
-  assert rows == {'train': [0, 3, 3, 3], 'dev': [0, 1], 'test': [3]}
-  assert found['train'].shape == (4, 3) and found['train'].max() == 1
+  assert rows == {'train': [0, 1, 1, 1, 1, 3, 3, 3, 3, 4], 'dev': [0, 1], 'test': [4]}
+  assert found['train'].shape == (10, 4) and found['train'].max() == 1
 
 
 def test_sentiment_is_found_where_it_is(trained, folder):

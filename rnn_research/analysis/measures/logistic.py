@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.optimize import minimize
 
-# From nearly no weights to nearly no penalty, for inputs of unit variance.
-STRENGTHS = tuple(10.0 ** (-i / 2) for i in range(9))
+# From nearly no weights to nearly no penalty, for thousands of examples with unit variance.
+STRENGTHS = tuple(10.0 ** (-i / 2) for i in range(7))
 
 
 class Logistic(NamedTuple):
@@ -51,7 +51,6 @@ def fit(xs: Any, labels: np.ndarray, strength: float, start: Logistic | None = N
   """
   signs = np.where(labels, 1.0, -1.0)
   start = start or Logistic(np.zeros(xs.shape[1]), 0.0)
-
   # Weights in units in which the curvature at zero is about 1: far fewer steps.
   scales = np.sqrt((xs * xs).mean(0) / 4 + strength)
 
@@ -67,7 +66,7 @@ def fit(xs: Any, labels: np.ndarray, strength: float, start: Logistic | None = N
     np.append(start.weights * scales, start.bias),
     jac=True,
     method='L-BFGS-B',
-    options={'maxiter': 1000, 'ftol': 1e-9, 'gtol': 1e-5},
+    options={'maxiter': 1000, 'ftol': 1e-7, 'gtol': 1e-5},
   )
   return Logistic(found.x[:-1] / scales, float(found.x[-1]))
 

@@ -102,7 +102,7 @@ def _read(root, split, flag):
 def character_ngrams(sentences: Mapping[str, Sequence[str]]) -> dict[str, sparse.csr_array]:
   """Returns split -> [N, G] float64, 1 where a sentence has an n-gram of characters.
 
-  Those are the n-grams, n = 1 to 4, that three sentences of train have at least.
+  Those are the n-grams, n = 1 to 3, that five sentences of train have at least.
 
   Args:
     sentences: split -> N sentences.

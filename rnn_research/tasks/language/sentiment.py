@@ -76,7 +76,7 @@ class Sentiment(NamedTuple):
     num_units: U, the numbers in the states of all layers.
     trained: by the states of the model.
     untrained: by those of a network of the same shape with initial parameters.
-    ngrams: by which n-grams of 1 to 4 characters there are, those that train has thrice at least.
+    ngrams: by which n-grams of characters there are, see `character_ngrams`.
     majority: accuracy on test of the class that is more frequent in train.
   """
 
@@ -171,7 +171,15 @@ def print_sentiment(run: Any, labelled: str) -> None:
   found = run.sentiment(labelled)
   show(aligned(rows(found)))
   out = Path(report_folder(run.workdir)) / 'sentiment.png'
-  plots.save(histogram(found), out)
+  best, labels = found.trained.best_unit, found.data.labels['test']
+  about = (
+    f'The unit that tells the two classes apart best, of {found.num_units:,}, after each of the '
+    f'{len(labels):,} test sentences. It and its threshold were chosen on train and dev; '
+    f'{best.test:.1%} of the test sentences lie on the right side.'
+  )
+  values, threshold = best.values['test'], best.threshold.value
+  plot = histogram(values, labels, found.data.classes, threshold, str(best.unit), about)
+  plots.save(plot, out)
   tell(f'the best unit is drawn in {out}')
 
 
@@ -189,7 +197,7 @@ def rows(found: Sentiment) -> list[tuple[str, str, str]]:
       (f'best unit of the {name} network', f'{best.test:.1%}', chosen),
       _row(f'all {found.num_units:,} units of the {name} network', network.all_units),
     ]
-  return [*lines, _row('n-grams of 1 to 4 characters', found.ngrams)]
+  return [*lines, _row('n-grams of 1 to 3 characters', found.ngrams)]
 
 
 def _row(method, probe):

@@ -125,7 +125,7 @@ def test_patching_puts_one_unit_once(parts):
       model.logits(params, model.unroll(params, s, after)[1]), -1
     )
     for k, unit in enumerate(units):
-      c = states[0].c.at[0, unit.index].set(donor[0].c[0, unit.index])
+      c = states[0].c.at[0, unit.place].set(donor[0].c[0, unit.place])
       there = predict((states[0]._replace(c=c), states[1]))
       distance = 0.5 * np.abs(there - predict(states)).sum(-1).mean()
       assert found[k, p] == pytest.approx(float(distance), abs=1e-6)

@@ -5,6 +5,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from rnn_research.analysis.measures.probes import RIDGE, control_task, probe_scores, word_beginnings
+from rnn_research.analysis.measures.unit_scores import strengths
 
 
 def made(length=4000):
@@ -14,6 +15,10 @@ def made(length=4000):
   total = values[:, :4].astype(np.float32).sum(1)
   labels = np.stack([total > 0.5, total + 0.1 * random.normal(size=length)]).astype(np.float32)
   return values, labels
+
+
+def scores_of(found, held_out):
+  return probe_scores(found, strengths(*found), held_out)
 
 
 def oracle(x, y, held_x, units):
@@ -26,7 +31,7 @@ def oracle(x, y, held_x, units):
 def test_probes_are_ridge_regressions_of_the_best_units():
   values, labels = made()
   first, second = slice(2000), slice(2000, None)
-  found = probe_scores((values[first], labels[:, first]), (values[second], labels[:, second]))
+  found = scores_of((values[first], labels[:, first]), (values[second], labels[:, second]))
   assert found.shape == (2, 4)
   x, held = values[first].astype(np.float64), values[second].astype(np.float64)
   for units, score in (([0, 1, 2, 3], found[1, 1]), (list(range(20)), found[1, 3])):
@@ -39,7 +44,7 @@ def test_probes_are_ridge_regressions_of_the_best_units():
 def test_noise_is_told_by_no_probe():
   values, labels = made()
   labels = np.random.default_rng(1).permuted(labels, axis=1)
-  found = probe_scores((values[:2000], labels[:, :2000]), (values[2000:], labels[:, 2000:]))
+  found = scores_of((values[:2000], labels[:, :2000]), (values[2000:], labels[:, 2000:]))
   assert np.abs(found[0] - 0.5).max() < 0.06 and np.abs(found[1]).max() < 0.1
 
 

@@ -6,8 +6,8 @@ import pytest
 
 from rnn_research import CELLS, gru, lstm
 from rnn_research.analysis.measures import recording as recording_lib
-from rnn_research.analysis.measures.recording import Unit, gate_values, gather, record
-from rnn_research.analysis.measures.traces import trace_layers
+from rnn_research.analysis.measures.recording import Unit, gate_values, gather, record, units_of
+from rnn_research.analysis.measures.traces import named_leaves, trace_layers
 from rnn_research.cells import make_cell
 from rnn_research.models.language_model import language_model, log_probabilities
 
@@ -28,7 +28,7 @@ def model_of(*cells):
 
 def whole(model, params, ids):
   shown = []
-  made = gather(record(model, params, ids), len(ids), shown.append)
+  made = gather(units_of(model, params), record(model, params, ids), len(ids), shown.append)
   assert shown == [*range(16, len(ids), 16), len(ids)]
   return made
 
@@ -40,8 +40,8 @@ def test_pieces_are_one_pass_for_every_cell(name, short_pieces):
   traces = trace_layers(model.cells, params['cells'], model.embed(params, ids[:, None]))
   expected, gates = [], []
   for layer, trace in enumerate(traces, 1):
-    for leaf, values in trace.states.items():
-      columns = np.asarray(values).reshape(LENGTH, -1).T
+    for leaf in named_leaves(model.initial_state(params, 1)[layer - 1]):
+      columns = np.asarray(trace.states[leaf]).reshape(LENGTH, -1).T
       expected += [(Unit(layer, leaf, i), column) for i, column in enumerate(columns)]
     gates.append(trace.gates)
   assert made.units == tuple(unit for unit, _ in expected)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from rnn_research import workdir as workdirs
+from rnn_research.analysis.measures.recording import units_of
 from rnn_research.cells.gru import gru
 from rnn_research.cells.lstm import lstm
 from rnn_research.data.codec import TextCodec
@@ -15,7 +16,7 @@ from rnn_research.errors import InputError
 from rnn_research.models.language_model import language_model
 from rnn_research.tasks.language import last_states as last_states_lib
 from rnn_research.tasks.language.labelled_sentences import character_ngrams, read_labelled
-from rnn_research.tasks.language.last_states import last_states, units_of
+from rnn_research.tasks.language.last_states import last_states
 from rnn_research.tasks.language.sentiment import sentiment
 
 SPLITS = ('train', 'dev', 'test')
@@ -71,7 +72,7 @@ def test_last_states_are_those_of_each_sentence_alone(stack, monkeypatch):
     states = model.initial_state(params, 1)
     for one in ids:
       states, _ = model.unroll(params, states, np.array([[one]], np.int32))
-    values = [getattr(states[unit.layer - 1], unit.leaf)[0, unit.index] for unit in units]
+    values = [getattr(states[unit.layer - 1], unit.leaf)[0, unit.place] for unit in units]
     np.testing.assert_allclose(row, values, atol=1e-6)
   assert str(units[0]) != str(units[3])
 

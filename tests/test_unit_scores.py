@@ -26,7 +26,7 @@ def test_ranks_by_counting_are_ranks_with_ties_averaged():
   values[:5] = [[0.0, -0.0, np.inf]] * 5
   values[5:9] = [[-0.0, 0.0, -65504.0]] * 4
   expected = rankdata(values.astype(np.float64), axis=0) - (200 + 1) / 2
-  np.testing.assert_allclose(centred_ranks(values), expected)
+  np.testing.assert_allclose(centred_ranks(values), expected.T)
 
 
 def test_strength_is_auc_and_spearman():
@@ -60,11 +60,11 @@ def test_mean_and_deviation_are_those_of_all_permutations_of_blocks(monkeypatch)
   ranks = centred_ranks(random().normal(size=(40, 2)).astype(np.float16))
   w = random().random(40).astype(np.float32)
   drawn = [
-    sum(w[8 * j : 8 * j + 8] @ ranks[8 * i : 8 * i + 8] for i, j in enumerate(order))
+    sum(ranks[:, 8 * i : 8 * i + 8] @ w[8 * j : 8 * j + 8] for i, j in enumerate(order))
     for order in itertools.permutations(range(5))
   ]
   total, mean, deviation = unit_scores._permuted(ranks, w)
-  np.testing.assert_allclose(total, w @ ranks, rtol=1e-5)
+  np.testing.assert_allclose(total, ranks @ w, rtol=1e-5)
   np.testing.assert_allclose(mean, np.mean(drawn, 0), atol=1e-3)
   np.testing.assert_allclose(deviation, np.std(drawn, 0), rtol=1e-4)
 

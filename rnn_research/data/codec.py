@@ -61,6 +61,17 @@ class TextCodec(NamedTuple):
     unknown = () if self.has_unknown else (self.unknown,)
     return (PAD, BOS, *unknown) if self.layout == 'sentences' else unknown
 
+  @property
+  def signs(self) -> tuple[str, ...]:
+    """The symbols of a running text of characters or bytes as one character each: a byte as that of
+    its number, the unknown symbol as U+FFFD."""
+    known = self.symbols[:-1]
+    return (*(map(chr, known) if self.unit == 'byte' else known), REPLACEMENT)
+
+  def characters(self, ids: np.ndarray) -> str:
+    """Returns ids, [N] int32, as a text of N `signs`."""
+    return ''.join(map(self.signs.__getitem__, ids))
+
   def normalise(self, text: str) -> str:
     """Returns what `decode(encode(text))` is where every symbol is known.
 

@@ -19,7 +19,7 @@ _TOKEN = re.compile(
   | "(?P<string>(?:\\(?:\r\n|.|\Z)|[^"\\\r\n])*)"?
   | '(?P<character>(?:\\(?:\r\n|.|\Z)|[^'\\\r\n])*)'?
   | ^[ \t]*(?P<directive>\#[ \t]*[a-z]*)
-  | \\(?:\r\n|.|\Z)
+  | \\(?:\r\n|[\r\n])
   | (?P<newline>[\r\n])
   | \d(?:[\w.]|'(?=\w))*
   | (?P<word>\w+)

@@ -42,8 +42,8 @@ def labels(concept: Concept, text: str) -> np.ndarray:
   found = _array(concept.name, concept.label(text))
   if found.shape != (len(text),):
     raise InputError(
-      f'concept {concept.name!r} returned an array of shape {found.shape}, expected a label for each '
-      f'of the {len(text)} characters'
+      f'concept {concept.name!r} returned an array of shape {found.shape}, expected '
+      f'({len(text)},), a label for each character'
     )
   found = found.astype(np.float32)
   if np.isinf(found).any():

@@ -20,7 +20,7 @@ _PAIRS = {')': '(', ']': '[', '}': '{'}
 _OPENS = {getattr(tokenize, name, -1) for name in ('FSTRING_START', 'TSTRING_START')}
 _CLOSES = {getattr(tokenize, name, -1) for name in ('FSTRING_END', 'TSTRING_END')}
 _LAYOUT = {tokenize.INDENT, tokenize.DEDENT}
-# What a line needs around it to be a whole statement, by its first word.
+# What a line needs around it to be a whole statement, by its first word; `case` may be a name.
 _WHOLE = {
   '@': '{}\ndef f(): pass',
   'case': 'match 1:\n {}',
@@ -180,14 +180,15 @@ def _require_token(
   """Raises ValueError where a token cannot stand."""
   is_bracket = token.type == tokenize.OP and token.string in _PAIRS
   is_name = token.type == tokenize.NAME
-  # Python 2: 0777 and 10L, but not 1if x else y.
+  # 0777 and 10L of Python 2, but not 1if x else y; 0777 is two tokens before Python 3.12.
   joined = before.type == tokenize.NUMBER and before.end == token.start
+  is_octal = token.string.isdigit() and token.string[0] == '0' and token.string.strip('0') != ''
   if (
     token.type in (tokenize.ERRORTOKEN, tokenize.ENDMARKER)
     or (token.type == tokenize.OP and token.string in ('$', '?', '!', '`'))
     or (is_bracket and brackets[-1:] != [_PAIRS[token.string]])
     or (is_name and brackets and token.string in _STATEMENT)
-    or (joined and token.type == tokenize.NUMBER)
+    or (token.type == tokenize.NUMBER and (joined or is_octal))
     or (joined and is_name and not iskeyword(token.string))
   ):
     raise ValueError(token.string)
@@ -204,11 +205,13 @@ def _placed(token: tokenize.TokenInfo, rows: Sequence[Row], first: int) -> Token
 
 def _require_statement(tokens: Sequence[Token], source: str) -> None:
   """Raises SyntaxError or its like unless a logical line is one by itself, or with a block."""
-  code = [token.string for token in tokens if token.kind != 'comment']
+  code = [token.string for token in tokens if token.kind != 'comment'] or ['']
   source = source.strip(' \n')
-  whole = '{}'
-  if code[-1:] == [':']:
+  if code[-1] == ':':
     source += '\n  case _: pass' if code[0] == 'match' else '\n  pass'
-  if code[-1:] == [':'] or code[:1] != ['case']:  # else the name of something
-    whole = _WHOLE.get(code[0], whole) if code else whole
-  ast.parse(whole.format(source))
+  try:
+    ast.parse(source)
+  except SyntaxError:  # not by itself, but perhaps with what belongs around it
+    if code[0] not in _WHOLE:
+      raise
+    ast.parse(_WHOLE[code[0]].format(source))

@@ -6,34 +6,36 @@ from rnn_research.analysis.concepts.c_code import C
 from rnn_research.analysis.concepts.common import COMMON
 from rnn_research.analysis.concepts.concept import Concept
 from rnn_research.analysis.concepts.prose import PROSE
-from rnn_research.analysis.concepts.python_code import PYTHON
+from rnn_research.analysis.concepts.python_code import PYTHON, unparsed_lines
 from rnn_research.errors import require_one_of
 
 _SETS = {'python': PYTHON, 'c': C, 'prose': PROSE}
 LANGUAGES = ('auto', *_SETS)
 
-# What says nothing of the language, and lines that one language has many of and others few.
-_PYTHON_ASIDE = re.compile(r'(\"\"\"|\'\'\').*?\1|^[ \t]*#.*?$', re.DOTALL | re.MULTILINE)
+# Lines that one language has many of, and others few.
 _PYTHON_LINE = re.compile(
   r'(?:async )?def \w+\(|class \w+.*:\s*$|import [\w.]+(?:,| as |\s*$)|from [\w.]+ import '
   r'|(?:if|elif|for|while|with|except)\b.*:\s*(?:#.*)?$|(?:else|try):\s*$|@\w'
   r'|(?:return|raise)\b[^;]*$|self\.\w|\w+ = [^;]*$'
 )
-_C_ASIDE = re.compile(r'/\*.*?\*/|//.*?$', re.DOTALL | re.MULTILINE)
+_C_ASIDE = re.compile(r'/\*.*?(?:\*/|\Z)|//.*?$', re.DOTALL | re.MULTILINE)
 _C_LINE = re.compile(
   r'#[ \t]*(?:include|define|ifn?def|if|else|endif)\b|[^\\\s].*[;{]\s*$|\}[;,)]*\s*$'
 )
-_ENOUGH = 0.25
+_ENOUGH = 0.2
+_LOOK = 200_000  # characters
 
 
 def guess_language(text: str) -> str:
-  """Returns 'python', 'c' or 'prose': code if a quarter of the lines look like it, prose if not."""
-  shares = {
-    'python': _share(_PYTHON_LINE, _PYTHON_ASIDE.sub('', text)),
-    'c': _share(_C_LINE, _C_ASIDE.sub('', text)),
-  }
-  language = max(shares, key=shares.__getitem__)
-  return language if shares[language] >= _ENOUGH else 'prose'
+  """Returns 'python', 'c' or 'prose': what enough of the lines look like, prose if nothing; Python
+  only if it can read most of them, as it cannot where examples stand between prose."""
+  text = text[:_LOOK]
+  c, python = _share(_C_LINE, _C_ASIDE.sub('', text)), _share(_PYTHON_LINE, text)
+  if max(c, python) < _ENOUGH:
+    return 'prose'
+  if c > python:
+    return 'c'
+  return 'python' if 2 * unparsed_lines(text) < len(text.splitlines()) else 'prose'
 
 
 def _share(pattern: re.Pattern[str], text: str) -> float:

@@ -68,7 +68,7 @@ def check_unit(model: LanguageModel, params: Params, unit: Unit) -> None:
       f'{", ".join(sizes) or "none"}'
     )
   size = sizes[unit.leaf]
-  require(f'the unit of {unit.leaf}', unit.index, 0 <= unit.index < size, f'0 to {size - 1}')
+  require(f'the unit of {unit.leaf}', unit.place, 0 <= unit.place < size, f'0 to {size - 1}')
 
 
 def held(cells: Sequence[Cell], units: Sequence[Unit], values: Sequence[float]) -> tuple[Cell, ...]:
@@ -77,7 +77,7 @@ def held(cells: Sequence[Cell], units: Sequence[Unit], values: Sequence[float]) 
   for unit, value in zip(units, values, strict=True):
     one = lambda number, kind: jnp.full(1, number, kind)
     cells[unit.layer - 1] = hold(
-      cells[unit.layer - 1], unit.leaf, one(unit.index, jnp.int32), one(value, jnp.float32)
+      cells[unit.layer - 1], unit.leaf, one(unit.place, jnp.int32), one(value, jnp.float32)
     )
   return tuple(cells)
 
@@ -118,7 +118,7 @@ def ablate(
   inputs, targets, mask = evaluation_lanes(ids, LANES)
   lanes, kinds = inputs.shape[1], 1 + len(units)
   layer, leaf = units[0].layer, units[0].leaf
-  index = np.repeat([-1, *(unit.index for unit in units)], lanes).astype(np.int32)
+  index = np.repeat([-1, *(unit.place for unit in units)], lanes).astype(np.int32)
   value = np.repeat([0.0, *values], lanes).astype(np.float32)
 
   @jax.jit
@@ -208,4 +208,4 @@ def patch(
     return lax.map(moved, index)
 
   texts = cut(pairs[0], -window, 0), cut(pairs[1], -window, 0), cut(pairs[0], 0, steps)
-  return np.asarray(run(params, *texts, np.array([unit.index for unit in units], np.int32)))
+  return np.asarray(run(params, *texts, np.array([unit.place for unit in units], np.int32)))

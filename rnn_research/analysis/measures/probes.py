@@ -14,7 +14,8 @@ _ROWS = 2**14  # of the text that are single-precision numbers at once
 def word_beginnings(text: str) -> np.ndarray:
   """Returns the type of each symbol, [N] int64: the word up to it, or the symbol itself where it is
   of no word."""
-  types, kinds, before = np.empty(len(text), np.int64), {}, None
+  kinds: dict[tuple, int] = {}
+  types, before = np.empty(len(text), np.int64), None
   for i, symbol in enumerate(text):
     in_word = symbol.isalnum()
     types[i] = kinds.setdefault((before if in_word else None, symbol), len(kinds))
@@ -40,7 +41,9 @@ def control_task(types: np.ndarray, labels: np.ndarray, seed: int) -> np.ndarray
 
 
 def probe_scores(
-  found: tuple[np.ndarray, np.ndarray], held_out: tuple[np.ndarray, np.ndarray]
+  found: tuple[np.ndarray, np.ndarray],
+  found_strengths: np.ndarray,
+  held_out: tuple[np.ndarray, np.ndarray],
 ) -> np.ndarray:
   """Returns how well linear probes of 1, 4, 16 and all units tell labels: [C, 4] float32, the AUC
   of a binary concept, Spearman's correlation of a number.
@@ -48,23 +51,26 @@ def probe_scores(
     w = (X^T X / N + lambda I)^-1 X^T y / N,    of standardised units X and labels y
 
   For two classes that is Fisher's discriminant. A sparse probe reads the units with the greatest
-  strength, see `unit_scores`, on the text that it is fitted to.
+  strength.
 
   Args:
     found: values [N, U] float16 and labels [C, N] float32 (NaN where there is none) of the text
       that probes are fitted to.
+    found_strengths: of that text, see `unit_scores.strengths`: [C, U].
     held_out: the same of the text that they are scored on.
   """
   (values, labels), (held_values, held_labels) = found, held_out
   mean, scale, gram, products = _sums(values, labels)
-  order = np.argsort(-np.abs(strengths(values, labels)), 1, kind='stable')
-  sizes = (*SIZES, values.shape[1])
-  weights = np.zeros((len(labels), len(sizes), values.shape[1]), np.float32)
+  order = np.argsort(-np.abs(found_strengths), 1, kind='stable')
+  gram += RIDGE * np.eye(len(gram), dtype=np.float32)
+  weights = np.zeros((len(labels), len(SIZES) + 1, len(gram)), np.float32)
   for concept, units in enumerate(order):
-    for probe, size in enumerate(sizes):
-      chosen = units[:size]
-      ridge = gram[np.ix_(chosen, chosen)] + RIDGE * np.eye(len(chosen), dtype=np.float32)
-      weights[concept, probe, chosen] = np.linalg.solve(ridge, products[concept, chosen])
+    for probe, size in enumerate(SIZES):
+      some = units[:size]
+      weights[concept, probe, some] = np.linalg.solve(
+        gram[np.ix_(some, some)], products[concept, some]
+      )
+  weights[:, -1] = np.linalg.solve(gram, products.T).T
   outputs = np.concatenate(
     [x @ weights.reshape(-1, values.shape[1]).T for x in _standard(held_values, mean, scale)]
   ).reshape(-1, *weights.shape[:2])

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,15 +24,15 @@ class Unit(NamedTuple):
   Attributes:
     layer: counted from 1.
     leaf: of the layer's state: 'h', or 'c'.
-    index: within the leaf.
+    place: within the leaf.
   """
 
   layer: int
   leaf: str
-  index: int
+  place: int
 
   def __str__(self) -> str:
-    return f'{self.leaf}{self.index} of layer {self.layer}'
+    return f'{self.leaf}{self.place} of layer {self.layer}'
 
 
 class Piece(NamedTuple):
@@ -88,42 +88,57 @@ def record(model: LanguageModel, params: Params, ids: np.ndarray) -> Iterator[Pi
     part = slice(start, start + CHUNK)
     states, piece = run(params, states, ids[part], targets[part])
     piece = jax.tree.map(np.array, piece)
+    # JAX returns dictionaries by the order of their names.
+    piece = piece._replace(states=tuple(map(_in_order, states, piece.states)))
     if start + CHUNK >= len(ids):
       piece.log_probs[-1] = np.nan
     yield piece
 
 
-def gather(pieces: Iterable[Piece], length: int, show: Callable[[int], None]) -> Recording:
+def _in_order(state, named):
+  return {name: named[name] for name in named_leaves(state)}
+
+
+def units_of(model: LanguageModel, params: Params) -> tuple[Unit, ...]:
+  """Returns a unit for every number of the model's states, as `Recording.values` has them."""
+  states = jax.eval_shape(functools.partial(model.initial_state, batch_size=1), params)
+  return tuple(
+    Unit(layer, name, place)
+    for layer, state in enumerate(states, 1)
+    for name, leaf in named_leaves(state).items()
+    for place in range(leaf.size)
+  )
+
+
+def gather(
+  units: tuple[Unit, ...], pieces: Iterable[Piece], length: int, show: Callable[[int], None]
+) -> Recording:
   """Returns all pieces of a text together.
 
   Args:
+    units: of the model, see `units_of`.
     pieces: of `record`.
     length: N, symbols of the text, one at least.
     show: is called with the number of symbols done, after each piece.
   """
-  kept, done = Recording((), *[None] * 5), 0
+  kept: Any = None
+  done = 0
   for piece in pieces:
     part = _reduced(piece)
     if not done:
-      empty = jax.tree.map(lambda a: np.empty((length, *a.shape[1:]), a.dtype), part[1:])
-      kept = Recording(part.units, *empty)
+      kept = jax.tree.map(lambda a: np.empty((length, *a.shape[1:]), a.dtype), part)
     done += len(piece.log_probs)
-    for whole, new in zip(jax.tree.leaves(kept[1:]), jax.tree.leaves(part[1:]), strict=True):
+    for whole, new in zip(jax.tree.leaves(kept), jax.tree.leaves(part), strict=True):
       whole[done - len(new) : done] = new
     show(done)
-  return kept
+  return Recording(units, *kept)
 
 
 def _reduced(piece):
-  units = tuple(
-    Unit(i, name, j)
-    for i, layer in enumerate(piece.states, 1)
-    for name, values in layer.items()
-    for j in range(values.shape[1])
-  )
+  """Returns the fields of a `Recording` but its units."""
   leaves = [values for layer in piece.states for values in layer.values()]
   gates = tuple({name: _bytes(name, gate) for name, gate in layer.items()} for layer in piece.gates)
-  return Recording(units, np.concatenate(leaves, 1, dtype=np.float16), gates, *piece[2:])
+  return np.concatenate(leaves, 1, dtype=np.float16), gates, *piece[2:]
 
 
 def _bytes(name, gate):
@@ -142,6 +157,18 @@ def gate_values(recording: Recording, layer: int, name: str, unit: int) -> np.nd
   """
   low = -1.0 if is_candidate(name) else 0.0
   return low + recording.gates[layer - 1][name][:, unit] * np.float32((1.0 - low) / 255)
+
+
+def values_of(recording: Recording, unit: Unit) -> np.ndarray:
+  """Returns what a unit was after each symbol, [N] float32."""
+  return recording.values[:, recording.units.index(unit)].astype(np.float32)
+
+
+def values_in_one(recording: Recording, unit: Unit) -> np.ndarray:
+  """Returns the same within [-1, 1], to be shown: tanh of a memory c, anything else over its
+  largest absolute value where that is more than 1."""
+  values = values_of(recording, unit)
+  return np.tanh(values) if unit.leaf == 'c' else values / max(1.0, float(np.abs(values).max()))
 
 
 @functools.lru_cache(maxsize=2)

@@ -39,15 +39,15 @@ def centred_ranks(values: np.ndarray) -> np.ndarray:
     values: [N, U] float16: there are so few of these numbers that they are counted, not sorted.
 
   Returns:
-    [N, U] float32.
+    [U, N] float32.
   """
-  bits = (values + np.float16(0.0)).view(np.uint16)  # -0 becomes 0
-  places = np.where(bits >> 15, ~bits, bits | 0x8000).T
-  ranks = np.empty(values.shape, np.float32)
-  for unit, column in enumerate(places):
-    counts = np.bincount(column, minlength=2**16)
+  bits = (values.T + np.float16(0.0)).view(np.uint16)  # -0 becomes 0
+  ranks = np.empty(values.T.shape, np.float32)
+  for unit, row in enumerate(bits):
+    places = np.where(row >> 15, ~row, row | 0x8000)
+    counts = np.bincount(places, minlength=2**16)
     middle = np.cumsum(counts) - (counts + len(values)) / 2.0
-    ranks[:, unit] = middle[column]
+    middle.astype(np.float32).take(places, out=ranks[unit])
   return ranks
 
 
@@ -57,7 +57,7 @@ def strengths(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
   for concepts, units, ranks in _slabs(values, labels):
     for concept in concepts:
       w, binary = _weights(labels[concept])
-      found[concept, units] = w @ ranks / (1.0 if binary else _norms(ranks))
+      found[concept, units] = ranks @ w / (1.0 if binary else _norms(ranks))
   return found
 
 
@@ -132,7 +132,7 @@ def _weights(labels):
 
 def _norms(ranks):
   """Returns |r| of each unit; of one that never changes, 1."""
-  norms = np.sqrt(np.einsum('tu,tu->u', ranks, ranks))
+  norms = np.sqrt(np.einsum('ut,ut->u', ranks, ranks))
   return np.where(norms > 0.0, norms, 1.0)
 
 
@@ -141,7 +141,7 @@ def _permuted(ranks, w):
   blocks = min(BLOCKS, len(w))
   length = len(w) // blocks
   cut = blocks * length
-  m = w[:cut].reshape(blocks, length) @ ranks[:cut].reshape(blocks, length, -1)
-  centred = m - m.mean(0, keepdims=True) - m.mean(1, keepdims=True) + m.mean((0, 1), keepdims=True)
-  deviation = np.sqrt(np.square(centred).sum((0, 1)) / (blocks - 1))
-  return w @ ranks, m.sum((0, 1)) / blocks, deviation
+  m = ranks[:, :cut].reshape(-1, blocks, length) @ w[:cut].reshape(blocks, length).T
+  centred = m - m.mean(1, keepdims=True) - m.mean(2, keepdims=True) + m.mean((1, 2), keepdims=True)
+  deviation = np.sqrt(np.square(centred).sum((1, 2)) / (blocks - 1))
+  return ranks @ w, m.sum((1, 2)) / blocks, deviation

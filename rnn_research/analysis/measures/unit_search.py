@@ -88,13 +88,16 @@ def search(
   middle = len(text) // 2
   first, second = slice(middle), slice(middle, None)
   values = recording.values
-  chosen = np.abs(strengths(values[first], labels[:, first])).argmax(1)
+  both = np.concatenate([labels, _controls(text, labels)])
+  found_strengths = strengths(values[first], both[:, first])
+  chosen = np.abs(found_strengths[: len(labels)]).argmax(1)
   scores = score(values[second], labels[:, second])
   q = significant(scores.p)
-  controls = _controls(text, labels)
-  both = np.concatenate([labels, controls])
   probes, of_controls = np.split(
-    probe_scores((values[first], both[:, first]), (values[second], both[:, second])), 2
+    probe_scores(
+      (values[first], both[:, first]), found_strengths, (values[second], both[:, second])
+    ),
+    2,
   )
   before = _untrained(untrained, labels, first, second)
   found = []

@@ -7,8 +7,9 @@ from typing import NamedTuple
 from rnn_research.analysis.reports.glyphs import BOX
 
 LEVELS = 63  # of a scale, in pages; odd, so that zero has one of its own
-GLYPHS = {'\n': '↵', '\t': '→', ' ': '␣', '\x7f': '␡'}
-_NAMES = {'\n': 'line end', '\t': 'tab', ' ': 'space'}
+# Signs that Matplotlib's own fonts have.
+GLYPHS = {'\n': '↵', '\r': '←', '\t': '→', ' ': '␣', '\x7f': '␡'}
+_NAMES = {'\n': 'line end', '\r': 'carriage return', '\t': 'tab', ' ': 'space'}
 
 
 class Scheme(NamedTuple):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rnn_research.analysis.measures.recording import Recording, Unit, gate_values
+from rnn_research.analysis.measures.recording import Recording, Unit, gate_values, values_in_one
 from rnn_research.analysis.measures.traces import LEFT, RIGHT, is_candidate
 from rnn_research.analysis.measures.unit_search import Found
 from rnn_research.analysis.reports import sections, tables, unit_table
@@ -84,25 +84,17 @@ def tracks_of(recording: Recording, found: Sequence[Found]) -> tuple[UnitTrack, 
   for one in found:
     concepts.setdefault(one.unit, []).append(one.concept)
   return tuple(
-    UnitTrack(str(unit), _in_one(recording, unit), _gates(recording, unit), tuple(names))
+    UnitTrack(str(unit), values_in_one(recording, unit), _gates(recording, unit), tuple(names))
     for unit, names in list(concepts.items())[:SHOWN]
   )
-
-
-def _in_one(recording, unit):
-  """Returns the values of a unit within [-1, 1]: tanh of a memory c, else over the greatest."""
-  values = recording.values[:, recording.units.index(unit)].astype(np.float32)
-  if unit.leaf == 'c':
-    return np.tanh(values)
-  return values / max(1.0, float(np.abs(values).max()))
 
 
 def _gates(recording, unit):
   gates = recording.gates[unit.layer - 1]
   return {
-    name: gate_values(recording, unit.layer, name, unit.index)
+    name: gate_values(recording, unit.layer, name, unit.place)
     for name, gate in gates.items()
-    if unit.index < gate.shape[1]
+    if unit.place < gate.shape[1]
   }
 
 
@@ -127,7 +119,7 @@ def _finding(one):
   return Finding(
     one.concept,
     str(one.unit),
-    one.kind,
+    'AUC' if one.binary else 'r',
     one.score,
     one.q,
     one.untrained,

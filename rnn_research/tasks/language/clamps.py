@@ -12,7 +12,7 @@ from rnn_research.errors import InputError, comma_list
 from rnn_research.models.language_model import LanguageModel
 from rnn_research.typing import Params
 
-_FORM = re.compile(r'(\d+):([A-Za-z][\w.]*?)(\d+)=(.+)')
+_FORM = re.compile(r'(\d+):([\w.]*[A-Za-z_])(\d+)=(.+)')
 
 
 def held_sampler(

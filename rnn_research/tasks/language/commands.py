@@ -21,11 +21,13 @@ from rnn_research.errors import InputError, require, require_seed
 from rnn_research.experiment import Command, flags_of
 from rnn_research.models.language_model import LanguageModel
 from rnn_research.tasks.language.clamps import held_sampler
+from rnn_research.tasks.language.errors import ERRORS, compare_errors
 from rnn_research.tasks.language.interpret import INTERPRET, interpret
 from rnn_research.tasks.language.lstmvis import EXPORT_LSTMVIS, export_lstmvis
 from rnn_research.tasks.language.sentiment import SENTIMENT, sentiment
 from rnn_research.tasks.language.source import prompt_ids, split_ids
-from rnn_research.tasks.language.verify import VERIFY, verify
+from rnn_research.tasks.language.verify import verify
+from rnn_research.tasks.language.verify_mode import VERIFY
 from rnn_research.training.progress import tell, warn
 from rnn_research.typing import Key, Params
 
@@ -64,6 +66,7 @@ def commands_of(
     'scores': functools.partial(scores, score, codec, texts),
     'interpret': functools.partial(interpret, model, codec, texts),
     'verify': functools.partial(verify, model, remake, codec),
+    'compare_errors': functools.partial(compare_errors, score, codec, texts),
     'sentiment': functools.partial(sentiment, model, codec),
     'export_lstmvis': functools.partial(export_lstmvis, model, codec, texts),
   }
@@ -314,6 +317,7 @@ COMMANDS = {
   ),
   'interpret': INTERPRET,
   'verify': VERIFY,
+  'errors': ERRORS,
   'sentiment': SENTIMENT,
   'export_lstmvis': EXPORT_LSTMVIS,
 }

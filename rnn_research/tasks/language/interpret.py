@@ -8,18 +8,14 @@ import jax
 import numpy as np
 
 from rnn_research.analysis.concepts.sets import LANGUAGES
-from rnn_research.analysis.measures.recording import Recording, gather, record
+from rnn_research.analysis.measures.recording import Recording, gather, record, units_of
 from rnn_research.analysis.measures.unit_search import LEVEL, Found, search
 from rnn_research.analysis.reports import unit_table
 from rnn_research.data.codec import TextCodec
 from rnn_research.experiment import Command, flags_of
 from rnn_research.models.language_model import LanguageModel
 from rnn_research.parameters import num_parameters
-from rnn_research.tasks.language.labelled_text import (
-  LabelledText,
-  read_labelled_text,
-  shown_symbols,
-)
+from rnn_research.tasks.language.labelled_text import LabelledText, read_labelled_text
 from rnn_research.terminal import aligned
 from rnn_research.training.progress import open_counter, tell
 from rnn_research.training.result import report_folder
@@ -68,7 +64,7 @@ def interpret(
   trained, untrained = _recordings(model, params, labelled.ids)
   names = [concept.name for concept in labelled.concepts]
   found = search(trained, untrained.values, labelled.text, names, labelled.labels)
-  return Interpretation(labelled, trained, tuple(found), shown_symbols(codec))
+  return Interpretation(labelled, trained, tuple(found), codec.signs)
 
 
 def _recordings(model, params, ids):
@@ -82,7 +78,7 @@ def _recordings(model, params, ids):
       done[which] = count
       display.update(sum(done))
 
-    return gather(record(model, params, ids), len(ids), show)
+    return gather(units_of(model, params), record(model, params, ids), len(ids), show)
 
   with ThreadPoolExecutor(2) as pool:
     both = list(pool.map(run, (0, 1), (params, model.init(jax.random.key(0)))))
@@ -93,21 +89,20 @@ def _recordings(model, params, ids):
 def notes(made: Interpretation, params: Params) -> list[str]:
   """Returns in sentences what the search was, and what it did not find."""
   labelled, recording, found, _ = made
-  weak = [f'{one.concept} ({one.kind} {one.score:.2f})' for one in found if one.q > LEVEL]
-  lost = [f'Not found (q > {LEVEL}): {", ".join(weak)}.'] if weak else []
-  absent = ', '.join(labelled.skipped)
-  return [
+  said = [
     f'{num_parameters(params):,} parameters; {-np.nanmean(recording.log_probs):.3f} nats per '
     f'symbol on the {len(labelled.ids):,} symbols looked at.',
     f'{len(recording.units):,} units were tried for {len(found)} concepts. A unit is chosen on '
     'the first half of the text and scored on the second.',
-    *lost,
-    *(
-      [f'Not searched, since it does not vary in both halves of the text: {absent}.']
-      if absent
-      else []
-    ),
   ]
+  if weak := [f'{one.concept} ({one.kind} {one.score:.2f})' for one in found if one.q > LEVEL]:
+    said.append(f'Not found (q > {LEVEL}): {", ".join(weak)}.')
+  if labelled.skipped:
+    absent = ', '.join(labelled.skipped)
+    said.append(f'Not searched, since it does not vary in both halves of the text: {absent}.')
+  if labelled.unparsed:
+    said.append(f'{labelled.unparsed:,} lines that do not parse as Python have no labels.')
+  return said
 
 
 def print_findings(run: Any, **options) -> None:

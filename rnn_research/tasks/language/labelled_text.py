@@ -8,16 +8,12 @@ import numpy as np
 
 from rnn_research.analysis import concepts as concepts_lib
 from rnn_research.analysis.concepts import AbsentError, Concept
+from rnn_research.analysis.concepts.python_code import PYTHON, unparsed_lines
 from rnn_research.analysis.measures.unit_search import FEWEST, varies
-from rnn_research.data import text as text_lib
 from rnn_research.data.codec import TextCodec
-from rnn_research.data.files import UTF8
-from rnn_research.data.running_text import REPLACEMENT
-from rnn_research.errors import InputError, of_flag, require
-from rnn_research.tasks.language.source import split_ids
+from rnn_research.errors import InputError, require
+from rnn_research.tasks.language.source import read_ids
 from rnn_research.training.progress import warn
-
-EVERY_FILE = '**/*'
 
 
 class LabelledText(NamedTuple):
@@ -29,6 +25,7 @@ class LabelledText(NamedTuple):
     concepts: C of them, each of which varies within the text.
     labels: [C, N] float32, NaN where there is none.
     skipped: names of concepts that do not.
+    unparsed: lines that Python's parser refuses, without labels; 0 of another language.
   """
 
   text: str
@@ -36,6 +33,7 @@ class LabelledText(NamedTuple):
   concepts: tuple[Concept, ...]
   labels: np.ndarray
   skipped: tuple[str, ...]
+  unparsed: int
 
 
 def read_labelled_text(
@@ -57,9 +55,7 @@ def read_labelled_text(
   """
   require('data.unit', codec.unit, codec.unit in ('char', 'byte'), 'char or byte, to look at units')
   require('length', length, length >= FEWEST, f'an integer >= {FEWEST}')
-  with of_flag('text'):
-    ids = text_lib.encode_foreign(text, EVERY_FILE, UTF8, codec) if text else split_ids(texts())
-  ids = ids[:length]
+  ids = read_ids(codec, texts, text)[:length]
   if len(ids) < FEWEST:
     raise InputError(
       f'the text to look at has {len(ids):,} symbols, expected {FEWEST:,} at least; name a longer '
@@ -67,7 +63,7 @@ def read_labelled_text(
     )
   if share := codec.unknown_share(ids):
     warn(f'the model does not know {share:.2%} of the symbols of this text')
-  shown = as_text(codec, ids)
+  shown = codec.characters(ids)
   own = concepts_lib.load_concepts(concepts) if concepts else ()
   everyone = (*concepts_lib.concepts_for(shown, language), *own)
   rows = [_labels(concept, shown, concept in own) for concept in everyone]
@@ -78,6 +74,7 @@ def read_labelled_text(
     tuple(itertools.compress(everyone, there)),
     np.stack([*itertools.compress(rows, there)]),
     tuple(concept.name for concept, varied in zip(everyone, there, strict=True) if not varied),
+    unparsed_lines(shown) if PYTHON[0] in everyone else 0,
   )
 
 
@@ -95,15 +92,3 @@ def _labels(concept, text, must_vary):
       'varies in both'
     )
   return found
-
-
-def as_text(codec: TextCodec, ids: np.ndarray) -> str:
-  """Returns ids as text of as many characters, those of `shown_symbols`."""
-  return ''.join(map(shown_symbols(codec).__getitem__, ids))
-
-
-def shown_symbols(codec: TextCodec) -> tuple[str, ...]:
-  """Returns the symbols of a codec, each as one character: a byte as that of its number, what is
-  unknown as U+FFFD."""
-  known = codec.symbols[:-1]
-  return (*(map(chr, known) if codec.unit == 'byte' else known), REPLACEMENT)

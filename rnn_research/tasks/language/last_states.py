@@ -6,24 +6,12 @@ from collections.abc import Callable, Sequence
 import jax
 import numpy as np
 
-from rnn_research.analysis.measures.recording import Unit
-from rnn_research.analysis.measures.traces import named_leaves
+from rnn_research.analysis.measures.recording import units_of
 from rnn_research.data import buckets
 from rnn_research.models.language_model import LanguageModel
 from rnn_research.typing import Params
 
 _STEPS, _ROWS = 32, 256  # of one call; long sentences take several
-
-
-def units_of(model: LanguageModel, params: Params) -> tuple[Unit, ...]:
-  """Returns the unit of every number of `last_states`."""
-  states = jax.eval_shape(functools.partial(model.initial_state, batch_size=1), params)
-  return tuple(
-    Unit(layer, name, index)
-    for layer, state in enumerate(states, 1)
-    for name, leaf in named_leaves(state).items()
-    for index in range(leaf.size)
-  )
 
 
 def last_states(

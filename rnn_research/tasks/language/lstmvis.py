@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 
 from rnn_research.analysis.measures.recording import record
-from rnn_research.data import text as text_lib
 from rnn_research.data.codec import TextCodec
-from rnn_research.data.files import UTF8, expand
+from rnn_research.data.files import expand
 from rnn_research.data.running_text import UNKNOWN, UNKNOWN_BYTE
-from rnn_research.errors import InputError, of_flag, require
+from rnn_research.errors import InputError, require
 from rnn_research.experiment import Command, flags_of
 from rnn_research.models.language_model import LanguageModel
-from rnn_research.tasks.language.source import UNITS, split_ids
+from rnn_research.tasks.language.source import UNITS, read_ids
 from rnn_research.training.progress import open_counter, tell
 from rnn_research.typing import Params
 
@@ -60,9 +59,7 @@ def export_lstmvis(
   h5py = _package()
   require('out', out, bool(out), 'a folder')
   require('length', length, length >= 1, 'an integer >= 1')
-  with of_flag('text'):
-    ids = text_lib.encode_foreign(text, '**/*', UTF8, codec) if text else split_ids(texts())
-  ids, folder = ids[:length], expand(out)
+  ids, folder = read_ids(codec, texts, text)[:length], expand(out)
   require('text', text, len(ids) >= 1, 'a text with a symbol at least')
   folder.mkdir(parents=True, exist_ok=True)
   display = open_counter(len(ids), 'symbols')

@@ -10,7 +10,7 @@ import numpy as np
 
 from rnn_research.analysis.measures import logistic
 from rnn_research.analysis.measures.logistic import Threshold
-from rnn_research.analysis.measures.recording import Unit
+from rnn_research.analysis.measures.recording import Unit, units_of
 from rnn_research.data.codec import TextCodec
 from rnn_research.errors import require_one_of
 from rnn_research.experiment import Command
@@ -21,7 +21,7 @@ from rnn_research.tasks.language.labelled_sentences import (
   character_ngrams,
   read_labelled,
 )
-from rnn_research.tasks.language.last_states import last_states, units_of
+from rnn_research.tasks.language.last_states import last_states
 from rnn_research.tasks.language.source import UNITS
 from rnn_research.terminal import aligned
 from rnn_research.training.progress import open_counter, show, tell, warn

@@ -11,8 +11,9 @@ from rnn_research import layers
 from rnn_research.data import codec as codec_lib
 from rnn_research.data import text
 from rnn_research.data.codec import TextCodec
+from rnn_research.data.files import UTF8
 from rnn_research.data.text import Corpus
-from rnn_research.errors import InputError, require_one_of
+from rnn_research.errors import InputError, of_flag, require_one_of
 from rnn_research.training.progress import warn
 
 UNITS = {'char': 'characters', 'byte': 'bytes', 'word': 'words'}
@@ -100,6 +101,24 @@ def split_ids(splits: Mapping[str, np.ndarray], name: str = '') -> np.ndarray:
   elif [*splits] == ['train']:
     raise InputError('no text is held out; name one with --config.data.path, or --split=train')
   return splits[name or [*splits][-1]]
+
+
+def read_ids(codec: TextCodec, texts: Callable, path: str) -> np.ndarray:
+  """Returns the ids of another text for a trained model to read, or of its last held-out split:
+  [N] int32.
+
+  Args:
+    codec: of the model.
+    texts: `() -> split -> ids`.
+    path: of the flag text: a UTF-8 file, .gz file or folder; '' is the split.
+
+  Raises:
+    InputError: there is no such text.
+  """
+  if not path:
+    return split_ids(texts())
+  with of_flag('text'):
+    return text.encode_foreign(path, '**/*', UTF8, codec)
 
 
 def prompt_ids(codec: TextCodec, prompt: str) -> np.ndarray:

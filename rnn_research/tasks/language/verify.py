@@ -4,26 +4,22 @@ writing while one is held."""
 import functools
 import re
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
 from rnn_research.analysis.measures import interventions
+from rnn_research.analysis.measures.recording import values_of
 from rnn_research.analysis.measures.unit_search import LEVEL, Found
-from rnn_research.analysis.reports.tables import markdown
 from rnn_research.cell import Cell
 from rnn_research.data.codec import TextCodec
 from rnn_research.decoding.language import sampler
 from rnn_research.decoding.sampling import Sampling
-from rnn_research.experiment import Command
 from rnn_research.models.language_model import LanguageModel
-from rnn_research.tasks.language.interpret import INTERPRET, Interpretation
-from rnn_research.tasks.language.labelled_text import as_text
+from rnn_research.tasks.language.interpret import Interpretation
 from rnn_research.tasks.language.source import prompt_ids
-from rnn_research.terminal import aligned
-from rnn_research.training.progress import open_counter, tell
-from rnn_research.training.result import report_folder, write_text
+from rnn_research.training.progress import open_counter
 from rnn_research.typing import Params
 
 PEERS = 10  # units of like deviation, beside the one that was found
@@ -147,7 +143,7 @@ def _holds(labels, binary):
 
 
 def _ablate(model, remake, params, recording, ids, units, relevant):
-  means = [float(_values(recording, unit).mean(dtype=np.float32)) for unit in units]
+  means = [float(values_of(recording, unit).mean()) for unit in units]
   log_probs = interventions.ablate(model, remake, params, ids, units, means)
   cost = log_probs[:1] - log_probs[1:]
   there = cost[:, relevant].mean(1) if relevant.any() else np.zeros(len(units))
@@ -160,10 +156,6 @@ def _ablate(model, remake, params, recording, ids, units, relevant):
   )
 
 
-def _values(recording, unit):
-  return recording.values[:, recording.units.index(unit)]
-
-
 def _patch(model, params, ids, labels, units):
   pairs = interventions.matched_contexts(ids, labels, WINDOW, SAME, STEPS, PAIRS)
   if not len(pairs[0]):
@@ -173,7 +165,7 @@ def _patch(model, params, ids, labels, units):
 
 
 def _hold(model, remake, codec, params, recording, labels, found, pattern):
-  values = _values(recording, found.unit).astype(np.float32)
+  values = values_of(recording, found.unit)
   on = _holds(labels, found.binary)
   off = labels <= (0.0 if found.binary else np.nanquantile(labels, 0.1))
   levels = float(values[on].mean()), float(values[off].mean())
@@ -188,65 +180,5 @@ def _rate(codec, params, pattern, model):
   start = np.full((1, TEXTS), prompt_ids(codec, '')[0], np.int32)
   drawn = generate(params, start, LENGTH, jax.random.key(0), Sampling(TEMPERATURE))
   texts = np.concatenate(list(drawn)).T
-  count = sum(len(re.findall(pattern, as_text(codec, ids))) for ids in texts)
+  count = sum(len(re.findall(pattern, codec.characters(ids))) for ids in texts)
   return 1000.0 * count / texts.size
-
-
-_HEADER = (
-  *('concept', 'unit', 'symbols', 'loss without', 'peers', 'most', 'everywhere'),
-  *('moved', 'peers', 'pairs', 'ends, on', 'off', 'free'),
-)
-
-
-def rows(verified: list[Verified]) -> list[tuple[str, ...]]:
-  """Returns what was verified as rows of text, first the header."""
-  return [_HEADER, *map(_row, verified)]
-
-
-def _row(one):
-  found, ablation, patching, holding = one
-  return (
-    found.concept,
-    str(found.unit),
-    f'{ablation.relevant:,}',
-    f'{ablation.on_relevant:+.4f}',
-    f'{ablation.peers:+.4f}',
-    f'{ablation.most:+.4f}',
-    f'{ablation.everywhere:+.4f}',
-    *(
-      (f'{patching.unit:.4f}', f'{patching.peers:.4f}', f'{patching.pairs}') if patching else '---'
-    ),
-    *((f'{holding.on:.2f}', f'{holding.off:.2f}', f'{holding.free:.2f}') if holding else '---'),
-  )
-
-
-def print_verified(run: Any, **options) -> None:
-  """Prints what `verify` finds of the units that `interpret` finds, and writes it as Markdown."""
-  made = run.interpret(**options)
-  verified = run.verify(made)
-  if not verified:
-    tell(f'no unit was found to verify (q <= {LEVEL})')
-    return
-  table = rows(verified)
-  out = report_folder(run.workdir, 'units')
-  write_text(f'{out}/verified.md', f'# {run.name}\n\n{markdown(table[0], table[1:])}\n{_ABOUT}')
-  print(aligned(table))
-  tell(f'{_ABOUT}\nwritten to {out}/verified.md')
-
-
-_ABOUT = f"""
-loss without: nats per symbol more, on the symbols that end the concept (or before which it holds),
-when the unit stays at its mean; peers: the mean of {PEERS} units of like deviation; most: the
-greatest of them; everywhere: of the unit, on all symbols. moved: total variation of {STEPS}
-predictions when the unit is as after another context that ends in the same {SAME} symbols but
-differs in the concept; peers: the same of other units. ends: how often the concept is ended in
-1,000 symbols that the model writes, while the unit is held as where it holds (on), as where it does
-not (off), and free.
-"""
-
-VERIFY = Command(
-  'tests whether the model uses the units that interpret finds: without them, patched, held',
-  INTERPRET.flags,
-  print_verified,
-  reads_data=True,
-)

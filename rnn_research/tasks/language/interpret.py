@@ -78,7 +78,10 @@ def _recordings(model, params, ids):
       done[which] = count
       display.update(sum(done))
 
-    return gather(units_of(model, params), record(model, params, ids), len(ids), show)
+    pieces = record(model, params, ids)
+    if which:  # whose gates nobody looks at
+      pieces = (piece._replace(gates=({},) * len(model.cells)) for piece in pieces)
+    return gather(units_of(model, params), pieces, len(ids), show)
 
   with ThreadPoolExecutor(2) as pool:
     both = list(pool.map(run, (0, 1), (params, model.init(jax.random.key(0)))))

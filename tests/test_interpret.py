@@ -38,7 +38,7 @@ ENDS = {'after_the_fox': 'dog'}
 def files(tmp_path_factory):
   """Returns a text that is long enough, and a file of one concept."""
   folder = tmp_path_factory.mktemp('texts')
-  (folder / 'long.txt').write_text(prose(1200, seed=3)[:FEWEST], 'utf-8')
+  (folder / 'long.txt').write_text(prose(6000, seed=3)[:FEWEST], 'utf-8')
   (folder / 'own.py').write_text(OWN, 'utf-8')
   return folder / 'long.txt', folder / 'own.py'
 
@@ -55,7 +55,7 @@ def test_the_mode_prints_a_table_and_writes_pages(workdir, files, main):
   assert {'after the fox', 'position in word', 'start of a word'} <= set(names)
   assert f'8 units were tried for {len(names)} concepts' in err
   assert f'nats per symbol on the {FEWEST:,} symbols' in err
-  assert 'Not searched' in err and 'inside quotes' in err
+  assert 'read as prose' in err and 'Not searched, too rare' in err and 'inside quotes' in err
   folder = workdir / 'report' / 'units'
   assert f'in colour: {folder}/units.html' in err
   assert '<html' in (folder / 'units.html').read_text('utf-8')
@@ -121,7 +121,7 @@ def test_a_unit_that_the_model_reads_costs_loss_and_a_dead_one_nothing(trained, 
   params['cells'] = (dead,)
   params['head']['w'] = np.array(run.params['head']['w'])
   params['head']['w'][found.unit.place] = 0.0
-  only = made._replace(found=(found._replace(q=0.0),))
+  only = made._replace(found=(found._replace(q=0.0, untrained=0.0),))
   (alive,) = run.verify(only)
   (silent,) = run.experiment.commands['verify'](params, only)
   assert abs(alive.ablation.everywhere) > 1e-3
@@ -160,7 +160,10 @@ def test_clamps_are_read():
   )
 
 
-@pytest.mark.parametrize('clamp', ['h3=1', '1:h=1', '1:h3', '1:h3=x', ' ', '1:h3=1,2'])
+@pytest.mark.parametrize(
+  'clamp',
+  ['h3=1', '1:h=1', '1:h3', '1:h3=x', ' ', '1:h3=1,2', '1:h3=nan', '1:h3=1e400', '1:h3=1,1:h3=2'],
+)
 def test_what_is_no_clamp_is_refused(clamp):
   with pytest.raises(InputError, match=r"^clamp is .*, expected 'layer:unit=value'"):
     read_clamps(clamp)
@@ -169,7 +172,7 @@ def test_what_is_no_clamp_is_refused(clamp):
 @pytest.mark.parametrize(
   ('flags', 'said'),
   [
-    (['--mode=sample', '--clamp=1:c3=1'], "c3 of layer 1: the state of the layer has no 'c'"),
+    (['--mode=sample', '--clamp=1:c3=1'], "1:c3: the state of the layer has no 'c'"),
     (['--mode=sample', '--clamp=2:h3=1'], 'the layer of a unit is 2, expected 1 to 1'),
     (['--mode=sample', '--clamp=1:h99=1'], 'the unit of h is 99, expected 0 to 7'),
     (['--mode=interpret'], f'symbols, expected {FEWEST:,} at least'),
@@ -194,10 +197,17 @@ def test_mistakes_are_refused_in_one_sentence(flags, said, workdir, files, main)
     ('def short(text): return [True]', 'a label for each character'),
     ('def never(text):\n  return [False] * len(text)', 'never occurs'),
     (
-      'def late(text):\n  return [i > len(text) // 2 + 9 for i in range(len(text))]',
-      'is the same all over one half',
+      'def once(text):\n  return [300 < i < 600 for i in range(len(text))]',
+      'is too rare in this text',
     ),
     ('x = 1', 'no'),
+    ('raise SystemExit(3)', 'SystemExit: 3'),
+    ('def ends(text):\n  return [c == "a" for c in text]\nENDS = {"ends": b"x"}', "ENDS['ends']"),
+    (
+      'def ends(text):\n  return [c == "a" for c in text]\nENDS = {"ends": "a*"}',
+      'matches a symbol',
+    ),
+    ('def start_of_a_word(text):\n  return [c == "a" for c in text]', 'is there already'),
   ],
 )
 def test_concepts_of_ones_own_that_do_not_fit_are_refused(
@@ -224,6 +234,13 @@ def test_bytes_are_characters_of_their_number():
   assert made.text[:5] == '"n\u00c3\u00a9"' and len(made.text) == FEWEST
   inside = made.labels[[c.name for c in made.concepts].index('inside quotes')]
   assert inside[:9].tolist() == [1, 1, 1, 1, 0, 0, 0, 0, 0]
+
+
+def test_what_ends_a_concept_counts_where_it_holds():
+  text = 'a. (b) c) (d. e)'
+  inside = np.array([c == '1' for c in '0001100000111110'], np.float32)
+  ended = verify_lib._ended(text, r'\)|(?=b)', inside > 0)
+  assert np.flatnonzero(ended).tolist() == [5, 15]
 
 
 def test_lines_that_do_not_parse_are_counted():

@@ -144,7 +144,7 @@ def test_peers_have_the_nearest_deviation():
   [
     (Unit(3, 'h', 0), 'the layer of a unit is 3, expected 1 to 2'),
     (Unit(0, 'h', 0), 'the layer of a unit is 0, expected 1 to 2'),
-    (Unit(2, 'c', 0), "c0 of layer 2: the state of the layer has no 'c' that can be held"),
+    (Unit(2, 'c', 0), "2:c0: the state of the layer has no 'c' that can be held"),
     (Unit(1, 'c', 6), 'the unit of c is 6, expected 0 to 5'),
   ],
 )

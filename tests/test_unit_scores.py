@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.signal import lfilter
 from scipy.stats import mannwhitneyu, rankdata, spearmanr
+from scipy.stats import t as student
 
 from rnn_research.analysis.measures import unit_scores
 from rnn_research.analysis.measures.unit_scores import (
@@ -14,6 +15,7 @@ from rnn_research.analysis.measures.unit_scores import (
   score,
   significant,
   strengths,
+  scorable,
 )
 
 
@@ -55,18 +57,17 @@ def test_places_without_labels_do_not_count():
   assert abs(both.strength[1, 1]) < 0.2 < both.strength[1, 0]
 
 
-def test_mean_and_deviation_are_those_of_all_permutations_of_blocks(monkeypatch):
-  monkeypatch.setattr(unit_scores, 'BLOCKS', 5)
-  ranks = centred_ranks(random().normal(size=(40, 2)).astype(np.float16))
-  w = random().random(40).astype(np.float32)
+def test_chance_is_that_of_all_permutations_of_blocks(monkeypatch):
+  monkeypatch.setattr(unit_scores, 'BLOCK', 8)
+  ranks = centred_ranks(random().normal(size=(43, 2)).astype(np.float16))  # 3 are left over
+  w = random().random(43).astype(np.float32)
+  blocks = lambda a, i: a[..., 8 * i : 8 * i + 8]
   drawn = [
-    sum(ranks[:, 8 * i : 8 * i + 8] @ w[8 * j : 8 * j + 8] for i, j in enumerate(order))
+    sum(blocks(ranks, i) @ blocks(w, j) for i, j in enumerate(order))
     for order in itertools.permutations(range(5))
   ]
-  total, mean, deviation = unit_scores._permuted(ranks, w)
-  np.testing.assert_allclose(total, ranks @ w, rtol=1e-5)
-  np.testing.assert_allclose(mean, np.mean(drawn, 0), atol=1e-3)
-  np.testing.assert_allclose(deviation, np.std(drawn, 0), rtol=1e-4)
+  z = np.abs(drawn[0] - np.mean(drawn, 0)) / np.std(drawn, 0)
+  np.testing.assert_allclose(unit_scores._chance(ranks, w), 2 * student.sf(z, 4), rtol=1e-3)
 
 
 def test_autocorrelated_noise_is_not_found():
@@ -79,6 +80,28 @@ def test_autocorrelated_noise_is_not_found():
   assert (np.abs(z) > 1.96).mean() > 0.5
   assert 0.01 < (found.p < 0.05).mean() < 0.1
   assert not (significant(found.p) <= 0.05).any()
+
+
+@pytest.mark.parametrize('length', [10_000, 40_000])
+@pytest.mark.parametrize('memory', [0.98, 0.99])
+def test_texts_of_any_length_have_few_false_discoveries(length, memory):
+  noise = np.random.default_rng(length).normal(size=(length, 100))
+  slow = lfilter([1.0], [1.0, -memory], noise, axis=0)
+  rows = lfilter([1.0], [1.0, -memory], random().normal(size=(4, length)), axis=1)
+  found = score(slow.astype(np.float16), (rows > 0).astype(np.float32))
+  assert (found.p < 0.05).mean() < 0.12
+  assert (significant(found.p) <= 0.05).mean() < 0.01
+
+
+def test_rare_concepts_are_not_tested():
+  once = np.zeros(100_000, np.float32)
+  once[40_000:40_300] = 1.0
+  assert not scorable(once) and not scorable(1 - once)
+  often = np.zeros(100_000, np.float32)
+  often[np.arange(12) * 8000] = 1.0
+  assert scorable(often) and scorable(1 - often)
+  assert not scorable(often[:9000])
+  assert not scorable(np.full(100_000, np.nan, np.float32))
 
 
 def test_a_unit_that_tells_the_concept_is_found_among_noise():
@@ -107,5 +130,5 @@ def test_a_unit_that_never_moves_scores_nothing():
   np.testing.assert_array_equal(found.p, [[1], [1]])
 
 
-def test_scores_for_people_have_no_sign():
-  assert as_read(-0.9, True) == pytest.approx(0.95) and as_read(-0.9, False) == 0.9
+def test_scores_for_people():
+  assert as_read(-0.9, True) == pytest.approx(0.05) and as_read(-0.9, False) == -0.9

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from rnn_research.analysis.concepts.concept import Concept
+from rnn_research.data.files import expand
 from rnn_research.errors import InputError, require_one_of
 
 # The name of the module that such a file makes.
@@ -27,7 +28,7 @@ def load_concepts(path: str | Path) -> tuple[Concept, ...]:
   Raises:
     InputError: there is no such file, it cannot be run, or it has no such function.
   """
-  path = str(path)
+  path = str(expand(path))
   module = _run(path)
   functions = {name: value for name, value in module.items() if _is_concept(name, value)}
   if not functions:
@@ -54,7 +55,7 @@ def _run(path: str) -> dict[str, Any]:
   module: dict[str, Any] = {'__name__': _MODULE, '__file__': path}
   try:
     exec(compile(Path(path).read_bytes(), path, 'exec'), module)
-  except Exception as error:
+  except (Exception, SystemExit) as error:
     raise InputError(f'--concepts: {_place(path, error)}: {_said(error)}') from error
   return module
 
@@ -78,12 +79,16 @@ def _ends(path: str, ends: dict[str, str], functions: dict[str, Callable]) -> di
   for name, pattern in ends.items():
     require_one_of(f'--concepts: a name in ENDS of {path}', name, functions)
     try:
-      re.compile(pattern)
+      empty = re.fullmatch(pattern, '')
     except (re.error, TypeError) as error:
       raise InputError(
         f'--concepts: ENDS[{name!r}] of {path} is {pattern!r}, expected a regular expression '
         f'({error})'
       ) from error
+    if empty:
+      raise InputError(
+        f'--concepts: ENDS[{name!r}] of {path} is {pattern!r}, expected one that matches a symbol'
+      )
   return ends
 
 
@@ -91,12 +96,12 @@ def _call(path: str, name: str, function: Callable[[str], np.ndarray], text: str
   """Returns what a function of the file returns; its mistakes are the user's."""
   try:
     return function(text)
-  except Exception as error:
+  except (Exception, SystemExit) as error:
     said = f'failed at {_place(path, error)}: {_said(error)}'
     raise InputError(f'concept {name.replace("_", " ")!r} {said}') from error
 
 
-def _place(path: str, error: Exception) -> str:
+def _place(path: str, error: BaseException) -> str:
   """Returns the file with the line of it that an exception comes from."""
   if isinstance(error, SyntaxError) and error.filename == path:
     return f'{path}, line {error.lineno}'
@@ -104,7 +109,7 @@ def _place(path: str, error: Exception) -> str:
   return f'{path}, line {lines[-1]}' if lines else path
 
 
-def _said(error: Exception) -> str:
+def _said(error: BaseException) -> str:
   """Returns an exception as part of one sentence."""
   message = error.msg if isinstance(error, SyntaxError) else str(error)
   return f'{type(error).__name__}: {" ".join(message.split())}'.removesuffix(': ')

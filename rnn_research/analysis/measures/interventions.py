@@ -71,14 +71,19 @@ def check_unit(model: LanguageModel, params: Params, unit: Unit) -> None:
   require(f'the unit of {unit.leaf}', unit.place, 0 <= unit.place < size, f'0 to {size - 1}')
 
 
-def held(cells: Sequence[Cell], units: Sequence[Unit], values: Sequence[float]) -> tuple[Cell, ...]:
-  """Returns cells of which each unit stays at its value in every row; see `hold`."""
+def held(cells: Sequence[Cell], units: Sequence[Unit], values: Sequence) -> tuple[Cell, ...]:
+  """Returns cells of which units stay at values; see `hold`.
+
+  Args:
+    cells: the layers, first to last.
+    units: K of them.
+    values: K of them, each a number or [B] of them, one of each row.
+  """
   cells = list(cells)
   for unit, value in zip(units, values, strict=True):
-    one = lambda number, kind: jnp.full(1, number, kind)
-    cells[unit.layer - 1] = hold(
-      cells[unit.layer - 1], unit.leaf, one(unit.place, jnp.int32), one(value, jnp.float32)
-    )
+    of_rows = jnp.atleast_1d(jnp.asarray(value, jnp.float32))
+    place = jnp.full(1, unit.place, jnp.int32)
+    cells[unit.layer - 1] = hold(cells[unit.layer - 1], unit.leaf, place, of_rows)
   return tuple(cells)
 
 

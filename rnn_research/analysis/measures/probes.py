@@ -74,6 +74,7 @@ def probe_scores(
   outputs = np.concatenate(
     [x @ weights.reshape(-1, values.shape[1]).T for x in _standard(held_values, mean, scale)]
   ).reshape(-1, *weights.shape[:2])
+  outputs /= np.maximum(outputs.std(0), 1e-30)  # half precision knows numbers around 1 best
   told = np.stack(
     [
       strengths(outputs[:, concept].astype(np.float16), row[None])[0]

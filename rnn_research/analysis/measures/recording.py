@@ -16,10 +16,11 @@ from rnn_research.typing import Params
 
 CHUNK = 2048
 GUESSES = 5
+_LARGEST = float(np.finfo(np.float16).max)
 
 
 class Unit(NamedTuple):
-  """One number of a state.
+  """One number of a state, written '1:c23': layer, leaf and place.
 
   Attributes:
     layer: counted from 1.
@@ -32,7 +33,7 @@ class Unit(NamedTuple):
   place: int
 
   def __str__(self) -> str:
-    return f'{self.leaf}{self.place} of layer {self.layer}'
+    return f'{self.layer}:{self.leaf}{self.place}'
 
 
 class Piece(NamedTuple):
@@ -58,7 +59,7 @@ class Recording(NamedTuple):
 
   Attributes:
     units: U of them.
-    values: [N, U] float16, each unit after each symbol.
+    values: [N, U] float16, each unit after each symbol; what is larger than 65,504 is cut.
     gates: of each layer, name -> [N, H] uint8, of 255ths; candidates are clipped to [-1, 1] first,
       and 0 stands for -1.
     log_probs: see `Piece`, as for `guesses` and `probs`; [N, ...].
@@ -138,7 +139,7 @@ def _reduced(piece):
   """Returns the fields of a `Recording` but its units."""
   leaves = [values for layer in piece.states for values in layer.values()]
   gates = tuple({name: _bytes(name, gate) for name, gate in layer.items()} for layer in piece.gates)
-  return np.concatenate(leaves, 1, dtype=np.float16), gates, *piece[2:]
+  return np.concatenate(leaves, 1).clip(-_LARGEST, _LARGEST).astype(np.float16), gates, *piece[2:]
 
 
 def _bytes(name, gate):

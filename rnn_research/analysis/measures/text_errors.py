@@ -98,7 +98,7 @@ def compare(
   size, text = len(codec.symbols), codec.characters(ids)
   model = kneser_ney.train(train_ids, order, size)
   ngrams = kneser_ney.log_probs_by_order(model, ids[1:], ids[:1])
-  both, targets = np.stack([log_probs, ngrams[-1]]), np.array([*text[1:]])
+  both, targets = np.stack([log_probs, ngrams[-1]]), np.array([*text[1:]], object)
   causes = {f'{order}-gram oracle': np.any(~errors(ngrams), 0)}
   causes |= {
     cause: mask[1:] for cause, mask in causes_of(text, codec.characters(train_ids)).items()

@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import ndtr
+from scipy.special import stdtr
 from scipy.stats import rankdata
 
-from rnn_research.analysis.concepts import is_binary
+from rnn_research.analysis.concepts import is_binary, occurs
 
-BLOCKS = 100
+BLOCKS, BLOCK = 100, 500  # the most blocks of the null, and the fewest symbols of one
+OCCURRENCES = 10  # blocks in which a concept must hold, and in which it must not
 _SLAB = 256  # units whose ranks are in memory at once
 
 
@@ -28,8 +29,25 @@ class Scores(NamedTuple):
 
 
 def as_read(strength: float, binary: bool) -> float:
-  """Returns a strength as people read it, without its sign: AUC in [0.5, 1], or |correlation|."""
-  return (1.0 + abs(strength)) / 2.0 if binary else abs(strength)
+  """Returns a strength as people read it: AUC in [0, 1], or a correlation in [-1, 1]."""
+  return (1.0 + strength) / 2.0 if binary else strength
+
+
+def scorable(labels: np.ndarray) -> bool:
+  """Returns whether a concept can be scored: the text has twenty blocks at least, and labels both
+  above the mean and not above it in `OCCURRENCES` of them.
+
+  What happens in one block alone tells nothing, however long it is: a unit that does something once
+  would be right by chance once in a hundred times.
+
+  Args:
+    labels: [N] float32, NaN where there is none.
+  """
+  labels = labels[np.isfinite(labels)]
+  if len(labels) < 20 * BLOCK:
+    return False
+  high = _cut(labels > labels.mean())
+  return min(high.any(1).sum(), (~high).any(1).sum()) >= OCCURRENCES
 
 
 def centred_ranks(values: np.ndarray) -> np.ndarray:
@@ -69,14 +87,16 @@ def score(values: np.ndarray, labels: np.ndarray) -> Scores:
   sum_t r_t l_t / (|r| |l|).
 
   The null: the text is cut in B blocks, and the labels of block pi(i) meet the units of block i,
-  for a permutation pi drawn at random. That keeps what is correlated within a block. With
+  for a permutation pi drawn at random. That keeps what is correlated within a block (and cannot tell
+  a concept that repeats itself with the very length of a block). With
   M_ij = sum_t r_{i,t} w_{j,t}, the mean of sum_i M_{i,pi(i)} over permutations is
   sum_ij M_ij / B and its variance sum_ij (M_ij - M_i. - M_.j + M_..)^2 / (B - 1), a dot for the
-  mean over an index, so that none needs to be drawn; for many blocks the sum is normal.
+  mean over an index, so that none needs to be drawn. The sum is normal for many blocks; the tails
+  here are wider, those of Student's t with B - 1 degrees of freedom.
 
   Args:
     values: [N, U] float16.
-    labels: [C, N] float32, NaN where there is none; none is the same everywhere.
+    labels: [C, N] float32, NaN where there is none, each `scorable`.
 
   Source: mean, variance and limit of a permutation's sum: Hoeffding 1951, A combinatorial central
   limit theorem. Deviates from the paper: nothing.
@@ -85,10 +105,8 @@ def score(values: np.ndarray, labels: np.ndarray) -> Scores:
   for concepts, units, ranks in _slabs(values, labels):
     for concept in concepts:
       w, binary = _weights(labels[concept])
-      total, mean, deviation = _permuted(ranks, w)
-      found.strength[concept, units] = total / (1.0 if binary else _norms(ranks))
-      z = np.abs(total - mean) / np.maximum(deviation, 1e-30)
-      found.p[concept, units] = 2.0 * ndtr(-z)
+      found.strength[concept, units] = ranks @ w / (1.0 if binary else _norms(ranks))
+      found.p[concept, units] = _chance(ranks, w)
   return found
 
 
@@ -123,6 +141,8 @@ def _slabs(values, labels) -> Iterator[tuple[list[int], slice, np.ndarray]]:
 def _weights(labels):
   """Returns w of `strength = sum_t r_t w_t`, over |r| for a number, and whether they are binary."""
   labels = labels[np.isfinite(labels)]
+  if not occurs(labels):
+    return np.zeros(len(labels), np.float32), is_binary(labels)
   if is_binary(labels):
     positives = labels.sum(dtype=np.float64)
     return (labels * (2.0 / (positives * (len(labels) - positives)))).astype(np.float32), True
@@ -136,12 +156,19 @@ def _norms(ranks):
   return np.where(norms > 0.0, norms, 1.0)
 
 
-def _permuted(ranks, w):
-  """Returns sum_t r_t w_t, [U], and its mean and deviation over permutations of blocks."""
-  blocks = min(BLOCKS, len(w))
-  length = len(w) // blocks
-  cut = blocks * length
-  m = ranks[:, :cut].reshape(-1, blocks, length) @ w[:cut].reshape(blocks, length).T
+def _chance(ranks, w):
+  """Returns p of each unit, [U]; see `score`."""
+  ranks, w = _cut(ranks), _cut(w)
+  m = ranks @ w.T
+  blocks = len(w)
   centred = m - m.mean(1, keepdims=True) - m.mean(2, keepdims=True) + m.mean((1, 2), keepdims=True)
   deviation = np.sqrt(np.square(centred).sum((1, 2)) / (blocks - 1))
-  return ranks @ w, m.sum((1, 2)) / blocks, deviation
+  distance = np.abs(np.trace(m, axis1=1, axis2=2) - m.sum((1, 2)) / blocks)
+  return 2.0 * stdtr(blocks - 1, -distance / np.maximum(deviation, 1e-30))
+
+
+def _cut(values):
+  """Returns values [..., N] in blocks, [..., B, N / B], without what is left at the end."""
+  blocks = max(2, min(BLOCKS, values.shape[-1] // BLOCK))
+  length = values.shape[-1] // blocks
+  return values[..., : blocks * length].reshape(*values.shape[:-1], blocks, length)

@@ -1,6 +1,5 @@
-"""The search for units that tell concepts: found on one half of a text, scored on the other."""
+"""The search for units that tell concepts: chosen on one part of a text, scored on the other."""
 
-import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -10,25 +9,30 @@ from rnn_research.analysis.concepts import is_binary, occurs
 from rnn_research.analysis.measures.probes import SIZES, control_task, probe_scores, word_beginnings
 from rnn_research.analysis.measures.recording import Recording, Unit
 from rnn_research.analysis.measures.unit_scores import (
-  BLOCKS,
+  BLOCK,
   as_read,
   score,
   significant,
   strengths,
+  scorable,
 )
 
 LEVEL = 0.05  # of q-values: the share of false ones among what is called found
-FEWEST = 2 * 20 * BLOCKS  # symbols of a text, so that blocks of a half have some length
+FEWEST = 2 * 20 * BLOCK  # symbols of a text
+_STRETCHES = 20  # of a text, by turns for the choice and for the score
+_DRAWS = 20  # of a control task whose labels are all the same
 
 
 class Found(NamedTuple):
-  """What units know of one concept. Scores are AUC of a binary concept, else |correlation|, on the
-  half of the text that served no choice.
+  """What units know of one concept.
+
+  Scores are AUC of a binary concept, else Spearman's correlation r, on the part of the text that
+  served no choice, turned by the sign found on the other part.
 
   Attributes:
     concept: its name.
     binary: whether it holds or not, rather than being a number.
-    unit: the best one, chosen on the first half.
+    unit: the best one.
     score: of it.
     sign: 1 where the unit is greater where the concept holds, or is; else -1.
     q: of it, among all pairs of unit and concept.
@@ -50,6 +54,11 @@ class Found(NamedTuple):
   controls: tuple[float, ...]
 
   @property
+  def is_real(self) -> bool:
+    """Whether the unit tells the concept, better than one of an untrained network does."""
+    return self.q <= LEVEL and self.gain > 0.0
+
+  @property
   def selectivity(self) -> tuple[float, ...]:
     """How much better each probe is for the concept than for its control task."""
     return tuple(probe - control for probe, control in zip(self.probes, self.controls, strict=True))
@@ -57,16 +66,37 @@ class Found(NamedTuple):
   @property
   def kind(self) -> str:
     """What its scores are."""
-    return 'AUC' if self.binary else '|correlation|'
+    return 'AUC' if self.binary else 'r'
+
+  @property
+  def gain(self) -> float:
+    """How much better the unit is than the best one of an untrained network, in AUC or in half a
+    correlation."""
+    return (self.score - self.untrained) * (1.0 if self.binary else 0.5)
 
 
 PROBES = (*map(str, SIZES), 'all')  # sizes of `Found.probes`
 
 
-def varies(labels: np.ndarray) -> bool:
-  """Returns whether labels, [N] float32, differ within both halves of a text, so that the concept
-  can be searched."""
-  return all(map(occurs, np.array_split(labels, 2)))
+def stretches_of(length: int) -> np.ndarray:
+  """Returns the stretch of a text in which each symbol lies, of 20 alike: [N] int64."""
+  return np.arange(length) * _STRETCHES // length
+
+
+def parts_of(length: int) -> tuple[np.ndarray, np.ndarray]:
+  """Returns which symbols serve the choice of units, and which the scores: [N] bool each, stretches
+  of the text by turns, since a text changes from its beginning to its end."""
+  first = stretches_of(length) % 2 == 0
+  return first, ~first
+
+
+def searchable(labels: np.ndarray) -> bool:
+  """Returns whether a concept is there often enough, in both parts of a text.
+
+  Args:
+    labels: [N] float32, NaN where there is none.
+  """
+  return all(scorable(labels[part]) for part in parts_of(len(labels)))
 
 
 def search(
@@ -76,63 +106,70 @@ def search(
   concepts: Sequence[str],
   labels: np.ndarray,
 ) -> list[Found]:
-  """Returns what is known of each concept, the best first.
+  """Returns what is known of each concept, first what is most above the untrained network.
 
   Args:
     recording: of the trained model.
     untrained: `Recording.values` of an untrained one of the same shape.
     text: N symbols, `FEWEST` at least.
     concepts: C names.
-    labels: [C, N] float32, NaN where there is none; each `varies`.
+    labels: [C, N] float32, NaN where there is none; each `searchable`.
   """
-  middle = len(text) // 2
-  first, second = slice(middle), slice(middle, None)
-  values = recording.values
+  first, second = parts_of(len(text))
   both = np.concatenate([labels, _controls(text, labels)])
-  found_strengths = strengths(values[first], both[:, first])
-  chosen = np.abs(found_strengths[: len(labels)]).argmax(1)
-  scores = score(values[second], labels[:, second])
+  chosen_by = recording.values[first], both[:, first]
+  scored_by = recording.values[second], both[:, second]
+  found_strengths = strengths(*chosen_by)
+  units, signs = _best(found_strengths[: len(labels)])
+  scores = score(scored_by[0], labels[:, second])
   q = significant(scores.p)
-  probes, of_controls = np.split(
-    probe_scores(
-      (values[first], both[:, first]), found_strengths, (values[second], both[:, second])
-    ),
-    2,
-  )
+  probes, controls = np.split(probe_scores(chosen_by, found_strengths, scored_by), 2)
   before = _untrained(untrained, labels, first, second)
   found = []
   for i, concept in enumerate(concepts):
-    strength, binary = float(scores.strength[i, chosen[i]]), is_binary(labels[i])
+    binary, unit = is_binary(labels[i]), units[i]
     found.append(
       Found(
         concept,
         binary,
-        recording.units[chosen[i]],
-        as_read(strength, binary),
-        1 if strength >= 0.0 else -1,
-        float(q[i, chosen[i]]),
+        recording.units[unit],
+        as_read(float(signs[i] * scores.strength[i, unit]), binary),
+        int(signs[i]),
+        float(q[i, unit]),
         int((q[i] <= LEVEL).sum()),
         as_read(before[i], binary),
         tuple(map(float, probes[i])),
-        tuple(map(float, of_controls[i])),
+        tuple(map(float, controls[i])),
       )
     )
-  strength_of = lambda one: 2.0 * one.score - 1.0 if one.binary else one.score
-  return sorted(found, key=strength_of, reverse=True)
+  return sorted(found, key=lambda one: one.gain, reverse=True)
+
+
+def _best(strengths_):
+  """Returns the strongest unit of each concept, and which way it goes: [C] each."""
+  units = np.abs(strengths_).argmax(1)
+  return units, np.where(strengths_[np.arange(len(units)), units] < 0, -1, 1)
 
 
 def _controls(text, labels):
   """Returns labels of control tasks, [C, N]; where frequent types have drawn all the same ones,
-  they draw again."""
+  they draw again, a few times."""
   types = word_beginnings(text)
-  draws = lambda row: (control_task(types, row, seed) for seed in itertools.count())
-  return np.stack([next(filter(varies, draws(row))) for row in labels])
+
+  def draw(row):
+    for seed in range(_DRAWS):
+      control = control_task(types, row, seed)
+      if all(occurs(control[part]) for part in parts_of(len(row))):
+        break
+    return control
+
+  return np.stack([draw(row) for row in labels])
 
 
 def _untrained(values, labels, first, second):
-  """Returns the strength of the unit that is best on the first half, on the second: [C]."""
-  chosen = np.abs(strengths(values[first], labels[:, first])).argmax(1)
+  """Returns the strength on the second part of the unit that is best on the first: [C]."""
+  units, signs = _best(strengths(values[first], labels[:, first]))
   return [
-    float(strengths(values[second, unit : unit + 1], row[None, second])[0, 0])
-    for unit, row in zip(chosen, labels, strict=True)
+    float(sign * strengths(values[second, unit][:, None], row[None, second])[0, 0])
+    for unit, sign, row in zip(units, signs, labels, strict=True)
   ]

@@ -56,7 +56,7 @@ class Finding(NamedTuple):
   Attributes:
     concept: its name.
     unit: the name of a track.
-    kind: of the score, 'AUC' or 'correlation'.
+    kind: of the score, 'AUC' or 'r', a correlation.
     score: on held-out text.
     q: the smallest false discovery rate at which it counts as found.
     untrained: the best score in the same search on an untrained network.

@@ -119,7 +119,7 @@ def _finding(one):
   return Finding(
     one.concept,
     str(one.unit),
-    'AUC' if one.binary else 'r',
+    one.kind,
     one.score,
     one.q,
     one.untrained,

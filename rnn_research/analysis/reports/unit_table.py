@@ -12,14 +12,14 @@ HEADER = (
   *(f'probe of {size}' for size in PROBES),
 )
 ABOUT = f"""
-- unit: the best single unit, chosen on the first half of the text; + where it is greater where the
-  concept holds. Scores are of the second half.
+- unit: the best single one, layer:unit, chosen on one half of the text; + where it is greater where
+  the concept holds. Scores, AUC or rank correlation r, are of the other half.
 - untrained: the same of a network with random weights.
 - q: Benjamini and Hochberg over all pairs of unit and concept, under a permutation of blocks of the
   text; units found: how many have q <= {LEVEL}.
-- probes: linear ones, of the best units on the first half. In brackets the selectivity: how much
-  better they are than a probe as large for a control task, whose labels follow at random from the
-  word so far.
+- probes: linear ones, of the best units where they were chosen. In brackets the selectivity: how
+  much better they are than a probe as large for a control task, whose labels follow at random from
+  the word so far.
 """
 
 

@@ -3,6 +3,8 @@
 import re
 from collections.abc import Callable, Iterator
 
+import numpy as np
+
 from rnn_research.analysis.measures.interventions import check_unit, held
 from rnn_research.analysis.measures.recording import Unit
 from rnn_research.cell import Cell
@@ -12,7 +14,7 @@ from rnn_research.errors import InputError, comma_list
 from rnn_research.models.language_model import LanguageModel
 from rnn_research.typing import Params
 
-_FORM = re.compile(r'(\d+):([\w.]*[A-Za-z_])(\d+)=(.+)')
+_FORM = re.compile(r'([0-9]+):([A-Za-z0-9_.]*[A-Za-z_])([0-9]+)=(-?[0-9.]+(?:e-?[0-9]+)?)')
 
 
 def held_sampler(
@@ -48,14 +50,14 @@ def read_clamps(text: str) -> tuple[list[Unit], list[float]]:
       tables of `--mode=interpret`: c23, h4.
 
   Raises:
-    InputError: it has another form.
+    InputError: it has another form, or names a unit twice.
   """
   parts = [(part, _FORM.fullmatch(part)) for part in comma_list(text)]
   try:
     found = [(Unit(int(m[1]), m[2], int(m[3])), float(m[4])) for _, m in parts if m]
   except ValueError:
     found = []
-  if len(found) < len(parts) or not parts:
+  if len(dict(found)) < len(parts) or not parts or not np.isfinite([v for _, v in found]).all():
     raise InputError(f"clamp is {text!r}, expected 'layer:unit=value' such as '1:c23=2.5'")
   units, values = zip(*found, strict=True)
   return list(units), list(values)

@@ -39,11 +39,15 @@ def compare_errors(
     InputError: a number out of range, another text than the model was trained on, or a model of
       words.
   """
+  require('data.unit', codec.unit, codec.unit in ('char', 'byte'), 'char or byte')
   require('order', order, 1 <= order <= 20, 'an integer in [1, 20]')
   require('length', length, length >= 2, 'an integer >= 2')
   splits = texts()
-  if 'train' not in splits:
-    raise InputError('n-grams are of the text that the model was trained on, which was not given')
+  if [*splits] in (['text'], ['train']):
+    raise InputError(
+      'errors are compared on what is held out of the text that the model was trained on, with '
+      'n-grams of the rest; there is no such text'
+    )
   ids = split_ids(splits)[:length]
   tell(f'counting the {order}-grams of {len(splits["train"]):,} symbols (minutes for millions)')
   log_probs = np.asarray(score(params, *evaluation_lanes(ids, 1)), np.float64)[:, 0]

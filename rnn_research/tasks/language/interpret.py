@@ -95,14 +95,14 @@ def notes(made: Interpretation, params: Params) -> list[str]:
   said = [
     f'{num_parameters(params):,} parameters; {-np.nanmean(recording.log_probs):.3f} nats per '
     f'symbol on the {len(labelled.ids):,} symbols looked at.',
-    f'{len(recording.units):,} units were tried for {len(found)} concepts. A unit is chosen on '
-    'the first half of the text and scored on the second.',
+    f'The text was read as {labelled.language}. {len(recording.units):,} units were tried for '
+    f'{len(found)} concepts, chosen on one half of the text and scored on the other.',
   ]
-  if weak := [f'{one.concept} ({one.kind} {one.score:.2f})' for one in found if one.q > LEVEL]:
-    said.append(f'Not found (q > {LEVEL}): {", ".join(weak)}.')
+  if weak := [f'{one.concept} ({one.kind} {one.score:.2f})' for one in found if not one.is_real]:
+    said.append(f'Not found (q > {LEVEL}, or no better than without training): {", ".join(weak)}.')
   if labelled.skipped:
     absent = ', '.join(labelled.skipped)
-    said.append(f'Not searched, since it does not vary in both halves of the text: {absent}.')
+    said.append(f'Not searched, too rare in this text: {absent}.')
   if labelled.unparsed:
     said.append(f'{labelled.unparsed:,} lines that do not parse as Python have no labels.')
   return said

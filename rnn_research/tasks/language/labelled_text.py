@@ -8,8 +8,9 @@ import numpy as np
 
 from rnn_research.analysis import concepts as concepts_lib
 from rnn_research.analysis.concepts import AbsentError, Concept
-from rnn_research.analysis.concepts.python_code import PYTHON, unparsed_lines
-from rnn_research.analysis.measures.unit_search import FEWEST, varies
+from rnn_research.analysis.concepts.python_code import unparsed_lines
+from rnn_research.analysis.measures.unit_scores import OCCURRENCES
+from rnn_research.analysis.measures.unit_search import FEWEST, searchable
 from rnn_research.data.codec import TextCodec
 from rnn_research.errors import InputError, require
 from rnn_research.tasks.language.source import read_ids
@@ -22,14 +23,16 @@ class LabelledText(NamedTuple):
   Attributes:
     text: N symbols, one character each.
     ids: [N] int32.
-    concepts: C of them, each of which varies within the text.
+    language: whose concepts were looked for.
+    concepts: C of them, each of which is `searchable`.
     labels: [C, N] float32, NaN where there is none.
-    skipped: names of concepts that do not.
+    skipped: names of concepts that are too rare.
     unparsed: lines that Python's parser refuses, without labels; 0 of another language.
   """
 
   text: str
   ids: np.ndarray
+  language: str
   concepts: tuple[Concept, ...]
   labels: np.ndarray
   skipped: tuple[str, ...]
@@ -64,17 +67,22 @@ def read_labelled_text(
   if share := codec.unknown_share(ids):
     warn(f'the model does not know {share:.2%} of the symbols of this text')
   shown = codec.characters(ids)
+  chosen = concepts_lib.guess_language(shown) if language == 'auto' else language
+  built_in = concepts_lib.concepts_for(shown, chosen)
   own = concepts_lib.load_concepts(concepts) if concepts else ()
-  everyone = (*concepts_lib.concepts_for(shown, language), *own)
+  for taken in {concept.name for concept in built_in} & {concept.name for concept in own}:
+    raise InputError(f'concept {taken!r} of {concepts} is there already, expected another name')
+  everyone = (*built_in, *own)
   rows = [_labels(concept, shown, concept in own) for concept in everyone]
-  there = [varies(row) for row in rows]
+  there = [searchable(row) for row in rows]
   return LabelledText(
     shown,
     ids,
+    chosen,
     tuple(itertools.compress(everyone, there)),
     np.stack([*itertools.compress(rows, there)]),
-    tuple(concept.name for concept, varied in zip(everyone, there, strict=True) if not varied),
-    unparsed_lines(shown) if PYTHON[0] in everyone else 0,
+    tuple(concept.name for concept, found in zip(everyone, there, strict=True) if not found),
+    unparsed_lines(shown) if chosen == 'python' else 0,
   )
 
 
@@ -86,9 +94,9 @@ def _labels(concept, text, must_vary):
     if must_vary:
       raise
     return np.full(len(text), np.nan, np.float32)
-  if must_vary and not varies(found):
+  if must_vary and not searchable(found):
     raise InputError(
-      f'concept {concept.name!r} is the same all over one half of the text, expected one that '
-      'varies in both'
+      f'concept {concept.name!r} is too rare in this text, expected one that holds, and does not, '
+      f'in {OCCURRENCES} blocks of it at least'
     )
   return found

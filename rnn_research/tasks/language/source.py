@@ -11,9 +11,9 @@ from rnn_research import layers
 from rnn_research.data import codec as codec_lib
 from rnn_research.data import text
 from rnn_research.data.codec import TextCodec
-from rnn_research.data.files import UTF8
+from rnn_research.data.files import read_symbols
 from rnn_research.data.text import Corpus
-from rnn_research.errors import InputError, of_flag, require_one_of
+from rnn_research.errors import InputError, require_one_of
 from rnn_research.training.progress import warn
 
 UNITS = {'char': 'characters', 'byte': 'bytes', 'word': 'words'}
@@ -115,10 +115,12 @@ def read_ids(codec: TextCodec, texts: Callable, path: str) -> np.ndarray:
   Raises:
     InputError: there is no such text.
   """
-  if not path:
-    return split_ids(texts())
-  with of_flag('text'):
-    return text.encode_foreign(path, '**/*', UTF8, codec)
+  if path:
+    return codec.ids(read_symbols(path, '**/*', codec.unit, codec.rules, 'text'))
+  splits = texts()
+  if [*splits] == ['train']:
+    raise InputError('no text is held out; name one with --text')
+  return split_ids(splits)
 
 
 def prompt_ids(codec: TextCodec, prompt: str) -> np.ndarray:

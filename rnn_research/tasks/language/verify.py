@@ -1,7 +1,6 @@
 """Whether a model uses the units that were found: without them, with those of another context, and
 writing while one is held."""
 
-import functools
 import re
 from collections.abc import Callable
 from typing import NamedTuple
@@ -11,7 +10,7 @@ import numpy as np
 
 from rnn_research.analysis.measures import interventions
 from rnn_research.analysis.measures.recording import values_of
-from rnn_research.analysis.measures.unit_search import LEVEL, Found
+from rnn_research.analysis.measures.unit_search import Found, parts_of, stretches_of
 from rnn_research.cell import Cell
 from rnn_research.data.codec import TextCodec
 from rnn_research.decoding.language import sampler
@@ -32,7 +31,7 @@ class Ablation(NamedTuple):
   """Loss without a unit less loss with it, in nats per symbol, the unit at its mean.
 
   Attributes:
-    relevant: symbols that end the concept, or before which it holds.
+    relevant: symbols that end the concept where it holds, or before which it holds.
     on_relevant: of the unit, on those.
     everywhere: of the unit, on all symbols.
     peers: of `PEERS` other units, on the relevant ones: the mean.
@@ -62,7 +61,7 @@ class Patching(NamedTuple):
 
 
 class Holding(NamedTuple):
-  """How often the model ends the concept, per 1,000 symbols that it writes.
+  """How often the model writes what ends the concept, per 1,000 symbols.
 
   Attributes:
     on: while the unit is as where the concept holds, or is great.
@@ -103,57 +102,71 @@ def verify(
     params: of the model.
     made: of `interpret`, of the same model.
   """
-  real = [one for one in made.found if one.q <= LEVEL]
+  real = [one for one in made.found if one.is_real]
+  start = np.full((1, TEXTS), prompt_ids(codec, '')[0], np.int32)
+  free = _written(model, codec, params, start)
   display = open_counter(len(real), 'units')
   verified = []
   for one in real:
-    verified.append(_verify_one(model, remake, codec, params, made, one))
+    place = [concept.name for concept in made.labelled.concepts].index(one.concept)
+    ends, labels = made.labelled.concepts[place].ends, made.labelled.labels[place]
+    units = [one.unit, *interventions.matched_units(made.recording, one.unit, PEERS)]
+    values = _levels(values_of(made.recording, one.unit), labels, one.binary)
+    holding = None
+    if ends:
+      held = remake(interventions.held(model.cells, [one.unit], [np.repeat(values, TEXTS)]))
+      on, off = np.split(_written(held, codec, params, np.repeat(start, 2, 1)), 2)
+      holding = Holding(_rate(ends, on), _rate(ends, off), _rate(ends, free), values)
+    verified.append(
+      Verified(
+        one,
+        _ablate(model, remake, params, made, labels, ends, units),
+        _patch(model, params, made.labelled.ids, labels, units),
+        holding,
+      )
+    )
     display.update(len(verified))
   display.close()
   return verified
 
 
-def _verify_one(model, remake, codec, params, made, found):
-  labelled = made.labelled
-  place = [concept.name for concept in labelled.concepts].index(found.concept)
-  concept, labels = labelled.concepts[place], labelled.labels[place]
-  units = [found.unit, *interventions.matched_units(made.recording, found.unit, PEERS)]
-  ends = _ends(labelled.text, concept.ends)
-  part = slice(len(labels) // 2, len(labels) // 2 + ABLATED)
-  relevant = ends[part][1:] if concept.ends else _holds(labels, found.binary)[part][:-1]
-  ablation = _ablate(model, remake, params, made.recording, labelled.ids[part], units, relevant)
-  patching = _patch(model, params, labelled.ids, labels, units)
-  holding = None
-  if concept.ends:
-    holding = _hold(model, remake, codec, params, made.recording, labels, found, concept.ends)
-  return Verified(found, ablation, patching, holding)
+def _levels(values, labels, binary):
+  """Returns the mean of a unit where a concept holds, or is great, and where it does not."""
+  low, high = (0.0, 1.0) if binary else np.nanquantile(labels, (0.1, 0.9))
+  return float(values[labels >= high].mean()), float(values[labels <= low].mean())
 
 
-def _ends(text, pattern):
-  """Returns where a text has the last symbol of what ends a concept, [N] bool."""
-  there = np.zeros(len(text), bool)
-  if pattern:
-    there[[match.end() - 1 for match in re.finditer(pattern, text)]] = True
-  return there
-
-
-def _holds(labels, binary):
-  """Returns where a concept holds, or is great: [N] bool."""
-  return labels >= (1.0 if binary else np.nanquantile(labels, 0.9))
-
-
-def _ablate(model, remake, params, recording, ids, units, relevant):
-  means = [float(values_of(recording, unit).mean()) for unit in units]
-  log_probs = interventions.ablate(model, remake, params, ids, units, means)
-  cost = log_probs[:1] - log_probs[1:]
-  there = cost[:, relevant].mean(1) if relevant.any() else np.zeros(len(units))
+def _ablate(model, remake, params, made, labels, ends, units):
+  text, ids = made.labelled.text, made.labelled.ids
+  there = np.flatnonzero(_scored(len(ids)))
+  before = labels > np.nanmin(labels)
+  relevant = _ended(text, ends, before) if ends else np.append(False, before[:-1])
+  means = [float(values_of(made.recording, unit).mean()) for unit in units]
+  log_probs = interventions.ablate(model, remake, params, ids[there], units, means)
+  cost, relevant = log_probs[:1] - log_probs[1:], relevant[there][1:]
+  of_them = cost[:, relevant].mean(1) if relevant.any() else np.zeros(len(units))
   return Ablation(
     int(relevant.sum()),
-    float(there[0]),
+    float(of_them[0]),
     float(cost[0].mean()),
-    float(there[1:].mean()),
-    float(there[1:].max()),
+    float(of_them[1:].mean()),
+    float(of_them[1:].max()),
   )
+
+
+def _scored(length):
+  """Returns symbols of the part of a text that served no choice, `ABLATED` at most, of all its
+  stretches alike: [N] bool."""
+  stretch = stretches_of(length)
+  since = np.arange(length) - np.searchsorted(stretch, stretch)
+  return parts_of(length)[1] & (since < ABLATED // (stretch[-1] // 2 + 1))
+
+
+def _ended(text, pattern, before):
+  """Returns which symbols end a concept: the last of a match, where it held before: [N] bool."""
+  ends = np.zeros(len(text), bool)
+  ends[[m.end() - 1 for m in re.finditer(pattern, text) if m[0]]] = True
+  return ends & np.append(False, before[:-1])
 
 
 def _patch(model, params, ids, labels, units):
@@ -164,21 +177,14 @@ def _patch(model, params, ids, labels, units):
   return Patching(len(pairs[0]), float(moved[0]), float(moved[1:].mean()))
 
 
-def _hold(model, remake, codec, params, recording, labels, found, pattern):
-  values = values_of(recording, found.unit)
-  on = _holds(labels, found.binary)
-  off = labels <= (0.0 if found.binary else np.nanquantile(labels, 0.1))
-  levels = float(values[on].mean()), float(values[off].mean())
-  rate = functools.partial(_rate, codec, params, pattern)
-  held = lambda value: remake(interventions.held(model.cells, [found.unit], [value]))
-  return Holding(rate(held(levels[0])), rate(held(levels[1])), rate(model), levels)
-
-
-def _rate(codec, params, pattern, model):
-  """Returns how often a pattern stands in 1,000 symbols of what a model writes."""
+def _written(model, codec, params, start):
+  """Returns texts that a model writes, one from each of `start`, [1, B] int32."""
   generate = sampler(model, codec.never_written)
-  start = np.full((1, TEXTS), prompt_ids(codec, '')[0], np.int32)
   drawn = generate(params, start, LENGTH, jax.random.key(0), Sampling(TEMPERATURE))
-  texts = np.concatenate(list(drawn)).T
-  count = sum(len(re.findall(pattern, codec.characters(ids))) for ids in texts)
-  return 1000.0 * count / texts.size
+  return np.array([codec.characters(ids) for ids in np.concatenate(list(drawn)).T])
+
+
+def _rate(pattern, texts):
+  """Returns how often a pattern stands in 1,000 symbols of texts."""
+  found = sum(bool(m[0]) for text in texts for m in re.finditer(pattern, text))
+  return 1000.0 * found / sum(map(len, texts))

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-from rnn_research.analysis.measures.unit_search import LEVEL
 from rnn_research.analysis.reports.tables import markdown
 from rnn_research.experiment import Command
 from rnn_research.tasks.language.interpret import INTERPRET
@@ -13,8 +12,8 @@ from rnn_research.training.progress import tell
 from rnn_research.training.result import report_folder, write_text
 
 _HEADER = (
-  *('concept', 'unit', 'symbols', 'loss without', 'peers', 'most', 'everywhere'),
-  *('moved', 'peers', 'pairs', 'ends, on', 'off', 'free'),
+  *('concept', 'unit', 'symbols', 'loss without', 'of peers', 'most', 'everywhere'),
+  *('moved', 'by peers', 'pairs', 'ends, on', 'off', 'free', 'held at'),
 )
 
 
@@ -34,10 +33,18 @@ def _row(one):
     f'{ablation.most:+.4f}',
     f'{ablation.everywhere:+.4f}',
     *(
-      (f'{patching.unit:.4f}', f'{patching.peers:.4f}', f'{patching.pairs}') if patching else '---'
+      (f'{patching.unit:.2g}', f'{patching.peers:.2g}', f'{patching.pairs}') if patching else '---'
     ),
-    *((f'{holding.on:.2f}', f'{holding.off:.2f}', f'{holding.free:.2f}') if holding else '---'),
+    *_held(holding),
   )
+
+
+def _held(holding):
+  if holding is None:
+    return '----'
+  on, off = holding.values
+  rates = (f'{rate:.2f}' for rate in (holding.on, holding.off, holding.free))
+  return *rates, f'{on:+.2f} and {off:+.2f}'
 
 
 def print_verified(run: Any, **options) -> None:
@@ -45,7 +52,7 @@ def print_verified(run: Any, **options) -> None:
   made = run.interpret(**options)
   verified = run.verify(made)
   if not verified:
-    tell(f'no unit was found to verify (q <= {LEVEL})')
+    tell('no unit was found to verify')
     return
   table = rows(verified)
   out = report_folder(run.workdir, 'units')
@@ -55,13 +62,13 @@ def print_verified(run: Any, **options) -> None:
 
 
 _ABOUT = f"""
-loss without: nats per symbol more, on the symbols that end the concept (or before which it holds),
-when the unit stays at its mean; peers: the mean of {PEERS} units of like deviation; most: the
-greatest of them; everywhere: of the unit, on all symbols. moved: total variation of {STEPS}
-predictions when the unit is as after another context that ends in the same {SAME} symbols but
-differs in the concept; peers: the same of other units. ends: how often the concept is ended in
-1,000 symbols that the model writes, while the unit is held as where it holds (on), as where it does
-not (off), and free.
+loss without: nats per symbol more, on the symbols that end the concept where it holds (or before
+which it holds), when the unit stays at its mean; of peers: the mean of {PEERS} units of like
+deviation; most: the greatest of them; everywhere: of the unit, on all symbols. moved: total
+variation of {STEPS} predictions when the unit is as after another context that ends in the same
+{SAME} symbols but differs in the concept; by peers: the same of other units. ends: how often what
+ends the concept comes in 1,000 symbols that the model writes, while the unit is held as where it
+holds (on), as where it does not (off), and free.
 """
 
 VERIFY = Command(

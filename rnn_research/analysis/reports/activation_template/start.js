@@ -1,7 +1,5 @@
 // The table, the plots, keys and mouse.
 
-const KINDS = { correlation: 'r' };
-
 function drawFindings() {
   const cell = (value, digits) =>
     el('td', { className: 'number', textContent: shorter(value, digits) });
@@ -9,7 +7,7 @@ function drawFindings() {
     const place = page.tracks.findIndex(one => one.name === found.unit);
     const go = place < 0 ? found.unit : el('button', { type: 'button', textContent: found.unit });
     const score = cell(found.score);
-    score.prepend(el('small', { textContent: KINDS[found.kind] ?? found.kind, title: found.kind }));
+    score.prepend(el('small', { textContent: found.kind }));
     const q = cell(found.q, 3);
     if (found.q !== null && found.q < 0.001) q.textContent = '< 0.001';
     const concept = el('td', { textContent: found.concept });

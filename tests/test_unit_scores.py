@@ -12,10 +12,10 @@ from rnn_research.analysis.measures import unit_scores
 from rnn_research.analysis.measures.unit_scores import (
   as_read,
   centred_ranks,
+  scorable,
   score,
   significant,
   strengths,
-  scorable,
 )
 
 

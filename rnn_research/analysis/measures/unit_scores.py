@@ -87,8 +87,8 @@ def score(values: np.ndarray, labels: np.ndarray) -> Scores:
   sum_t r_t l_t / (|r| |l|).
 
   The null: the text is cut in B blocks, and the labels of block pi(i) meet the units of block i,
-  for a permutation pi drawn at random. That keeps what is correlated within a block (and cannot tell
-  a concept that repeats itself with the very length of a block). With
+  for a permutation pi drawn at random. That keeps what is correlated within a block; a concept that
+  repeats itself with the very length of a block is not told from chance. With
   M_ij = sum_t r_{i,t} w_{j,t}, the mean of sum_i M_{i,pi(i)} over permutations is
   sum_ij M_ij / B and its variance sum_ij (M_ij - M_i. - M_.j + M_..)^2 / (B - 1), a dot for the
   mean over an index, so that none needs to be drawn. The sum is normal for many blocks; the tails

@@ -11,10 +11,10 @@ from rnn_research.analysis.measures.recording import Recording, Unit
 from rnn_research.analysis.measures.unit_scores import (
   BLOCK,
   as_read,
+  scorable,
   score,
   significant,
   strengths,
-  scorable,
 )
 
 LEVEL = 0.05  # of q-values: the share of false ones among what is called found

@@ -159,5 +159,4 @@ EXPORT_LSTMVIS = Command(
   },
   print_export,
   reads_data=True,
-  example='--out=FOLDER',
 )

@@ -208,5 +208,4 @@ SENTIMENT = Command(
   'tells how much of the sentiment of sentences is in all units, and in the best one',
   {'labelled': ('', 'folder of train, dev and test, .csv or .csv.gz with label,sentence')},
   print_sentiment,
-  example='--labelled=FOLDER',
 )

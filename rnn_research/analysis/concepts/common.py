@@ -8,6 +8,8 @@ from rnn_research.analysis.concepts.concept import Concept
 from rnn_research.analysis.concepts.spans import since, starts
 
 LINE_END = '[\r\n]'
+# Its first symbol, before which there still was a place in the line.
+_LINE_END = '\r|(?<!\r)\n'
 
 
 def position_in_line(text: str) -> np.ndarray:
@@ -52,7 +54,7 @@ def _is_mark(character: str) -> bool:
 
 
 COMMON = (
-  Concept('position in line', 'characters since the line began', position_in_line, '\n'),
+  Concept('position in line', 'characters since the line began', position_in_line, _LINE_END),
   Concept('position in word', 'characters since the last blank', position_in_word, r'\s'),
   Concept('start of a line', 'a line end has just been read', after_line_end),
   Concept('start of a word', 'a blank has just been read', after_blank),

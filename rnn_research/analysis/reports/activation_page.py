@@ -60,8 +60,8 @@ class Finding(NamedTuple):
     score: on held-out text.
     q: the smallest false discovery rate at which it counts as found.
     untrained: the best score in the same search on an untrained network.
-    probe: the score of a probe of the concept.
-    selectivity: `probe` less that of the probe's control task.
+    probe: the score of a linear probe of all units.
+    selectivity: that of the unit alone, as a probe, less the same of its control task.
   """
 
   concept: str

@@ -123,6 +123,6 @@ def _finding(one):
     one.score,
     one.q,
     one.untrained,
-    one.probes[0],
+    one.probes[-1],
     one.selectivity[0],
   )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -115,8 +116,9 @@ def print_findings(run: Any, **options) -> None:
 
   made = run.interpret(**options)
   said = notes(made, run.params)
+  title = f'{Path(run.workdir).name}, a run of {run.name}'
   labelled, out = made.labelled, report_folder(run.workdir, 'units')
-  write_interpretation(out, run.name, labelled.text, made.symbols, made.recording, made.found, said)
+  write_interpretation(out, title, labelled.text, made.symbols, made.recording, made.found, said)
   print(aligned(unit_table.brief(made.found)))
   for line in (*said, f'in colour: {out}/units.html'):
     tell(line)

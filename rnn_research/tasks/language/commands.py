@@ -66,7 +66,7 @@ def commands_of(
     'scores': functools.partial(scores, score, codec, texts),
     'interpret': functools.partial(interpret, model, codec, texts),
     'verify': functools.partial(verify, model, remake, codec),
-    'compare_errors': functools.partial(compare_errors, score, codec, texts),
+    'errors': functools.partial(compare_errors, score, codec, texts),
     'sentiment': functools.partial(sentiment, model, codec),
     'export_lstmvis': functools.partial(export_lstmvis, model, codec, texts),
   }

@@ -60,7 +60,7 @@ def print_errors(run: Any, **options) -> None:
   from rnn_research.analysis.reports import sections
   from rnn_research.analysis.reports.error_figures import sections as sections_of
 
-  found = run.compare_errors(**options)
+  found = run.errors(**options)
   out = report_folder(run.workdir, 'errors')
   sections.write(out, f'{run.name} against {found.order}-grams', sections_of(found))
   print(aligned(_rows(found)))

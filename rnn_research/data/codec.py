@@ -17,7 +17,7 @@ import numpy as np
 
 from rnn_research.data import running_text, subwords, words
 from rnn_research.data.running_text import REPLACEMENT, UNKNOWN, UNKNOWN_BYTE
-from rnn_research.errors import InputError, MisfitError, require_one_of
+from rnn_research.errors import InputError, MisfitError, require, require_one_of
 
 SENTENCE_UNITS = ('word', 'char', 'subword')
 PAD, BOS, EOS, UNK = range(4)  # ids of sentences
@@ -169,6 +169,11 @@ class TextCodec(NamedTuple):
   def to_json(self) -> dict[str, Any]:
     """Returns the codec as what `json` can write."""
     return self._asdict() | {'symbols': list(self.symbols)}
+
+
+def require_characters(codec: TextCodec) -> None:
+  """Raises InputError unless the symbols of a running text are characters or bytes."""
+  require('data.unit', codec.unit, codec.unit in ('char', 'byte'), 'char or byte')
 
 
 def from_json(value: Mapping[str, Any]) -> TextCodec:

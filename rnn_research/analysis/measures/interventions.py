@@ -89,13 +89,12 @@ def held(cells: Sequence[Cell], units: Sequence[Unit], values: Sequence) -> tupl
 
 def matched_units(recording: Recording, unit: Unit, count: int) -> list[Unit]:
   """Returns the other units of the same leaf whose deviation over the text is nearest."""
-  place = recording.units.index(unit)
-  peers = [
-    i for i, u in enumerate(recording.units) if u[:2] == unit[:2] and recording.units[i] != unit
-  ]
-  deviations = recording.values.std(0, dtype=np.float32)
-  peers.sort(key=lambda i: abs(deviations[i] - deviations[place]))
-  return [recording.units[i] for i in peers[:count]]
+  leaf = [place for place, other in enumerate(recording.units) if other[:2] == unit[:2]]
+  columns = slice(leaf[0], leaf[-1] + 1)  # a leaf's units lie side by side
+  deviations = recording.values[:, columns].std(0, dtype=np.float32)
+  nearest = np.argsort(np.abs(deviations - deviations[unit.place]), kind='stable')
+  peers = [recording.units[columns][i] for i in nearest]
+  return [peer for peer in peers if peer != unit][:count]
 
 
 def ablate(

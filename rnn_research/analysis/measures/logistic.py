@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.optimize import minimize
 
 # From nearly no weights to nearly no penalty, for thousands of examples with unit variance.
 STRENGTHS = tuple(10.0 ** (-i / 2) for i in range(7))
@@ -49,6 +48,8 @@ def fit(xs: Any, labels: np.ndarray, strength: float, start: Logistic | None = N
     strength: of the penalty; the bias has none.
     start: where the search begins, such as the fit of a neighbouring strength; default zero.
   """
+  from scipy.optimize import minimize  # slow to load
+
   signs = np.where(labels, 1.0, -1.0)
   start = start or Logistic(np.zeros(xs.shape[1]), 0.0)
   # Weights in units in which the curvature at zero is about 1: far fewer steps.

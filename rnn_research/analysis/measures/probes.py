@@ -3,7 +3,7 @@
 import numpy as np
 
 from rnn_research.analysis.concepts import is_binary
-from rnn_research.analysis.measures.unit_scores import strengths
+from rnn_research.analysis.measures.unit_scores import as_read, strengths
 
 SIZES = (1, 4, 16)  # units of a sparse probe
 # Added to the diagonal, of units with variance 1.
@@ -81,9 +81,7 @@ def probe_scores(
       for concept, row in enumerate(held_labels)
     ]
   )
-  return np.stack(
-    [(1.0 + s) / 2.0 if is_binary(y) else s for s, y in zip(told, labels, strict=True)]
-  )
+  return np.stack([as_read(s, is_binary(y)) for s, y in zip(told, labels, strict=True)])
 
 
 def _sums(values, labels):

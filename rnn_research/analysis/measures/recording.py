@@ -9,9 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from rnn_research.analysis.measures.traces import is_candidate, named_leaves, step_through
+from rnn_research.analysis.measures.traces import (
+  gates_of,
+  is_candidate,
+  named_leaves,
+  step_through,
+)
 from rnn_research.models.language_model import LanguageModel
-from rnn_research.stepping import prepare_cell
 from rnn_research.typing import Params
 
 CHUNK = 2048
@@ -181,8 +185,8 @@ def _compiled(model: LanguageModel) -> Callable:
     xs, after, named, gates = model.embed(params, ids[:, None]), [], [], []
     for cell, p, state in zip(model.cells, params['cells'], states, strict=True):
       before, every, ys = step_through(cell, p, xs, state)
-      gates.append(_gates(cell, p, before, xs))
-      named.append(_flat(every))
+      gates.append(_flat(gates_of(cell, p, before, xs)))
+      named.append(_flat(named_leaves(every)))
       after.append(jax.tree.map(lambda a: a[-1], every))
       xs = ys
     log_probs = jax.nn.log_softmax(model.logits(params, xs[:, 0]), -1)
@@ -194,17 +198,6 @@ def _compiled(model: LanguageModel) -> Callable:
   return run
 
 
-def _gates(cell, params, before, xs):
-  if cell.gates is None:
-    return {}
-  params, _ = prepare_cell(cell, params, None, 1, None)
-  gates = jax.vmap(cell.gates, (None, 0, 0))(params, before, cell.project(params, xs))
-  return {name: gate[:, 0].astype(jnp.float32) for name, gate in gates.items()}
-
-
-def _flat(states):
-  """Returns the leaves of states [T, 1, ...] as name -> [T, W] float32."""
-  return {
-    name: leaf.reshape(len(leaf), -1).astype(jnp.float32)
-    for name, leaf in named_leaves(states).items()
-  }
+def _flat(named):
+  """Returns arrays [T, 1, ...] as [T, W] float32."""
+  return {name: array.reshape(len(array), -1).astype(jnp.float32) for name, array in named.items()}

@@ -9,8 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rnn_research.analysis.measures import kneser_ney
-from rnn_research.data.codec import TextCodec
-from rnn_research.errors import require
+from rnn_research.data.codec import TextCodec, require_characters
 
 MEMORIES = (100, 500, 1000, 5000)  # characters
 RARE = 5  # occurrences
@@ -94,7 +93,7 @@ def compare(
   Source: Karpathy, Johnson and Fei-Fei 2015 (arXiv 1506.02078). Deviates from
   the paper: `breakdown`; n-grams are compared by order, so that a 9-gram sees 8 characters.
   """
-  require('data.unit', codec.unit, codec.unit in ('char', 'byte'), 'char or byte')
+  require_characters(codec)
   size, text = len(codec.symbols), codec.characters(ids)
   model = kneser_ney.train(train_ids, order, size)
   ngrams = kneser_ney.log_probs_by_order(model, ids[1:], ids[:1])

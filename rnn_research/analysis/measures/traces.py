@@ -41,11 +41,18 @@ def trace(cell: Cell, params: Params, xs: PyTree, state: State | None = None) ->
     state: [B, ...] before the first step; default `cell.initial_state`.
   """
   before, after, ys = step_through(cell, params, xs, state)
-  gates = {}
-  if cell.gates is not None:
-    params, _ = prepare_cell(cell, params, None, jax.tree.leaves(xs)[0].shape[1], None)
-    gates = jax.vmap(cell.gates, (None, 0, 0))(params, before, cell.project(params, xs))
-  return Trace(named_leaves(after), gates, ys)
+  return Trace(named_leaves(after), gates_of(cell, params, before, xs), ys)
+
+
+def gates_of(cell: Cell, params: Params, before: State, xs: PyTree) -> dict[str, Array]:
+  """Returns the gates of steps from states `before`, leaves [T, B, ...], with inputs [T, B, F].
+
+  They are name -> [T, B, H]; {} of a cell without.
+  """
+  if cell.gates is None:
+    return {}
+  params, _ = prepare_cell(cell, params, None, jax.tree.leaves(xs)[0].shape[1], None)
+  return jax.vmap(cell.gates, (None, 0, 0))(params, before, cell.project(params, xs))
 
 
 def trace_layers(

@@ -4,8 +4,6 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import stdtr
-from scipy.stats import rankdata
 
 from rnn_research.analysis.concepts import is_binary, occurs
 
@@ -63,19 +61,22 @@ def centred_ranks(values: np.ndarray) -> np.ndarray:
   ranks = np.empty(values.T.shape, np.float32)
   for unit, row in enumerate(bits):
     places = np.where(row >> 15, ~row, row | 0x8000)
-    counts = np.bincount(places, minlength=2**16)
-    middle = np.cumsum(counts) - (counts + len(values)) / 2.0
-    middle.astype(np.float32).take(places, out=ranks[unit])
+    _rank_of(places, 2**16).astype(np.float32).take(places, out=ranks[unit])
   return ranks
+
+
+def _rank_of(places, size):
+  """Returns the centred rank of what lies at each of `size` places, [size] float64, given the place
+  of every value."""
+  counts = np.bincount(places, minlength=size)
+  return np.cumsum(counts) - (counts + len(places)) / 2.0
 
 
 def strengths(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
   """Returns `Scores.strength` alone, [C, U] float32; see `score`."""
   found = np.zeros((len(labels), values.shape[1]), np.float32)
-  for concepts, units, ranks in _slabs(values, labels):
-    for concept in concepts:
-      w, binary = _weights(labels[concept])
-      found[concept, units] = ranks @ w / (1.0 if binary else _norms(ranks))
+  for concept, units, ranks, w, binary in _parts(values, labels):
+    found[concept, units] = _strength(ranks, w, binary)
   return found
 
 
@@ -102,11 +103,9 @@ def score(values: np.ndarray, labels: np.ndarray) -> Scores:
   limit theorem. Deviates from the paper: nothing.
   """
   found = Scores(*(np.zeros((len(labels), values.shape[1]), kind) for kind in (np.float32, float)))
-  for concepts, units, ranks in _slabs(values, labels):
-    for concept in concepts:
-      w, binary = _weights(labels[concept])
-      found.strength[concept, units] = ranks @ w / (1.0 if binary else _norms(ranks))
-      found.p[concept, units] = _chance(ranks, w)
+  for concept, units, ranks, w, binary in _parts(values, labels):
+    found.strength[concept, units] = _strength(ranks, w, binary)
+    found.p[concept, units] = _chance(ranks, w)
   return found
 
 
@@ -125,9 +124,10 @@ def significant(p: np.ndarray) -> np.ndarray:
   return q.reshape(p.shape)
 
 
-def _slabs(values, labels) -> Iterator[tuple[list[int], slice, np.ndarray]]:
-  """Yields the concepts that have labels at the same places, some of the units, and their ranks
-  there."""
+def _parts(values, labels) -> Iterator[tuple[int, slice, np.ndarray, np.ndarray, bool]]:
+  """Yields every concept with some of the units, their ranks where the concept has labels, and its
+  `_weights`. The ranks serve all concepts that have labels at the same places."""
+  weights = [_weights(row) for row in labels]
   places: dict[bytes, list[int]] = {}
   for concept, row in enumerate(labels):
     places.setdefault(np.isfinite(row).tobytes(), []).append(concept)
@@ -135,7 +135,9 @@ def _slabs(values, labels) -> Iterator[tuple[list[int], slice, np.ndarray]]:
     there = np.frombuffer(mask, bool)
     for start in range(0, values.shape[1], _SLAB):
       units = slice(start, start + _SLAB)
-      yield concepts, units, centred_ranks(values[there, units])
+      ranks = centred_ranks(values[there, units])
+      for concept in concepts:
+        yield concept, units, ranks, *weights[concept]
 
 
 def _weights(labels):
@@ -146,18 +148,21 @@ def _weights(labels):
   if is_binary(labels):
     positives = labels.sum(dtype=np.float64)
     return (labels * (2.0 / (positives * (len(labels) - positives)))).astype(np.float32), True
-  ranks = rankdata(labels) - (len(labels) + 1) / 2.0
+  distinct, places = np.unique(labels, return_inverse=True)
+  ranks = _rank_of(places, len(distinct))[places]
   return (ranks / np.linalg.norm(ranks)).astype(np.float32), False
 
 
-def _norms(ranks):
-  """Returns |r| of each unit; of one that never changes, 1."""
-  norms = np.sqrt(np.einsum('ut,ut->u', ranks, ranks))
-  return np.where(norms > 0.0, norms, 1.0)
+def _strength(ranks, w, binary):
+  """Returns `Scores.strength` of units, [U]; 0 of one that never changes."""
+  norms = 1.0 if binary else np.sqrt(np.einsum('ut,ut->u', ranks, ranks))
+  return ranks @ w / np.where(norms > 0.0, norms, 1.0)
 
 
 def _chance(ranks, w):
   """Returns p of each unit, [U]; see `score`."""
+  from scipy.special import stdtr  # slow to load, and language models import this file to train
+
   ranks, w = _cut(ranks), _cut(w)
   m = ranks @ w.T
   blocks = len(w)

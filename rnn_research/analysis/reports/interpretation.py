@@ -33,8 +33,8 @@ def write_interpretation(
   recording: Recording,
   found: Sequence[Found],
   notes: Sequence[str],
-) -> str:
-  """Writes units.html, README.md, figures and units.csv; returns the path of the page.
+) -> None:
+  """Writes units.html, README.md, figures and units.csv.
 
   Args:
     out_dir: an existing folder.
@@ -75,7 +75,6 @@ def write_interpretation(
     plot = saturation_figure(saturated)
     shown.append(Section('How often gates are shut and open', 'saturation', plot))
   sections.write(out, title, shown)
-  return str(out / 'units.html')
 
 
 def tracks_of(recording: Recording, found: Sequence[Found]) -> tuple[UnitTrack, ...]:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from rnn_research.analysis.measures.text_errors import Comparison, compare
-from rnn_research.data.codec import TextCodec
+from rnn_research.data.codec import TextCodec, require_characters
 from rnn_research.data.streams import evaluation_lanes
 from rnn_research.errors import InputError, require
 from rnn_research.experiment import Command, flags_of
@@ -39,7 +39,7 @@ def compare_errors(
     InputError: a number out of range, another text than the model was trained on, or a model of
       words.
   """
-  require('data.unit', codec.unit, codec.unit in ('char', 'byte'), 'char or byte')
+  require_characters(codec)
   require('order', order, 1 <= order <= 20, 'an integer in [1, 20]')
   require('length', length, length >= 2, 'an integer >= 2')
   splits = texts()

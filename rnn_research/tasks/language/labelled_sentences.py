@@ -4,13 +4,15 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy import sparse
 
 from rnn_research.data.files import decode_text, existing, read_input
 from rnn_research.errors import InputError, require
+
+if TYPE_CHECKING:
+  from scipy import sparse
 
 SPLITS = ('train', 'dev', 'test')
 _COLUMNS = ('label', 'sentence')
@@ -96,7 +98,7 @@ def _read(root, split, flag):
   return rows
 
 
-def character_ngrams(sentences: Mapping[str, Sequence[str]]) -> dict[str, sparse.csr_array]:
+def character_ngrams(sentences: Mapping[str, Sequence[str]]) -> dict[str, 'sparse.csr_array']:
   """Returns split -> [N, G] float64, 1 where a sentence has an n-gram of characters.
 
   Those are the n-grams, n = 1 to 3, that five sentences of train have at least.
@@ -104,6 +106,8 @@ def character_ngrams(sentences: Mapping[str, Sequence[str]]) -> dict[str, sparse
   Args:
     sentences: split -> N sentences.
   """
+  from scipy import sparse  # slow to load
+
   grams = {
     split: [
       {text[i : i + n] for n in range(1, _LONGEST + 1) for i in range(len(text) - n + 1)}

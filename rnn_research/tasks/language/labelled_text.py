@@ -11,7 +11,7 @@ from rnn_research.analysis.concepts import AbsentError, Concept
 from rnn_research.analysis.concepts.python_code import unparsed_lines
 from rnn_research.analysis.measures.unit_scores import OCCURRENCES
 from rnn_research.analysis.measures.unit_search import FEWEST, searchable
-from rnn_research.data.codec import TextCodec
+from rnn_research.data.codec import TextCodec, require_characters
 from rnn_research.errors import InputError, require
 from rnn_research.tasks.language.source import read_ids
 from rnn_research.training.progress import warn
@@ -56,7 +56,7 @@ def read_labelled_text(
     InputError: the model reads words, there is no such text, it is too short, or a concept of the
       file does not fit it.
   """
-  require('data.unit', codec.unit, codec.unit in ('char', 'byte'), 'char or byte, to look at units')
+  require_characters(codec)
   require('length', length, length >= FEWEST, f'an integer >= {FEWEST}')
   ids = read_ids(codec, texts, text)[:length]
   if len(ids) < FEWEST:

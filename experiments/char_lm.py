@@ -25,7 +25,6 @@ commands, with machines. Seed 0; `experiments.Variant` says what the times are.
 """
 
 import functools
-import math
 
 import jax
 import jax.numpy as jnp
@@ -43,9 +42,14 @@ from rnn_research.errors import InputError, require, require_one_of
 from rnn_research.experiment import Experiment, Recurrence, Vocabulary
 from rnn_research.initializers import uniform
 from rnn_research.losses import cross_entropy
-from rnn_research.models.language_model import language_model, log_probabilities, sequence_loss
+from rnn_research.models.language_model import (
+  language_model,
+  log_probabilities,
+  read_on,
+  sequence_loss,
+)
 from rnn_research.parameters import fit_budget
-from rnn_research.tasks.language import commands
+from rnn_research.tasks.language import commands, evaluation
 from rnn_research.tasks.language.source import UNITS, describe, open_source
 from rnn_research.training.config import DTYPES, base_config, check_model, kept_by_layers
 from rnn_research.unroll import select
@@ -70,7 +74,14 @@ VARIANTS = {
 }
 
 COMMANDS = commands.COMMANDS
-PLACES = ('data.path', 'data.glob', 'data.encoding', 'data.data_dir', 'data.download')
+PLACES = (
+  'data.path',
+  'data.glob',
+  'data.encoding',
+  'data.data_dir',
+  'data.download',
+  'data.cache_dir',
+)
 MOVABLE = PLACES
 _EVERY_FILE = '**/*'
 
@@ -94,6 +105,7 @@ def get_config(variant: str = 'quick') -> ConfigDict:
       'data_dir': '',  # where tensorflow-datasets keeps its data
       'download': False,  # whether `tiny_shakespeare` may be fetched where it is not there
       'encoding': 'utf-8',  # of the files, for characters and words
+      'cache_dir': '',  # where large texts are kept encoded; '' is the user's folder for caches
       'unit': 'char',  # char, byte, word
       'splits': (0.9, 0.05, 0.05),  # train, valid, test by position
     }
@@ -117,7 +129,8 @@ def get_config(variant: str = 'quick') -> ConfigDict:
   config.train.update(
     {
       'unroll_length': 50,  # steps that a gradient goes back
-      'eval_lanes': 50,  # parallel streams of an evaluation while training
+      # Parallel streams of an evaluation while training, and of a text of over 10 million symbols.
+      'eval_lanes': 50,
       'reset_rate': 0.0,  # chance that a lane begins a chunk from the initial state
     }
   )
@@ -303,6 +316,8 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
   model = _make_model(config.model, len(vocabulary.symbols))
   remake = lambda cells: _of_cells(config.model, cells, len(vocabulary.symbols))
   score = jax.jit(functools.partial(log_probabilities, model))
+  read = jax.jit(functools.partial(read_on, model))
+  lanes = config.train.eval_lanes
   generate = sampler(model, vocabulary.never_written)
   validated = 'valid' in source.held_out
 
@@ -323,9 +338,11 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     total, carry = sequence_loss(model, params, carry, batch['inputs'].T, batch['targets'].T, key)
     return total, (jnp.float32(batch['inputs'].size), carry, {})
 
-  def measure(split, lanes, params, key):
-    arrays = streams.evaluation_lanes(source.texts()[split], lanes)
-    return _measures(np.asarray(score(params, *arrays), np.float64), int(arrays[2].sum()))
+  def measure(split, params, key):
+    return evaluation.measures(model, read, params, source.texts()[split], lanes, 0)
+
+  def final_measure(split, params, key):
+    return evaluation.final_measures(model, read, params, source.texts()[split], lanes)
 
   def write(temperature, params, key):
     length = _SAMPLE_LENGTH[vocabulary.unit]
@@ -353,10 +370,8 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     initial_carry=model.initial_state,
     loss=loss,
     train_data=train_data,
-    evaluate={'valid': functools.partial(measure, 'valid', config.train.eval_lanes)}
-    if validated
-    else {},
-    final_evaluate={split: functools.partial(measure, split, 1) for split in source.measured},
+    evaluate={'valid': functools.partial(measure, 'valid')} if validated else {},
+    final_evaluate={split: functools.partial(final_measure, split) for split in source.measured},
     headline=('valid', 'nats_per_symbol', 'min') if validated else ('train', 'loss', 'min'),
     assets=source.assets,
     show=functools.partial(write, 0.8),
@@ -424,13 +439,3 @@ def _windows(ids, length, count, key):
     raise InputError(f'the text to analyse has {len(ids)} symbols, expected {length} at least')
   starts = jax.random.randint(key, (count,), 0, len(ids) - length + 1)
   return ids[np.arange(length)[:, None] + np.asarray(starts)]
-
-
-def _measures(log_probabilities, count):
-  nats = -float(log_probabilities.sum()) / count
-  return {
-    'nats_per_symbol': nats,
-    'bits_per_symbol': nats / math.log(2.0),
-    'perplexity': math.exp(min(nats, 700.0)),
-    'predictions': count,
-  }

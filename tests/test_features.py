@@ -17,8 +17,9 @@ from PIL import Image
 
 from rnn_research.data.pictures import Pictures, open_pictures
 from rnn_research.errors import InputError
+from rnn_research.tasks import cache
 from rnn_research.tasks.captioning import feature_store
-from rnn_research.tasks.captioning.features import cached_features, default_folder, take
+from rnn_research.tasks.captioning.features import cached_features, take
 
 SIZE, BATCH, COUNT = 8, 4, 10
 
@@ -301,9 +302,7 @@ def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch):
 
 
 def test_a_disk_that_is_too_small_is_known_after_a_batch(tmp_path, monkeypatch):
-  monkeypatch.setattr(
-    feature_store.shutil, 'disk_usage', lambda path: type('Usage', (), {'free': 10})
-  )
+  monkeypatch.setattr(cache.shutil, 'disk_usage', lambda path: type('Usage', (), {'free': 10}))
   with pytest.raises(InputError, match=r'needs 0 MB more, its disk has 0 MB left, name another'):
     compute(files_of(), Network(), tmp_path)
 
@@ -320,12 +319,12 @@ def test_a_place_that_cannot_be_written(tmp_path):
 
 def test_the_default_is_the_folder_for_caches(tmp_path, monkeypatch):
   monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
-  assert default_folder() == tmp_path / 'rnn_research/features'
+  assert cache.folder_of('', 'features') == tmp_path / 'rnn_research/features'
   compute(files_of(2), Network(), '')
   assert len(list((tmp_path / 'rnn_research/features').iterdir())) == 1
   monkeypatch.delenv('XDG_CACHE_HOME')
   monkeypatch.setenv('HOME', str(tmp_path / 'home'))
-  assert default_folder() == tmp_path / 'home/.cache/rnn_research/features'
+  assert cache.folder_of('', 'features') == tmp_path / 'home/.cache/rnn_research/features'
 
 
 @pytest.mark.parametrize('value', [np.nan, 1e5])

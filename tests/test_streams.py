@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from rnn_research.data.streams import evaluation_lanes, text_stream
+from rnn_research.data.streams import evaluation_lanes, lane_pieces, text_stream
 
 B, U = 3, 4
 
@@ -101,3 +101,26 @@ def test_one_lane_is_the_single_stream():
 def test_evaluation_needs_two_symbols():
   with pytest.raises(ValueError, match='has 1 symbols'):
     evaluation_lanes(ids(1), 1)
+
+
+@pytest.mark.parametrize('n, lanes, length', [(14, 1, 4), (14, 3, 2), (100, 7, 1000), (3, 5, 1)])
+def test_pieces_of_lanes_are_the_lanes(n, lanes, length):
+  whole = evaluation_lanes(ids(n), lanes)
+  pieces = list(lane_pieces(ids(n).astype(np.uint8), lanes, length))
+  assert len({piece.inputs.shape for piece in pieces}) == 1
+  assert {piece.inputs.dtype for piece in pieces} == {np.dtype('int32')}
+  mask = np.concatenate([piece.mask for piece in pieces])
+  assert not mask[len(whole[2]) :].any()
+  np.testing.assert_array_equal(mask[: len(whole[2])], whole[2])
+  for i in range(2):
+    joined = np.concatenate([piece[i] for piece in pieces])
+    np.testing.assert_array_equal(joined[mask], whole[i][whole[2]])
+
+
+def test_the_warm_up_is_what_stands_before_a_lane():
+  first, *others = lane_pieces(ids(13), 3, 100, warm_up=6)
+  assert not first.counts
+  assert [piece.counts for piece in others] == [True]
+  for lane, before in enumerate([[], [0, 1, 2, 3], [2, 3, 4, 5, 6, 7]]):
+    assert first.inputs[first.mask[:, lane], lane].tolist() == before
+    assert first.mask[6 - len(before) :, lane].all()

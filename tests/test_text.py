@@ -14,6 +14,7 @@ from rnn_research.data.files import read_bytes
 from rnn_research.data.stdlib_corpus import standard_library_source
 from rnn_research.data.text import cut, encode_foreign, load_corpus
 from rnn_research.errors import InputError
+from rnn_research.tasks.language import text_store
 
 PROSE = 'The 🙂 語 sat.\r\nOn a mat\n' * 20
 
@@ -172,7 +173,7 @@ def test_a_model_trained_before_goes_on_with_the_text_as_it_was_read(tmp_path):
   config = char_lm.get_config('debug')
   config.data.update({'path': str(tmp_path), 'unit': 'word', 'splits': (0.8, 0.2, 0.0)})
   config.train.update({'batch_size': 1, 'unroll_length': 2})
-  old = load_corpus(**config.data, rules=1)
+  old = text_store.load_corpus(config.data, 1)
   assets = {
     'vocabulary': {'unit': 'word', 'symbols': list(old.codec.symbols)},
     'data': config.data.to_dict(),

@@ -13,9 +13,10 @@ from rnn_research import workdir as workdir_lib
 from rnn_research.analysis import trace, trace_layers
 from rnn_research.analysis.measures.traces import saturation, without_candidates
 from rnn_research.cells import lstm_variant, mut1, recurrent_highway
-from rnn_research.data.text import load_corpus
+from rnn_research.data.codec import RULES
 from rnn_research.errors import InputError
 from rnn_research.stepping import project_one
+from rnn_research.tasks.language import text_store
 
 pytestmark = pytest.mark.usefixtures('strict_shapes')
 
@@ -243,7 +244,7 @@ def test_the_trace_of_a_workdir(trained):
 
 def test_the_loss_of_a_recurrence_is_that_of_the_next_symbol(trained):
   run = workdir_lib.load(trained)
-  params, ids = run.params, load_corpus(**run.config.data).splits['valid']
+  params, ids = run.params, text_store.load_corpus(run.config.data, RULES).splits['valid']
   ys = jax.random.normal(jax.random.key(0), (4, 8))
   nats = -jax.nn.log_softmax(ys @ params['head']['w'] + params['head']['b'].reshape(1, -1))
   found = run.recurrence(9, seed=3)

@@ -14,9 +14,10 @@ from launching import TINY, assert_same_run, log_of, read_json, run, start
 
 import experiments
 from rnn_research.cells import CELLS, make_cell
-from rnn_research.data.text import load_corpus
+from rnn_research.data.codec import RULES
 from rnn_research.experiment import Command
 from rnn_research.models import language_model
+from rnn_research.tasks.language import text_store
 from rnn_research.training import backend, config, loop, optimizer
 from rnn_research.training.step import create_state, make_step
 
@@ -246,7 +247,7 @@ def scored(text):
   with pytest.MonkeyPatch.context() as patch:
     # Chunks of 60 and of 20 steps.
     patch.setattr(language_model, '_LOGITS_LIMIT', 20 * 3 * len(params['head']['b']))
-    yield experiment, params, load_corpus(**values.data).splits, make_cell('gru', 6)
+    yield experiment, params, text_store.load_corpus(values.data, RULES).splits, make_cell('gru', 6)
 
 
 def test_evaluation_counts_every_prediction_once(scored):

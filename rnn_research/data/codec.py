@@ -10,7 +10,7 @@ import codecs
 import itertools
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -109,7 +109,7 @@ class TextCodec(NamedTuple):
 
   def ids(self, symbols: Sequence) -> np.ndarray:
     """Returns the ids of symbols, [N] int32; the names of `SPECIALS` in sentences are unknown."""
-    return _encoder(self)(symbols)
+    return encoder(self)(symbols)
 
   def encode(self, text: str) -> np.ndarray:
     """Returns the ids of a text, [N] int32; of a sentence without BOS and EOS."""
@@ -117,7 +117,7 @@ class TextCodec(NamedTuple):
 
   def encode_all(self, texts: Iterable[str]) -> list[np.ndarray]:
     """Returns the ids of texts, each [N] int32; of sentences without BOS and EOS."""
-    return list(map(_encoder(self), self.split_all(texts)))
+    return list(map(encoder(self), self.split_all(texts)))
 
   def decode(self, ids: Iterable[int]) -> str:
     """Returns ids as text; of a sentence those before the first EOS, without PAD and BOS."""
@@ -258,7 +258,7 @@ def _learn_subwords(texts, vocabulary_size):
   return model
 
 
-def _encoder(codec: TextCodec) -> Callable[[Sequence], np.ndarray]:
+def encoder(codec: TextCodec) -> Callable[[Sequence], np.ndarray]:
   """Returns the function from symbols to their ids, [N] int32."""
   if codec.layout == 'text' and codec.unit != 'word':
     known = codec.symbols[:-1] if codec.unit == 'byte' else list(map(ord, codec.symbols[:-1]))
@@ -268,8 +268,23 @@ def _encoder(codec: TextCodec) -> Callable[[Sequence], np.ndarray]:
     places |= dict.fromkeys(SPECIALS, UNK)
   unknown = codec.unknown
   return lambda symbols: np.fromiter(
-    (places.get(symbol, unknown) for symbol in symbols), np.int32, len(symbols)
+    map(places.get, symbols, itertools.repeat(unknown)), np.int32, len(symbols)
   )
+
+
+def new_symbols(symbols: Sequence, unit: str, known: Collection) -> dict:
+  """Returns the symbols of a running text that are not among the known ones -> where each first
+  occurs."""
+  if unit == 'word':
+    new = set(symbols).difference(known)
+    backwards = zip(reversed(symbols), range(len(symbols) - 1, -1, -1), strict=True)
+    return {symbol: place for symbol, place in backwards if symbol in new} if new else {}
+  codes = _codes(symbols, unit)
+  present = np.zeros(1 + int(codes.max(initial=0)), bool)
+  present[codes] = True
+  values = np.flatnonzero(present).tolist()
+  found = values if unit == 'byte' else map(chr, values)
+  return {symbol: symbols.index(symbol) for symbol in found if symbol not in known}
 
 
 def _codes(symbols, unit: str) -> np.ndarray:

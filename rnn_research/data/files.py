@@ -4,10 +4,11 @@ fails."""
 import codecs
 import contextlib
 import gzip
+import itertools
 import os
 import sys
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from encodings.aliases import aliases
 from glob import iglob
 from pathlib import Path
@@ -18,6 +19,7 @@ from rnn_research.errors import InputError, did_you_mean
 
 UTF8 = 'utf-8'
 BYTES_ADVICE = 'model bytes with --config.data.unit=byte'
+_PIECE = 2**23  # bytes that are read at once
 
 
 def read_bytes(path: str, pattern: str = '**/*', flag: str = 'data.path') -> bytes:
@@ -43,7 +45,6 @@ def read_symbols(
   unit: str,
   rules: int,
   flag: str = 'data.path',
-  leave_out: Sequence[Path] = (),
   encoding: str = UTF8,
 ) -> Sequence:
   """Returns the text of a file or folder as symbols, see `running_text.split_files`.
@@ -54,25 +55,42 @@ def read_symbols(
     unit: 'char', 'byte' or 'word'.
     rules: of `TextCodec`.
     flag: as in `read_bytes`.
-    leave_out: files that are not read although the pattern matches them.
     encoding: of characters and words, see `require_encoding`.
 
   Raises:
     FileNotFoundError: as in `read_bytes`.
     InputError: as in `read_bytes`, or a file is no text in this encoding and `unit` is not 'byte'.
   """
-  taken = {file.resolve() for file in leave_out}
-  files = [file for file in list_files(path, pattern, flag) if file.resolve() not in taken]
-  if not files:
-    raise InputError(
-      f'{flag}: every file of {path!r} is held out by data.valid_path or data.test_path'
-    )
+  return read_text(list_files(path, pattern, flag), path, unit, rules, flag, encoding)
+
+
+def read_text(
+  files: Sequence[Path], path: str, unit: str, rules: int, flag: str, encoding: str
+) -> Sequence:
+  """Returns the text of files, which are those of a path, as symbols; see `read_symbols`."""
   contents = _read_files(files, path, flag)
   if unit == 'byte':
     return b''.join(data for _, data in contents)
-  advice = f'{encoding_advice(flag)}, or {BYTES_ADVICE}'
-  texts = [decode_text(data, f'{flag}: {file}', advice, encoding) for file, data in contents]
+  texts = [
+    decode_text(data, f'{flag}: {file}', _text_advice(flag), encoding) for file, data in contents
+  ]
   return running_text.split_files(texts, unit, rules)
+
+
+def symbol_pieces(
+  files: Sequence[Path], unit: str, rules: int, flag: str, encoding: str
+) -> Iterator[Sequence]:
+  """Yields the symbols of files piece by piece: together those of `read_text`, which raises the
+  same where all of them hold something."""
+  pieces = (_pieces(file, flag) for file in files)
+  if unit == 'byte':
+    yield from itertools.chain.from_iterable(pieces)
+    return
+  texts = (
+    decode_pieces(data, f'{flag}: {file}', _text_advice(flag), encoding)
+    for file, data in zip(files, pieces, strict=True)
+  )
+  yield from running_text.split_pieces(running_text.joined(texts, unit, rules), unit)
 
 
 def expand(path: str | os.PathLike) -> Path:
@@ -155,9 +173,18 @@ def _read_files(files: Sequence[Path], path: str, flag: str) -> list[tuple[Path,
 
 def _read_file(file: Path, flag: str) -> bytes:
   """Returns the content of one file, decompressed where it is a gzip file."""
+  return b''.join(_pieces(file, flag))
+
+
+def _pieces(file: Path, flag: str) -> Iterator[bytes]:
+  """Yields the content of one file, decompressed where it is a gzip file."""
   try:
-    data = file.read_bytes()
-    return gzip.decompress(data) if is_gzip(data) or (file.suffix == '.gz' and data) else data
+    with open(file, 'rb') as opened:
+      start = opened.peek(3)
+      packed = is_gzip(start) or (file.suffix == '.gz' and start)
+      stream = gzip.GzipFile(fileobj=opened) if packed else opened
+      while data := stream.read(_PIECE):
+        yield data
   except (EOFError, zlib.error, gzip.BadGzipFile) as error:
     raise InputError(f'{flag}: {file} is not a whole gzip file ({error})') from error
   except OSError as error:
@@ -201,6 +228,10 @@ def encoding_advice(flag: str) -> str:
   return f'name its encoding with {option}, such as {{likely}}'
 
 
+def _text_advice(flag):
+  return f'{encoding_advice(flag)}, or {BYTES_ADVICE}'
+
+
 def decode_text(data: bytes, name: str, advice: str, encoding: str = UTF8) -> str:
   """Returns the text of bytes, line ends kept; a byte order mark too, unless it is part of the
   encoding, as in 'utf-16'.
@@ -209,25 +240,47 @@ def decode_text(data: bytes, name: str, advice: str, encoding: str = UTF8) -> st
     InputError: the bytes are binary or not in this encoding; the sentence begins with `name`, names
       the offset and ends with `advice`, in which '{likely}' is replaced by an encoding.
   """
-  marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-  advice = advice.format(likely='utf-16' if marked else 'latin-1')
-  kind = encoding.upper()
+  return ''.join(decode_pieces([data], name, advice, encoding))
+
+
+def decode_pieces(
+  pieces: Iterable[bytes], name: str, advice: str, encoding: str = UTF8
+) -> Iterator[str]:
+  """Yields the text of bytes that come in pieces; see `decode_text`."""
+  decode, before, kind = codecs.getincrementaldecoder(encoding)().decode, 0, encoding.upper()
   wide = b'\0' in 'a'.encode(encoding)  # utf-16, utf-32
-  if _needs_mark(encoding) and data and not (marked or data.startswith(codecs.BOM_UTF32_BE)):
-    raise InputError(
-      f'{name} is without a byte order mark, expected {kind} text that has one; name the order '
-      f'of its bytes, {encoding}-le or {encoding}-be, if it is such text, else {advice}'
-    )
-  zero = -1 if wide else data.find(b'\0')
-  if zero >= 0:
-    raise InputError(
-      f'{name} is binary (a NUL byte at offset {zero}), expected {kind} text; {advice}'
-    )
-  try:
-    return data.decode(encoding)
-  except UnicodeError as error:
-    found = 'malformed'  # of punycode, idna
-    if isinstance(error, UnicodeDecodeError):
-      start = error.start + len(data) - len(error.object)  # utf-8-sig has cut its mark off
-      found = f'byte 0x{data[start]:02x} at offset {start}'
-    raise InputError(f'{name} is not {kind} ({found}), expected {kind} text; {advice}') from error
+  for last, data in _with_last(pieces):
+    if not before:
+      marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+      advice = advice.format(likely='utf-16' if marked else 'latin-1')
+      if _needs_mark(encoding) and data and not (marked or data.startswith(codecs.BOM_UTF32_BE)):
+        raise InputError(
+          f'{name} is without a byte order mark, expected {kind} text that has one; name the order '
+          f'of its bytes, {encoding}-le or {encoding}-be, if it is such text, else {advice}'
+        )
+    zero = -1 if wide else data.find(b'\0')
+    if zero >= 0:
+      raise InputError(
+        f'{name} is binary (a NUL byte at offset {before + zero}), expected {kind} text; {advice}'
+      )
+    before += len(data)
+    try:
+      yield decode(data, last)
+    except UnicodeError as error:
+      found = 'malformed'  # of punycode, idna
+      if isinstance(error, UnicodeDecodeError):
+        # What was decoded ends where the piece does, but may begin elsewhere: utf-8-sig cuts its
+        # mark off, and a character may have begun in the piece before.
+        start = error.start + before - len(error.object)
+        found = f'byte 0x{error.object[error.start]:02x} at offset {start}'
+      raise InputError(f'{name} is not {kind} ({found}), expected {kind} text; {advice}') from error
+
+
+def _with_last(pieces):
+  """Yields (whether it is the last one, piece); at least one."""
+  pieces = iter(pieces)
+  piece = next(pieces, b'')
+  for following in pieces:
+    yield False, piece
+    piece = following
+  yield True, piece

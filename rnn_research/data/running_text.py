@@ -1,7 +1,8 @@
 """A running text, what a language model reads, as characters, bytes or words, and back."""
 
+import itertools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from rnn_research.errors import require_one_of
 
@@ -68,9 +69,35 @@ def split_files(texts: Sequence[str], unit: str, rules: int) -> Sequence:
     unit: 'char' or 'word'.
     rules: of `TextCodec`; in version 1 both are joined by nothing, marks are kept.
   """
-  if rules > 1:
-    texts = [text.removeprefix(BYTE_ORDER_MARK) for text in texts]
-  if rules > 1 and unit == 'word':
-    *others, last = list(filter(None, texts)) or ['']
-    texts = [*(text if text.endswith('\n') else f'{text}\n' for text in others), last]
-  return split(''.join(texts), unit)
+  return split(''.join(joined([[text] for text in texts], unit, rules)), unit)
+
+
+def joined(texts: Iterable[Iterable[str]], unit: str, rules: int) -> Iterator[str]:
+  """Yields the one text of files that come in pieces, see `split_files`."""
+  end = '\n'
+  for pieces in texts:
+    pieces = filter(None, pieces)
+    first = next(pieces, '')
+    if rules > 1:
+      first = first.removeprefix(BYTE_ORDER_MARK)
+      if unit == 'word' and first and end != '\n':
+        yield '\n'
+    for piece in filter(None, itertools.chain([first], pieces)):
+      yield piece
+      end = piece[-1]
+
+
+def split_pieces(texts: Iterable[str], unit: str) -> Iterator[Sequence]:
+  """Yields the symbols of a text that comes in pieces: together those of `split`.
+
+  Args:
+    texts: the pieces.
+    unit: 'char' or 'word'.
+  """
+  cut = ''  # the beginning of a word that may go on in the next piece
+  for text in filter(None, texts):
+    text = cut + text
+    cut = text.rsplit(maxsplit=1)[-1] if unit == 'word' and not text[-1:].isspace() else ''
+    yield split(text[: len(text) - len(cut)], unit)
+  if cut:
+    yield split(cut, unit)

@@ -2,6 +2,8 @@
 evaluation."""
 
 import functools
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import grain
 import numpy as np
@@ -21,7 +23,7 @@ def text_stream(
   never read.
 
   Args:
-    ids: [N] int32, the training text.
+    ids: [N] integers, the training text, in memory or mapped from a disk.
     batch_size: B, lanes.
     unroll_length: U, predictions of a lane in one batch.
     fingerprint: hex digest of the text.
@@ -44,7 +46,7 @@ def text_stream(
   inputs, targets = (part.reshape(batch_size, -1) for part in (ids[:size], ids[1 : size + 1]))
   batch = functools.partial(_batch, inputs, targets, steps, unroll_length)
   dataset = grain.MapDataset.range(steps * batch_size).map(batch).repeat()
-  # The text is in memory: reading threads would cost three times what they do.
+  # The text is in memory, or mapped: reading threads would cost three times what they do.
   options = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
   return TrainData(iter(dataset.to_iter_dataset(options)), steps, fingerprint)
 
@@ -52,11 +54,29 @@ def text_stream(
 def _batch(
   inputs: np.ndarray, targets: np.ndarray, steps: int, unroll_length: int, item: int
 ) -> dict:
-  """Returns batch `item` of segments [B, steps * U] int32."""
+  """Returns batch `item` of segments [B, steps * U] integers."""
   epoch, step = divmod(item, steps)
   segments = (np.arange(len(inputs)) + epoch) % len(inputs)
   columns = slice(step * unroll_length, (step + 1) * unroll_length)
-  return {'inputs': inputs[segments, columns], 'targets': targets[segments, columns]}
+  # A text on disk is kept in fewer bytes.
+  read = lambda part: np.asarray(part[segments, columns], np.int32)
+  return {'inputs': read(inputs), 'targets': read(targets)}
+
+
+class Piece(NamedTuple):
+  """Steps t0 <= t < t1 of L parallel streams of a text.
+
+  Attributes:
+    inputs: [t1 - t0, L] int32.
+    targets: [t1 - t0, L] int32, the next symbols.
+    mask: [t1 - t0, L] bool, False where a lane has no text: padding, which may hold anything.
+    counts: whether these predictions are wanted, or only the states after them.
+  """
+
+  inputs: np.ndarray
+  targets: np.ndarray
+  mask: np.ndarray
+  counts: bool = True
 
 
 def evaluation_lanes(ids: np.ndarray, num_lanes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -64,17 +84,34 @@ def evaluation_lanes(ids: np.ndarray, num_lanes: int) -> tuple[np.ndarray, np.nd
   once.
 
   Args:
-    ids: [N] int32, the text.
+    ids: [N] integers, the text.
     num_lanes: L, capped at N - 1. With one lane this is the exact single stream; with more, each
       lane begins without the context before its first symbol.
 
   Returns:
     inputs: [T, L] int32, T = ceil((N - 1) / L); lane j makes the predictions from j * T on.
     targets: [T, L] int32, the next symbols.
-    mask: [T, L] bool, False in the padding (id 0) at the end of the text.
+    mask: [T, L] bool, False in the padding at the end of the text.
 
   Raises:
     InputError: the text has fewer than two symbols, so there is nothing to predict.
+  """
+  (piece,) = lane_pieces(ids, num_lanes, len(ids))
+  return piece[:3]
+
+
+def lane_pieces(ids: np.ndarray, num_lanes: int, length: int, warm_up: int = 0) -> Iterator[Piece]:
+  """Yields the lanes of `evaluation_lanes` piece by piece, so that a text of any size can be read.
+
+  Args:
+    ids: [N] integers, the text.
+    num_lanes: L, capped at N - 1.
+    length: the most steps of a piece; all have the same number, but for the warm-up.
+    warm_up: symbols before each lane that it reads first, as far as there are any; a piece of their
+      own, which does not count.
+
+  Raises:
+    InputError: as of `evaluation_lanes`.
   """
   if len(ids) < 2:
     raise InputError(
@@ -84,7 +121,17 @@ def evaluation_lanes(ids: np.ndarray, num_lanes: int) -> tuple[np.ndarray, np.nd
   count = len(ids) - 1
   lanes = min(num_lanes, count)
   steps = -(-count // lanes)
-  arrays = ids[:-1], ids[1:], np.ones(count, bool)
-  padded = (np.pad(array, (0, steps * lanes - count)) for array in arrays)
-  inputs, targets, mask = (np.ascontiguousarray(array.reshape(lanes, steps).T) for array in padded)
-  return inputs, targets, mask
+  length = min(length, steps)
+
+  def piece(start, stop, counts):
+    places = np.arange(lanes) * steps + np.arange(start, stop)[:, None]
+    inside = (np.arange(start, stop) < steps)[:, None]
+    real = (places >= 0) & (places < count) & inside
+    places = np.where(real, places, 0)
+    symbols = (np.asarray(ids[part], np.int32) for part in (places, places + 1))
+    return Piece(*symbols, real, counts)
+
+  if warm_up and lanes > 1:
+    yield piece(-warm_up, 0, False)
+  for start in range(0, steps, length):
+    yield piece(start, start + length, True)

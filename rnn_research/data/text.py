@@ -1,11 +1,11 @@
 """Text corpora: a source, cut in splits, encoded with the codec of its training split."""
 
-import functools
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +18,7 @@ from rnn_research.data.files import (
   decode_text,
   list_files,
   read_symbols,
+  read_text,
   require_encoding,
 )
 from rnn_research.data.stdlib_corpus import standard_library_source
@@ -31,7 +32,8 @@ class Corpus(NamedTuple):
   """An encoded text.
 
   Attributes:
-    splits: 'train' and, where the source has them, 'valid' and 'test' -> [N] int32, symbol ids.
+    splits: 'train' and, where the source has them, 'valid' and 'test' -> [N] int32, symbol ids; of
+      a large text they are mapped from a disk, of fewer bytes.
     codec: of the symbols of the training split.
     unknown: split -> the share of its ids that are the unknown symbol (words: `<unk>` of the text
       itself counts too).
@@ -79,19 +81,22 @@ def load_corpus(
     FileNotFoundError: a source does not exist.
     InputError: a source cannot be used, or the flags contradict each other.
   """
-  _check_sources(path, valid_path, test_path, tfds)
+  check_sources(path, valid_path, test_path, tfds)
   if tfds:
     parts = _read_tfds_splits(tfds, data_dir, download, unit, rules)
-  elif valid_path or test_path:
-    parts = _read_separate(path, glob, valid_path, test_path, encoding, unit, rules)
   elif path:
-    parts = cut(read_symbols(path, glob, unit, rules, encoding=encoding), splits)
+    paths = {'train': path, 'valid': valid_path, 'test': test_path}
+    parts = {
+      split: read_text(files, paths[split], unit, rules, flag, encoding)
+      for split, (flag, files) in text_files(path, glob, valid_path, test_path).items()
+    }
+    parts = parts if len(parts) > 1 else cut(parts['train'], splits)
   else:
     parts = cut(running_text.split(standard_library_source(), unit), splits)
   return encode_corpus(parts, unit, rules)
 
 
-def _check_sources(path: str, valid_path: str, test_path: str, tfds: str) -> None:
+def check_sources(path: str, valid_path: str, test_path: str, tfds: str) -> None:
   """Raises InputError where flags name two sources, or a validation text without a training
   text."""
   if tfds and (path or valid_path or test_path):
@@ -123,16 +128,29 @@ def _read_tfds_splits(
   }
 
 
-def _read_separate(
-  path: str, glob: str, valid_path: str, test_path: str, encoding: str, unit: str, rules: int
-) -> dict[str, Sequence]:
-  """Returns split -> symbols of separate files or folders."""
+def text_files(
+  path: str, glob: str, valid_path: str, test_path: str
+) -> dict[str, tuple[str, list[Path]]]:
+  """Returns the files of a text, and of those held out from it: 'train', and 'valid' and 'test'
+  where they have a path -> (its flag, its files).
+
+  Raises:
+    FileNotFoundError: there is no such file or folder.
+    InputError: all of `path` is held out.
+  """
   paths = {'valid': valid_path, 'test': test_path}
-  held_out = {split: (where, f'data.{split}_path') for split, where in paths.items() if where}
-  leave_out = [file for where, flag in held_out.values() for file in list_files(where, glob, flag)]
-  read = functools.partial(read_symbols, pattern=glob, unit=unit, rules=rules, encoding=encoding)
-  parts = {'train': read(path, leave_out=leave_out)}
-  return parts | {split: read(where, flag=flag) for split, (where, flag) in held_out.items()}
+  held_out = {
+    split: (f'data.{split}_path', list_files(where, glob, f'data.{split}_path'))
+    for split, where in paths.items()
+    if where
+  }
+  taken = {file.resolve() for _, files in held_out.values() for file in files}
+  files = [file for file in list_files(path, glob, 'data.path') if file.resolve() not in taken]
+  if not files:
+    raise InputError(
+      f'data.path: every file of {path!r} is held out by data.valid_path or data.test_path'
+    )
+  return {'train': ('data.path', files), **held_out}
 
 
 def cut(symbols: Sequence, fractions: Sequence[float]) -> dict[str, Sequence]:
@@ -142,12 +160,17 @@ def cut(symbols: Sequence, fractions: Sequence[float]) -> dict[str, Sequence]:
   Raises:
     InputError: see `check_splits`.
   """
+  return {split: symbols[part] for split, part in cuts(len(symbols), fractions).items()}
+
+
+def cuts(count: int, fractions: Sequence[float]) -> dict[str, slice]:
+  """Returns split -> its part of `count` symbols, see `cut`."""
   check_splits(fractions)
   # Decimal fractions, since 0.7 + 0.2 < 0.9 in binary.
   exact = [Fraction(str(part)) for part in fractions]
-  ends = [math.floor(len(symbols) * sum(exact[: i + 1]) / sum(exact)) for i in range(len(exact))]
+  ends = [math.floor(count * sum(exact[: i + 1]) / sum(exact)) for i in range(len(exact))]
   parts = zip(SPLITS, [0, *ends], ends, fractions, strict=False)
-  return {split: symbols[start:end] for split, start, end, part in parts if part}
+  return {split: slice(start, end) for split, start, end, part in parts if part}
 
 
 def check_splits(fractions: Sequence[float]) -> None:
@@ -184,20 +207,30 @@ def encode_corpus(parts: Mapping[str, Sequence], unit: str, rules: int) -> Corpu
   Raises:
     InputError: a split has fewer than two symbols, so that nothing in it can be predicted.
   """
-  for split, symbols in parts.items():
-    if len(symbols) < 2:
-      raise InputError(
-        f'the {split} split has {len(symbols)} symbols ({unit}), expected at least 2: '
-        'use a longer text'
-      )
+  check_sizes({split: len(symbols) for split, symbols in parts.items()}, unit)
   codec = train_text_codec(parts['train'], unit)._replace(rules=rules)
   ids = {split: codec.ids(symbols) for split, symbols in parts.items()}
   unknown = {split: codec.unknown_share(part) for split, part in ids.items()}
+  return Corpus(ids, codec, unknown, fingerprint(codec, ids.values()))
+
+
+def check_sizes(sizes: Mapping[str, int], unit: str) -> None:
+  """Raises InputError where a split has fewer than two symbols."""
+  for split, size in sizes.items():
+    if size < 2:
+      raise InputError(
+        f'the {split} split has {size} symbols ({unit}), expected at least 2: use a longer text'
+      )
+
+
+def fingerprint(codec: TextCodec, parts: Iterable[np.ndarray]) -> str:
+  """Returns the digest of a text's symbols and of its ids, [N] integers, in pieces of any size."""
   # Digests are in checkpoints: what they are made of does not change.
-  digest = hashlib.sha256(json.dumps({'unit': unit, 'symbols': codec.symbols}).encode())
-  for part in ids.values():
+  about = {'unit': codec.unit, 'symbols': codec.symbols}
+  digest = hashlib.sha256(json.dumps(about).encode())
+  for part in parts:
     digest.update(part.astype('<i4').data)
-  return Corpus(ids, codec, unknown, digest.hexdigest())
+  return digest.hexdigest()
 
 
 def encode_foreign(path: str, glob: str, encoding: str, codec: TextCodec) -> np.ndarray:

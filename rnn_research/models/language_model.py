@@ -182,18 +182,27 @@ def sequence_loss(
 def log_probabilities(
   model: LanguageModel, params: Params, ids: Array, targets: Array, mask: Array
 ) -> Array:
-  """Returns log p(target) of every prediction, state carried from the first step to the last, 0
-  where masked.
+  """Returns log p(target) of every prediction, [T, L] float32, nats; see `read_on`, which begins
+  here at the initial states."""
+  states = model.initial_state(params, ids.shape[1])
+  return read_on(model, params, states, ids, targets, mask)[1]
+
+
+def read_on(
+  model: LanguageModel, params: Params, states: State, ids: Array, targets: Array, mask: Array
+) -> tuple[State, Array]:
+  """Returns the states after a text, and log p(target) of every prediction, 0 where masked.
 
   Args:
     model: the language model.
     params: its parameters.
+    states: its states before the text.
     ids: [T, L] int32 symbols of L parallel streams.
     targets: [T, L] int32 the symbols that follow.
-    mask: [T, L] bool, False is padding at the end.
+    mask: [T, L] bool, False is padding, which holds the states.
 
   Returns:
-    [T, L] float32, nats.
+    The states, and [T, L] float32, nats.
   """
   num_steps, lanes = ids.shape
   chunk = max(1, min(1024, num_steps, _LOGITS_LIMIT // (lanes * params['head']['b'].shape[0])))
@@ -207,7 +216,5 @@ def log_probabilities(
     states, hs = model.unroll(params, states, x, mask=m)
     return states, jnp.where(m, -cross_entropy(model.logits(params, hs), y), 0.0)
 
-  _, scores = lax.scan(
-    body, model.initial_state(params, lanes), (cut(ids), cut(targets), cut(mask))
-  )
-  return scores.reshape(blocks * chunk, lanes)[:num_steps]
+  states, scores = lax.scan(body, states, (cut(ids), cut(targets), cut(mask)))
+  return states, scores.reshape(blocks * chunk, lanes)[:num_steps]

@@ -5,27 +5,23 @@ A row counts from when its digest is written, after its numbers: a process that 
 whole rows. Readers need no lock.
 """
 
-import contextlib
-import fcntl
 import io
 import os
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from rnn_research.errors import InputError
-from rnn_research.training.progress import tell
+from rnn_research.tasks.cache import sentence
 
 _BYTES = 32  # of a digest
 _DIGESTS = 'rows.sha256'
-_ADVICE = 'name another folder with --config.data.cache_dir'
 
 
 def rows_of(folder: Path) -> dict[bytes, int]:
   """Returns digest -> its row, of the rows that are whole in all arrays of a folder."""
-  with _sentence(folder, 'read'):
+  with sentence(folder, 'read'):
     if not (folder / _DIGESTS).exists():
       return {}
     data = (folder / _DIGESTS).read_bytes()
@@ -52,24 +48,6 @@ def open_arrays(folder: Path) -> dict[str, np.ndarray]:
   return arrays
 
 
-@contextlib.contextmanager
-def locked(folder: Path, about: str) -> Iterator[None]:
-  """Makes the folder, with a file that says what it is about, and keeps other processes from adding
-  rows to it; waits for one that does."""
-  with _sentence(folder, 'written'), contextlib.ExitStack() as files:
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = files.enter_context(open(folder / 'about.txt', 'w', encoding='utf-8'))
-    print(about, file=lock, flush=True)
-    held = files.pop_all()
-  with held:
-    try:
-      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-      tell(f'another process writes to {folder}: waits until it is done')
-      fcntl.flock(lock, fcntl.LOCK_EX)
-    yield
-
-
 def append(
   folder: Path, start: int, digests: Sequence[bytes], arrays: Mapping[str, np.ndarray]
 ) -> None:
@@ -90,7 +68,7 @@ def append(
     raise InputError(
       f'data.cache_dir: {folder} holds other arrays than {shapes}, delete it: they have one name'
     )
-  with _sentence(folder, 'written'):
+  with sentence(folder, 'written'):
     # Digests of rows that are lost would stand for new ones, if this were to end half-way.
     _cut(folder / _DIGESTS, start * _BYTES)
     if not start:
@@ -100,16 +78,6 @@ def append(
       # Not through the memory map: a full disk would kill the process.
       _write(folder / f'{name}.npy', start, rows)
     _put(folder / _DIGESTS, start * _BYTES, b''.join(digests), b'')
-
-
-def check_space(folder: Path, more: int) -> None:
-  """Raises InputError where the disk has no room for so many more bytes."""
-  free = shutil.disk_usage(folder).free
-  if free < more:
-    raise InputError(
-      f'data.cache_dir: {folder} needs {more / 1e6:,.0f} MB more, its disk has '
-      f'{free / 1e6:,.0f} MB left, {_ADVICE}'
-    )
 
 
 def _write(path, start, rows):
@@ -139,13 +107,3 @@ def _put(path, place, data, header):
       file.write(header)
     file.flush()
     os.fsync(file.fileno())
-
-
-@contextlib.contextmanager
-def _sentence(folder, done):
-  try:
-    yield
-  except OSError as error:
-    raise InputError(
-      f'data.cache_dir: {folder} cannot be {done} ({error.strerror}), {_ADVICE}'
-    ) from error

@@ -2,19 +2,17 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import grain
 import numpy as np
 
-from rnn_research.data.files import expand
 from rnn_research.data.pictures import Pictures, read_picture
 from rnn_research.data.views import VIEWS, view
 from rnn_research.errors import InputError, require_one_of
+from rnn_research.tasks import cache
 from rnn_research.tasks.captioning import feature_store
 from rnn_research.training.progress import open_counter, tell, warn
 
@@ -76,29 +74,24 @@ def cached_features(
     key: names the network and its weights: whatever changes what `extract` returns.
     look: of `views.VIEWS`, what `extract` is shown of a picture.
     batch_size: of `extract`.
-    cache_dir: the folder that rows are kept in; '' is `default_folder`.
+    cache_dir: the folder that rows are kept in; see `cache.folder_of`.
 
   Raises:
     InputError: the folder cannot be written, or no picture can be read.
   """
   require_one_of('look', look, VIEWS)
   about = json.dumps({'key': key, 'size': size, 'view': look, 'rules': _RULES})
-  store = (expand(cache_dir) if cache_dir else default_folder()) / _short(about.encode())
+  store = cache.folder_of(cache_dir, 'features') / _short(about.encode())
   digests, skipped = _digests(pictures, names)
   known = feature_store.rows_of(store)
   if not set(digests.values()) <= known.keys():
     load = lambda name: view(read_picture(pictures.read(name), name, size), look)
-    with feature_store.locked(store, about):
+    with cache.locked(store, about):
       skipped |= _fill(store, digests, load, extract, batch_size)
     known = feature_store.rows_of(store)
   rows = np.array([known.get(digests.get(name, b''), -1) for name in names])
   _say_skipped(names, skipped)
   return Features(feature_store.open_arrays(store), rows, skipped)
-
-
-def default_folder() -> Path:
-  """Returns where features are kept: in the user's folder for caches."""
-  return expand(os.environ.get('XDG_CACHE_HOME') or '~/.cache') / 'rnn_research' / 'features'
 
 
 def _short(data):
@@ -147,7 +140,7 @@ def _fill(store, digests, load, extract, batch_size) -> dict[str, str]:
         arrays = _extracted(extract, [picture for _, picture in seen], batch_size)
         if not done:
           row = sum(rows[0].nbytes for rows in arrays.values())
-          feature_store.check_space(store, row * len(missing))
+          cache.check_space(store, row * len(missing))
         feature_store.append(store, place, [digests[name] for name, _ in seen], arrays)
       place, done = place + len(seen), done + len(batch)
       display.update(done)

@@ -14,6 +14,7 @@ from rnn_research.data.codec import TextCodec
 from rnn_research.data.files import read_symbols
 from rnn_research.data.text import Corpus
 from rnn_research.errors import InputError, require_one_of
+from rnn_research.tasks.language import text_store
 from rnn_research.training.progress import warn
 
 UNITS = {'char': 'characters', 'byte': 'bytes', 'word': 'words'}
@@ -24,9 +25,9 @@ class Source(NamedTuple):
 
   Attributes:
     codec: of its symbols; of a trained model, that of the text it was trained on.
-    corpus: `() -> Corpus`, to train on.
-    texts: `() -> split -> ids [N] int32`, to measure on; of another text than the model was trained
-      on, 'text' alone. It raises InputError where the one it was trained on has changed.
+    corpus: `() -> Corpus`, to train on; its ids may be mapped from a disk, see `text_store`.
+    texts: `() -> split -> ids [N] integers`, to measure on; of another text than the model was
+      trained on, 'text' alone. It raises InputError where the one it was trained on has changed.
     held_out: the splits of the training text that are not trained on.
     measured: the splits that final evaluations read.
     assets: what `open_source` needs of a trained model.
@@ -53,7 +54,7 @@ def open_source(data: ConfigDict, assets: Mapping[str, Any] | None) -> Source:
   """
   saved = codec_lib.from_json(assets['vocabulary']) if assets else None
   rules = saved.rules if saved else codec_lib.RULES
-  load = functools.cache(lambda: text.load_corpus(**data, rules=rules))
+  load = functools.cache(lambda: text_store.load_corpus(data, rules))
   codec = saved or load().codec
   here, there = _jsonable(data), assets['data'] if assets else _jsonable(data)
   moved = any(there[field] != here[field] for field in ('path', 'glob'))

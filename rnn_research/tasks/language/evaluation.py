@@ -1,0 +1,65 @@
+"""The mean loss of a language model on a text of any size."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from rnn_research.data.streams import lane_pieces
+from rnn_research.models.language_model import LanguageModel
+from rnn_research.training.progress import open_counter
+from rnn_research.typing import Params
+
+EXACT = 10_000_000  # predictions; a longer text is measured in lanes, for one stream takes hours
+WARM_UP = 2048  # symbols that each lane reads before its own: see docs/results.md
+_PIECE, _LEAST = 2**20, 1024  # predictions in memory at once, and steps of a piece
+_SAID = 2**21  # predictions that take long enough for a bar
+
+
+def measures(
+  model: LanguageModel, read: Callable, params: Params, ids: np.ndarray, lanes: int, warm_up: int
+) -> dict[str, float]:
+  """Returns what the model's predictions of a text cost.
+
+  Args:
+    model: the language model.
+    read: compiled `models.language_model.read_on` of it.
+    params: its parameters.
+    ids: [N] integers, the text.
+    lanes: L streams that read it at once; 1 is exact.
+    warm_up: symbols that each lane reads first, see `lane_pieces`.
+
+  Returns:
+    nats_per_symbol, bits_per_symbol, perplexity, the number of predictions, and of lanes.
+  """
+  count = max(len(ids) - 1, 0)
+  lanes = min(lanes, count)
+  length = max(_LEAST, _PIECE // max(lanes, 1))
+  states, total, done = model.initial_state(params, lanes), 0.0, 0
+  display = open_counter(count, 'predictions') if count >= _SAID else None
+  for piece in lane_pieces(ids, lanes, length, warm_up):
+    states, scores = read(params, states, *piece[:3])
+    if piece.counts:
+      total += float(np.asarray(scores).sum(dtype=np.float64))
+      done += int(piece.mask.sum())
+    if display:
+      display.update(done)
+  if display:
+    display.close()
+  nats = -total / count
+  return {
+    'nats_per_symbol': nats,
+    'bits_per_symbol': nats / math.log(2.0),
+    'perplexity': math.exp(min(nats, 700.0)),
+    'predictions': count,
+    'lanes': lanes,
+  }
+
+
+def final_measures(
+  model: LanguageModel, read: Callable, params: Params, ids: np.ndarray, lanes: int
+) -> dict[str, float]:
+  """Returns `measures` of one exact stream, or of warmed-up lanes where the text has more than
+  `EXACT` predictions."""
+  exact = len(ids) - 1 <= EXACT
+  return measures(model, read, params, ids, 1 if exact else lanes, 0 if exact else WARM_UP)

@@ -1,0 +1,175 @@
+"""Large texts: encoded once, piece by piece, and kept on disk as symbol ids that are mapped into
+memory."""
+
+import functools
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rnn_research.data import codec as codec_lib
+from rnn_research.data import text
+from rnn_research.data.codec import TextCodec, new_symbols, train_text_codec
+from rnn_research.data.files import symbol_pieces
+from rnn_research.data.text import Corpus
+from rnn_research.errors import InputError
+from rnn_research.tasks import cache
+from rnn_research.training.progress import open_counter, tell
+
+LARGE = 2**26  # bytes; smaller texts are encoded in memory at every start, which takes seconds
+_PACKED = 4  # bytes of text in a byte of a .gz file, about
+_RULES = 1  # another number where the same files give other ids
+_DONE = 'corpus.json'  # written last: without it a folder is what a killed process left
+
+Pieces = Callable[[], Iterator[Sequence]]  # reads symbols from the beginning
+
+
+def load_corpus(data: Mapping[str, Any], rules: int) -> Corpus:
+  """Returns the text that the block `data` of a config names, as `text.load_corpus` does; of files
+  of `LARGE` bytes or more its ids are mapped from a disk, [N] of as few bytes as they need.
+
+  Args:
+    data: the arguments of `text.load_corpus`, and `cache_dir`, see `cache.folder_of`.
+    rules: of `TextCodec`.
+
+  Raises:
+    FileNotFoundError: a source does not exist.
+    InputError: a source cannot be used, or the folder cannot be written.
+  """
+  fields = {name: value for name, value in data.items() if name != 'cache_dir'}
+  paths = [data[name] for name in ('path', 'glob', 'valid_path', 'test_path')]
+  text.check_sources(data['path'], data['valid_path'], data['test_path'], data['tfds'])
+  parts = text.text_files(*paths) if data['path'] else {}
+  size = sum(_size(file) for _, files in parts.values() for file in files)
+  if size < LARGE:
+    return text.load_corpus(**fields, rules=rules)
+  about = json.dumps([_RULES, rules, *_identity(parts), *map(repr, fields.values())])
+  folder = cache.folder_of(data['cache_dir'], 'texts') / _digest(about.encode())
+  if not (folder / _DONE).exists():
+    with cache.locked(folder, about):
+      if not (folder / _DONE).exists():  # another process may have been quicker
+        cache.check_space(folder, size)
+        _encode(folder, parts, data, rules)
+  return _open(folder)
+
+
+def _size(file: Path) -> int:
+  return file.stat().st_size * (_PACKED if file.suffix == '.gz' else 1)
+
+
+def _identity(parts):
+  """Yields what says that files are the same as they were."""
+  for split, (_, files) in parts.items():
+    for file in files:
+      stat = file.stat()
+      yield split, str(file.resolve()), stat.st_size, stat.st_mtime_ns
+
+
+def _digest(data: bytes) -> str:
+  return hashlib.sha256(data).hexdigest()[:20]
+
+
+def _encode(folder: Path, parts, data, rules: int) -> None:
+  """Reads files twice, first for their symbols and then for their ids, and writes the ids."""
+  unit, splits = data['unit'], data['splits']
+  tell(f'encoding a text of over {LARGE // 2**20} MB, which is kept in {folder}')
+  sources: dict[str, Pieces] = {
+    split: functools.partial(symbol_pieces, files, unit, rules, flag, data['encoding'])
+    for split, (flag, files) in parts.items()
+  }
+  codec, sizes = _surveyed(sources, unit, splits, rules)
+  unknown = dict.fromkeys(sizes, 0)
+  ids = _written(folder, _ids(sources, codec, sum(sizes.values())), sizes, codec, unknown)
+  about = {
+    'fingerprint': text.fingerprint(codec, ids),
+    'codec': codec.to_json(),
+    'unknown': {split: unknown[split] / size for split, size in sizes.items()},
+  }
+  with cache.sentence(folder, 'written'):
+    partial = folder / f'{_DONE}.part'
+    partial.write_text(json.dumps(about), 'utf-8')
+    partial.rename(folder / _DONE)
+  tell(
+    f'{sum(sizes.values()):,} symbols are kept in {folder} '
+    f'({sum(file.stat().st_size for file in folder.iterdir()) / 1e6:,.0f} MB); the folder may be '
+    'deleted, they are encoded again'
+  )
+
+
+def _surveyed(sources: Mapping[str, Pieces], unit: str, splits: Sequence[float], rules: int):
+  """Returns the codec of the training text, and split -> its number of symbols."""
+  first: dict = {}
+  sizes = dict.fromkeys(sources, 0)
+  for split, pieces in sources.items():
+    for symbols in pieces():
+      if split == 'train':
+        found = new_symbols(symbols, unit, first)
+        first |= {symbol: sizes[split] + place for symbol, place in found.items()}
+      sizes[split] += len(symbols)
+  if len(sources) == 1:
+    cuts = text.cuts(sizes['train'], splits)
+    sizes = {split: part.stop - part.start for split, part in cuts.items()}
+  text.check_sizes(sizes, unit)
+  known = [symbol for symbol, place in first.items() if place < sizes['train']]
+  return train_text_codec(known, unit)._replace(rules=rules), sizes
+
+
+def _ids(sources: Mapping[str, Pieces], codec: TextCodec, total: int) -> Iterator[np.ndarray]:
+  """Yields the ids of all parts, one after the other, [n] int32."""
+  encode, done = codec_lib.encoder(codec), 0
+  display = open_counter(total, 'symbols')
+  try:
+    for pieces in sources.values():
+      for symbols in pieces():
+        display.update(done)
+        done += len(symbols)
+        yield encode(symbols)
+  finally:
+    display.close()
+
+
+def _written(
+  folder: Path,
+  pieces: Iterator[np.ndarray],
+  sizes: Mapping[str, int],
+  codec: TextCodec,
+  unknown: dict[str, int],
+) -> Iterator[np.ndarray]:
+  """Writes ids to a file of each split, counts the unknown ones, and yields them."""
+  kind = np.min_scalar_type(len(codec.symbols) - 1)
+  rest = np.zeros(0, np.int32)
+  for split, size in sizes.items():
+    with cache.sentence(folder, 'written'), open(folder / f'{split}.npy', 'wb') as file:
+      about = {'descr': kind.newbyteorder('<').str, 'fortran_order': False, 'shape': (size,)}
+      np.lib.format.write_array_header_1_0(file, about)
+      left = size
+      while left:
+        rest = rest if len(rest) else _next(pieces)
+        part, rest = rest[:left], rest[left:]
+        file.write(part.astype(kind).data)
+        unknown[split] += int(np.count_nonzero(part == codec.unknown))
+        left -= len(part)
+        yield part
+
+
+def _next(pieces: Iterator[np.ndarray]) -> np.ndarray:
+  part = next(pieces, None)
+  if part is None:
+    raise InputError('data.path: the text became shorter while it was read')
+  return part
+
+
+def _open(folder: Path) -> Corpus:
+  """Returns what `_encode` has written."""
+  try:
+    about = json.loads((folder / _DONE).read_text('utf-8'))
+    ids = {
+      split: np.load(folder / f'{split}.npy', mmap_mode='r', allow_pickle=False)
+      for split in about['unknown']
+    }
+  except (OSError, ValueError) as error:
+    raise InputError(f'data.cache_dir: {folder} is damaged ({error}), delete the folder') from error
+  return Corpus(ids, codec_lib.from_json(about['codec']), about['unknown'], about['fingerprint'])

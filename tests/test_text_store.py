@@ -1,0 +1,200 @@
+"""Large texts: encoded piece by piece and kept on disk, equal to what is encoded in memory."""
+
+import gzip
+import threading
+
+import numpy as np
+import pytest
+
+from experiments import char_lm
+from rnn_research.data import codec as codec_lib
+from rnn_research.data import files, running_text, text
+from rnn_research.data.codec import RULES
+from rnn_research.data.files import decode_pieces, decode_text
+from rnn_research.errors import InputError
+from rnn_research.tasks.language import text_store
+
+PROSE = '\ufeffThe 🙂 語 sat.\r\nOn a  mat\tmat\n<eos> <unk> ' * 20
+MANY = ''.join(map(chr, range(0x4E00, 0x4E00 + 400))) * 2
+
+
+@pytest.fixture
+def small_pieces(monkeypatch):
+  """Makes every text large, and its pieces 7 bytes."""
+  monkeypatch.setattr(text_store, 'LARGE', 0)
+  monkeypatch.setattr(files, '_PIECE', 7)
+
+
+def fields(tmp_path, **changes):
+  config = char_lm.get_config('debug')
+  config.data.update({'path': str(tmp_path / 'text'), 'cache_dir': str(tmp_path / 'cache')})
+  config.data.update(changes)
+  return config.data
+
+
+def in_memory(data):
+  return text.load_corpus(**{k: v for k, v in data.items() if k != 'cache_dir'}, rules=RULES)
+
+
+def assert_equal(stored, expected):
+  assert stored.codec == expected.codec
+  assert (stored.unknown, stored.fingerprint) == (expected.unknown, expected.fingerprint)
+  assert list(stored.splits) == list(expected.splits)
+  for split, ids in expected.splits.items():
+    assert isinstance(stored.splits[split], np.memmap)
+    np.testing.assert_array_equal(stored.splits[split], ids)
+
+
+@pytest.mark.parametrize('unit', ['char', 'byte', 'word'])
+@pytest.mark.parametrize('splits', [(0.8, 0.1, 0.1), (0.5, 0, 0.5), (1, 0, 0)])
+def test_pieces_on_a_disk_are_the_text_in_memory(tmp_path, small_pieces, unit, splits):
+  folder = tmp_path / 'text'
+  folder.mkdir()
+  (folder / 'a').write_bytes(PROSE.encode())
+  (folder / 'b.gz').write_bytes(gzip.compress('no line end, ß'.encode()))
+  (folder / 'c').write_bytes(b'')
+  (folder / 'd').write_bytes('\ufeffonly here: §\n'.encode())
+  data = fields(tmp_path, unit=unit, splits=splits)
+  assert_equal(text_store.load_corpus(data, RULES), in_memory(data))
+  assert_equal(text_store.load_corpus(data, RULES), in_memory(data))  # from the disk
+
+
+def test_separate_files_and_many_symbols(tmp_path, small_pieces):
+  for name, content in (('text', MANY), ('v', MANY[:9] + 'x'), ('t', 'yz' + MANY)):
+    (tmp_path / name).write_text(content)
+  data = fields(tmp_path, valid_path=str(tmp_path / 'v'), test_path=str(tmp_path / 't'))
+  stored = text_store.load_corpus(data, RULES)
+  assert_equal(stored, in_memory(data))
+  assert {ids.dtype for ids in stored.splits.values()} == {np.dtype('uint16')}
+
+
+def test_a_small_text_leaves_nothing_on_the_disk(tmp_path):
+  (tmp_path / 'text').write_text(PROSE)
+  assert isinstance(text_store.load_corpus(fields(tmp_path), RULES).splits['train'], np.ndarray)
+  assert not (tmp_path / 'cache').exists()
+
+
+def test_a_model_trains_on_the_same_batches(tmp_path, monkeypatch):
+  (tmp_path / 'text').write_text('a small text of letters. ' * 400)
+  config = char_lm.get_config('debug')
+  config.data.update(fields(tmp_path))
+  small = char_lm.build(config).train_data()
+  monkeypatch.setattr(text_store, 'LARGE', 0)
+  large = char_lm.build(config).train_data()
+  assert (large.fingerprint, large.about) == (small.fingerprint, small.about)
+  for _ in range(3):
+    batches = next(large.iterator), next(small.iterator)
+    for name in ('inputs', 'targets'):
+      assert type(batches[0][name]) is np.ndarray
+      assert batches[0][name].dtype == np.int32
+      np.testing.assert_array_equal(batches[0][name], batches[1][name])
+
+
+def test_what_a_killed_process_left_is_written_again(tmp_path, small_pieces, monkeypatch):
+  (tmp_path / 'text').write_text(PROSE)
+  data, calls, encoder = fields(tmp_path), [], codec_lib.encoder
+
+  def killed(codec):
+    encode = encoder(codec)
+
+    def one(symbols):
+      calls.append(symbols)
+      if len(calls) == 9:
+        raise KeyboardInterrupt
+      return encode(symbols)
+
+    return one
+
+  monkeypatch.setattr(codec_lib, 'encoder', killed)
+  with pytest.raises(KeyboardInterrupt):
+    text_store.load_corpus(data, RULES)
+  assert list((tmp_path / 'cache').glob('*/*.npy'))
+  assert_equal(text_store.load_corpus(data, RULES), in_memory(data))
+
+
+def test_of_two_processes_one_encodes(tmp_path, small_pieces, monkeypatch):
+  (tmp_path / 'text').write_text(PROSE)
+  data, times, encode, found = fields(tmp_path), [], text_store._encode, []
+  together = threading.Barrier(2)
+
+  def slow(*arguments):
+    times.append(1)
+    encode(*arguments)
+
+  def load():
+    together.wait()
+    found.append(text_store.load_corpus(data, RULES))
+
+  monkeypatch.setattr(text_store, '_encode', slow)
+  threads = [threading.Thread(target=load) for _ in range(2)]
+  for thread in threads:
+    thread.start()
+  for thread in threads:
+    thread.join()
+  assert len(times) == 1
+  for one in found:
+    assert_equal(one, in_memory(data))
+
+
+def test_a_changed_file_is_encoded_again(tmp_path, small_pieces):
+  path = tmp_path / 'text'
+  path.write_text('ab' * 30)
+  first = text_store.load_corpus(fields(tmp_path), RULES)
+  path.write_text('ac' * 30)
+  second = text_store.load_corpus(fields(tmp_path), RULES)
+  assert (first.codec.symbols[1], second.codec.symbols[1]) == ('b', 'c')
+
+
+@pytest.mark.parametrize('content', [
+  b'good text, then \xe2\x82', b'good \xe2\x28\xa1 text', b'good text and \0 no text',
+])  # fmt: skip
+def test_the_same_sentences_as_in_memory(tmp_path, small_pieces, content):
+  (tmp_path / 'text').write_bytes(content)
+  with pytest.raises(InputError) as expected:
+    in_memory(fields(tmp_path))
+  with pytest.raises(InputError) as found:
+    text_store.load_corpus(fields(tmp_path), RULES)
+  assert str(found.value) == str(expected.value)
+
+
+def test_a_damaged_or_forbidden_cache_is_said_in_a_sentence(tmp_path, small_pieces, monkeypatch):
+  (tmp_path / 'text').write_text(PROSE)
+  data = fields(tmp_path)
+  text_store.load_corpus(data, RULES)
+  (damaged,) = (tmp_path / 'cache').glob('*/valid.npy')
+  damaged.write_bytes(b'x')
+  with pytest.raises(InputError, match=r'^data\.cache_dir: .* is damaged .*, delete the folder$'):
+    text_store.load_corpus(data, RULES)
+  with pytest.raises(InputError, match=r'^data\.cache_dir: .* cannot be written'):
+    text_store.load_corpus(fields(tmp_path, cache_dir=str(tmp_path / 'text')), RULES)
+
+
+@pytest.mark.parametrize('encoding', ['utf-8', 'utf-8-sig', 'utf-16', 'shift_jis', 'latin-1'])
+@pytest.mark.parametrize('size', [4, 5, 7, 100])
+def test_pieces_of_bytes_are_decoded_as_the_whole(encoding, size):
+  sample = (
+    'a日本語b\r\n' if encoding == 'shift_jis' else 'aß\r\nb' if encoding == 'latin-1' else PROSE
+  )
+  data = sample.encode(encoding)
+  pieces = [data[i : i + size] for i in range(0, len(data), size)]
+  assert ''.join(decode_pieces(pieces, 'file', '', encoding)) == data.decode(encoding)
+  if encoding in ('utf-8', 'utf-8-sig', 'shift_jis'):
+    bad = data + b'\xff\xff'
+    with pytest.raises(InputError) as whole:
+      decode_text(bad, 'file', 'advice', encoding)
+    with pytest.raises(InputError) as found:
+      list(
+        decode_pieces(
+          [bad[i : i + size] for i in range(0, len(bad), size)], 'file', 'advice', encoding
+        )
+      )
+    assert str(found.value) == str(whole.value)
+    assert f'offset {len(data)})' in str(found.value)
+
+
+@pytest.mark.parametrize('size', [1, 2, 5, 1000])
+def test_words_that_are_cut_by_a_piece_stay_whole(size):
+  sample = PROSE + 'end'
+  pieces = [sample[i : i + size] for i in range(0, len(sample), size)]
+  words = [word for piece in running_text.split_pieces(pieces, 'word') for word in piece]
+  assert words == running_text.split(sample, 'word')

@@ -16,9 +16,9 @@ def softmax(a):
 
 
 def content_np(memory, key, strength):
-  """One head: rows [N, W], a key [W], a number."""
+  """One head: columns [W, N], a key [W], a number."""
   norm = lambda a: np.sqrt(a @ a + addressing.NORM_EPSILON)
-  return softmax(np.array([strength * (key @ row) / (norm(key) * norm(row)) for row in memory]))
+  return softmax(np.array([strength * (key @ row) / (norm(key) * norm(row)) for row in memory.T]))
 
 
 def shift_np(weights, shifts):
@@ -34,11 +34,11 @@ def sharpen_np(weights, exponent):
 
 
 def write_np(memory, weights, erase, add):
-  """Rows [N, W], K heads one after the other: all erase before one adds."""
+  """Columns [W, N], K heads one after the other: all erase before one adds."""
   memory = memory.copy()
   for w, e in zip(weights, erase, strict=True):
-    memory *= 1.0 - np.outer(w, e)
-  return memory + sum(np.outer(w, a) for w, a in zip(weights, add, strict=True))
+    memory *= 1.0 - np.outer(e, w)
+  return memory + sum(np.outer(a, w) for w, a in zip(weights, add, strict=True))
 
 
 def allocation_np(used):
@@ -60,7 +60,7 @@ def linked_np(links, precedence, weights):
 
 
 rng = np.random.default_rng(0)
-MEMORY, KEYS, ADD = (rng.normal(size=(B, n, W)) for n in (N, R, R))
+MEMORY, KEYS, ADD = (rng.normal(size=(B, *shape)) for shape in ((W, N), (R, W), (R, W)))
 WEIGHTS, OTHER = rng.dirichlet(np.ones(N), (2, B, R))
 GATES, ERASE = rng.uniform(size=(B, R)), rng.uniform(size=(B, R, W))
 STRENGTHS, LINKS = 1.0 + 5.0 * GATES, rng.uniform(size=(B, N, N)) / N
@@ -85,7 +85,7 @@ ORACLES = {
   'shift': (addressing.shift, over_heads(shift_np), (WEIGHTS, SHIFTS)),
   'shift_all_the_way': (addressing.shift, over_heads(shift_np), (WEIGHTS, WIDE)),
   'sharpen': (addressing.sharpen, over_heads(sharpen_np), (WEIGHTS, STRENGTHS)),
-  'read': (addressing.read, lambda m, ws: [w @ m for w in ws], (MEMORY, WEIGHTS)),
+  'read': (addressing.read, lambda m, ws: [m @ w for w in ws], (MEMORY, WEIGHTS)),
   'write': (addressing.write, write_np, (MEMORY, WEIGHTS, ERASE, ADD)),
   'retention': (
     usage.retention,
@@ -148,8 +148,8 @@ def _zeros(*shape):
 ONE_HOT = jnp.eye(N)[None, :R]
 # What a gradient must be finite at, in float32.
 EDGES = {
-  'empty rows': (addressing.content_weights, (_zeros(1, N, W), _zeros(1, R, W) + 1.0, _zeros(1, R) + 20.0)),
-  'no key': (addressing.content_weights, (jnp.ones((1, N, W)), _zeros(1, R, W), _zeros(1, R) + 20.0)),
+  'empty rows': (addressing.content_weights, (_zeros(1, W, N), _zeros(1, R, W) + 1.0, _zeros(1, R) + 20.0)),
+  'no key': (addressing.content_weights, (jnp.ones((1, W, N)), _zeros(1, R, W), _zeros(1, R) + 20.0)),
   'sharpest': (addressing.sharpen, (jnp.asarray(WEIGHTS[:1], jnp.float32), jnp.full((1, R), 1000.0))),
   'sharpest of one row': (addressing.sharpen, (ONE_HOT, jnp.full((1, R), 1000.0))),
   'sharpened nothing': (addressing.sharpen, (_zeros(1, R, N), jnp.ones((1, R)))),

@@ -59,7 +59,7 @@ def ntm_np(p, memory, h):
     mixed = sigmoid(gate) * found + (1.0 - sigmoid(gate)) * old
     weights.append(sharpen_np(shift_np(mixed, softmax(s)), 1.0 + softplus(exponent)))
   reading, writing = weights[:HEADS], weights[HEADS:]
-  reads = np.array([w @ memory.content for w in reading])
+  reads = np.array([memory.content @ w for w in reading])
   content = write_np(memory.content, writing, sigmoid(erase), np.tanh(add))
   return NTMMemory(content, np.array(weights)), reads, reading, writing
 
@@ -82,7 +82,7 @@ def dnc_np(p, m, h):
     found = content_np(content, k, 1.0 + softplus(strength))
     reading.append(softmax(mode) @ np.array([links.T @ old, found, links @ old]))
   precedence = (1.0 - w.sum()) * m.precedence + w
-  reads = np.array([w @ content for w in reading])
+  reads = np.array([content @ w for w in reading])
   return DNCMemory(content, used, links, precedence, np.array(reading), w), reads, reading, [w]
 
 
@@ -99,7 +99,7 @@ def by_hand(access, params, state, xs):
 
 def some_state(name, rng):
   """Returns a state as a machine may be in, every number of it different."""
-  content, links = rng.normal(size=(B, N, W)), rng.uniform(size=(B, N, N)) / N
+  content, links = rng.normal(size=(B, W, N)), rng.uniform(size=(B, N, N)) / N
   weights = rng.dirichlet(np.ones(N), (B, 2 * HEADS))
   used, (precedence, writing) = rng.uniform(size=(B, N)), rng.dirichlet(np.ones(N), (2, B))
   memory = {

@@ -17,7 +17,7 @@ from rnn_research.typing import Array
 class DNCMemory(NamedTuple):
   """The memory of a DNC, and what it knows of it."""
 
-  content: Array  # [B, N, W] float32
+  content: Array  # [B, W, N] float32
   used: Array  # [B, N] float32, usage u
   links: Array  # [B, N, N] float32, L
   precedence: Array  # [B, N] float32, p
@@ -79,7 +79,7 @@ def dnc(
   def initial_state(params, batch_size):
     zeros = lambda *shape: jnp.zeros((batch_size, *shape), params.scale.dtype)
     memory = DNCMemory(
-      content=zeros(num_rows, row_size) + FIRST_CONTENT,
+      content=zeros(row_size, num_rows) + FIRST_CONTENT,
       used=zeros(num_rows),
       links=zeros(num_rows, num_rows),
       precedence=zeros(num_rows),

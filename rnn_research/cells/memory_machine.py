@@ -68,6 +68,9 @@ def memory_machine(controller: Cell, access: Access) -> Cell:
   Returns:
     A cell over inputs [B, F] with outputs `MemoryOutput`, whose h is of the controller's dtype.
   """
+  # Computed again on the way back: kept, what it computes is many times the size of the memory, and
+  # on a CPU took longer to write and to read.
+  address = jax.checkpoint(access.step, prevent_cse=False)
 
   def init(key, x, ctx=None):
     key_cell, key_access = jax.random.split(key)
@@ -90,7 +93,7 @@ def memory_machine(controller: Cell, access: Access) -> Cell:
     cell, h = controller.step(
       params.cell, state.cell, project_one(controller, params.cell, fed), key=key
     )
-    memory, reads, *weights = access.step(params.access, state.memory, h)
+    memory, reads, *weights = address(params.access, state.memory, h)
     joined = jnp.concatenate([h, reads.reshape(len(u), -1).astype(h.dtype)], -1)
     return MachineState(memory, reads, cell), MemoryOutput(joined, *weights)
 

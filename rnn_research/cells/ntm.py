@@ -26,7 +26,7 @@ class NTMParams(NamedTuple):
 class NTMMemory(NamedTuple):
   """The memory of an NTM, and where its heads are."""
 
-  content: Array  # [B, N, W] float32
+  content: Array  # [B, W, N] float32
   weights: Array  # [B, 2 K, N] float32, those of the heads that read, then of those that write
 
 
@@ -79,17 +79,18 @@ def ntm(
   interface_size = 2 * num_heads * (row_size + 3 + num_moves) + 2 * num_heads * row_size
 
   def init(key, output_size):
-    key_i, key_w, key_r = jax.random.split(key, 3)
+    key_i, key_r = jax.random.split(key)
     return NTMParams(
       w_i=lecun_normal()(key_i, (output_size, interface_size), jnp.float32),
       b_i=jnp.zeros(interface_size, jnp.float32),
-      places=normal(1.0)(key_w, (2 * num_heads, num_rows), jnp.float32),
+      # All heads in the first row: from evenly spread ones nothing finds a row of its own.
+      places=jnp.zeros((2 * num_heads, num_rows), jnp.float32).at[:, 0].set(10.0),
       reads=normal(0.1)(key_r, (num_heads, row_size), jnp.float32),
     )
 
   def initial_state(params, batch_size):
     of_each = lambda a: jnp.tile(a[None], (batch_size, 1, 1))
-    content = jnp.full((batch_size, num_rows, row_size), FIRST_CONTENT, params.places.dtype)
+    content = jnp.full((batch_size, row_size, num_rows), FIRST_CONTENT, params.places.dtype)
     weights = of_each(jax.nn.softmax(params.places, -1))
     return NTMMemory(content, weights), of_each(jnp.tanh(params.reads))
 

@@ -6,7 +6,15 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from rnn_research.analysis.reports.plots import LABEL, Plot, caption, finish, styles
+from rnn_research.analysis.reports.plots import (
+  LABEL,
+  TICK,
+  Plot,
+  caption,
+  finish,
+  legend_beside,
+  styles,
+)
 from rnn_research.analysis.reports.tables import quantiles
 
 _LINES = {'softmax': '-', 'gates': '--'}
@@ -31,7 +39,8 @@ def reach_figure(curves: Curves, text: str) -> Plot:
   axes.set_xlabel('cell, by falling weight', fontsize=LABEL)
   axes.set_ylabel("share of the gradient's norm", fontsize=LABEL)
   finish(axes)
-  caption(figure, f'{text} Black line: the same share for every cell. Medians over draws.')
+  legend_beside(axes)
+  caption(figure, f'{text} Thin line: the same share for every cell. Medians over draws.')
   return Plot(figure, table)
 
 
@@ -43,7 +52,7 @@ def shaking_figure(reads: Curves, gradients: Curves, text: str) -> Plot:
     text: the caption's first sentences.
   """
   figure = Figure(figsize=(12.5, 6.6), layout='constrained')
-  parts = 'what is read', 'gradient of all cells'
+  parts = 'what is read', 'the gradient'
   table: dict[str, np.ndarray] = {}
   for axes, curves, name in zip(figure.subplots(1, 2), (reads, gradients), parts, strict=True):
     count = len(next(iter(curves.values()))[0])
@@ -53,8 +62,13 @@ def shaking_figure(reads: Curves, gradients: Curves, text: str) -> Plot:
     axes.set_ylim(bottom=0.0)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.set_xlabel('query, from one cell to the other', fontsize=LABEL)
-    axes.set_ylabel(f'change of the {name} in a step'.replace('the what', 'what'), fontsize=LABEL)
+    axes.set_ylabel(f'change of {name}', fontsize=LABEL)
     finish(axes)
+    axes.get_legend().remove()
+  handles, labels = axes.get_legend_handles_labels()
+  figure.legend(
+    handles, labels, loc='outside upper center', ncols=len(_LINES), fontsize=TICK, frameon=False
+  )
   caption(figure, f'{text} Left: what is read; right: the gradient. Medians over draws.', 122)
   return Plot(figure, table)
 

@@ -38,6 +38,7 @@ def _reach(memories, kinds, about):
       'cells_hardly_selected': float(hardly.mean()),
       'gradient_reaching_them': float((shares * hardly).sum(1).mean()),
       'gradient_reaching_the_first_cell': float(shares[:, 0].mean()),
+      'gradient_reaching_the_lower_half': float(shares[:, shares.shape[1] // 2 :].sum(1).mean()),
     }
   text = (
     'Share of the norms of dL/dm_i that reaches each cell, where the query is one of the cells. '

@@ -4,9 +4,11 @@
   python launch.py --experiment=gradient_flow --config.flow.cells=elman,min_gru \\
     --config.flow.gate_cells=min_gru
   python launch.py --experiment=gradient_flow --config.workdir_of=RUN      the model of another run
+  python launch.py --experiment=gradient_flow:memory      softmax over a memory against gates
 
   VARIANT  time  slope of the log norm, where log s is +.1823, 0 and -.2231
   full     16 s  +.1819, -.0004 and -.2235 (docs/results.md); 10 s on two idle cores
+  memory   25 s  no slopes: softmax over a memory against gates (docs/guides/gradient-flow.md)
   debug    10 s  not meant to be read
 
 Seed 0; `experiments.Variant` says what the times are.
@@ -25,16 +27,18 @@ from ml_collections import ConfigDict
 from rnn_research import workdir
 from rnn_research.analysis.measures import flow
 from rnn_research.cells import make_cell
-from rnn_research.errors import InputError, comma_list, of_flag, require
+from rnn_research.errors import InputError, comma_list, of_flag, require, require_one_of
 from rnn_research.experiment import Study
 
 VARIANTS = {
   'full': ('Elman, IRNN, LSTM and GRU of 64 units over 100 steps (the default)', '16 s'),
+  'memory': ('a softmax over the cells of a memory against gates', '25 s'),
   'debug': ('an Elman network and an LSTM of 8 units: to see that everything works', '10 s'),
 }
 
 _CHANGES = {
   'full': {},
+  'memory': {'subject': 'memory'},
   'debug': {
     'flow': {
       'cells': 'elman,lstm',
@@ -47,6 +51,7 @@ _CHANGES = {
       'largest_singular_values': (0.9, 1.1),
     },
     'clipping': {'updates': 20, 'seeds': 2},
+    'memory': {'cells': 8, 'size': 4, 'draws': 2, 'steps': 5},
   },
 }
 
@@ -60,6 +65,7 @@ def get_config(variant: str = 'full') -> ConfigDict:
   config = ConfigDict(
     {
       'seed': 0,
+      'subject': 'cells',  # what is measured: cells, or memory
       'workdir_of': '',  # of a trained model, measured in place of the untrained cells
       'flow': {
         'cells': 'elman,irnn,lstm,gru',  # which are measured, with commas
@@ -78,10 +84,16 @@ def get_config(variant: str = 'full') -> ConfigDict:
         'learning_rate': 0.15,  # of gradient descent without momentum
         'clip_norm': 1.0,  # the most the global norm may be, where it is clipped
       },
+      'memory': {
+        'cells': 128,  # N
+        'size': 20,  # numbers in each
+        'strengths': (1.0, 5.0, 20.0),  # beta, by which a softmax is sharp
+        'draws': 200,  # of memories
+        'steps': 101,  # of the query's way from one cell to another
+      },
     }
   )
-  for block, changes in _CHANGES[variant].items():
-    config[block].update(changes)
+  config.update(_CHANGES[variant])
   return config.lock()
 
 
@@ -92,6 +104,8 @@ def build(config: ConfigDict, assets: dict | None = None) -> Study:
     InputError: an unknown cell, a cell without gates among `gate_cells`, or a `workdir_of` without
       a model that can be analysed.
   """
+  if config.subject == 'memory':
+    return Study(functools.partial(_report_memory, config))
   cells = {name: make_cell(name, config.flow.hidden_size) for name in comma_list(config.flow.cells)}
   gated = {
     name: make_cell(name, config.flow.hidden_size) for name in comma_list(config.flow.gate_cells)
@@ -128,6 +142,17 @@ def check(config: ConfigDict) -> None:
     sizes,
     len(sizes) > 0 and all(isinstance(s, int | float) and 0.0 < s < np.inf for s in sizes),
     'numbers > 0',
+  )
+  require_one_of('subject', config.subject, ('cells', 'memory'))
+  for field, least in (('cells', 2), ('size', 1), ('draws', 1), ('steps', 2)):
+    value = config.memory[field]
+    require(f'memory.{field}', value, value >= least, f'an integer >= {least}')
+  strengths = config.memory.strengths
+  require(
+    'memory.strengths',
+    strengths,
+    len(strengths) > 0 and all(isinstance(s, int | float) and 0.0 < s < 1e6 for s in strengths),
+    'numbers in (0, 1e6)',
   )
   for field in ('updates', 'seeds'):
     require(
@@ -181,6 +206,14 @@ def _report_untrained(config, cells, gated, workdir, out_dir):
       report.clipped_training(config.clipping, config.seed),
     ],
   )
+
+
+def _report_memory(config, workdir, out_dir):
+  from rnn_research.analysis.reports import sections
+  from rnn_research.tasks.gradient_flow import soft_memory  # matplotlib is slow to load
+
+  measured = soft_memory.sections(config.memory, config.seed)
+  return sections.write(out_dir, 'Gradients through a memory', measured)
 
 
 def _report_trained(config, network, workdir, out_dir):

@@ -41,8 +41,8 @@ VARIANTS = {
   'debug': ('an Elman network of 8 units: to see that everything works', '48 s'),
 }
 GROUPS = (
-  *('comparisons', 'parallel', 'scaling', 'sampling', 'translation', 'captioning', 'pipeline'),
-  'memory',
+  *('comparisons', 'parallel', 'scaling', 'sampling', 'translation', 'captioning', 'machines'),
+  *('pipeline', 'memory'),
 )
 _LEFT_OUT = (
   'No GPU: engines for long sequences, minutes on a CPU, were left out '
@@ -74,6 +74,7 @@ _CHANGES = {
     'sample_length': 20,
     'translation': (8, 4, 5),
     'captioning': (8, 2, 4),
+    'machines': (8, 2, 3),
     'long_steps': 100,
     'parallel': ((4, 2, 16),),
   },
@@ -90,8 +91,8 @@ def get_config(variant: str = 'full') -> ConfigDict:
     {
       'seed': 0,
       'measure': {
-        # Some of comparisons, parallel, scaling, sampling, translation, captioning, pipeline,
-        # memory, with commas; '' is all, but parallel only where there is a GPU.
+        # Some of comparisons, parallel, scaling, sampling, translation, captioning, machines,
+        # pipeline, memory, with commas; '' is all, but parallel only where there is a GPU.
         'groups': '',
         'cells': ','.join(CELLS),  # with commas
         'parts': ','.join(PARTS),  # programs: forward, gradient, step, with commas
@@ -110,6 +111,7 @@ def get_config(variant: str = 'full') -> ConfigDict:
         'sample_length': 10_000,  # characters that it writes
         'translation': (256, 64, 20),  # H, B, T of the model that translates
         'captioning': (512, 32, 20),  # H, B pictures, T words of the model that captions
+        'machines': (100, 16, 20),  # H, B, symbols that a neural Turing machine copies
         'long_steps': 100_000,  # of a sequence whose states do not fit into memory
         # H, B, T of sequences that engines run in parallel over time.
         'parallel': ((16, 16, 16_384), (64, 16, 16_384)),
@@ -140,7 +142,7 @@ def check(config: ConfigDict) -> None:
     require(f'measure.{field}', shapes, holds, expected)
   num_factors = max(1, len(measure.scaling_factors))
   counts = {'scaling_base': 4, 'scaling_factors': num_factors, 'sampling': 2}
-  counts |= {'translation': 3, 'captioning': 3}
+  counts |= {'translation': 3, 'captioning': 3, 'machines': 3}
   for field, count in counts.items():
     holds = _sizes(measure[field], count)
     require(f'measure.{field}', measure[field], holds, f'integers >= 1, {count} of them')
@@ -210,6 +212,8 @@ def _groups(config, present):
   translated = gru(*measure.translation)
   hidden_size, *rows_and_words = measure.captioning
   learned = Setting('lstm', hidden_size, 1, *rows_and_words, seed)
+  hidden_size, *rows_and_symbols = measure.machines
+  copied = Setting('ntm', hidden_size, 1, *rows_and_symbols, seed)
   drawn = [Setting('lstm', 1, 1, *shape, seed) for shape in dict.fromkeys(s[2:] for s in shapes)]
   return {
     'comparisons': lambda: groups.comparisons(compared, rivals, effort),
@@ -218,6 +222,7 @@ def _groups(config, present):
     'sampling': lambda: groups.sampling(written, contenders.sampling(present), effort),
     'translation': lambda: groups.translation(translated, contenders.translation(present), effort),
     'captioning': lambda: groups.captioning(learned, contenders.captioning(present), effort),
+    'machines': lambda: groups.machines(copied, contenders.machines(present), effort),
     'pipeline': lambda: groups.pipeline(drawn, effort),
     'memory': lambda: groups.memory(measure.long_steps),
   }

@@ -68,6 +68,14 @@ def take_step(
   return cell.step(params, state, project_one(cell, params, x), ctx=ctx)
 
 
+def output_shapes(cell: Cell, params: Params, x: PyTree, ctx: PyTree = None) -> PyTree:
+  """Returns the shapes of a cell's outputs, as `jax.ShapeDtypeStruct`, for inputs of one step."""
+  start = lambda params: cell.initial_state(params, jax.tree.leaves(x)[0].shape[0])
+  return jax.eval_shape(
+    lambda params, x: take_step(cell, params, start(params), x, ctx)[1], params, x
+  )
+
+
 def prepare_cell(
   cell: Cell, params: Params, ctx: PyTree, batch_size: int, key: Key | None
 ) -> tuple[Params, PyTree]:

@@ -26,7 +26,9 @@ from rnn_research import (
   zoneout,
 )
 from rnn_research.cells.attention_decoders import bahdanau
+from rnn_research.cells.dnc import dnc
 from rnn_research.cells.lstm import LSTMState
+from rnn_research.cells.ntm import ntm
 from rnn_research.cells.tree import Tree, tree_cell
 from rnn_research.cells.visual_attention import hard_attention, soft_attention
 from rnn_research.memory.attention import Memory, additive
@@ -76,6 +78,18 @@ def _attending(decoder, dtype=jnp.float32):
   return cell._replace(init=init, step=step, prepare=prepare)
 
 
+def _remembering(machine, dtype=jnp.float32, **sizes):
+  """Returns a memory machine whose output is one array, as the laws know it."""
+  controller = stack(lstm(HIDDEN, dtype=dtype), gru(3, dtype=dtype))
+  cell = machine(controller, num_rows=6, row_size=3, dtype=dtype, **sizes)
+
+  def step(params, state, u, *, key=None, ctx=None):
+    state, y = cell.step(params, state, u, key=key, ctx=ctx)
+    return state, y.h
+
+  return cell._replace(step=step)
+
+
 CASES = {name: _registered(name) for name in CELLS} | {
   'lstm_projection': lambda dtype=jnp.float32: lstm(HIDDEN, projection_size=3, dtype=dtype),
   'stack': lambda dtype=jnp.float32: stack(lstm(HIDDEN, dtype=dtype), gru(3, dtype=dtype)),
@@ -101,6 +115,8 @@ CASES = {name: _registered(name) for name in CELLS} | {
   'attending': functools.partial(_attending, bahdanau),
   'soft_attention': functools.partial(_attending, soft_attention),
   'hard_attention': functools.partial(_attending, hard_attention),
+  'ntm': functools.partial(_remembering, ntm, num_heads=2),
+  'dnc': functools.partial(_remembering, dnc, num_reads=2),
   'highway': lambda dtype=jnp.float32: highway(elman(NUM_INPUTS, dtype=dtype), dtype=dtype),
   'tree_base2': lambda dtype=jnp.float32: tree_cell(HIDDEN, BASE_2, dtype=dtype),
 }

@@ -304,7 +304,7 @@ def test_every_contender_exists_and_has_its_options():
   tables = [
     *(
       who(present)
-      for who in (contenders.sampling, contenders.translation)
+      for who in (contenders.sampling, contenders.translation, contenders.machines)
       for present in (on_cpu, on_gpu)
     ),
     *(contenders.comparison('lstm', present) for present in (on_cpu, on_gpu)),

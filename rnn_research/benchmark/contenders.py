@@ -29,11 +29,14 @@ CHANNELS, GRID, COPIES, CAPTION_SYMBOLS = 1280, 7, 5, 2541
 STEPS, WRITTEN = 10, 64  # of training in a call, and captions that are written at once
 DROPOUT, CAPTION_CLIP_NORM = 0.5, 1.0
 
-_JAX, _FLAX, _TORCH, _WORK, _CAPTIONS, _TORCH_CAPTIONS = (
+# Of a machine that copies: rows of its memory and numbers in each, bits of a symbol.
+MEMORY, COPIED_BITS = (128, 20), 8
+
+_JAX, _FLAX, _TORCH, _WORK, _CAPTIONS, _TORCH_CAPTIONS, _MACHINES, _TORCH_MACHINES = (
   f'rnn_research.benchmark.{name}'
   for name in (
     *('jax_contenders', 'flax_contenders', 'torch_contenders', 'workloads'),
-    *('captioners', 'torch_captioners'),
+    *('captioners', 'torch_captioners', 'machines', 'torch_machines'),
   )
 )
 
@@ -119,6 +122,14 @@ def captioning(present: Present) -> Mapping[str, Rivals]:
   return {'step': _runnable(learn, present), 'greedy': _runnable(write, present)}
 
 
+def machines(present: Present) -> Rivals:
+  """Returns those whose neural Turing machine learns to copy."""
+  device = {'device': 'cuda' if present.gpu else 'cpu'}
+  learner = functools.partial(Contender, function='training', parts=('step',))
+  found = {'ours': learner(_MACHINES), 'PyTorch': learner(_TORCH_MACHINES, options=device)}
+  return _runnable(found, present)
+
+
 def _writing(function, ours, theirs, present):
   device = {'device': 'cuda' if present.gpu else 'cpu'}
   found = {
@@ -129,7 +140,7 @@ def _writing(function, ours, theirs, present):
 
 
 def _runnable(found, present):
-  torch = _TORCH, _TORCH_CAPTIONS
+  torch = _TORCH, _TORCH_CAPTIONS, _TORCH_MACHINES
   return {label: one for label, one in found.items() if present.torch or one.module not in torch}
 
 
@@ -181,6 +192,16 @@ def pictures(setting: Setting) -> Mapping[str, np.ndarray]:
   features = rng.random((count, GRID, GRID, CHANNELS), np.float32).astype(np.float16)
   targets = np.where(places < lengths, words, ended).astype(np.int32)
   return {'features': features, 'targets': targets, 'lengths': lengths[..., 0] + 1}
+
+
+def copies(setting: Setting) -> Mapping[str, np.ndarray]:
+  """Returns what all contenders learn to copy: 'targets', [B, T, V] float32 random bits, and
+  'inputs', [B, 2 T + 1, V + 1], the same, an end in a column of its own, and zeros."""
+  rng, length = np.random.default_rng(setting.seed), setting.unroll_length
+  targets = rng.integers(0, 2, (setting.batch_size, length, COPIED_BITS)).astype(np.float32)
+  inputs = np.zeros((setting.batch_size, 2 * length + 1, COPIED_BITS + 1), np.float32)
+  inputs[:, :length, :-1], inputs[:, length, -1] = targets, 1.0
+  return {'inputs': inputs, 'targets': targets}
 
 
 def _uniform(setting, low, high, length):

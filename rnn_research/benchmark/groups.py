@@ -99,6 +99,12 @@ def captioning(
   }
 
 
+def machines(setting: Setting, rivals: Rivals, effort: Effort) -> Results:
+  """Returns label -> quartiles of a training step."""
+  found = measure([setting], lambda setting: rivals, effort)[setting]
+  return {label: _part(result, 'step') for label, result in found.items()}
+
+
 def pipeline(settings: Sequence[Setting], effort: Effort) -> list[dict[str, Any]]:
   """Returns {'batch_size', 'unroll_length', 'symbols_per_second', and the quartiles of a call} of
   each setting."""

@@ -194,6 +194,19 @@ def _captioning(captioning, effort):
   return Section('Captioning', before=f'{text}\n\nTraining:\n\n{learned}\n\nWriting:\n\n{wrote}')
 
 
+def _machines(machines, effort):
+  hidden_size, batch_size, length = effort['machines']
+  rows, size = contenders.MEMORY
+  text = (
+    f'A neural Turing machine with a memory of {rows} x {size}, one head of each kind and an LSTM '
+    f'of {hidden_size} units learns to copy {length} symbols of {contenders.COPIED_BITS} bits: a '
+    f'training step with {batch_size} sequences of {2 * length + 1} steps, clipping by global norm '
+    'and Adam. PyTorch runs a loop over `LSTMCell`; one product says what both heads do.'
+  )
+  table = tables.rates_table(machines, batch_size, 'sequences')
+  return Section('A machine with a memory', before=f'{text}\n\n{table}')
+
+
 def _pipeline(pipeline, effort):
   rows = [([f'batch {row["batch_size"]}, unroll {row["unroll_length"]}'], row) for row in pipeline]
   columns = {'characters/s': lambda row: f'{row["symbols_per_second"]:,.0f}'}
@@ -222,6 +235,7 @@ _OTHERS = {
   'sampling': _sampling,
   'translation': _translation,
   'captioning': _captioning,
+  'machines': _machines,
   'pipeline': _pipeline,
   'memory': _memory,
 }

@@ -9,7 +9,7 @@ from jax.nn.initializers import lecun_normal
 from rnn_research.cell import Cell
 from rnn_research.layers import affine, check_output, sigmoid
 from rnn_research.layers import dropout as dropped
-from rnn_research.stepping import project_one, take_step
+from rnn_research.stepping import output_shapes, project_one
 from rnn_research.typing import Array, Params
 from rnn_research.unroll import Steps, check_flags, run_layers, select
 
@@ -40,7 +40,7 @@ def stack(*cells: Cell, dropout: float = 0.0) -> Cell:
       if i > 0:
         check_output('stack', x)
       params.append(cell.init(k, x, ctx))
-      x = _output(cell, params[-1], x, ctx)
+      x = output_shapes(cell, params[-1], x, ctx)
     return tuple(params)
 
   def initial_state(params, batch_size):
@@ -202,15 +202,7 @@ def _masked(xs, mask):
 
 
 def _check_same_shape(name, cell, params, x, ctx):
-  y = _output(cell, params, x, ctx)
+  y = output_shapes(cell, params, x, ctx)
   check_output(name, y)
   if y.shape != x.shape:
     raise ValueError(f'{name} needs outputs of the input shape {x.shape}, the cell gives {y.shape}')
-
-
-def _output(cell, params, x, ctx):
-  """Returns the shapes of a cell's outputs for inputs of one step."""
-  start = lambda params: cell.initial_state(params, jax.tree.leaves(x)[0].shape[0])
-  return jax.eval_shape(
-    lambda params, x: take_step(cell, params, start(params), x, ctx)[1], params, x
-  )

@@ -11,7 +11,7 @@ from rnn_research.training.progress import open_counter
 from rnn_research.typing import Params
 
 EXACT = 10_000_000  # predictions; a longer text is measured in lanes, for one stream takes hours
-WARM_UP = 2048  # symbols that each lane reads before its own: see docs/results.md
+WARM_UP = 1024  # symbols that each lane reads before its own: see docs/results.md
 _PIECE, _LEAST = 2**20, 1024  # predictions in memory at once, and steps of a piece
 _SAID = 2**21  # predictions that take long enough for a bar
 

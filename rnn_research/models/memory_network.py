@@ -1,0 +1,180 @@
+"""End-to-end memory network: attention over the sentences of a story, several hops long."""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.nn.initializers import normal
+
+from rnn_research.data.codec import PAD
+from rnn_research.errors import require_one_of, require_size
+from rnn_research.typing import Array, Params
+
+TYINGS = ('adjacent', 'layerwise')
+
+
+class Answerer(NamedTuple):
+  """A model that answers questions about stories.
+
+  Attributes:
+    init: `(key) -> params`.
+    outputs: `(params, stories, questions, *, linear=False, key=None) -> (logits, weights)`:
+      stories [B, S, J] int32, sentences oldest first, PAD behind words and sentences; questions
+      [B, J'] int32; `linear`, [] bool, asks for linear start, and a key for random noise, of a
+      model that has these. logits [B, V] float32; weights [B, K, S] float32 of every sentence: the
+      attention of K hops, or the gates of K slots; 0 where there is no sentence; K may be 0.
+  """
+
+  init: Callable[..., Params]
+  outputs: Callable[..., tuple[Array, Array]]
+
+
+def memory_network(
+  num_words: int,
+  size: int,
+  *,
+  num_hops: int = 3,
+  memory_size: int = 50,
+  longest: int = 0,
+  tying: str = 'adjacent',
+  noise: float = 0.0,
+  relu: bool = False,
+) -> Answerer:
+  """Makes the model: with x_ij word j of sentence i, t_i how many sentences are newer, e_v row v of
+  a table,
+
+    m_i^k = sum_j l_j * A^k[x_ij] + T_A^k[t_i]    c_i^k = sum_j l_j * C^k[x_ij] + T_C^k[t_i]
+    u^1 = sum_j l_j * B[q_j]
+    p^k = softmax_i(m_i^k . u^k)      o^k = sum_i p_i^k c_i^k
+    logits = W u^(K+1)
+
+    adjacent    A^(k+1) = C^k, B = A^1, W = C^K, T likewise    u^(k+1) = u^k + o^k
+    layerwise   A, C, T_A, T_C of all hops are the same        u^(k+1) = H u^k + o^k
+
+  and for coordinate n of `size` D and word j of at most J in a sentence
+
+    l_nj = 1 + 4 (n - (D + 1) / 2) (j - (J + 1) / 2) / (D J)
+
+  With linear start p^k = m_i^k . u^k. With random noise every story gets U{0, .., ceil(noise L)}
+  empty slots at random places between its L sentences, which makes times larger.
+
+  Args:
+    num_words: V, answers among them; 0 is PAD.
+    size: D.
+    num_hops: K.
+    memory_size: times that are told apart; older sentences share the last one.
+    longest: J; 0 is a bag of words, l = 1.
+    tying: 'adjacent' or 'layerwise'.
+    noise: share of empty slots.
+    relu: whether u^(k+1) passes a ReLU, as in the non-linear runs on 10,000 examples.
+
+  Raises:
+    InputError: an unknown tying, or a size below 1.
+
+  Source: Sukhbaatar et al. 2015 (arXiv 1503.08895), sections 2, 4.1 and 4.2.
+  Deviates from the paper: l is that of the released code, twice the paper's at n - 1/2 and j - 1/2,
+  so that its mean is 1; J is that of the longest sentence, as there. Slots without a sentence have
+  no weight, neither padding nor those of random noise.
+  """
+  require_one_of('model.tying', tying, TYINGS)
+  require_size('model.size', size)
+  require_size('model.num_hops', num_hops)
+  adjacent = tying == 'adjacent'
+  scale = 4.0 * (jnp.arange(1.0, size + 1) - (size + 1) / 2) / size
+
+  def init(key):
+    keys = jax.random.split(key, 6)
+    draw = lambda key, *shape: normal(0.1)(key, shape, jnp.float32)
+    count = num_hops + 1 if adjacent else 2
+    params = {
+      'embedding': draw(keys[0], count, num_words, size),
+      'time_embedding': draw(keys[1], count, memory_size, size),
+    }
+    if adjacent:
+      return params
+    return params | {
+      'question_embedding': draw(keys[2], num_words, size),
+      'h': draw(keys[3], size, size),
+      'w': draw(keys[4], size, num_words),
+    }
+
+  def rows(table):
+    """Returns [2 V, ..., D]: what a word adds wherever it stands, and what its place adds."""
+    return jnp.concatenate([table, scale * table])
+
+  def outputs(params, stories, questions, *, linear=False, key=None):
+    tables = jnp.moveaxis(params['embedding'], 0, 1)
+    times = jnp.moveaxis(params['time_embedding'], 0, 1)
+    told = (stories != PAD).any(-1)
+    features = jnp.concatenate(
+      [
+        word_features(stories, num_words, longest),
+        jax.nn.one_hot(ages(told, memory_size, noise, key), memory_size) * told[..., None],
+      ],
+      -1,
+    )
+    memories = jnp.tensordot(features, jnp.concatenate([rows(tables), times]), 1)  # [B, S, N, D]
+    asked = params['embedding'][0] if adjacent else params['question_embedding']
+    u = word_features(questions, num_words, longest) @ rows(asked)
+    weights = []
+    for hop in range(num_hops):
+      first = hop if adjacent else 0
+      scores = jnp.einsum('bsd,bd->bs', memories[:, :, first], u)
+      soft = jax.nn.softmax(jnp.where(told, scores, -1e30)) * told
+      p = jnp.where(linear, scores * told, soft)
+      o = jnp.einsum('bs,bsd->bd', p, memories[:, :, first + 1])
+      u = (u if adjacent else u @ params['h']) + o
+      u = jax.nn.relu(u) if relu else u
+      weights.append(p)
+    return u @ (params['embedding'][-1].T if adjacent else params['w']), jnp.stack(weights, 1)
+
+  return Answerer(init, outputs)
+
+
+def word_features(ids: Array, num_words: int, longest: int) -> Array:
+  """Returns how often a sentence has every word, and the sum of its places,
+  `(j - (J + 1) / 2) / J`: position encoding is linear in these two.
+
+  So a sentence is embedded by one product for all tables, whose gradient is one product too, where
+  a lookup's would be a scatter-add.
+
+  Args:
+    ids: [..., W] int32; PAD counts as no word.
+    num_words: V.
+    longest: J; with 0 the second half is 0.
+
+  Returns:
+    [..., 2 V] float32.
+  """
+  one_hot = jax.nn.one_hot(ids, num_words) * (ids != PAD)[..., None]
+  places = (jnp.arange(1.0, ids.shape[-1] + 1) - (longest + 1) / 2) / longest if longest else None
+  counts = one_hot.sum(-2)
+  second = jnp.zeros_like(counts) if places is None else (one_hot * places[:, None]).sum(-2)
+  return jnp.concatenate([counts, second], -1)
+
+
+def ages(told: Array, memory_size: int, noise: float = 0.0, key=None) -> Array:
+  """Returns how many slots are newer than each sentence, empty ones of random noise included.
+
+  Args:
+    told: [B, S] bool, where there is a sentence.
+    memory_size: larger ages are `memory_size - 1`.
+    noise: share of empty slots.
+    key: of the noise, consumed; None is without.
+
+  Returns:
+    [B, S] int32, in [0, memory_size).
+  """
+  newer = jnp.cumsum(told[:, ::-1], 1)[:, ::-1] - told
+  if key is not None and noise:
+    count = told.sum(1, keepdims=True)
+    key_n, key_p = jax.random.split(key)
+    most = math.ceil(told.shape[1] * noise)
+    blanks = jnp.ceil(noise * count).astype(int)
+    blanks = jax.random.randint(key_n, blanks.shape, 0, blanks + 1)
+    places = jax.random.randint(key_p, (told.shape[0], most), 0, count + 1)  # newer than a sentence
+    drawn = jnp.arange(most) < blanks
+    newer = newer + (drawn[:, None] & (places[:, None] <= newer[..., None])).sum(-1)
+  return jnp.minimum(newer, memory_size - 1)

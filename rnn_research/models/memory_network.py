@@ -101,12 +101,11 @@ def memory_network(
     }
 
   def rows(table):
-    """Returns [2 V, ..., D]: what a word adds wherever it stands, and what its place adds."""
-    return jnp.concatenate([table, scale * table])
+    """Returns [..., 2 V, D]: what a word adds wherever it stands, and what its place adds."""
+    return jnp.concatenate([table, scale * table], -2)
 
   def outputs(params, stories, questions, *, linear=False, key=None):
-    tables = jnp.moveaxis(params['embedding'], 0, 1)
-    times = jnp.moveaxis(params['time_embedding'], 0, 1)
+    tables = jnp.concatenate([rows(params['embedding']), params['time_embedding']], 1)
     told = (stories != PAD).any(-1)
     features = jnp.concatenate(
       [
@@ -115,16 +114,16 @@ def memory_network(
       ],
       -1,
     )
-    memories = jnp.tensordot(features, jnp.concatenate([rows(tables), times]), 1)  # [B, S, N, D]
+    memories = jnp.moveaxis(jnp.tensordot(features, jnp.moveaxis(tables, 0, 1), 1), 2, 0)
     asked = params['embedding'][0] if adjacent else params['question_embedding']
     u = word_features(questions, num_words, longest) @ rows(asked)
     weights = []
     for hop in range(num_hops):
       first = hop if adjacent else 0
-      scores = jnp.einsum('bsd,bd->bs', memories[:, :, first], u)
+      scores = jnp.einsum('bsd,bd->bs', memories[first], u)
       soft = jax.nn.softmax(jnp.where(told, scores, -1e30)) * told
       p = jnp.where(linear, scores * told, soft)
-      o = jnp.einsum('bs,bsd->bd', p, memories[:, :, first + 1])
+      o = jnp.einsum('bs,bsd->bd', p, memories[first + 1])
       u = (u if adjacent else u @ params['h']) + o
       u = jax.nn.relu(u) if relu else u
       weights.append(p)
@@ -148,11 +147,13 @@ def word_features(ids: Array, num_words: int, longest: int) -> Array:
   Returns:
     [..., 2 V] float32.
   """
-  one_hot = jax.nn.one_hot(ids, num_words) * (ids != PAD)[..., None]
-  places = (jnp.arange(1.0, ids.shape[-1] + 1) - (longest + 1) / 2) / longest if longest else None
-  counts = one_hot.sum(-2)
-  second = jnp.zeros_like(counts) if places is None else (one_hot * places[:, None]).sum(-2)
-  return jnp.concatenate([counts, second], -1)
+  counts = places = jnp.zeros((*ids.shape[:-1], num_words), jnp.float32)
+  # Word by word: one array of all of them is slower to sum.
+  for i in range(ids.shape[-1]):
+    is_word = ((ids[..., i, None] == jnp.arange(num_words)) & (ids[..., i, None] != PAD)) * 1.0
+    counts = counts + is_word
+    places = places + is_word * ((i + 1 - (longest + 1) / 2) / longest if longest else 0.0)
+  return jnp.concatenate([counts, places], -1)
 
 
 def ages(told: Array, memory_size: int, noise: float = 0.0, key=None) -> Array:

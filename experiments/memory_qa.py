@@ -23,7 +23,7 @@ from rnn_research.experiment import Experiment
 from rnn_research.losses import cross_entropy
 from rnn_research.models.entity_network import entity_network, story_reader
 from rnn_research.models.memory_network import TYINGS, memory_network
-from rnn_research.tasks.memory_qa import corpus
+from rnn_research.tasks.memory_qa import answering, corpus
 from rnn_research.training.config import base_config, rows_per_step
 
 VARIANTS = {
@@ -33,6 +33,7 @@ VARIANTS = {
   'lstm': 'an LSTM that reads the story word by word',
   'debug': 'end-to-end memory of 8 numbers on stories that are made',
 }
+COMMANDS = answering.COMMANDS
 PLACES = ('data.path',)
 MOVABLE = PLACES
 
@@ -131,7 +132,12 @@ def check(config: ConfigDict) -> None:
   require_one_of('model.name', model.name, ('memn2n', 'entnet', *CELLS))
   require_one_of('model.tying', model.tying, TYINGS)
   require('data.made', data.made, data.made >= 0, 'an integer >= 0 (0 reads data.path)')
-  for block, field in ((data, 'max_sentences'), (model, 'size'), (model, 'num_hops'), (model, 'num_slots')):
+  for block, field in (
+    (data, 'max_sentences'),
+    (model, 'size'),
+    (model, 'num_hops'),
+    (model, 'num_slots'),
+  ):
     name = f'{"data" if block is data else "model"}.{field}'
     require(name, block[field], block[field] >= 1, 'an integer >= 1')
   require('model.linear_epochs', model.linear_epochs, model.linear_epochs >= 0, 'an integer >= 0')
@@ -188,6 +194,11 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     right = (logits.argmax(-1) == answers) & (answers != PAD)
     return right, cross_entropy(logits, answers)
 
+  @jax.jit
+  def explain(params, batch):
+    logits, weights = outputs(params, batch)
+    return jax.nn.softmax(logits), weights
+
   batches = functools.cache(
     lambda split: [
       (places, jax.device_put(batch)) for places, batch in corpus.evaluation_batches(encoded(split))
@@ -209,6 +220,21 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     errors = [measured[name] for name in measured if name in tasks]
     return {name: a for name, a in measured.items() if name not in tasks} | {'errors': errors}
 
+  def report(params, workdir, out_dir):
+    # Matplotlib is slow to load.
+    from rnn_research.tasks.memory_qa.report import HeldOut, slot_names, write_report
+
+    columns, hops = (), config.model.name == 'memn2n'
+    if hops:
+      columns = tuple(f'hop {hop}' for hop in range(1, config.model.num_hops + 1))
+    elif config.model.name == 'entnet':
+      arrays = (np.asarray(a) for a in (params['cell'].keys, params['embedding']))
+      columns = slot_names(*arrays, vocabulary.words)
+    readings = answering.read_all(explain, params, encoded('test'))
+    write_report(
+      HeldOut(load().splits['test'], readings, vocabulary, columns, hops), workdir, out_dir
+    )
+
   return Experiment(
     init=model.init,
     loss=loss,
@@ -217,6 +243,8 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     final_evaluate={split: functools.partial(measure, split) for split in _HELD_OUT},
     headline=('valid', 'expected_error', 'min'),
     assets={'vocabulary': corpus.to_json(vocabulary)},
+    report=report,
+    commands={'answer': functools.partial(answering.answer, explain, vocabulary)},
     engine=engine,
     unit='questions',
   )
@@ -251,12 +279,12 @@ def _make_model(config, vocabulary):
 def _errors(right, nats, tasks):
   """Returns what is measured of N questions.
 
-    error            mean over the tasks of their errors, percent
-    expected_error   the same of answers drawn from the distribution: it tells apart what is all
-                     right, so the best parameters are chosen by it
-    failed           tasks with an error above 5 %
-    loss             nats per question
-    error_1, ..      of each task, percent
+  error            mean over the tasks of their errors, percent
+  expected_error   the same of answers drawn from the distribution: it tells apart what is all
+                   right, so the best parameters are chosen by it
+  failed           tasks with an error above 5 %
+  loss             nats per question
+  error_1, ..      of each task, percent
   """
   errors = {int(task): 100 * float(1 - right[tasks == task].mean()) for task in np.unique(tasks)}
   expected = [100 * float(1 - np.exp(-nats[tasks == task]).mean()) for task in errors]

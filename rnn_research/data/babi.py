@@ -9,6 +9,7 @@ lines that support it; the number 1 begins another story:
   3 Where is Mary?\tbathroom\t1
 """
 
+import functools
 import re
 import tarfile
 import zlib
@@ -20,7 +21,29 @@ from rnn_research.data import held_out
 from rnn_research.data.files import decode_text, existing
 from rnn_research.errors import InputError, comma_list
 
-NUM_TASKS = 20
+NAMES = (
+  'single supporting fact',
+  'two supporting facts',
+  'three supporting facts',
+  'two argument relations',
+  'three argument relations',
+  'yes/no questions',
+  'counting',
+  'lists and sets',
+  'simple negation',
+  'indefinite knowledge',
+  'basic coreference',
+  'conjunction',
+  'compound coreference',
+  'time reasoning',
+  'basic deduction',
+  'basic induction',
+  'positional reasoning',
+  'size reasoning',
+  'path finding',
+  "agents' motivations",
+)
+NUM_TASKS = len(NAMES)
 _FILE = re.compile(r'qa(\d+)_[^/]*_(train|test)\.txt')
 _MOST_BYTES = 2**28  # of a file; the largest of bAbI has 5 MB
 _ADVICE = 'expected a file of bAbI'
@@ -100,7 +123,7 @@ def load_babi(path: str, tasks: str = 'all', flag: str = 'data.path') -> Babi:
   found = _open(path, flag)
   asked = read_tasks(tasks)
   missing = tuple(task for task in asked if not {(task, 'train'), (task, 'test')} <= set(found))
-  if missing and tasks.strip() != 'all' or len(missing) == len(asked):
+  if (missing and tasks.strip() != 'all') or len(missing) == len(asked):
     raise _lacks(missing[0], found, path, flag)
   splits: dict[str, list[Question]] = {'train': [], 'valid': [], 'test': []}
   there = tuple(task for task in asked if task not in missing)
@@ -126,6 +149,8 @@ def read_stories(data: bytes, task: int, name: str) -> list[Question]:
     InputError: a line is none of bAbI, or there is no question.
   """
   questions: list[Question] = []
+  story: list[Sentence] = []
+  places: dict[str, int] = {}
   number = -1
   for i, line in enumerate(decode_text(data, name, _ADVICE).splitlines(), 1):
     place, _, rest = line.partition(' ')
@@ -211,17 +236,19 @@ def _read_archive(path: Path, flag: str) -> dict[str, Callable[[], bytes]]:
   """Returns name -> a function that gives the file, of those in an archive that may be of bAbI."""
   try:
     with tarfile.open(path) as archive:
-      contents = dict(_contents(archive))
+      contents = list(_contents(archive))
   except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
     raise InputError(f'{flag}: {path} is not a whole tar archive ({error})') from error
-  return {name: lambda name=name: contents[name] for name in contents}
+  return {name: functools.partial(bytes, content) for name, content in contents}
 
 
 def _contents(archive: tarfile.TarFile) -> Iterable[tuple[str, bytes]]:
   for member in archive:
     if member.isfile() and _FILE.fullmatch(Path(member.name).name):
       if member.size > _MOST_BYTES:
-        raise InputError(f'{member.name} has {member.size:,} bytes, expected {_MOST_BYTES:,} at most')
+        raise InputError(
+          f'{member.name} has {member.size:,} bytes, expected {_MOST_BYTES:,} at most'
+        )
       content = archive.extractfile(member)
       if content is not None:
         yield member.name, content.read()

@@ -90,9 +90,7 @@ def story_reader(cell: Cell, num_words: int, embedding_size: int, most_words: in
     keys = jax.random.split(key, 3)
     x = jax.ShapeDtypeStruct((1, embedding_size), jnp.float32)
     params = jax.eval_shape(cell.init, keys[1], x)
-    y = jax.eval_shape(
-      lambda p: unroll(cell, p, jnp.zeros((1, 1, embedding_size)))[1], params
-    )
+    y = jax.eval_shape(lambda p: unroll(cell, p, jnp.zeros((1, 1, embedding_size)))[1], params)
     return {
       'embedding': normal(0.1)(keys[0], (num_words, embedding_size), jnp.float32),
       'cell': cell.init(keys[1], x),

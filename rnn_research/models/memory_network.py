@@ -137,9 +137,7 @@ def memory_network(
       chosen = order[:count]
       owners = jnp.where(told.ravel()[chosen], chosen // told.shape[1], -1)
       sentences = stories.reshape(told.size, -1)[chosen]
-      logits, weights = answer(
-        params, sentences, owners, times.ravel()[chosen], questions, linear
-      )
+      logits, weights = answer(params, sentences, owners, times.ravel()[chosen], questions, linear)
       spread = jnp.zeros((told.size, num_hops)).at[chosen].set(weights.sum(0).T)
       return logits, spread.reshape(*told.shape, num_hops).swapaxes(1, 2)
 

@@ -156,11 +156,10 @@ def to_json(vocabulary: Vocabulary) -> dict:
   return vocabulary._asdict()
 
 
-def from_json(saved: Mapping) -> Vocabulary:
+def from_json(saved: dict) -> Vocabulary:
   """Returns the vocabulary of a checkpoint."""
-  return Vocabulary(
-    **{name: tuple(value) if isinstance(value, list) else value for name, value in saved.items()}
-  )
+  lists = {name: tuple(saved[name]) for name in ('words', 'tasks')}
+  return Vocabulary(**(saved | lists))
 
 
 def _told(question: Question, most: int) -> tuple[Sentence, ...]:

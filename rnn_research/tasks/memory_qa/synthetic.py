@@ -27,8 +27,7 @@ def _question(rng: np.random.Generator, number: int) -> Question:
   places = [_PLACES[i] for i in rng.integers(len(_PLACES), size=_LENGTH)]
   verbs = [_VERBS[i] for i in rng.integers(len(_VERBS), size=_LENGTH)]
   story = tuple(
-    (who, *verb, 'to', 'the', where)
-    for who, verb, where in zip(people, verbs, places, strict=True)
+    (who, *verb, 'to', 'the', where) for who, verb, where in zip(people, verbs, places, strict=True)
   )
   support = int(rng.integers(_LENGTH))
   who = people[support]

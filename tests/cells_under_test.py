@@ -26,6 +26,7 @@ from rnn_research import (
   zoneout,
 )
 from rnn_research.cells.attention_decoders import bahdanau
+from rnn_research.cells.entnet import entnet
 from rnn_research.cells.lstm import LSTMState
 from rnn_research.cells.tree import Tree, tree_cell
 from rnn_research.cells.visual_attention import hard_attention, soft_attention
@@ -101,6 +102,7 @@ CASES = {name: _registered(name) for name in CELLS} | {
   'attending': functools.partial(_attending, bahdanau),
   'soft_attention': functools.partial(_attending, soft_attention),
   'hard_attention': functools.partial(_attending, hard_attention),
+  'entnet': lambda dtype=jnp.float32: entnet(HIDDEN, dtype=dtype),
   'highway': lambda dtype=jnp.float32: highway(elman(NUM_INPUTS, dtype=dtype), dtype=dtype),
   'tree_base2': lambda dtype=jnp.float32: tree_cell(HIDDEN, BASE_2, dtype=dtype),
 }

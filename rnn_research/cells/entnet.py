@@ -88,7 +88,7 @@ def entnet(num_slots: int, *, dtype=jnp.float32) -> Cell:
     return EntNetInput(xs, matmul(xs, params.w, dtype))
 
   def step(params, state, u, *, key=None, ctx=None):
-    scores = jnp.einsum('bd,bmd->bm', u.s, state.h) + matmul(u.s, params.keys.T)
+    scores = jnp.einsum('bd,bmd->bm', u.s, state.h) + u.s @ params.keys.T
     g = jax.nn.sigmoid(scores + jnp.broadcast_to(params.b_g, scores.shape))
     own = matmul(params.keys, params.v, dtype) + jnp.broadcast_to(params.b, params.keys.shape)
     n = prelu(matmul(state.h, params.u, dtype) + own[None] + u.w_s[:, None], params.slope)

@@ -138,8 +138,8 @@ def memory_network(
       owners = jnp.where(told.ravel()[chosen], chosen // told.shape[1], -1)
       sentences = stories.reshape(told.size, -1)[chosen]
       logits, weights = answer(params, sentences, owners, times.ravel()[chosen], questions, linear)
-      spread = jnp.zeros((told.size, num_hops)).at[chosen].set(weights.sum(0).T)
-      return logits, spread.reshape(*told.shape, num_hops).swapaxes(1, 2)
+      flat = jnp.zeros((told.size, num_hops)).at[chosen].set(weights.sum(0).T)
+      return logits, flat.reshape(*told.shape, num_hops).swapaxes(1, 2)
 
     few = -(-told.size * 3 // 10)
     return jax.lax.cond(told.sum() <= few, lambda: first(few), lambda: first(told.size))

@@ -1,9 +1,17 @@
 """Questions about stories: end-to-end memory, entity networks, and a plain LSTM, on bAbI.
 
-  python launch.py --experiment=memory_qa --config.data.path=babi_v1.2_en.tar.gz
-  python launch.py --experiment=memory_qa:VARIANT --config.data.path=PATH --config.data.tasks=1 \\
-    --config.grid.seeds=10
+  python launch.py --experiment=memory_qa:VARIANT FLAGS
   python launch.py --workdir=DIR --mode=answer --story=FILE --question='Where is John?'
+
+  VARIANT      FLAGS                  time   test error                             commit
+  memn2n       1K                     -      mean 16.9 %, 13 tasks above 5 %        3900871
+  memn2n_task  1K, tasks=2, 10 seeds  -      9.8 %, median of the seeds 10.7 %      33f23ed
+  entnet       10K, tasks=1           -      not yet run
+  lstm         1K                     -      not yet run
+  debug                               10 s   nothing is learned in 60 steps
+
+1K is --config.data.path=babi_v1.2_en.tar.gz, with 1,000 questions a task, 10K the same with
+10,000; tasks=2 is --config.data.tasks=2. Seed 0; `experiments.Variant` says what the times are.
 """
 
 import functools
@@ -31,7 +39,7 @@ VARIANTS = {
   'memn2n_task': 'the same, smaller, for a single task; --config.data.tasks=1',
   'entnet': 'entity network of 20 slots, for a single task; --config.data.tasks=1',
   'lstm': 'an LSTM that reads the story word by word',
-  'debug': 'end-to-end memory of 8 numbers on stories that are made',
+  'debug': ('end-to-end memory of 8 numbers on stories that are made', '10 s'),
 }
 COMMANDS = answering.COMMANDS
 PLACES = ('data.path',)

@@ -27,6 +27,7 @@ from rnn_research import (
 )
 from rnn_research.cells.attention_decoders import bahdanau
 from rnn_research.cells.dnc import dnc
+from rnn_research.cells.entnet import entnet
 from rnn_research.cells.lstm import LSTMState
 from rnn_research.cells.ntm import ntm
 from rnn_research.cells.tree import Tree, tree_cell
@@ -117,6 +118,7 @@ CASES = {name: _registered(name) for name in CELLS} | {
   'hard_attention': functools.partial(_attending, hard_attention),
   'ntm': functools.partial(_remembering, ntm, num_heads=2),
   'dnc': functools.partial(_remembering, dnc, num_reads=2),
+  'entnet': lambda dtype=jnp.float32: entnet(HIDDEN, dtype=dtype),
   'highway': lambda dtype=jnp.float32: highway(elman(NUM_INPUTS, dtype=dtype), dtype=dtype),
   'tree_base2': lambda dtype=jnp.float32: tree_cell(HIDDEN, BASE_2, dtype=dtype),
 }

@@ -215,14 +215,15 @@ def summary(
 
 
 def spread(values: Iterable[float | None]) -> dict[str, float]:
-  """Returns mean, standard deviation (of two values or more), lowest and highest of what is finite,
-  and of how many."""
+  """Returns mean, median, standard deviation (of two values or more), lowest and highest of what is
+  finite, and of how many."""
   finite = np.array([value for value in values if value is not None and math.isfinite(value)])
   if not len(finite):
     return {'seeds': 0}
   std = {'std': float(finite.std(ddof=1))} if len(finite) > 1 else {}
   return {
     'mean': float(finite.mean()),
+    'median': float(np.median(finite)),
     **std,
     'lowest': float(finite.min()),
     'highest': float(finite.max()),

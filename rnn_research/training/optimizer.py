@@ -32,6 +32,7 @@ _RANGES = {
   'epsilon': ('a number > 0', lambda v: 0 < v < math.inf),
   'decay_factor': ('a number in (0, 1)', lambda v: 0 < v < 1),
   'decay_after': ('an epoch count >= 1', lambda v: v >= 1),
+  'decay_every': ('an epoch count >= 1', lambda v: v >= 1),
   'warmup_steps': ('a step count >= 0', lambda v: v >= 0),
   'final_fraction': ('a number in [0, 1]', lambda v: 0 <= v <= 1),
   'patience': ('a count >= 1', lambda v: v >= 1),
@@ -52,8 +53,9 @@ def default_config() -> ConfigDict:
       'decay': 0.95,  # rmsprop: decay of the mean of squares
       'epsilon': 1e-8,  # in the denominator of all but sgd
       'schedule': 'constant',  # constant, exponential, cosine, plateau
-      'decay_factor': 0.95,  # exponential: per epoch; plateau: per reduction
+      'decay_factor': 0.95,  # exponential: of each decay; plateau: per reduction
       'decay_after': 10,  # exponential: epochs at the full rate
+      'decay_every': 1,  # exponential: epochs from one decay to the next
       'warmup_steps': 0,  # updates over which the rate rises from 0
       'final_fraction': 0.1,  # cosine: last rate / learning_rate
       'patience': 1,  # plateau: evaluations without improvement before a reduction

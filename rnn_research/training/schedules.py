@@ -26,20 +26,17 @@ def make_schedule(config: ConfigDict, steps_per_epoch: int, total_steps: int) ->
   With epoch = step // steps_per_epoch, warm-up factor w = min(1, (step + 1) / warmup_steps):
 
     constant, plateau   w r
-    exponential         w r decay_factor^max(epoch - decay_after + 1, 0), as Zaremba et al. 2014
+    exponential         w r decay_factor^n, n = max(floor((epoch - decay_after) / decay_every) + 1,
+                        0); with decay_every = 1 as Zaremba et al. 2014
     cosine              w r (f + (1 - f) (1 + cos(pi u)) / 2)
 
   with u the progress after warm-up and f = final_fraction.
   """
   rate, warmup = config.learning_rate, config.warmup_steps
   if config.schedule == 'exponential':
-    main = optax.exponential_decay(
-      rate,
-      steps_per_epoch,
-      config.decay_factor,
-      transition_begin=(config.decay_after - 1) * steps_per_epoch,
-      staircase=True,
-    )
+    every = config.decay_every * steps_per_epoch
+    after = config.decay_after * steps_per_epoch
+    main = lambda step: rate * config.decay_factor ** jnp.maximum((step - after) // every + 1, 0)
   elif config.schedule == 'cosine':
     if total_steps <= warmup:
       raise InputError(

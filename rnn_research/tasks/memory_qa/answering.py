@@ -1,0 +1,158 @@
+"""Answers of a trained model to a story that a person tells."""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from rnn_research.data.babi import Question, Sentence, words_of
+from rnn_research.data.files import decode_text, read_input
+from rnn_research.errors import InputError, did_you_mean
+from rnn_research.experiment import Command, flags_of
+from rnn_research.tasks.memory_qa.corpus import Encoded, Vocabulary, encode, evaluation_batches
+from rnn_research.training.progress import show
+from rnn_research.typing import Params
+
+_SHOWN = 0.05  # the least weight that is told
+
+
+class Answer(NamedTuple):
+  """What a model says.
+
+  Attributes:
+    answer: one symbol; lists such as 'milk,football' too.
+    probability: of it.
+    others: the next best ones, with their probabilities.
+    sentences: the L that it read, as they were told.
+    weights: [K, L] float32 of the sentences: the attention of K hops, or the gates of K slots; K is
+      0 for a model that has neither.
+  """
+
+  answer: str
+  probability: float
+  others: tuple[tuple[str, float], ...]
+  sentences: tuple[str, ...]
+  weights: np.ndarray
+
+
+class Readings(NamedTuple):
+  """What a model makes of N questions.
+
+  Attributes:
+    probs: [N, V] float32, of the answers.
+    weights: N arrays [K, L] float32, see `Answer`.
+  """
+
+  probs: np.ndarray
+  weights: list[np.ndarray]
+
+
+def read_all(explain: Callable, params: Params, encoded: Encoded) -> Readings:
+  """Returns what a model makes of questions.
+
+  Args:
+    explain: `(params, batch) -> (probs [B, V], weights [B, K, S])`.
+    params: of the model.
+    encoded: N questions.
+  """
+  probs: dict[int, np.ndarray] = {}
+  weights: dict[int, np.ndarray] = {}
+  for places, batch in evaluation_batches(encoded):
+    found = map(np.asarray, explain(params, batch))
+    for place, p, w in zip(places, *found, strict=False):
+      probs[place], weights[place] = p, w[:, : encoded.lengths[place]]
+  order = range(len(encoded.answers))
+  return Readings(np.array([probs[i] for i in order]), [weights[i] for i in order])
+
+
+def answer(
+  explain: Callable, vocabulary: Vocabulary, params: Params, story: str, question: str
+) -> Answer:
+  """Answers a question about a story.
+
+  Args:
+    explain: see `read_all`.
+    vocabulary: of the model.
+    params: of the model.
+    story: sentences, each on a line of its own or ended by a mark; lines of a file of bAbI too,
+      whose questions are left out. Of more sentences than the model was trained with the last ones
+      are read.
+    question: ends in a question mark.
+
+  Returns:
+    The answer, with the three next best ones.
+
+  Raises:
+    InputError: the story is empty, the question has no mark, a sentence has more words than any the
+      model was trained with, or words that it never saw.
+  """
+  told = list(_sentences(story))
+  if not told:
+    raise InputError("story is empty, expected sentences such as 'John went to the hallway.'")
+  if not question.strip().endswith('?'):
+    raise InputError(f"question is {question!r}, expected one that ends in '?'")
+  sentences, asked = tuple(map(words_of, told)), words_of(question)
+  _check('question', [asked], vocabulary)
+  _check('story', sentences, vocabulary)
+  encoded = encode(vocabulary, [Question(sentences, asked, '', (), 0, 0)])
+  readings = read_all(explain, params, encoded)
+  best = np.argsort(-readings.probs[0])[:4]
+  (text, probability), *others = ((vocabulary.words[i], float(readings.probs[0][i])) for i in best)
+  read = tuple(told[-vocabulary.num_sentences :])
+  return Answer(text, probability, tuple(others), read, readings.weights[0])
+
+
+def _sentences(story: str) -> Iterator[str]:
+  for line in story.splitlines():
+    if '\t' not in line:  # which a question of bAbI has
+      parts = re.split(r'(?<=[.!])\s+', re.sub(r'^\s*\d+\s+', '', line))
+      yield from (part.strip() for part in parts if words_of(part))
+
+
+def _check(name: str, sentences: Iterable[Sentence], vocabulary: Vocabulary) -> None:
+  for words in sentences:
+    if len(words) > vocabulary.longest:
+      raise InputError(
+        f'{name}: {" ".join(words)!r} has {len(words)} words, expected {vocabulary.longest} at '
+        'most, as the longest sentence that the model was trained with'
+      )
+  unknown = sorted({word for words in sentences for word in words} - set(vocabulary.words))
+  if unknown:
+    hint = did_you_mean(unknown[0], vocabulary.words[1:])
+    raise InputError(f'{name}: the model never saw {", ".join(map(repr, unknown))}{hint}')
+
+
+def text_of(found: Answer) -> str:
+  """Returns an answer for people: the runners-up, and the sentences that were attended to."""
+  others = ', '.join(f'{name} {probability:.3f}' for name, probability in found.others)
+  lines = [f'{found.answer}  {found.probability:.3f}', f'next: {others}']
+  shown = [i for i in range(len(found.sentences)) if (found.weights[:, i] >= _SHOWN).any()]
+  if shown:
+    lines.append('sentences by their weights:')
+  lines += [
+    f'  {" ".join(f"{weight:.2f}" for weight in found.weights[:, i])}  {found.sentences[i]}'
+    for i in shown
+  ]
+  return '\n'.join(lines)
+
+
+def _main(run, story: str = '', question: str = '') -> None:
+  if not story:
+    raise InputError("story is '', expected a file with a sentence per line, or - for the input")
+  text = decode_text(read_input(story, 'story'), f'story: {story}', 'expected a story')
+  show(text_of(run.answer(text, question)))
+
+
+COMMANDS = {
+  'answer': Command(
+    'answers a question about a story, and says which sentences it attended to',
+    flags_of(
+      _main,
+      story='file with a sentence per line, - is the input',
+      question="such as 'Where is John?'",
+    ),
+    _main,
+    example="--story=FILE --question='Where is John?'",
+  )
+}

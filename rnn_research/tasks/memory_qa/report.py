@@ -1,0 +1,261 @@
+"""The report of a model that answers questions: errors by task, seeds, and where it looks."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from rnn_research.analysis.reports import run_curves, sections
+from rnn_research.analysis.reports.curve_figure import curve_figure
+from rnn_research.analysis.reports.plots import Plot
+from rnn_research.analysis.reports.sections import Section
+from rnn_research.analysis.reports.tables import Rows, markdown, read_result, write_csv
+from rnn_research.data.babi import NAMES, Question
+from rnn_research.tasks.memory_qa.answering import Readings
+from rnn_research.tasks.memory_qa.attention_figure import attention_figure
+from rnn_research.tasks.memory_qa.corpus import Vocabulary
+from rnn_research.training import grid
+from rnn_research.training.metrics_log import read_log
+
+_PASSED = 5.0  # percent, the largest error of a task that is passed
+_LENGTH = 8  # sentences, about, of the story that is drawn
+
+
+class HeldOut(NamedTuple):
+  """Test questions and what a model makes of them.
+
+  Attributes:
+    questions: N of them.
+    readings: of the model.
+    vocabulary: of the model.
+    columns: K names of what has weights: hops or slots; () where nothing has.
+    hops: whether they are hops, whose weights are shares.
+  """
+
+  questions: Sequence[Question]
+  readings: Readings
+  vocabulary: Vocabulary
+  columns: tuple[str, ...]
+  hops: bool
+
+
+def write_report(held_out: HeldOut, workdir: str | os.PathLike, out_dir: str | os.PathLike) -> None:
+  """Writes README.md, tasks.csv, members.csv of a grid, and a figure per task with its numbers.
+
+  Args:
+    held_out: what the report is about.
+    workdir: of the run, whose config.json, metrics.jsonl and result.json are read.
+    out_dir: an existing folder.
+  """
+  rows, about = read_log(workdir), json.loads((Path(workdir) / 'config.json').read_text('utf-8'))
+  config = ConfigDict(about['config'])
+  tasks = by_task(held_out)
+  members = of_members(rows, grid.members(config))
+  medians = _medians(rows, list(tasks['task']), bool(members))
+  write_csv(Path(out_dir) / 'tasks.csv', tasks | medians)
+  if members:
+    write_csv(Path(out_dir) / 'members.csv', members)
+  sections.write(
+    out_dir,
+    about['experiment'],
+    [
+      Section('', before=_about(about, workdir)),
+      Section('Test error by task', before=_task_table(tasks | medians)),
+      Section('Seeds', before=_member_table(members)) if members else Section(''),
+      *(_example(held_out, int(task)) for task in tasks['task']),
+      _curves(workdir),
+      sections.gradient_section(rows),
+    ],
+  )
+
+
+def by_task(held_out: HeldOut) -> dict[str, np.ndarray]:
+  """Returns columns with an entry per task: its number, the error in percent and, where there are
+  hops, the share of each hop's attention that lies on supporting sentences, beside the share that
+  even attention would have there; not a number where no question has any."""
+  tasks = np.array([question.task for question in held_out.questions])
+  wrong = np.array([not right for right in _right(held_out)])
+  masses = np.array([_mass(held_out, i) for i in range(len(tasks))])
+  known = np.unique(tasks)
+  columns = {
+    'task': known.astype(np.float64),
+    'error': np.array([100 * wrong[tasks == task].mean() for task in known]),
+  }
+  names = ['even', *held_out.columns] if held_out.hops else []
+  for name, mass in zip(names, masses.T, strict=False):
+    own = [mass[(tasks == task) & ~np.isnan(mass)] for task in known]
+    columns[name] = np.array([m.mean() if len(m) else np.nan for m in own])
+  return columns
+
+
+def _right(held_out: HeldOut) -> list[bool]:
+  words, guesses = held_out.vocabulary.words, held_out.readings.probs.argmax(1)
+  return [
+    words[guess] == question.answer
+    for guess, question in zip(guesses, held_out.questions, strict=True)
+  ]
+
+
+def _mass(held_out: HeldOut, i: int) -> list[float]:
+  """Returns the share of supporting sentences, and of the attention of every hop that is theirs."""
+  weights, supports = held_out.readings.weights[i], _supports(held_out, i)
+  if not supports:
+    return [np.nan] * (1 + len(weights))
+  return [len(supports) / weights.shape[1], *weights[:, supports].sum(1).tolist()]
+
+
+def _supports(held_out: HeldOut, i: int) -> list[int]:
+  """Returns the places of the supporting sentences among those that were read."""
+  question, read = held_out.questions[i], held_out.readings.weights[i].shape[1]
+  left_out = len(question.story) - read
+  return sorted({place - left_out for place in question.supports if place >= left_out})
+
+
+def of_members(rows: Rows, members: Sequence[grid.Member]) -> dict[str, np.ndarray]:
+  """Returns columns with an entry per member of a grid: seed, learning rate, and errors in percent
+  at the last evaluation and at the one where its own validation was best; {} where there is
+  none."""
+  logged = [row for row in rows if f'test/error{grid.MEMBERS}' in row]
+  if not members or not logged:
+    return {}
+  figures = lambda name: np.array([row[f'{name}{grid.MEMBERS}'] for row in logged], np.float64)
+  valid, test = figures('valid/error'), figures('test/error')
+  chosen = np.nan_to_num(figures('valid/expected_error'), nan=np.inf).argmin(0)
+  every = np.arange(len(members))
+  return {
+    'seed': np.array([one.seed for one in members], np.float64),
+    'learning_rate': np.array([one.learning_rate for one in members]),
+    'valid_last': valid[-1],
+    'test_last': test[-1],
+    'valid_best': valid[chosen, every],
+    'test_best': test[chosen, every],
+  }
+
+
+def _medians(rows: Rows, tasks: Sequence[float], is_grid: bool) -> dict[str, np.ndarray]:
+  name = f'test/errors{grid.MEMBERS}'
+  last = next((row[name] for row in reversed(rows) if name in row), None) if is_grid else None
+  if last is None or np.shape(last)[1] != len(tasks):
+    return {}
+  return {'median': np.median(np.array(last, np.float64), 0)}
+
+
+def _curves(workdir) -> Section:
+  run = run_curves.read_run(workdir)
+  curves = list(run_curves.by_learning_rate(run).values())
+  plot = curve_figure(curves, run.about['headline'], None)
+  return Section('Validation', 'curves', plot, 'Expected error over training steps')
+
+
+def _about(about: Mapping, workdir) -> str:
+  result = read_result(workdir)
+  lines = [
+    f'{about["params"]:,} parameters, {about["engine"]}; seed {about["seed"]}, commit '
+    f'{about["git_hash"]}.'
+  ]
+  if result:
+    test = result['metrics']['test']
+    lines.append(
+      f'Mean test error {test["error"]:.2f} %, {test["failed"]:.0f} tasks above {_PASSED:g} %; '
+      f'chosen on validation, after {result["best_step"]:,} of {result["steps"]:,} steps.'
+    )
+  return '\n\n'.join(lines)
+
+
+def _task_table(columns: Mapping[str, np.ndarray]) -> str:
+  shares = [name for name in columns if name not in ('task', 'error', 'median')]
+  medians = ['median of seeds, %'] if 'median' in columns else []
+  rows = []
+  for i, (task, error) in enumerate(zip(columns['task'], columns['error'], strict=True)):
+    rows.append(
+      [
+        f'{task:.0f} {NAMES[int(task) - 1]}',
+        f'{error:.1f}',
+        'passed' if error <= _PASSED else 'failed',
+        *(f'{columns["median"][i]:.1f}' for _ in medians),
+        *(f'{columns[name][i]:.2f}' for name in shares),
+      ]
+    )
+  means = [np.mean(columns['error']), *(np.mean(columns['median']) for _ in medians)]
+  failed = int((columns['error'] > _PASSED).sum())
+  first, *rest = (f'{mean:.1f}' for mean in means)
+  rows.append(['mean', first, f'{failed} failed', *rest, *('' for _ in shares)])
+  table = markdown(['task', 'error, %', f'at {_PASSED:g} %', *medians, *shares], rows)
+  note = (
+    "\nBehind the errors: the share of each hop's attention that lies on supporting sentences, and "
+    'beside it what even attention would have there. '
+    if shares
+    else '\n'
+  )
+  return f'{table}{note}Numbers: [tasks.csv](tasks.csv)'
+
+
+def _member_table(columns: Mapping[str, np.ndarray]) -> str:
+  header = [
+    'seed',
+    'learning rate',
+    'valid, last',
+    'test, last',
+    'valid, own best',
+    'test, own best',
+  ]
+  rows = [
+    [f'{seed:.0f}', f'{rate:g}', *(f'{error:.2f}' for error in errors)]
+    for seed, rate, *errors in zip(*columns.values(), strict=True)
+  ]
+  names = list(columns)[2:]
+  rows.append(['median', '', *(f'{np.nanmedian(columns[name]):.2f}' for name in names)])
+  return (
+    f'{markdown(header, rows)}\nMean errors over the tasks in percent, at the last evaluation, and '
+    'at the one where the member itself was best on validation. Numbers: [members.csv](members.csv)'
+  )
+
+
+def _example(held_out: HeldOut, task: int) -> Section:
+  """Returns the section of a story: one that was understood, of about 8 sentences, if there is."""
+  right = _right(held_out)
+  own = [i for i, question in enumerate(held_out.questions) if question.task == task]
+  chosen = min(own, key=lambda i: (not right[i], abs(len(held_out.questions[i].story) - _LENGTH)))
+  question = held_out.questions[chosen]
+  probs = held_out.readings.probs[chosen]
+  guess = int(probs.argmax())
+  said = f'{held_out.vocabulary.words[guess]} ({probs[guess]:.2f})'
+  asked = f'{" ".join(question.question).capitalize()}? {said}'
+  asked += '' if right[chosen] else f', but right is {question.answer}'
+  plot = _plot(held_out, chosen, asked) if held_out.columns else None
+  title = f'Task {task}, {NAMES[task - 1]}'
+  return Section(title, f'task_{task}', plot, before=asked, shows=f'Sentences of task {task}')
+
+
+def _plot(held_out: HeldOut, chosen: int, asked: str) -> Plot:
+  weights = held_out.readings.weights[chosen]
+  told = held_out.questions[chosen].story[-weights.shape[1] :]
+  what = (
+    'Attention of every hop to the sentences'
+    if held_out.hops
+    else 'Gates of the slots at each sentence, slots named by the nearest word'
+  )
+  return attention_figure(
+    weights,
+    [f'{" ".join(sentence)}.' for sentence in told],
+    _supports(held_out, chosen),
+    held_out.columns,
+    f'{asked}. {what}; marked: those that the answer follows from.',
+  )
+
+
+def slot_names(keys: np.ndarray, embedding: np.ndarray, words: Sequence[str]) -> tuple[str, ...]:
+  """Returns the word whose embedding points most in the direction of each key.
+
+  Args:
+    keys: [M, D] float32.
+    embedding: [V, D] float32; row 0 is padding.
+    words: V of them.
+  """
+  length = lambda a: np.maximum(np.linalg.norm(a, axis=1, keepdims=True), 1e-12)
+  cosines = (keys / length(keys)) @ (embedding[1:] / length(embedding[1:])).T
+  return tuple(words[1 + i] for i in cosines.argmax(1))

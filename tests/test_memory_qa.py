@@ -1,0 +1,169 @@
+"""Questions about stories, from the launch to the answer."""
+
+import csv
+
+import numpy as np
+import pytest
+from launching import read_json, run
+
+import experiments
+from rnn_research import workdir
+from rnn_research.data.babi import Question
+from rnn_research.errors import InputError
+from rnn_research.tasks.memory_qa import corpus
+from rnn_research.tasks.memory_qa.answering import text_of
+from rnn_research.tasks.memory_qa.synthetic import make_stories
+from rnn_research.training import grid
+
+DEBUG = '--experiment=memory_qa:debug'
+STORY = 'Mary went to the office.\nJohn moved to the garden. Mary went back to the kitchen.'
+
+
+@pytest.fixture(scope='module')
+def trained_grid(make_once):
+  """Returns the workdir of two members that were trained on stories that are made."""
+  return make_once(
+    'memory_qa',
+    lambda folder: run(
+      DEBUG, f'--workdir={folder}', '--config.grid.seeds=2', '--config.train.steps=40'
+    ),
+  )
+
+
+def test_made_stories_say_the_answer():
+  babi = make_stories(100)
+  assert {name: len(split) for name, split in babi.splits.items()} == {
+    'train': 100,
+    'valid': 10,
+    'test': 10,
+  }
+  for question in babi.splits['train']:
+    told = [i for i, sentence in enumerate(question.story) if sentence[0] == question.question[2]]
+    assert question.supports == (told[-1],)
+    assert question.story[told[-1]][-1] == question.answer
+
+
+def test_encoding():
+  story = (('john', 'sat'), ('mary', 'went', 'to', 'mars'), ('john', 'sat'))
+  question = Question(story, ('where', 'is', 'mary'), 'mars', (1,), 1, 0)
+  babi = corpus.Babi({'train': [question], 'valid': [], 'test': []}, (1,))
+  whole = corpus.make_vocabulary(babi, 50)
+  assert whole[1:] == (4, 3, 11, (1,)) and whole.words[0] == ''
+  assert corpus.from_json(corpus.to_json(whole)) == whole
+  vocabulary = corpus.make_vocabulary(babi, 2)
+  other = question._replace(answer='venus', question=('where', 'is', 'pluto'))
+  encoded = corpus.encode(vocabulary, [question, other])
+  words = lambda ids: ' '.join(vocabulary.words[i] for i in ids).rstrip()
+  assert [words(ids) for ids in encoded.stories[0]] == ['mary went to mars', 'john sat']
+  assert words(encoded.questions[1]) == 'where is'
+  np.testing.assert_array_equal(encoded.answers, [vocabulary.words.index('mars'), 0])
+  np.testing.assert_array_equal(encoded.lengths, 2)
+
+
+def test_evaluation_has_every_question_once():
+  encoded = corpus.encode(
+    corpus.make_vocabulary(make_stories(150), 50), make_stories(150).splits['train']
+  )
+  rows = list(corpus.evaluation_batches(encoded))
+  assert sorted(place for places, _ in rows for place in places) == list(range(150))
+  for places, batch in rows:
+    np.testing.assert_array_equal(batch['answers'][: len(places)], encoded.answers[places])
+
+
+def test_a_run(trained_grid):
+  result = read_json(trained_grid, 'result.json')
+  assert result['headline'] == ['valid', 'expected_error', 'min']
+  test = result['metrics']['test']
+  assert test['error'] == test['error_1'] and test['failed'] == float(test['error'] > 5)
+  assert 0 < test['error'] < 100
+  report = trained_grid / 'report'
+  text = (report / 'README.md').read_text('utf-8')
+  assert '| 1 single supporting fact |' in text and '| mean |' in text
+  assert (report / 'task_1.png').stat().st_size > 1000
+  with open(report / 'members.csv', encoding='utf-8') as f:
+    assert [row['seed'] for row in csv.DictReader(f)] == ['0', '1']
+  with open(report / 'tasks.csv', encoding='utf-8') as f:
+    (row,) = csv.DictReader(f)
+  assert float(row['error']) == pytest.approx(test['error'])
+  assert 0 < float(row['hop 1']) < 1 and float(row['even']) == pytest.approx(1 / 6)
+
+
+def test_answers(trained_grid, tmp_path, main):
+  trained = workdir.load(trained_grid)
+  found = trained.answer(STORY, 'Where is Mary?')
+  assert found.sentences == tuple(STORY.replace('. ', '.\n').split('\n'))
+  assert found.weights.shape == (3, 3)
+  np.testing.assert_allclose(found.weights.sum(1), 1.0, rtol=1e-5)
+  assert found.probability >= found.others[0][1] >= found.others[-1][1]
+  file = tmp_path / 'story.txt'
+  lines = [f'{i} {line}' for i, line in enumerate(STORY.split('\n'), 1)]
+  file.write_text('\n'.join([*lines, '3 Where is John?\tgarden\t2']), 'utf-8')
+  flags = f'--workdir={trained_grid}', '--mode=answer', f'--story={file}'
+  code, out, err = main(*flags, '--question=Where is Mary?')
+  assert (code, err) == (0, '') and out == f'{text_of(found)}\n'
+  code, _, err = main(*flags, '--question=Where is Mary')
+  assert code == 1 and "question is 'Where is Mary', expected one that ends in '?'" in err
+  code, _, err = main(*flags[:2], '--question=Where is Mary?')
+  assert code == 1 and "story is '', expected a file" in err
+
+
+@pytest.mark.parametrize(
+  ('story', 'question', 'said'),
+  [
+    ('', 'Where is Mary?', 'story is empty'),
+    (STORY, 'Where is Jon?', "question: the model never saw 'jon', did you mean john"),
+    ('Mary ate fish.', 'Where is Mary?', "story: the model never saw 'ate', 'fish'"),
+    (STORY, 'Where is is is is is is Mary?', 'has 8 words, expected 6 at most'),
+  ],
+)
+def test_what_cannot_be_answered_is_said(trained_grid, story, question, said):
+  with pytest.raises(InputError, match=said):
+    workdir.load(trained_grid).answer(story, question)
+
+
+@pytest.mark.parametrize('name', ['entnet', 'gru'])
+def test_other_models_learn(name, tmp_path):
+  run(
+    DEBUG,
+    f'--workdir={tmp_path}',
+    f'--config.model.name={name}',
+    '--config.data.made=20',
+    '--config.train.steps=4',
+  )
+  assert read_json(tmp_path, 'result.json')['metrics']['test']['loss'] > 0
+  found = workdir.load(tmp_path).answer(STORY, 'Where is Mary?')
+  assert found.weights.shape == ((20, 3) if name == 'entnet' else (0, 3))
+
+
+def test_what_is_left_out_is_said():
+  babi = make_stories(20)._replace(missing=(3,))
+  said = corpus.about(babi, corpus.make_vocabulary(babi, 50))
+  assert 'task 3 is left out: its training file or its test file is missing' in said
+
+
+def test_a_variant_is_built_from_real_data(data_dir):
+  path = str(data_dir / 'babi' / 'babi_v1.2_en-10k.tar.gz')
+  config = experiments.get_config('memory_qa:entnet').unlock()
+  config.data.update({'path': path, 'tasks': '1'})
+  made = experiments.build('memory_qa:entnet', config)
+  assert made.train_data().steps_per_epoch == 281
+
+
+@pytest.mark.parametrize(
+  ('flag', 'said'),
+  [
+    ('data.made=0', "data.path is '', expected the folder"),
+    ('data.made=-1', 'data.made is -1'),
+    ('data.tasks=21', "data.tasks is '21'"),
+    ('model.name=memnn', "model.name is 'memnn'"),
+    ('model.num_slots=0', 'model.num_slots is 0'),
+    ('model.noise=2', 'model.noise is 2.0'),
+  ],
+)
+def test_bad_fields(flag, said, tmp_path, main):
+  code, _, err = main(DEBUG, f'--workdir={tmp_path}', f'--config.{flag}')
+  assert code == 1 and said in err
+
+
+def test_spread_has_a_median():
+  assert grid.spread([1.0, 5.0, None, 2.0])['median'] == 2.0

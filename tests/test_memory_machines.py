@@ -55,12 +55,12 @@ def ntm_np(p, memory, h):
   for k, (strength, gate, exponent), s, old in zip(
     keys, scalars, moves, memory.weights, strict=True
   ):
-    found = content_np(memory.content, np.tanh(k), softplus(strength))
+    found = content_np(memory.content, k, softplus(strength))
     mixed = sigmoid(gate) * found + (1.0 - sigmoid(gate)) * old
     weights.append(sharpen_np(shift_np(mixed, softmax(s)), 1.0 + softplus(exponent)))
   reading, writing = weights[:HEADS], weights[HEADS:]
   reads = np.array([memory.content @ w for w in reading])
-  content = write_np(memory.content, writing, sigmoid(erase), np.tanh(add))
+  content = write_np(memory.content, writing, sigmoid(erase), add)
   return NTMMemory(content, np.array(weights)), reads, reading, writing
 
 

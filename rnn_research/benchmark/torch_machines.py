@@ -30,7 +30,6 @@ class Machine(nn.Module):
     """Returns weights [B, 2, N], of a memory [B, N, W], those of the step before, and what the
     controller says, split."""
     keys, scalars, shifts = numbers
-    keys = torch.tanh(keys)
     norms = (torch.sqrt(a.square().sum(-1, keepdim=True) + 1e-6) for a in (keys, memory))
     key_norms, row_norms = norms
     found = torch.bmm(keys / key_norms, memory.mT) / row_norms.mT
@@ -59,7 +58,7 @@ class Machine(nn.Module):
       read = torch.bmm(weights[:, :1], memory)[:, 0]
       writing = weights[:, 1, :, None]
       memory = torch.addcmul(memory, memory * writing, torch.sigmoid(erase)[:, None], value=-1)
-      memory = torch.addcmul(memory, writing, torch.tanh(add)[:, None])
+      memory = torch.addcmul(memory, writing, add[:, None])
       outputs.append(torch.cat([state[0], read], -1))
     logits = self.head(torch.stack(outputs[-len(targets) :]))
     return functional.binary_cross_entropy_with_logits(logits, targets)

@@ -280,7 +280,7 @@ def _make_model(config, vocabulary):
     model = entity_network(
       num_words, config.size, num_slots=config.num_slots, longest=vocabulary.longest
     )
-    return model, 'scan over sentences'
+    return model, 'over sentences, with a hand-written backward pass'
   options = options_for(config.name, forget_bias=config.forget_bias)
   cell = make_cell(config.name, config.size, engine=config.engine, **options)
   model = story_reader(cell, num_words, config.size, vocabulary.most_words)

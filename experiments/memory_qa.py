@@ -62,6 +62,7 @@ def get_config(variant: str = 'memn2n') -> ConfigDict:
       'tasks': 'all',  # numbers with commas, or all that have a training and a test file
       'made': 0,  # stories that are made, in place of those of `path`; 0 is none
       'max_sentences': 50,  # of longer stories the last ones are read
+      'buckets': 1,  # shapes of batches, each of stories of like length; 1 mixes all lengths
     }
   )
   config.model = ConfigDict(
@@ -107,7 +108,7 @@ _CHANGES = {
     'train': {**_MEMN2N['train'], 'epochs': 120, 'eval_every': 0, 'log_every': 100},
   },
   'entnet': {
-    'data': {'max_sentences': 70},
+    'data': {'max_sentences': 70, 'buckets': 4},
     'model': {'name': 'entnet', 'size': 100},
     'optimizer': {
       'learning_rate': 0.01,
@@ -120,6 +121,7 @@ _CHANGES = {
     'train': {'batch_size': 32, 'epochs': 200, 'log_every': 100},
   },
   'lstm': {
+    'data': {'buckets': 4},
     'model': {'name': 'lstm', 'size': 100},
     'optimizer': {'learning_rate': 1e-3, 'clip_norm': 1.0},
     'train': {'batch_size': 32, 'epochs': 60, 'log_every': 100},
@@ -142,6 +144,7 @@ def check(config: ConfigDict) -> None:
   require('data.made', data.made, data.made >= 0, 'an integer >= 0 (0 reads data.path)')
   for block, field in (
     (data, 'max_sentences'),
+    (data, 'buckets'),
     (model, 'size'),
     (model, 'num_hops'),
     (model, 'num_slots'),
@@ -180,7 +183,8 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
   model, engine = _make_model(config.model, vocabulary)
 
   def train_data():
-    data = corpus.train_data(encoded('train'), vocabulary, config.train.batch_size, config.seed)
+    size, buckets = config.train.batch_size, config.data.buckets
+    data = corpus.train_data(encoded('train'), vocabulary, size, buckets, config.seed)
     return data._replace(about=corpus.about(load(), vocabulary))
 
   def outputs(params, batch, **options):
@@ -188,8 +192,7 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     return model.outputs(params, *ids, **options)
 
   def loss(params, carry, batch, key, step):
-    steps_per_epoch = len(encoded('train').answers) // config.train.batch_size
-    linear = step < config.model.linear_epochs * steps_per_epoch
+    linear = step < config.model.linear_epochs * train_data().steps_per_epoch
     logits, _ = outputs(params, batch, linear=linear, key=key)
     losses = cross_entropy(logits, batch['answers'])
     right = (logits.argmax(-1) == batch['answers']).astype(jnp.float32)
@@ -277,7 +280,7 @@ def _make_model(config, vocabulary):
     model = entity_network(
       num_words, config.size, num_slots=config.num_slots, longest=vocabulary.longest
     )
-    return model, 'scan over sentences'
+    return model, 'over sentences, with a hand-written backward pass'
   options = options_for(config.name, forget_bias=config.forget_bias)
   cell = make_cell(config.name, config.size, engine=config.engine, **options)
   model = story_reader(cell, num_words, config.size, vocabulary.most_words)

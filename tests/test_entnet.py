@@ -7,7 +7,7 @@ import pytest
 from oracles import sigmoid
 
 from rnn_research.cells import gru
-from rnn_research.cells.entnet import EntNetParams, entnet
+from rnn_research.cells.entnet import EntNetParams, EntNetState, entnet
 from rnn_research.errors import InputError
 from rnn_research.models.entity_network import entity_network, story_reader
 from rnn_research.unroll import unroll
@@ -105,3 +105,26 @@ def test_a_story_reader_reads_all_words_in_order():
 def test_there_is_a_slot():
   with pytest.raises(InputError, match='num_slots is 0'):
     entnet(0)
+
+
+def test_the_form_for_whole_sequences_has_the_gradients_of_steps():
+  """The laws run it with resets, which it leaves to steps."""
+  cell = entnet(M)
+  params = drawn(cell.init(jax.random.key(0), jax.ShapeDtypeStruct((1, D), jnp.float32)))
+  params = jax.tree.map(jnp.float32, params)
+  rng = np.random.default_rng(1)
+  xs = jnp.asarray(rng.normal(size=(S, 2, D)), jnp.float32)
+  h = EntNetState(jnp.asarray(rng.normal(size=(2, M, D)), jnp.float32))
+  mask = np.arange(S)[:, None] < np.array([S, 3])
+
+  def gradients(cell):
+    def loss(params, xs, h):
+      state, gates = unroll(cell, params, xs, h, mask=mask)
+      return (state.h**3).sum() + (gates * jnp.arange(M)).sum()
+
+    return jax.jit(jax.value_and_grad(loss, (0, 1, 2)))(params, xs, h)
+
+  expected = gradients(cell._replace(scan=None))
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), gradients(cell), expected
+  )

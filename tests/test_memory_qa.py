@@ -167,3 +167,29 @@ def test_bad_fields(flag, said, tmp_path, main):
 
 def test_spread_has_a_median():
   assert grid.spread([1.0, 5.0, None, 2.0])['median'] == 2.0
+
+
+def test_stories_of_like_length_share_batches():
+  questions = make_stories(100).splits['train']
+  cuts = np.random.default_rng(0).choice([1, 1, 1, 2, 5, 6], len(questions))
+  some = [q._replace(story=q.story[:n]) for q, n in zip(questions, cuts, strict=True)]
+  vocabulary = corpus.make_vocabulary(corpus.Babi({'train': some, 'valid': []}, (1,)), 50)
+  encoded = corpus.encode(vocabulary, some)
+  data = corpus.train_data(encoded, vocabulary, 5, 3, seed=0)
+  sizes = [batch['stories'].shape[1] for batch in data.shapes]
+  assert sizes == [1, 2, 6]
+  epochs = [[next(data.iterator) for _ in range(data.steps_per_epoch)] for _ in range(2)]
+  key = lambda batch: sorted(map(bytes, np.ascontiguousarray(batch['stories'])))
+  assert [key(b) for b in epochs[0]] != [key(b) for b in epochs[1]]
+  for batch in epochs[0]:
+    told = batch['stories'].any(-1).sum(1)
+    assert len(told) == 5
+    assert batch['stories'].shape[1] == min(size for size in sizes if size >= told.max())
+  rows = [row.any(-1).sum() for batch in epochs[0] for row in batch['stories']]
+  for size, low in zip(sizes, (0, 1, 2), strict=True):
+    count = ((cuts > low) & (cuts <= size)).sum()
+    assert sum(low < n <= size for n in rows) == count // 5 * 5
+  few = corpus.train_data(encoded, vocabulary, 90, 3, seed=0)
+  assert [batch['stories'].shape for batch in few.shapes] == [(90, 6, vocabulary.longest)]
+  with pytest.raises(InputError, match='there are 100 training questions, expected a batch of 101'):
+    corpus.train_data(encoded, vocabulary, 101, 3, seed=0)

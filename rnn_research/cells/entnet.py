@@ -4,15 +4,14 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jax.nn.initializers import normal
 
 from rnn_research.cell import Cell
+from rnn_research.engines.entity import Sentences, Weights, candidate, entity_scan, update
 from rnn_research.errors import require_size
 from rnn_research.layers import check_features, matmul
 from rnn_research.typing import Array
-
-_EPSILON = 1e-12  # under the root of a norm, whose gradient at 0 is finite so
+from rnn_research.unroll import unroll
 
 
 class EntNetParams(NamedTuple):
@@ -25,13 +24,6 @@ class EntNetParams(NamedTuple):
   b: Array  # [D] float32
   b_g: Array  # [M] float32
   slope: Array  # [D] float32, of the PReLU
-
-
-class EntNetInput(NamedTuple):
-  """Projected input of `entnet`."""
-
-  s: Array  # [T, B, D] float32, the sentence
-  w_s: Array  # [T, B, D] float32
 
 
 class EntNetState(NamedTuple):
@@ -83,22 +75,29 @@ def entnet(num_slots: int, *, dtype=jnp.float32) -> Cell:
   def initial_state(params, batch_size):
     return EntNetState(jnp.broadcast_to(params.keys, (batch_size, *params.keys.shape)))
 
+  def weights(params):
+    bias = jnp.broadcast_to(params.b, params.keys.shape)
+    return Weights(params.u, matmul(params.keys, params.v, dtype) + bias, params.slope)
+
   def project(params, xs):
     check_features(xs)
-    return EntNetInput(xs, matmul(xs, params.w, dtype))
+    scores = xs @ params.keys.T
+    return Sentences(
+      xs, matmul(xs, params.w, dtype), scores + jnp.broadcast_to(params.b_g, scores.shape)
+    )
 
   def step(params, state, u, *, key=None, ctx=None):
-    scores = jnp.einsum('bd,bmd->bm', u.s, state.h) + u.s @ params.keys.T
-    g = jax.nn.sigmoid(scores + jnp.broadcast_to(params.b_g, scores.shape))
-    own = matmul(params.keys, params.v, dtype) + jnp.broadcast_to(params.b, params.keys.shape)
-    n = prelu(matmul(state.h, params.u, dtype) + own[None] + u.w_s[:, None], params.slope)
-    h = state.h + g[:, :, None] * n
-    h = h * lax.rsqrt((h * h).sum(-1, keepdims=True) + _EPSILON)
-    return EntNetState(h), g.astype(dtype)
+    own = weights(params)
+    g, z, r = update(own, state.h, candidate(own, state.h, u.w_s, dtype), u.s, u.c)
+    return EntNetState(z * r), g.astype(dtype)
 
-  return Cell(init, initial_state, project, step)
+  def scan(params, state, xs, *, mask=None, reset=None, reset_state=None):
+    if reset is not None:  # stories are read from their beginning: not worth a form of its own
+      again = stepping._replace(initial_state=lambda params, batch_size: reset_state)
+      return unroll(again, params, xs, state, mask=mask, reset=reset)
+    mask = jnp.ones(xs.shape[:2], bool) if mask is None else mask
+    h, gs = entity_scan(dtype, weights(params), state.h, project(params, xs), mask)
+    return EntNetState(h), gs.astype(dtype)
 
-
-def prelu(x: Array, slope: Array) -> Array:
-  """Returns x where it is positive, else x times the slope of its coordinate, [..., D]."""
-  return jnp.maximum(x, 0.0) + jnp.broadcast_to(slope, x.shape) * jnp.minimum(x, 0.0)
+  stepping = Cell(init, initial_state, project, step)
+  return stepping._replace(scan=scan)

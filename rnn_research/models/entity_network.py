@@ -6,8 +6,9 @@ from jax.nn.initializers import normal
 
 from rnn_research import layers
 from rnn_research.cell import Cell
-from rnn_research.cells.entnet import entnet, prelu
+from rnn_research.cells.entnet import entnet
 from rnn_research.data.codec import PAD
+from rnn_research.engines.entity import prelu
 from rnn_research.errors import require_size
 from rnn_research.models.memory_network import Answerer
 from rnn_research.unroll import unroll

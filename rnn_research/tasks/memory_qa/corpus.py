@@ -9,9 +9,9 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from rnn_research.data.babi import Babi, Question, Sentence, load_babi
-from rnn_research.data.buckets import evaluation_rows, like_lengths
+from rnn_research.data.buckets import cut, evaluation_rows, like_lengths
 from rnn_research.data.codec import PAD
-from rnn_research.data.examples import shuffled
+from rnn_research.data.examples import stream
 from rnn_research.errors import InputError
 from rnn_research.experiment import TrainData
 from rnn_research.tasks.memory_qa.synthetic import make_stories
@@ -109,14 +109,67 @@ def encode(vocabulary: Vocabulary, questions: Sequence[Question]) -> Encoded:
   )
 
 
-def train_data(encoded: Encoded, vocabulary: Vocabulary, batch_size: int, seed: int) -> TrainData:
+def train_data(
+  encoded: Encoded, vocabulary: Vocabulary, batch_size: int, num_buckets: int, seed: int
+) -> TrainData:
   """Returns batches of questions in a new order in every epoch: 'stories' [B, S, J], 'questions'
-  [B, J], 'answers' [B]."""
+  [B, J], 'answers' [B].
+
+  Stories of like length share batches, so that S is one of few numbers; rows that make no whole
+  batch of theirs are left out of an epoch.
+
+  Raises:
+    InputError: there are fewer than one batch.
+  """
+  ends = _bucket_ends(encoded.lengths, num_buckets, batch_size)
+  places = np.searchsorted(ends, encoded.lengths)
+  members = [np.flatnonzero(places == place) for place in range(len(ends))]
+  steps = sum(len(rows) // batch_size for rows in members)
+  if not steps:
+    raise InputError(
+      f'there are {len(places)} training questions, expected a batch of {batch_size} at least'
+    )
+
+  @functools.lru_cache(maxsize=2)
+  def plan(epoch):
+    rng = np.random.default_rng((seed, epoch))
+    batches = [
+      (end, rows)
+      for end, own in zip(ends, map(rng.permutation, members), strict=True)
+      for rows in own[: len(own) // batch_size * batch_size].reshape(-1, batch_size)
+    ]
+    return [batches[i] for i in rng.permutation(steps)]
+
+  def batch(end, rows):
+    return {
+      'stories': encoded.stories[rows, :end],
+      'questions': encoded.questions[rows],
+      'answers': encoded.answers[rows],
+    }
+
+  shapes = tuple(batch(end, rows[:batch_size]) for end, rows in zip(ends, members, strict=True))
+  draw = lambda item: batch(*plan(item // steps)[item % steps])
+  return stream(draw, steps, _digest(encoded, vocabulary))._replace(shapes=shapes)
+
+
+def _bucket_ends(lengths: np.ndarray, num_buckets: int, batch_size: int) -> list[int]:
+  """Returns the longest story of each bucket: those that leave the least padding, but none with
+  fewer than a batch, except where there is only one."""
+  groups, counts = np.unique(np.maximum(lengths, 1), return_counts=True)
+  ends = cut(groups[None], counts, min(num_buckets, len(groups)))
+  kept = [0]
+  for end in ends:
+    if counts[kept[-1] : end].sum() >= batch_size:
+      kept.append(end)
+  kept = kept[1:] or [0]
+  return [int(groups[end - 1]) for end in [*kept[:-1], ends[-1]]]
+
+
+def _digest(encoded: Encoded, vocabulary: Vocabulary) -> str:
   digest = hashlib.sha256('\n'.join(vocabulary.words).encode())
   for array in encoded:
     digest.update(np.ascontiguousarray(array).tobytes())
-  arrays = {name: getattr(encoded, name) for name in ('stories', 'questions', 'answers')}
-  return shuffled(arrays, batch_size, seed, digest.hexdigest())
+  return digest.hexdigest()
 
 
 def evaluation_batches(encoded: Encoded) -> Iterator[tuple[list[int], dict[str, np.ndarray]]]:

@@ -10,11 +10,14 @@ from jax.nn.initializers import lecun_normal
 from rnn_research import layers
 from rnn_research.cell import Cell
 from rnn_research.combinators.depth import stack
+from rnn_research.typing import Array, PyTree
 from rnn_research.unroll import unroll_layers
 
 
 class SequenceModel(NamedTuple):
   """`y = h_T W + b` for the last step, or for every step, h from a stack of cells.
+
+  Of a memory machine, whose outputs are `MemoryOutput`, h is their field h: `[h_t; r_t]`.
 
   Attributes:
     cells: L recurrences.
@@ -55,7 +58,9 @@ def sequence_model(
     key_c, key_h = jax.random.split(key)
     cell_params = stack(*cells).init(key_c, jax.ShapeDtypeStruct((1, input_size), jnp.float32))
     xs = jax.ShapeDtypeStruct((1, 1, input_size), jnp.float32)
-    hs = jax.eval_shape(lambda params, xs: unroll_layers(cells, params, xs)[1], cell_params, xs)
+    hs = jax.eval_shape(
+      lambda params, xs: features(unroll_layers(cells, params, xs)[1]), cell_params, xs
+    )
     w = lecun_normal()(key_h, (hs.shape[-1], output_size), jnp.float32)
     return {'cells': cell_params, 'head': {'w': w, 'b': jnp.zeros(output_size, jnp.float32)}}
 
@@ -67,7 +72,13 @@ def sequence_model(
     _, hs = unroll_layers(
       cells, params['cells'], jnp.moveaxis(xs, 1, 0), dropout=dropout, key=key_c
     )
-    hs = jnp.moveaxis(hs, 0, 1) if every_step else hs[-1]
+    hs = jnp.moveaxis(features(hs), 0, 1) if every_step else features(hs)[-1]
     return head(params, layers.dropout(key_h, hs, dropout))
 
   return SequenceModel(cells, init, outputs, head)
+
+
+def features(ys: PyTree) -> Array:
+  """Returns what an answer is made of: outputs [T, B, H] of a cell, or their field h where they
+  have more to tell."""
+  return ys.h if hasattr(ys, 'h') else ys

@@ -13,7 +13,10 @@ from rnn_research.analysis.reports.tables import finite, metric_name, quantiles
 
 
 def curve_figure(
-  curves: Sequence[Curves], headline: tuple[str, str, str], baseline: float | None
+  curves: Sequence[Curves],
+  headline: tuple[str, str, str],
+  baseline: float | None,
+  batch_size: int | None = None,
 ) -> Plot:
   """Draws a metric over training steps: thick the median over seeds, thin every seed.
 
@@ -21,6 +24,7 @@ def curve_figure(
     curves: what is compared.
     headline: what it is measured on, its name, and 'min' or 'max', the better end.
     baseline: what needs no memory, drawn as a line across; or None.
+    batch_size: examples of a step, counted along the upper edge; None counts none.
   """
   split, metric, sense = headline
   figure = Figure(figsize=(11, 6.6), layout='constrained')
@@ -37,6 +41,8 @@ def curve_figure(
       label=f'without memory: {baseline:.4f}',
     )
   axes.set_xlabel('training step', fontsize=LABEL)
+  if batch_size:
+    plots.second_x(axes, 1.0 / batch_size, 'examples seen')
   axes.set_ylabel(metric_name(metric), fontsize=LABEL)
   plots.finish(axes)
   plots.legend_beside(axes)

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 
-from rnn_research.analysis.reports import run_curves
+from rnn_research.analysis.reports import by_length, run_curves
 from rnn_research.analysis.reports.curve_figure import curve_figure
 from rnn_research.analysis.reports.length_figure import compare_lengths
 from rnn_research.analysis.reports.run_curves import LoggedRun
@@ -11,13 +11,15 @@ from rnn_research.analysis.reports.sections import Section, gradient_section, wr
 from rnn_research.analysis.reports.tables import markdown, metric_name
 from rnn_research.training.grid import spread
 
-_FIGURES = ('mean', 'standard deviation', 'lowest', 'highest')
+_FIGURES = ('mean', 'median', 'standard deviation', 'lowest', 'highest')
 _HEAD = ('run', 'parameters', 'learning rate', 'seeds', *_FIGURES, 'steps', 'commit', 'workdir')
 
 
-def write_run(workdir: str | os.PathLike, out_dir: str | os.PathLike) -> None:
+def write_run(
+  workdir: str | os.PathLike, out_dir: str | os.PathLike, more: Sequence[Section] = ()
+) -> None:
   """Writes README.md and the figure of a run, a curve per learning rate, with its numbers as CSV,
-  to `out_dir`."""
+  to `out_dir`; `more` stands between the curves and the gradients."""
   run = run_curves.read_run(workdir)
   curves = list(run_curves.by_learning_rate(run).values())
   split, metric, _ = run.about['headline']
@@ -30,10 +32,13 @@ def write_run(workdir: str | os.PathLike, out_dir: str | os.PathLike) -> None:
       Section(
         f'{split} {name} at the last evaluation',
         'curves',
-        curve_figure(curves, run.about['headline'], run_curves.without_memory(run)),
+        curve_figure(
+          curves, run.about['headline'], run_curves.without_memory(run), _rows_per_step([run])
+        ),
         f'{name} over training steps',
         before=markdown(['', *_FIGURES], [[curve.label, *_last(curve)] for curve in curves]),
       ),
+      *more,
       gradient_section(run.rows),
     ],
   )
@@ -59,7 +64,7 @@ def write_comparison(
     f'Figures of {split} at the last evaluation, over the seeds of each run at the learning rate '
     'that is best by the same figure; best first.'
   )
-  name, lengths = metric_name(metric), compare_lengths({one[0]: one[2].workdir for one in shown})
+  name, folders = metric_name(metric), {label: run.workdir for label, _, run in shown}
   return write(
     out_dir,
     f'{name} of {len(runs)} runs',
@@ -68,15 +73,26 @@ def write_comparison(
         '',
         'curves',
         curve_figure(
-          curves, runs[0].about['headline'], baselines.pop() if len(baselines) == 1 else None
+          curves,
+          runs[0].about['headline'],
+          baselines.pop() if len(baselines) == 1 else None,
+          _rows_per_step(runs),
         ),
         f'{name} over training steps',
         before=f'{markdown(_HEAD, [_row(*one) for one in shown])}\n{text}',
         metrics={label: _metrics(metric, *found) for label, found, _ in shown},
       ),
-      Section('', 'bleu_by_length', lengths, 'BLEU over source length'),
+      Section('', 'bleu_by_length', compare_lengths(folders), 'BLEU over source length'),
+      Section('', by_length.STEM, by_length.compare_errors(folders), 'Errors over length'),
     ],
   )
+
+
+def _rows_per_step(runs):
+  """Returns the one batch size of runs on whole examples, None where there is none such."""
+  blocks = [run.about['config'].get('train', {}) for run in runs]
+  sizes = {None if 'unroll_length' in block else block.get('batch_size') for block in blocks}
+  return sizes.pop() if len(sizes) == 1 else None
 
 
 def _row(label, best, run):
@@ -105,7 +121,10 @@ def _last(curve):
   note = f' ({lost} of {len(curve.values)} not finite)' if lost else ''
   return [
     f'{mean}{note}',
-    *(f'{found[name]:.4g}' if name in found else '' for name in ('std', 'lowest', 'highest')),
+    *(
+      f'{found[name]:.4g}' if name in found else ''
+      for name in ('median', 'std', 'lowest', 'highest')
+    ),
   ]
 
 

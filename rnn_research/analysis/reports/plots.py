@@ -205,9 +205,14 @@ def _second_axes(axes: Axes, steps_per_epoch: float | None) -> None:
   bits.set_ylabel('bits per symbol', fontsize=LABEL)
   bits.tick_params(labelsize=TICK)
   if steps_per_epoch:
-    epochs = axes.secondary_xaxis('top', functions=_in_units_of(steps_per_epoch))
-    epochs.set_xlabel('epochs', fontsize=LABEL)
-    epochs.tick_params(labelsize=TICK)
+    second_x(axes, steps_per_epoch, 'epochs')
+
+
+def second_x(axes: Axes, unit: float, name: str) -> None:
+  """Adds an axis along the upper edge that counts what `unit` of the lower axis make one of."""
+  upper = axes.secondary_xaxis('top', functions=_in_units_of(unit))
+  upper.set_xlabel(name, fontsize=LABEL)
+  upper.tick_params(labelsize=TICK)
 
 
 def _in_units_of(unit: float) -> tuple[Callable, Callable]:

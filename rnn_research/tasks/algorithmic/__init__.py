@@ -1,0 +1,1 @@
+"""Tasks that ask for an algorithm, and for a memory to run it in."""

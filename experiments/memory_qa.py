@@ -231,20 +231,22 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     errors = [measured[name] for name in measured if name in tasks]
     return {name: a for name, a in measured.items() if name not in tasks} | {'errors': errors}
 
+  def columns_of(params):
+    if config.model.name == 'memn2n':
+      return tuple(f'hop {hop}' for hop in range(1, config.model.num_hops + 1))
+    if config.model.name == 'entnet':
+      arrays = map(np.asarray, (params['cell'].keys, params['embedding']))
+      return answering.slot_names(*arrays, vocabulary.words)
+    return ()
+
   def report(params, workdir, out_dir):
     # Matplotlib is slow to load.
-    from rnn_research.tasks.memory_qa.report import HeldOut, slot_names, write_report
+    from rnn_research.tasks.memory_qa.report import HeldOut, write_report
 
-    columns, hops = (), config.model.name == 'memn2n'
-    if hops:
-      columns = tuple(f'hop {hop}' for hop in range(1, config.model.num_hops + 1))
-    elif config.model.name == 'entnet':
-      arrays = (np.asarray(a) for a in (params['cell'].keys, params['embedding']))
-      columns = slot_names(*arrays, vocabulary.words)
     readings = answering.read_all(explain, params, encoded('test'))
-    write_report(
-      HeldOut(load().splits['test'], readings, vocabulary, columns, hops), workdir, out_dir
-    )
+    hops = config.model.name == 'memn2n'
+    held_out = HeldOut(load().splits['test'], readings, vocabulary, columns_of(params), hops)
+    write_report(held_out, workdir, out_dir)
 
   return Experiment(
     init=model.init,
@@ -255,7 +257,7 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     headline=('valid', 'expected_error', 'min'),
     assets={'vocabulary': corpus.to_json(vocabulary)},
     report=report,
-    commands={'answer': functools.partial(answering.answer, explain, vocabulary)},
+    commands={'answer': functools.partial(answering.answer, explain, columns_of, vocabulary)},
     engine=engine,
     unit='questions',
   )

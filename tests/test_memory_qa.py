@@ -11,7 +11,7 @@ from rnn_research import workdir
 from rnn_research.data.babi import Question
 from rnn_research.errors import InputError
 from rnn_research.tasks.memory_qa import corpus
-from rnn_research.tasks.memory_qa.answering import text_of
+from rnn_research.tasks.memory_qa.answering import slot_names, text_of
 from rnn_research.tasks.memory_qa.synthetic import make_stories
 from rnn_research.training import grid
 
@@ -92,7 +92,7 @@ def test_answers(trained_grid, tmp_path, main):
   trained = workdir.load(trained_grid)
   found = trained.answer(STORY, 'Where is Mary?')
   assert found.sentences == tuple(STORY.replace('. ', '.\n').split('\n'))
-  assert found.weights.shape == (3, 3)
+  assert found.weights.shape == (3, 3) and found.columns == ('hop 1', 'hop 2', 'hop 3')
   np.testing.assert_allclose(found.weights.sum(1), 1.0, rtol=1e-5)
   assert found.probability >= found.others[0][1] >= found.others[-1][1]
   file = tmp_path / 'story.txt'
@@ -146,7 +146,7 @@ def test_a_variant_is_built_from_real_data(data_dir):
   config = experiments.get_config('memory_qa:entnet').unlock()
   config.data.update({'path': path, 'tasks': '1'})
   made = experiments.build('memory_qa:entnet', config)
-  assert made.train_data().steps_per_epoch == 281
+  assert 277 <= made.train_data().steps_per_epoch <= 281
 
 
 @pytest.mark.parametrize(
@@ -193,3 +193,9 @@ def test_stories_of_like_length_share_batches():
   assert [batch['stories'].shape for batch in few.shapes] == [(90, 6, vocabulary.longest)]
   with pytest.raises(InputError, match='there are 100 training questions, expected a batch of 101'):
     corpus.train_data(encoded, vocabulary, 101, 3, seed=0)
+
+
+def test_slots_are_named_by_the_nearest_word():
+  embedding = np.array([[9.0, 9.0], [1.0, 0.0], [0.0, 5.0]])
+  keys = np.array([[0.1, 3.0], [2.0, 1.0]])
+  assert slot_names(keys, embedding, ('', 'mary', 'john')) == ('john', 'mary')

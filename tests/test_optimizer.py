@@ -268,3 +268,11 @@ def test_some_parameters_are_trained_at_a_share_of_the_rate(schedule):
     np.testing.assert_allclose(updates['eye']['w'], 0.1 * plain['eye']['w'], rtol=1e-6)
     np.testing.assert_allclose(updates['head']['w'], 0.5 * plain['head']['w'], rtol=1e-6)
     np.testing.assert_array_equal(updates['eyelid'], plain['eyelid'])
+
+
+def test_exponential_decays_every_so_many_epochs():
+  got = rates(
+    27, schedule='exponential', decay_factor=0.5, decay_after=4, decay_every=2, warmup_steps=0
+  )
+  expected = np.repeat([1, 1, 1, 1, 0.5, 0.5, 0.25, 0.25, 0.125], 3)
+  np.testing.assert_allclose(got, expected, rtol=1e-6)

@@ -1,7 +1,7 @@
 """Answers of a trained model to a story that a person tells."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +27,7 @@ class Answer(NamedTuple):
     sentences: the L that it read, as they were told.
     weights: [K, L] float32 of the sentences: the attention of K hops, or the gates of K slots; K is
       0 for a model that has neither.
+    columns: K names: 'hop 1', or the word nearest to a slot.
   """
 
   answer: str
@@ -34,6 +35,7 @@ class Answer(NamedTuple):
   others: tuple[tuple[str, float], ...]
   sentences: tuple[str, ...]
   weights: np.ndarray
+  columns: tuple[str, ...]
 
 
 class Readings(NamedTuple):
@@ -67,12 +69,18 @@ def read_all(explain: Callable, params: Params, encoded: Encoded) -> Readings:
 
 
 def answer(
-  explain: Callable, vocabulary: Vocabulary, params: Params, story: str, question: str
+  explain: Callable,
+  columns_of: Callable,
+  vocabulary: Vocabulary,
+  params: Params,
+  story: str,
+  question: str,
 ) -> Answer:
   """Answers a question about a story.
 
   Args:
     explain: see `read_all`.
+    columns_of: `(params) -> columns` of `Answer`.
     vocabulary: of the model.
     params: of the model.
     story: sentences, each on a line of its own or ended by a mark; lines of a file of bAbI too,
@@ -100,7 +108,8 @@ def answer(
   best = np.argsort(-readings.probs[0])[:4]
   (text, probability), *others = ((vocabulary.words[i], float(readings.probs[0][i])) for i in best)
   read = tuple(told[-vocabulary.num_sentences :])
-  return Answer(text, probability, tuple(others), read, readings.weights[0])
+  weights, columns = readings.weights[0], columns_of(params)
+  return Answer(text, probability, tuple(others), read, weights, columns)
 
 
 def _sentences(story: str) -> Iterator[str]:
@@ -127,14 +136,27 @@ def text_of(found: Answer) -> str:
   """Returns an answer for people: the runners-up, and the sentences that were attended to."""
   others = ', '.join(f'{name} {probability:.3f}' for name, probability in found.others)
   lines = [f'{found.answer}  {found.probability:.3f}', f'next: {others}']
-  shown = [i for i in range(len(found.sentences)) if (found.weights[:, i] >= _SHOWN).any()]
-  if shown:
-    lines.append('sentences by their weights:')
-  lines += [
-    f'  {" ".join(f"{weight:.2f}" for weight in found.weights[:, i])}  {found.sentences[i]}'
-    for i in shown
-  ]
+  for sentence, own in zip(found.sentences, found.weights.T, strict=True):
+    weights = [
+      f'{name} {weight:.2f}'
+      for name, weight in zip(found.columns, own, strict=True)
+      if weight >= _SHOWN
+    ]
+    lines += [f'  {sentence}  ({", ".join(weights)})'] if weights else []
   return '\n'.join(lines)
+
+
+def slot_names(keys: np.ndarray, embedding: np.ndarray, words: Sequence[str]) -> tuple[str, ...]:
+  """Returns the word whose embedding points most in the direction of each key.
+
+  Args:
+    keys: [M, D] float32.
+    embedding: [V, D] float32; row 0 is padding.
+    words: V of them.
+  """
+  length = lambda a: np.maximum(np.linalg.norm(a, axis=1, keepdims=True), 1e-12)
+  cosines = (keys / length(keys)) @ (embedding[1:] / length(embedding[1:])).T
+  return tuple(words[1 + i] for i in cosines.argmax(1))
 
 
 def _main(run, story: str = '', question: str = '') -> None:

@@ -15,6 +15,7 @@ def attention_figure(
   sentences: Sequence[str],
   supports: Sequence[int],
   columns: Sequence[str],
+  label: str,
   text: str,
 ) -> Plot:
   """Draws the weights of sentences, one below the other; those that the answer follows from are
@@ -25,6 +26,7 @@ def attention_figure(
     sentences: L of them.
     supports: places of the supporting ones.
     columns: K names: of hops, or of slots.
+    label: what the weights are.
     text: the caption.
   """
   first = max(0, len(sentences) - _MOST)
@@ -38,12 +40,12 @@ def attention_figure(
     [f'{mark}{sentence}' for mark, sentence in zip(marks, sentences, strict=True)][first:],
     fontsize=TICK,
   )
-  for i, label in enumerate(axes.get_yticklabels(), first):
-    label.set_color(VERMILLION if i in supports else 'black')
-  many = len(columns) > 6
-  axes.set_xticks(range(len(columns)), columns, fontsize=TICK, rotation=90 if many else 0)
+  for i, tick in enumerate(axes.get_yticklabels(), first):
+    tick.set_color(VERMILLION if i in supports else 'black')
+  turn = 90 if len(columns) > 6 else 0
+  axes.set_xticks(range(len(columns)), columns, fontsize=TICK, rotation=turn)
   bar = figure.colorbar(image, ax=axes, shrink=0.8)
-  bar.set_label('gate' if many else 'attention', fontsize=LABEL)
+  bar.set_label(label, fontsize=LABEL)
   bar.ax.tick_params(labelsize=TICK)
   caption(figure, text)
   table: dict[str, Sequence[float | str]] = {'sentence': list(sentences)}

@@ -244,18 +244,6 @@ def _plot(held_out: HeldOut, chosen: int, asked: str) -> Plot:
     [f'{" ".join(sentence)}.' for sentence in told],
     _supports(held_out, chosen),
     held_out.columns,
+    'attention' if held_out.hops else 'gate',
     f'{asked}. {what}; marked: those that the answer follows from.',
   )
-
-
-def slot_names(keys: np.ndarray, embedding: np.ndarray, words: Sequence[str]) -> tuple[str, ...]:
-  """Returns the word whose embedding points most in the direction of each key.
-
-  Args:
-    keys: [M, D] float32.
-    embedding: [V, D] float32; row 0 is padding.
-    words: V of them.
-  """
-  length = lambda a: np.maximum(np.linalg.norm(a, axis=1, keepdims=True), 1e-12)
-  cosines = (keys / length(keys)) @ (embedding[1:] / length(embedding[1:])).T
-  return tuple(words[1 + i] for i in cosines.argmax(1))

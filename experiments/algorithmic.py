@@ -90,7 +90,9 @@ def get_config(variant: str = 'copy') -> ConfigDict:
     }
   )
   del config.train.show_steps
-  config.optimizer.update({'learning_rate': 1e-2, 'beta2': 0.98, 'clip_norm': 1.0})
+  config.optimizer.update(
+    {'learning_rate': 1e-2, 'beta2': 0.98, 'clip_norm': 1.0, 'schedule': 'cosine'}
+  )
   config.train.update({'steps': 1_875, 'batch_size': 16, 'eval_every': 125, 'log_every': 25})
   config.update(_CHANGES[variant])
   return config.lock()
@@ -127,7 +129,7 @@ _CHANGES: dict[str, dict[str, Any]] = {
       'test_lengths': (10, 20, 30, 40, 50, 60, 70, 80),
     },
     'model': {'cell': 'lstm', 'num_rows': 5},
-    'optimizer': {'schedule': 'cosine', 'warmup_steps': 100, 'beta2': 0.999},
+    'optimizer': {'warmup_steps': 100, 'beta2': 0.999},
     'train': {'steps': 20_000, 'batch_size': 100, 'eval_every': 1_000, 'log_every': 200},
   },
   'debug': {

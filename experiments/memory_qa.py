@@ -4,7 +4,7 @@
   python launch.py --workdir=DIR --mode=answer --story=FILE --question='Where is John?'
 
   VARIANT      FLAGS                  time   test error                             commit
-  memn2n       1K                     -      mean 16.9 %, 13 tasks above 5 %        3900871
+  memn2n       1K, 5 seeds            -      mean 16.9 %, 13 tasks above 5 %        eec14cd
   memn2n_task  1K, tasks=2, 10 seeds  -      9.8 %, median of the seeds 10.7 %      33f23ed
   entnet       10K, tasks=1           -      not yet run
   lstm         1K                     -      not yet run

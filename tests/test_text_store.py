@@ -119,7 +119,7 @@ def test_of_two_processes_one_encodes(tmp_path, small_pieces, monkeypatch):
 
   def slow(*arguments):
     times.append(1)
-    encode(*arguments)
+    return encode(*arguments)
 
   def load():
     together.wait()
@@ -157,6 +157,45 @@ def test_the_same_sentences_as_in_memory(tmp_path, small_pieces, content):
   assert str(found.value) == str(expected.value)
 
 
+def test_another_text_is_encoded_with_the_codec_of_a_model(tmp_path, small_pieces):
+  (tmp_path / 'text').write_text(PROSE)
+  codec = text_store.load_corpus(fields(tmp_path, unit='word'), RULES).codec
+  (tmp_path / 'other').write_text('The cat \nsat. On')
+  data = fields(tmp_path, path=str(tmp_path / 'other'))
+  found = text_store.encode_foreign(data, codec)
+  assert isinstance(found, np.memmap)
+  expected = text.encode_foreign(data.path, data.glob, data.encoding, codec)
+  np.testing.assert_array_equal(found, expected)
+  assert codec.unknown in found
+
+
+def test_a_text_that_changes_while_it_is_read_is_refused(tmp_path, small_pieces, monkeypatch):
+  path = tmp_path / 'text'
+  path.write_text(PROSE)
+  encode = text_store._encode
+
+  def slow(*arguments):
+    found = encode(*arguments)
+    path.write_text(PROSE + 'more')
+    return found
+
+  monkeypatch.setattr(text_store, '_encode', slow)
+  with pytest.raises(InputError, match=r'^data\.path: .*text has changed while it was read$'):
+    text_store.load_corpus(fields(tmp_path), RULES)
+  monkeypatch.setattr(text_store, '_encode', encode)
+  assert_equal(text_store.load_corpus(fields(tmp_path), RULES), in_memory(fields(tmp_path)))
+
+
+@pytest.mark.parametrize('changes, said', [
+  ({'unit': 'letter'}, r"data\.unit is 'letter'"), ({'splits': (0.5, 0.6, 0.1)}, r'whose sum is 1\.2'),
+])  # fmt: skip
+def test_fields_are_checked_before_the_text_is_read(tmp_path, small_pieces, changes, said):
+  (tmp_path / 'text').write_text(PROSE)
+  with pytest.raises(InputError, match=said):
+    text_store.load_corpus(fields(tmp_path, **changes), RULES)
+  assert not (tmp_path / 'cache').exists()
+
+
 def test_a_damaged_or_forbidden_cache_is_said_in_a_sentence(tmp_path, small_pieces, monkeypatch):
   (tmp_path / 'text').write_text(PROSE)
   data = fields(tmp_path)
@@ -167,6 +206,8 @@ def test_a_damaged_or_forbidden_cache_is_said_in_a_sentence(tmp_path, small_piec
     text_store.load_corpus(data, RULES)
   with pytest.raises(InputError, match=r'^data\.cache_dir: .* cannot be written'):
     text_store.load_corpus(fields(tmp_path, cache_dir=str(tmp_path / 'text')), RULES)
+  with pytest.raises(InputError, match=r'cannot be written \(File name too long\)'):
+    text_store.load_corpus(fields(tmp_path, cache_dir=str(tmp_path / ('a' * 300))), RULES)
 
 
 @pytest.mark.parametrize('encoding', ['utf-8', 'utf-8-sig', 'utf-16', 'shift_jis', 'latin-1'])

@@ -33,11 +33,12 @@ def locked(folder: Path, about: str) -> Iterator[None]:
     print(about, file=lock, flush=True)
     held = files.pop_all()
   with held:
-    try:
-      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-      tell(f'another process writes to {folder}: waits until it is done')
-      fcntl.flock(lock, fcntl.LOCK_EX)
+    with sentence(folder, 'written'):  # where locks are not supported
+      try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      except BlockingIOError:
+        tell(f'another process writes to {folder}: waits until it is done')
+        fcntl.flock(lock, fcntl.LOCK_EX)
     yield
 
 

@@ -9,7 +9,6 @@ from ml_collections import ConfigDict
 
 from rnn_research import layers
 from rnn_research.data import codec as codec_lib
-from rnn_research.data import text
 from rnn_research.data.codec import TextCodec
 from rnn_research.data.files import read_symbols
 from rnn_research.data.text import Corpus
@@ -65,7 +64,7 @@ def open_source(data: ConfigDict, assets: Mapping[str, Any] | None) -> Source:
 
   @functools.cache
   def other_text():
-    ids = text.encode_foreign(data.path, data.glob, data.encoding, codec)
+    ids = text_store.encode_foreign(data, codec)
     if share := codec.unknown_share(ids):
       warn(f'the model does not know {share:.2%} of the {UNITS[codec.unit]} of this text')
     return {'text': ids}

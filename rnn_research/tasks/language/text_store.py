@@ -4,6 +4,7 @@ memory."""
 import functools
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from rnn_research.data import codec as codec_lib
-from rnn_research.data import text
+from rnn_research.data import running_text, text
 from rnn_research.data.codec import TextCodec, new_symbols, train_text_codec
 from rnn_research.data.files import symbol_pieces
 from rnn_research.data.text import Corpus
-from rnn_research.errors import InputError
+from rnn_research.errors import InputError, require_one_of
 from rnn_research.tasks import cache
 from rnn_research.training.progress import open_counter, tell
 
@@ -40,61 +41,106 @@ def load_corpus(data: Mapping[str, Any], rules: int) -> Corpus:
     InputError: a source cannot be used, or the folder cannot be written.
   """
   fields = {name: value for name, value in data.items() if name != 'cache_dir'}
-  paths = [data[name] for name in ('path', 'glob', 'valid_path', 'test_path')]
   text.check_sources(data['path'], data['valid_path'], data['test_path'], data['tfds'])
-  parts = text.text_files(*paths) if data['path'] else {}
-  size = sum(_size(file) for _, files in parts.values() for file in files)
-  if size < LARGE:
+  require_one_of('data.unit', data['unit'], running_text.UNITS)
+  text.check_splits(data['splits'])
+  names = ('path', 'glob', 'valid_path', 'test_path')
+  parts = text.text_files(*(data[name] for name in names)) if data['path'] else {}
+  if not _is_large(parts):
     return text.load_corpus(**fields, rules=rules)
-  about = json.dumps([_RULES, rules, *_identity(parts), *map(repr, fields.values())])
-  folder = cache.folder_of(data['cache_dir'], 'texts') / _digest(about.encode())
-  if not (folder / _DONE).exists():
-    with cache.locked(folder, about):
-      if not (folder / _DONE).exists():  # another process may have been quicker
-        cache.check_space(folder, size)
-        _encode(folder, parts, data, rules)
-  return _open(folder)
+  sources = _sources(parts, data['unit'], rules, data['encoding'])
+  survey = functools.partial(_surveyed, sources, data['unit'], data['splits'], rules)
+  return _kept(data['cache_dir'], parts, sources, [rules, *map(repr, fields.values())], survey)
+
+
+def encode_foreign(data: Mapping[str, Any], codec: TextCodec) -> np.ndarray:
+  """Returns another text whole as ids of a given codec, [N] integers, as `text.encode_foreign`
+  does; a large one from a disk, see `load_corpus`."""
+  path, glob = data['path'], data['glob']
+  parts = text.text_files(path, glob, '', '') if path else {}
+  if not _is_large(parts):
+    return text.encode_foreign(path, glob, data['encoding'], codec)
+  sources = _sources(parts, codec.unit, codec.rules, data['encoding'])
+  survey = lambda: (codec, {'train': sum(map(len, sources['train']()))})
+  about = [data['encoding'], codec.to_json()]
+  return _kept(data['cache_dir'], parts, sources, about, survey).splits['train']
+
+
+def _is_large(parts) -> bool:
+  return sum(_size(file) for _, files in parts.values() for file in files) >= max(LARGE, 1)
 
 
 def _size(file: Path) -> int:
   return file.stat().st_size * (_PACKED if file.suffix == '.gz' else 1)
 
 
-def _identity(parts):
-  """Yields what says that files are the same as they were."""
-  for split, (_, files) in parts.items():
-    for file in files:
-      stat = file.stat()
-      yield split, str(file.resolve()), stat.st_size, stat.st_mtime_ns
+def _identity(parts) -> list:
+  """Returns what says that files are the same as they were."""
+  stats = [(split, file, file.stat()) for split, (_, files) in parts.items() for file in files]
+  return [(split, str(file.resolve()), s.st_size, s.st_mtime_ns) for split, file, s in stats]
 
 
 def _digest(data: bytes) -> str:
   return hashlib.sha256(data).hexdigest()[:20]
 
 
-def _encode(folder: Path, parts, data, rules: int) -> None:
-  """Reads files twice, first for their symbols and then for their ids, and writes the ids."""
-  unit, splits = data['unit'], data['splits']
-  tell(f'encoding a text of over {LARGE // 2**20} MB, which is kept in {folder}')
-  sources: dict[str, Pieces] = {
-    split: functools.partial(symbol_pieces, files, unit, rules, flag, data['encoding'])
+def _sources(parts, unit: str, rules: int, encoding: str) -> dict[str, Pieces]:
+  return {
+    split: functools.partial(symbol_pieces, files, unit, rules, flag, encoding)
     for split, (flag, files) in parts.items()
   }
-  codec, sizes = _surveyed(sources, unit, splits, rules)
+
+
+def _kept(
+  cache_dir: str, parts, sources: Mapping[str, Pieces], about: list, survey: Callable
+) -> Corpus:
+  """Returns an encoded text that is kept on a disk, where it is written first if it is not there.
+
+  Args:
+    cache_dir: of a config.
+    parts: of `text.text_files`.
+    sources: which read them.
+    about: what ids depend on beside the files.
+    survey: `() -> (codec, split -> number of symbols)`; reads the sources once.
+  """
+  identity = _identity(parts)
+  key = json.dumps([_RULES, about, identity])
+  folder = cache.folder_of(cache_dir, 'texts') / _digest(key.encode())
+  if not os.path.exists(folder / _DONE):
+    with cache.locked(folder, key):
+      if not os.path.exists(folder / _DONE):  # another process may have been quicker
+        tell(f'encoding a text of over {LARGE // 2**20} MB, which is kept in {folder}')
+        found = _encode(folder, sources, survey)
+        if _identity(parts) != identity:
+          raise InputError(f'data.path: {identity[0][1]} has changed while it was read')
+        _finish(folder, found)
+  return _open(folder)
+
+
+def _encode(folder: Path, sources: Mapping[str, Pieces], survey: Callable) -> dict:
+  """Reads files twice, first for their symbols and then for their ids, and writes the ids; returns
+  what `_finish` writes."""
+  codec, sizes = survey()
+  kind = np.min_scalar_type(len(codec.symbols) - 1)
+  cache.check_space(folder, kind.itemsize * sum(sizes.values()))
   unknown = dict.fromkeys(sizes, 0)
   ids = _written(folder, _ids(sources, codec, sum(sizes.values())), sizes, codec, unknown)
-  about = {
+  return {
     'fingerprint': text.fingerprint(codec, ids),
     'codec': codec.to_json(),
     'unknown': {split: unknown[split] / size for split, size in sizes.items()},
+    'symbols': sum(sizes.values()),
   }
+
+
+def _finish(folder: Path, about: dict) -> None:
   with cache.sentence(folder, 'written'):
     partial = folder / f'{_DONE}.part'
     partial.write_text(json.dumps(about), 'utf-8')
     partial.rename(folder / _DONE)
+    size = sum(file.stat().st_size for file in folder.iterdir())
   tell(
-    f'{sum(sizes.values()):,} symbols are kept in {folder} '
-    f'({sum(file.stat().st_size for file in folder.iterdir()) / 1e6:,.0f} MB); the folder may be '
+    f'{about["symbols"]:,} symbols are kept in {folder} ({size / 1e6:,.0f} MB); the folder may be '
     'deleted, they are encoded again'
   )
 

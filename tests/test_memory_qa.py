@@ -8,10 +8,13 @@ from launching import read_json, run
 
 import experiments
 from rnn_research import workdir
+from rnn_research.analysis.reports import run_curves
+from rnn_research.analysis.reports.curve_figure import curve_figure
 from rnn_research.data.babi import Question
 from rnn_research.errors import InputError
 from rnn_research.tasks.memory_qa import corpus
 from rnn_research.tasks.memory_qa.answering import Answer, num_read, slot_names, text_of
+from rnn_research.tasks.memory_qa.report import medians
 from rnn_research.tasks.memory_qa.synthetic import make_stories
 from rnn_research.training import grid
 from rnn_research.training.metrics_log import read_log
@@ -80,6 +83,7 @@ def test_a_run(trained_grid):
   report = trained_grid / 'report'
   text = (report / 'README.md').read_text('utf-8')
   assert '| 1 single supporting fact |' in text and '| mean |' in text
+  assert '| median at rate 0.02, % |' in text and '\n| median | 0.02 |' in text
   assert (report / 'task_1.png').stat().st_size > 1000
   with open(report / 'members.csv', encoding='utf-8') as f:
     assert [row['seed'] for row in csv.DictReader(f)] == ['0', '1']
@@ -87,6 +91,25 @@ def test_a_run(trained_grid):
     (row,) = csv.DictReader(f)
   assert float(row['error']) == pytest.approx(test['error'])
   assert 0 < float(row['hop 1']) < 1 and float(row['even']) == pytest.approx(1 / 6)
+
+
+def test_curves_have_a_unit(trained_grid):
+  logged = run_curves.read_run(trained_grid)
+  curves = list(run_curves.by_learning_rate(logged).values())
+  (axes,) = curve_figure(curves, logged.about['headline'], None).figure.axes
+  assert axes.get_ylabel() == 'expected error (percent)'
+
+
+def test_variants_for_a_single_task_have_one():
+  for variant in ('memn2n_task', 'entnet'):
+    assert experiments.get_config(f'memory_qa:{variant}').data.tasks == '1'
+
+
+def test_medians_are_of_one_rate_and_count_what_diverged():
+  errors = np.array([[10.0, 1.0], [20.0, 2.0], [np.nan, 3.0], [50.0, 4.0]])
+  found = medians([0.1, 0.1, 0.1, 0.2], errors)
+  assert {rate: list(own) for rate, own in found.items()} == {0.1: [20.0, 2.0], 0.2: [50.0, 4.0]}
+  np.testing.assert_array_equal(medians([1, 1], errors[1:3])[1][0], 60.0)
 
 
 def test_answers(trained_grid, tmp_path, main):

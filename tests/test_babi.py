@@ -64,6 +64,17 @@ def test_a_line_that_is_none_of_babi(data):
     read_stories(data, 1, 'x')
 
 
+@pytest.mark.parametrize('line', [b'Where is Mary?\t \t1', b'?\tkitchen\t1', b'.'])
+def test_a_line_lacks_what_it_must_have(line):
+  with pytest.raises(InputError, match=r'x, line 2 is .* expected a sentence, or a question with'):
+    read_stories(b'1 Mary sat.\n2 ' + line + b'\n3 Who?\tmary\t1\n', 1, 'x')
+
+
+def test_a_question_follows_a_sentence():
+  with pytest.raises(InputError, match=r'x, line 1 is .* expected a sentence before'):
+    read_stories(b'1 Where is Mary?\tkitchen\t1\n', 1, 'x')
+
+
 def test_a_file_without_a_question():
   with pytest.raises(InputError, match='x has no question'):
     read_stories(b'1 Mary sat.\n', 1, 'x')
@@ -71,12 +82,12 @@ def test_a_file_without_a_question():
 
 def test_a_tenth_of_the_stories_is_held_out_whole():
   questions = read_stories(stories(30), 1, 'x')
-  train, valid = hold_out(questions)
+  train, valid = hold_out(questions, 'x')
   assert (len(train), len(valid)) == (54, 6)
   assert not {q.number for q in train} & {q.number for q in valid}
-  assert hold_out(questions) == (train, valid)
-  with pytest.raises(InputError, match='has 1 training story'):
-    hold_out(questions[:2])
+  assert hold_out(questions, 'x') == (train, valid)
+  with pytest.raises(InputError, match='x has 1 story, expected 2 or more'):
+    hold_out(questions[:2], 'x')
 
 
 def test_folders_and_archives_are_read_alike(tmp_path):
@@ -102,7 +113,7 @@ def test_what_cannot_be_read_is_said(tmp_path):
   path = folder(tmp_path, {TEST: stories(2), 'qa2_x_train.txt': b'', 'qa2_x_test.txt': b''})
   with pytest.raises(InputError, match=r'no training file of task 1, expected qa1_..._train'):
     load_babi(path, '1')
-  with pytest.raises(InputError, match=r'no training file of task 3.*tasks 1, 2\)'):
+  with pytest.raises(InputError, match=r'no training file of task 3.*has those of tasks 2\)'):
     load_babi(path, '2,3')
   with pytest.raises(InputError, match='task 2, train has no question'):
     load_babi(path)
@@ -118,6 +129,16 @@ def test_what_cannot_be_read_is_said(tmp_path):
   (tmp_path / 'cut.tar.gz').write_bytes(whole[: len(whole) // 2])
   with pytest.raises(InputError, match='is not a whole tar archive'):
     load_babi(str(tmp_path / 'cut.tar.gz'))
+  (tmp_path / 'none.tar.gz').write_bytes(b'no archive')
+  with pytest.raises(InputError, match='is not a whole tar archive') as raised:
+    load_babi(str(tmp_path / 'none.tar.gz'))
+  assert '\n' not in str(raised.value)
+
+
+def test_a_folder_of_archives_is_told_from_one_of_files(tmp_path):
+  archive(tmp_path / 'en.tar.gz', {TRAIN: stories(2)})
+  with pytest.raises(InputError, match=r'has no file of bAbI.*; or name its archive .*en\.tar\.gz'):
+    load_babi(str(tmp_path))
 
 
 @pytest.mark.parametrize('text', ['', '0', '21', '1,x', 'everything'])

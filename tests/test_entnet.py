@@ -102,6 +102,32 @@ def test_a_story_reader_reads_all_words_in_order():
   assert weights.shape == (1, 0, S)
 
 
+def test_a_story_reader_reads_the_last_words():
+  model = story_reader(gru(D), V, 3, most_words=5)
+  params = model.init(jax.random.key(0))
+  stories, questions = np.array([[[1, 2, 3], [4, 5, 0]]]), np.array([[6, 7, 0]])
+  cut = np.array([[[0, 0, 3], [4, 5, 0]]])
+  logits = model.outputs(params, stories, questions)[0]
+  np.testing.assert_array_equal(logits, model.outputs(params, cut, questions)[0])
+
+
+def test_gradients_of_slots_of_length_zero():
+  """Such slots stay, as nothing is written, and hand the gradient of later steps back as it is."""
+  cell, steps = entnet(M), 20
+  params = cell.init(jax.random.key(0), jax.ShapeDtypeStruct((1, D), jnp.float32))
+  params = jax.tree.map(jnp.zeros_like, params)
+  xs, h = jnp.zeros((steps, 1, D)), EntNetState(jnp.zeros((1, M, D)))
+  for form in (cell, cell._replace(scan=None)):
+
+    def loss(h, form=form):
+      state, gates = unroll(form, params, xs, h)
+      return state.h.sum() + gates.sum()
+
+    value, grad = jax.jit(jax.value_and_grad(loss))(h)
+    assert value == 0.5 * steps * M
+    np.testing.assert_array_equal(grad.h, 1.0)
+
+
 def test_there_is_a_slot():
   with pytest.raises(InputError, match='num_slots is 0'):
     entnet(0)

@@ -8,12 +8,16 @@ from launching import read_json, run
 
 import experiments
 from rnn_research import workdir
+from rnn_research.analysis.reports import run_curves
+from rnn_research.analysis.reports.curve_figure import curve_figure
 from rnn_research.data.babi import Question
 from rnn_research.errors import InputError
 from rnn_research.tasks.memory_qa import corpus
-from rnn_research.tasks.memory_qa.answering import slot_names, text_of
+from rnn_research.tasks.memory_qa.answering import Answer, num_read, slot_names, text_of
+from rnn_research.tasks.memory_qa.report import medians
 from rnn_research.tasks.memory_qa.synthetic import make_stories
 from rnn_research.training import grid
+from rnn_research.training.metrics_log import read_log
 
 DEBUG = '--experiment=memory_qa:debug'
 STORY = 'Mary went to the office.\nJohn moved to the garden. Mary went back to the kitchen.'
@@ -79,6 +83,7 @@ def test_a_run(trained_grid):
   report = trained_grid / 'report'
   text = (report / 'README.md').read_text('utf-8')
   assert '| 1 single supporting fact |' in text and '| mean |' in text
+  assert '| median at rate 0.02, % |' in text and '\n| median | 0.02 |' in text
   assert (report / 'task_1.png').stat().st_size > 1000
   with open(report / 'members.csv', encoding='utf-8') as f:
     assert [row['seed'] for row in csv.DictReader(f)] == ['0', '1']
@@ -86,6 +91,25 @@ def test_a_run(trained_grid):
     (row,) = csv.DictReader(f)
   assert float(row['error']) == pytest.approx(test['error'])
   assert 0 < float(row['hop 1']) < 1 and float(row['even']) == pytest.approx(1 / 6)
+
+
+def test_curves_have_a_unit(trained_grid):
+  logged = run_curves.read_run(trained_grid)
+  curves = list(run_curves.by_learning_rate(logged).values())
+  (axes,) = curve_figure(curves, logged.about['headline'], None).figure.axes
+  assert axes.get_ylabel() == 'expected error (percent)'
+
+
+def test_variants_for_a_single_task_have_one():
+  for variant in ('memn2n_task', 'entnet'):
+    assert experiments.get_config(f'memory_qa:{variant}').data.tasks == '1'
+
+
+def test_medians_are_of_one_rate_and_count_what_diverged():
+  errors = np.array([[10.0, 1.0], [20.0, 2.0], [np.nan, 3.0], [50.0, 4.0]])
+  found = medians([0.1, 0.1, 0.1, 0.2], errors)
+  assert {rate: list(own) for rate, own in found.items()} == {0.1: [20.0, 2.0], 0.2: [50.0, 4.0]}
+  np.testing.assert_array_equal(medians([1, 1], errors[1:3])[1][0], 60.0)
 
 
 def test_answers(trained_grid, tmp_path, main):
@@ -102,15 +126,43 @@ def test_answers(trained_grid, tmp_path, main):
   code, out, err = main(*flags, '--question=Where is Mary?')
   assert (code, err) == (0, '') and out == f'{text_of(found)}\n'
   code, _, err = main(*flags, '--question=Where is Mary')
-  assert code == 1 and "question is 'Where is Mary', expected one that ends in '?'" in err
+  assert code == 1 and "question is 'Where is Mary', expected words and a '?' behind" in err
   code, _, err = main(*flags[:2], '--question=Where is Mary?')
   assert code == 1 and "story is '', expected a file" in err
+  file.write_bytes(b'Mary\0')
+  code, _, err = main(*flags, '--question=Where is Mary?')
+  assert code == 1 and 'expected UTF-8 text; name a file with a sentence per line' in err
+
+
+def test_lines_with_tabs_are_read(trained_grid):
+  story = 'John went to the kitchen.\n\tMary went to the garden.\n3 Where is John? \tkitchen\t1'
+  found = workdir.load(trained_grid).answer(story, 'Where is Mary?')
+  assert found.sentences == ('John went to the kitchen.', 'Mary went to the garden.')
+
+
+def test_what_was_not_read_is_said(trained_grid):
+  story = 'Mary went to the garden.\n' * 60
+  found = workdir.load(trained_grid).answer(story, 'Where is Mary?')
+  assert (len(found.sentences), found.left_out) == (6, 54)
+  assert text_of(found).splitlines()[2] == 'read the last 6 of 60 sentences'
+  short = found._replace(left_out=0)
+  assert 'read the last' not in text_of(short)
+
+
+def test_a_cell_reads_whole_sentences():
+  told = [('mary', 'went')] * 3
+  vocabulary = corpus.Vocabulary(('', 'mary', 'went'), 5, 3, 7, (1,))
+  assert num_read(told, ('mary',), vocabulary, by_word=True) == 3
+  assert num_read(told, ('mary', 'went'), vocabulary, by_word=True) == 2
+  assert num_read(told, ('mary', 'went'), vocabulary, by_word=False) == 3
+  assert num_read(told * 2, ('mary',), vocabulary, by_word=False) == 3
 
 
 @pytest.mark.parametrize(
   ('story', 'question', 'said'),
   [
     ('', 'Where is Mary?', 'story is empty'),
+    (STORY, ' ?', "question is ' \\?', expected words and a '\\?' behind them"),
     (STORY, 'Where is Jon?', "question: the model never saw 'jon', did you mean john"),
     ('Mary ate fish.', 'Where is Mary?', "story: the model never saw 'ate', 'fish'"),
     (STORY, 'Where is is is is is is Mary?', 'has 8 words, expected 6 at most'),
@@ -128,9 +180,10 @@ def test_other_models_learn(name, tmp_path):
     f'--workdir={tmp_path}',
     f'--config.model.name={name}',
     '--config.data.made=20',
-    '--config.train.steps=4',
+    '--config.train.steps=30',
   )
-  assert read_json(tmp_path, 'result.json')['metrics']['test']['loss'] > 0
+  losses = [row['train/loss'] for row in read_log(tmp_path) if 'train/loss' in row]
+  assert losses[-1] < 0.9 * losses[0]
   found = workdir.load(tmp_path).answer(STORY, 'Where is Mary?')
   assert found.weights.shape == ((20, 3) if name == 'entnet' else (0, 3))
 
@@ -144,7 +197,7 @@ def test_what_is_left_out_is_said():
 def test_a_variant_is_built_from_real_data(data_dir):
   path = str(data_dir / 'babi' / 'babi_v1.2_en-10k.tar.gz')
   config = experiments.get_config('memory_qa:entnet').unlock()
-  config.data.update({'path': path, 'tasks': '1'})
+  config.data.path = path
   made = experiments.build('memory_qa:entnet', config)
   assert 277 <= made.train_data().steps_per_epoch <= 281
 
@@ -158,6 +211,10 @@ def test_a_variant_is_built_from_real_data(data_dir):
     ('model.name=memnn', "model.name is 'memnn'"),
     ('model.num_slots=0', 'model.num_slots is 0'),
     ('model.noise=2', 'model.noise is 2.0'),
+    ('data.path=/nowhere', "data.path is '/nowhere', expected ''"),
+    ('data.tasks=2', "data.tasks is '2', expected all or 1"),
+    ('model.engine=foo', "model.engine is 'foo', expected 'auto'"),
+    ('train.batch_size=201', 'train.batch_size is 201, expected 200 at most'),
   ],
 )
 def test_bad_fields(flag, said, tmp_path, main):
@@ -191,7 +248,7 @@ def test_stories_of_like_length_share_batches():
     assert sum(low < n <= size for n in rows) == count // 5 * 5
   few = corpus.train_data(encoded, vocabulary, 90, 3, seed=0)
   assert [batch['stories'].shape for batch in few.shapes] == [(90, 6, vocabulary.longest)]
-  with pytest.raises(InputError, match='there are 100 training questions, expected a batch of 101'):
+  with pytest.raises(InputError, match=r'train\.batch_size is 101, expected 100 at most'):
     corpus.train_data(encoded, vocabulary, 101, 3, seed=0)
 
 
@@ -199,3 +256,12 @@ def test_slots_are_named_by_the_nearest_word():
   embedding = np.array([[9.0, 9.0], [1.0, 0.0], [0.0, 5.0]])
   keys = np.array([[0.1, 3.0], [2.0, 1.0]])
   assert slot_names(keys, embedding, ('', 'mary', 'john')) == ('john', 'mary')
+  several = slot_names(keys[[0, 1, 0]], embedding, ('', 'mary', 'john'))
+  assert several == ('john 1', 'mary', 'john 2')
+
+
+def test_three_weights_are_told_of_a_sentence():
+  weights = np.array([[0.3], [0.06], [0.9], [0.04], [0.5]], np.float32)
+  found = Answer('x', 1.0, (), ('Mary sat.',), 0, weights, tuple('abcde'))
+  assert text_of(found).splitlines()[-1] == '  Mary sat.  (a 0.30, c 0.90, e 0.50)'
+  assert text_of(found._replace(weights=weights[[3, 1, 3, 3, 3]])).endswith('(b 0.06)')

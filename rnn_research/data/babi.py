@@ -44,6 +44,7 @@ NAMES = (
   "agents' motivations",
 )
 NUM_TASKS = len(NAMES)
+PASSED = 5.0  # percent, the largest error of a task that is passed
 _FILE = re.compile(r'qa(\d+)_[^/]*_(train|test)\.txt')
 _MOST_BYTES = 2**28  # of a file; the largest of bAbI has 5 MB
 _ADVICE = 'expected a file of bAbI'
@@ -132,7 +133,8 @@ def load_babi(path: str, tasks: str = 'all', flag: str = 'data.path') -> Babi:
       read_stories(found[task, split](), task, f'{flag}: task {task}, {split}')
       for split in ('train', 'test')
     )
-    for split, questions in zip(splits, (*hold_out(train), test), strict=True):
+    parts = *hold_out(train, f'{flag}: task {task}, train'), test
+    for split, questions in zip(splits, parts, strict=True):
       splits[split].extend(questions)
   return Babi(splits, there, missing)
 
@@ -159,6 +161,14 @@ def read_stories(data: bytes, task: int, name: str) -> list[Question]:
     if place == '1':
       number, story, places = number + 1, [], {}
     text, *answer = rest.split('\t')
+    if not words_of(text) or (answer and not answer[0].strip()):
+      raise InputError(
+        f'{name}, line {i} is {line!r}, expected a sentence, or a question with its answer'
+      )
+    if answer and not story:
+      raise InputError(
+        f'{name}, line {i} is {line!r}, expected a sentence before the first question'
+      )
     if not answer:
       places[place] = len(story)
       story.append(words_of(text))
@@ -179,16 +189,20 @@ def read_stories(data: bytes, task: int, name: str) -> list[Question]:
   return questions
 
 
-def hold_out(questions: Sequence[Question]) -> tuple[list[Question], list[Question]]:
+def hold_out(questions: Sequence[Question], name: str) -> tuple[list[Question], list[Question]]:
   """Returns the questions to train on, and those about a tenth of the stories, drawn at random but
   the same in every run.
+
+  Args:
+    questions: of a file.
+    name: what a message calls it.
 
   Raises:
     InputError: they are about a single story.
   """
   total = 1 + max(question.number for question in questions)
   if total < 2:
-    raise InputError(f'task {questions[0].task} has 1 training story, expected 2 or more')
+    raise InputError(f'{name} has 1 story, expected 2 or more')
   chosen = held_out.drawn(total, max(1, round(total / 10)), 'valid', 'stories')
   parts: tuple[list[Question], list[Question]] = ([], [])
   for question in questions:
@@ -197,13 +211,11 @@ def hold_out(questions: Sequence[Question]) -> tuple[list[Question], list[Questi
 
 
 def _lacks(task, found, path, flag):
-  splits = [split for split in ('train', 'test') if (task, split) in found]
-  without = 'training' if 'train' not in splits else 'test'
-  has = sorted({number for number, _ in found})
+  split, kind = ('test', 'test') if (task, 'train') in found else ('train', 'training')
+  has = ', '.join(map(str, sorted(number for number, own in found if own == split)))
   return InputError(
-    f'{flag}: {path} has no {without} file of task {task}, expected '
-    f'qa{task}_..._{"train" if without == "training" else "test"}.txt (it has files of the tasks '
-    f'{", ".join(map(str, has)) or "none"})'
+    f'{flag}: {path} has no {kind} file of task {task}, expected qa{task}_..._{split}.txt (it has '
+    f'{"those of tasks " if has else "none"}{has})'
   )
 
 
@@ -219,9 +231,11 @@ def _open(path: str, flag: str) -> dict[tuple[int, str], Callable[[], bytes]]:
   folders = sorted({Path(name).parent.as_posix() for name in found})
   if len(folders) != 1:
     several = f'files of bAbI in {len(folders)} folders ({", ".join(folders)})'
+    archives = ' or '.join(sorted(map(str, root.glob('*.tar.gz')))) if root.is_dir() else ''
     raise InputError(
       f'{flag}: {path} has {several if folders else "no file of bAbI"}, expected one folder of '
       'files such as qa1_single-supporting-fact_train.txt'
+      f'{"; or name its archive " if archives else ""}{archives}'
     )
   return {_task_of(name): read for name, read in found.items()}
 
@@ -238,7 +252,9 @@ def _read_archive(path: Path, flag: str) -> dict[str, Callable[[], bytes]]:
     with tarfile.open(path) as archive:
       contents = list(_contents(archive))
   except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-    raise InputError(f'{flag}: {path} is not a whole tar archive ({error})') from error
+    # Of a file that is no archive tarfile says line by line what it tried.
+    why = str(error).partition('\n')[0].rstrip(':') or type(error).__name__
+    raise InputError(f'{flag}: {path} is not a whole tar archive ({why})') from error
   return {name: functools.partial(bytes, content) for name, content in contents}
 
 

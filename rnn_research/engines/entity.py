@@ -14,7 +14,7 @@ from jax import lax
 from rnn_research.layers import matmul
 from rnn_research.typing import Array
 
-_EPSILON = 1e-12  # under the root of a norm, whose gradient at 0 is finite so
+_LEAST = 1e-12  # the square of a length below which a slot keeps it: at 0 it has no direction
 
 
 class Weights(NamedTuple):
@@ -45,7 +45,7 @@ def candidate(weights: Weights, h: Array, w_s: Array, dtype=jnp.float32) -> Arra
 
 def update(weights: Weights, h: Array, a: Array, s: Array, c: Array) -> tuple[Array, Array, Array]:
   """Returns the gates g [B, M], the slots before they get length 1, `z = h + g n`, and their
-  reciprocal lengths [B, M, 1].
+  reciprocal lengths [B, M, 1], or 1 for a slot of no length, which stays as it is.
 
   Args:
     weights: of the cell.
@@ -56,7 +56,8 @@ def update(weights: Weights, h: Array, a: Array, s: Array, c: Array) -> tuple[Ar
   """
   g = jax.nn.sigmoid((s[:, None] * h).sum(-1) + c)
   z = h + g[:, :, None] * prelu(a, weights.slope)
-  return g, z, lax.rsqrt((z * z).sum(-1, keepdims=True) + _EPSILON)
+  square = (z * z).sum(-1, keepdims=True)
+  return g, z, lax.rsqrt(jnp.where(square > _LEAST, square, 1.0))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))

@@ -38,7 +38,8 @@ def entity_network(
 
   Source: Henaff et al. 2017 (arXiv 1612.03969), equations 1 to 6. Deviates from the paper: as
   `cells.entnet` does; phi is the PReLU of the slots, with the same slopes, and the masks f of
-  sentences and f' of questions are two, as in the released code; both start at 1, a bag of words.
+  sentences and f' of questions are two, as in the released code. Here both start at 1, a bag of
+  words; there f' alone does.
   """
   require_size('model.size', size)
   cell = entnet(num_slots, dtype=dtype)

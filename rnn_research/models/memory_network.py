@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.nn.initializers import normal
 
 from rnn_research.data.codec import PAD
-from rnn_research.errors import require_one_of, require_size
+from rnn_research.errors import require, require_one_of, require_size
 from rnn_research.typing import Array, Params
 
 TYINGS = ('adjacent', 'layerwise')
@@ -71,7 +71,7 @@ def memory_network(
     relu: whether u^(k+1) passes a ReLU, as in the non-linear runs on 10,000 examples.
 
   Raises:
-    InputError: an unknown tying, or a size below 1.
+    InputError: an unknown tying, a size below 1, or noise that is no share.
 
   Source: Sukhbaatar et al. 2015 (arXiv 1503.08895), sections 2, 4.1 and 4.2.
   Deviates from the paper: l is that of the released code, twice the paper's at n - 1/2 and j - 1/2,
@@ -81,6 +81,8 @@ def memory_network(
   require_one_of('model.tying', tying, TYINGS)
   require_size('model.size', size)
   require_size('model.num_hops', num_hops)
+  require_size('memory_size', memory_size)
+  require('model.noise', noise, 0.0 <= noise <= 1.0, 'a number in [0, 1]')
   adjacent = tying == 'adjacent'
   scale = 4.0 * (jnp.arange(1.0, size + 1) - (size + 1) / 2) / size
 

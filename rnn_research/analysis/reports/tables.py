@@ -13,7 +13,11 @@ import numpy as np
 
 from rnn_research.training.result import write_text
 
-_METRICS = {'bleu': 'BLEU', 'exact': 'share of exact translations'}
+_METRICS = {
+  'bleu': 'BLEU',
+  'exact': 'share of exact translations',
+  'expected_error': 'expected error (percent)',
+}
 
 Rows = Sequence[Mapping[str, Any]]  # lines of a metrics log
 Table = Mapping[str, np.ndarray | Sequence[float | str]]  # name -> column

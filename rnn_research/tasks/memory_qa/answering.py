@@ -15,6 +15,9 @@ from rnn_research.training.progress import show
 from rnn_research.typing import Params
 
 _SHOWN = 0.05  # the least weight that is told
+_ADVICE = 'name a file with a sentence per line'
+_MOST_SHOWN = 3  # weights of a sentence
+_QUESTION_LINE = re.compile(r'\s*\d+ .*\?\s*\t')  # of a file of bAbI
 
 
 class Answer(NamedTuple):
@@ -25,15 +28,17 @@ class Answer(NamedTuple):
     probability: of it.
     others: the next best ones, with their probabilities.
     sentences: the L that it read, as they were told.
+    left_out: sentences before these, which it did not read.
     weights: [K, L] float32 of the sentences: the attention of K hops, or the gates of K slots; K is
       0 for a model that has neither.
-    columns: K names: 'hop 1', or the word nearest to a slot.
+    columns: K names: 'hop 1', or see `slot_names`.
   """
 
   answer: str
   probability: float
   others: tuple[tuple[str, float], ...]
   sentences: tuple[str, ...]
+  left_out: int
   weights: np.ndarray
   columns: tuple[str, ...]
 
@@ -72,6 +77,7 @@ def answer(
   explain: Callable,
   columns_of: Callable,
   vocabulary: Vocabulary,
+  by_word: bool,
   params: Params,
   story: str,
   question: str,
@@ -82,39 +88,60 @@ def answer(
     explain: see `read_all`.
     columns_of: `(params) -> columns` of `Answer`.
     vocabulary: of the model.
+    by_word: see `num_read`.
     params: of the model.
     story: sentences, each on a line of its own or ended by a mark; lines of a file of bAbI too,
-      whose questions are left out. Of more sentences than the model was trained with the last ones
-      are read.
-    question: ends in a question mark.
+      whose questions are left out.
+    question: words with a question mark behind them.
 
   Returns:
     The answer, with the three next best ones.
 
   Raises:
-    InputError: the story is empty, the question has no mark, a sentence has more words than any the
-      model was trained with, or words that it never saw.
+    InputError: the story is empty, the question has no words or no mark, a sentence has more words
+      than any the model was trained with, or words that it never saw.
   """
   told = list(_sentences(story))
   if not told:
     raise InputError("story is empty, expected sentences such as 'John went to the hallway.'")
-  if not question.strip().endswith('?'):
-    raise InputError(f"question is {question!r}, expected one that ends in '?'")
   sentences, asked = tuple(map(words_of, told)), words_of(question)
+  if not asked or not question.strip().endswith('?'):
+    raise InputError(f"question is {question!r}, expected words and a '?' behind them")
   _check('question', [asked], vocabulary)
   _check('story', sentences, vocabulary)
-  encoded = encode(vocabulary, [Question(sentences, asked, '', (), 0, 0)])
+  left_out = len(told) - num_read(sentences, asked, vocabulary, by_word)
+  encoded = encode(vocabulary, [Question(sentences[left_out:], asked, '', (), 0, 0)])
   readings = read_all(explain, params, encoded)
   best = np.argsort(-readings.probs[0])[:4]
   (text, probability), *others = ((vocabulary.words[i], float(readings.probs[0][i])) for i in best)
-  read = tuple(told[-vocabulary.num_sentences :])
   weights, columns = readings.weights[0], columns_of(params)
-  return Answer(text, probability, tuple(others), read, weights, columns)
+  return Answer(
+    text, probability, tuple(others), tuple(told[left_out:]), left_out, weights, columns
+  )
+
+
+def num_read(
+  sentences: Sequence[Sentence], asked: Sentence, vocabulary: Vocabulary, by_word: bool
+) -> int:
+  """Returns how many of the last sentences a model reads: as many as it was trained with at most.
+
+  Args:
+    sentences: of the story.
+    asked: the question.
+    vocabulary: of the model.
+    by_word: whether it reads word by word, so that all words together are as many as it was trained
+      with at most.
+  """
+  last = sentences[-vocabulary.num_sentences :]
+  if not by_word:
+    return len(last)
+  words = len(asked) + np.cumsum([len(sentence) for sentence in reversed(last)])
+  return int((words <= vocabulary.most_words).sum())
 
 
 def _sentences(story: str) -> Iterator[str]:
   for line in story.splitlines():
-    if '\t' not in line:  # which a question of bAbI has
+    if not _QUESTION_LINE.match(line):
       parts = re.split(r'(?<=[.!])\s+', re.sub(r'^\s*\d+\s+', '', line))
       yield from (part.strip() for part in parts if words_of(part))
 
@@ -133,21 +160,22 @@ def _check(name: str, sentences: Iterable[Sentence], vocabulary: Vocabulary) -> 
 
 
 def text_of(found: Answer) -> str:
-  """Returns an answer for people: the runners-up, and the sentences that were attended to."""
+  """Returns an answer for people: the runners-up, and the sentences with their largest weights."""
   others = ', '.join(f'{name} {probability:.3f}' for name, probability in found.others)
   lines = [f'{found.answer}  {found.probability:.3f}', f'next: {others}']
+  if found.left_out:
+    read = len(found.sentences)
+    lines.append(f'read the last {read} of {read + found.left_out} sentences')
   for sentence, own in zip(found.sentences, found.weights.T, strict=True):
-    weights = [
-      f'{name} {weight:.2f}'
-      for name, weight in zip(found.columns, own, strict=True)
-      if weight >= _SHOWN
-    ]
+    largest = sorted(np.argsort(-own, kind='stable')[:_MOST_SHOWN])
+    weights = [f'{found.columns[i]} {own[i]:.2f}' for i in largest if own[i] >= _SHOWN]
     lines += [f'  {sentence}  ({", ".join(weights)})'] if weights else []
   return '\n'.join(lines)
 
 
 def slot_names(keys: np.ndarray, embedding: np.ndarray, words: Sequence[str]) -> tuple[str, ...]:
-  """Returns the word whose embedding points most in the direction of each key.
+  """Returns the word whose embedding points most in the direction of each key; 'john 1', 'john 2'
+  where that is the same word for several.
 
   Args:
     keys: [M, D] float32.
@@ -156,13 +184,17 @@ def slot_names(keys: np.ndarray, embedding: np.ndarray, words: Sequence[str]) ->
   """
   length = lambda a: np.maximum(np.linalg.norm(a, axis=1, keepdims=True), 1e-12)
   cosines = (keys / length(keys)) @ (embedding[1:] / length(embedding[1:])).T
-  return tuple(words[1 + i] for i in cosines.argmax(1))
+  nearest = [words[1 + i] for i in cosines.argmax(1)]
+  return tuple(
+    f'{word} {nearest[: i + 1].count(word)}' if nearest.count(word) > 1 else word
+    for i, word in enumerate(nearest)
+  )
 
 
 def _main(run, story: str = '', question: str = '') -> None:
   if not story:
     raise InputError("story is '', expected a file with a sentence per line, or - for the input")
-  text = decode_text(read_input(story, 'story'), f'story: {story}', 'expected a story')
+  text = decode_text(read_input(story, 'story'), f'story: {story}', _ADVICE)
   show(text_of(run.answer(text, question)))
 
 

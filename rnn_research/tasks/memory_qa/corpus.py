@@ -127,7 +127,8 @@ def train_data(
   steps = sum(len(rows) // batch_size for rows in members)
   if not steps:
     raise InputError(
-      f'there are {len(places)} training questions, expected a batch of {batch_size} at least'
+      f'train.batch_size is {batch_size}, expected {len(places)} at most, the number of training '
+      'questions'
     )
 
   @functools.lru_cache(maxsize=2)

@@ -14,14 +14,14 @@ from rnn_research.analysis.reports.curve_figure import curve_figure
 from rnn_research.analysis.reports.plots import Plot
 from rnn_research.analysis.reports.sections import Section
 from rnn_research.analysis.reports.tables import Rows, markdown, read_result, write_csv
-from rnn_research.data.babi import NAMES, Question
+from rnn_research.data.babi import NAMES, PASSED, Question
 from rnn_research.tasks.memory_qa.answering import Readings
 from rnn_research.tasks.memory_qa.attention_figure import attention_figure
 from rnn_research.tasks.memory_qa.corpus import Vocabulary
 from rnn_research.training import grid
 from rnn_research.training.metrics_log import read_log
 
-_PASSED = 5.0  # percent, the largest error of a task that is passed
+_DIVERGED = ', where one that diverged counts as 100 %'
 _LENGTH = 8  # sentences, about, of the story that is drawn
 
 
@@ -53,10 +53,11 @@ def write_report(held_out: HeldOut, workdir: str | os.PathLike, out_dir: str | o
   """
   rows, about = read_log(workdir), json.loads((Path(workdir) / 'config.json').read_text('utf-8'))
   config = ConfigDict(about['config'])
-  tasks = by_task(held_out)
+  right = _right(held_out)
+  tasks = by_task(held_out, right)
   members = of_members(rows, grid.members(config))
-  medians = _medians(rows, list(tasks['task']), bool(members))
-  write_csv(Path(out_dir) / 'tasks.csv', tasks | medians)
+  at_end = _medians_of_tasks(rows, members, len(tasks['task']))
+  write_csv(Path(out_dir) / 'tasks.csv', tasks | at_end)
   if members:
     write_csv(Path(out_dir) / 'members.csv', members)
   sections.write(
@@ -64,21 +65,26 @@ def write_report(held_out: HeldOut, workdir: str | os.PathLike, out_dir: str | o
     about['experiment'],
     [
       Section('', before=_about(about, workdir)),
-      Section('Test error by task', before=_task_table(tasks | medians)),
+      Section('Test error by task', before=_task_table(tasks, at_end)),
       Section('Seeds', before=_member_table(members)) if members else Section(''),
-      *(_example(held_out, int(task)) for task in tasks['task']),
+      *(_example(held_out, right, int(task)) for task in tasks['task']),
       _curves(workdir),
       sections.gradient_section(rows),
     ],
   )
 
 
-def by_task(held_out: HeldOut) -> dict[str, np.ndarray]:
+def by_task(held_out: HeldOut, right: Sequence[bool]) -> dict[str, np.ndarray]:
   """Returns columns with an entry per task: its number, the error in percent and, where there are
   hops, the share of each hop's attention that lies on supporting sentences, beside the share that
-  even attention would have there; not a number where no question has any."""
+  even attention would have there; not a number where no question has any.
+
+  Args:
+    held_out: what the report is about.
+    right: N, whether a question was answered right.
+  """
   tasks = np.array([question.task for question in held_out.questions])
-  wrong = np.array([not right for right in _right(held_out)])
+  wrong = ~np.array(right)
   masses = np.array([_mass(held_out, i) for i in range(len(tasks))])
   known = np.unique(tasks)
   columns = {
@@ -136,12 +142,24 @@ def of_members(rows: Rows, members: Sequence[grid.Member]) -> dict[str, np.ndarr
   }
 
 
-def _medians(rows: Rows, tasks: Sequence[float], is_grid: bool) -> dict[str, np.ndarray]:
+def medians(rates: Sequence[float] | np.ndarray, errors: np.ndarray) -> dict[float, np.ndarray]:
+  """Returns learning rate -> medians over its members, where one that diverged has nothing right.
+
+  Args:
+    rates: of G members.
+    errors: [G, ...] float64, percent; not a number where a member diverged.
+  """
+  known = np.nan_to_num(errors, nan=100.0)
+  return {float(rate): np.median(known[np.equal(rates, rate)], 0) for rate in np.unique(rates)}
+
+
+def _medians_of_tasks(rows: Rows, members: Mapping, num_tasks: int) -> dict[str, np.ndarray]:
   name = f'test/errors{grid.MEMBERS}'
-  last = next((row[name] for row in reversed(rows) if name in row), None) if is_grid else None
-  if last is None or np.shape(last)[1] != len(tasks):
+  last = next((row[name] for row in reversed(rows) if name in row), None) if members else None
+  if last is None or np.shape(last)[1] != num_tasks:
     return {}
-  return {'median': np.median(np.array(last, np.float64), 0)}
+  found = medians(members['learning_rate'], np.array(last, np.float64))
+  return {f'median at rate {rate:g}': errors for rate, errors in found.items()}
 
 
 def _curves(workdir) -> Section:
@@ -160,38 +178,40 @@ def _about(about: Mapping, workdir) -> str:
   if result:
     test = result['metrics']['test']
     lines.append(
-      f'Mean test error {test["error"]:.2f} %, {test["failed"]:.0f} tasks above {_PASSED:g} %; '
+      f'Mean test error {test["error"]:.2f} %, {test["failed"]:.0f} tasks above {PASSED:g} %; '
       f'chosen on validation, after {result["best_step"]:,} of {result["steps"]:,} steps.'
     )
   return '\n\n'.join(lines)
 
 
-def _task_table(columns: Mapping[str, np.ndarray]) -> str:
-  shares = [name for name in columns if name not in ('task', 'error', 'median')]
-  medians = ['median of seeds, %'] if 'median' in columns else []
+def _task_table(columns: Mapping[str, np.ndarray], at_end: Mapping[str, np.ndarray]) -> str:
+  shares = [name for name in columns if name not in ('task', 'error')]
   rows = []
   for i, (task, error) in enumerate(zip(columns['task'], columns['error'], strict=True)):
     rows.append(
       [
         f'{task:.0f} {NAMES[int(task) - 1]}',
         f'{error:.1f}',
-        'passed' if error <= _PASSED else 'failed',
-        *(f'{columns["median"][i]:.1f}' for _ in medians),
+        'passed' if error <= PASSED else 'failed',
+        *(f'{errors[i]:.1f}' for errors in at_end.values()),
         *(f'{columns[name][i]:.2f}' for name in shares),
       ]
     )
-  means = [np.mean(columns['error']), *(np.mean(columns['median']) for _ in medians)]
-  failed = int((columns['error'] > _PASSED).sum())
+  means = [np.mean(errors) for errors in (columns['error'], *at_end.values())]
+  failed = int((columns['error'] > PASSED).sum())
   first, *rest = (f'{mean:.1f}' for mean in means)
   rows.append(['mean', first, f'{failed} failed', *rest, *('' for _ in shares)])
-  table = markdown(['task', 'error, %', f'at {_PASSED:g} %', *medians, *shares], rows)
-  note = (
-    "\nBehind the errors: the share of each hop's attention that lies on supporting sentences, and "
-    'beside it what even attention would have there. '
-    if shares
-    else '\n'
-  )
-  return f'{table}{note}Numbers: [tasks.csv](tasks.csv)'
+  names = [f'{name}, %' for name in at_end]
+  table = markdown(['task', 'error, %', f'at {PASSED:g} %', *names, *shares], rows)
+  notes = ['Error: with the best parameters.']
+  if at_end:
+    notes.append(f'Median: over the seeds of a learning rate, at the last evaluation{_DIVERGED}.')
+  if shares:
+    notes.append(
+      "Behind the errors: the share of each hop's attention that lies on supporting sentences, and "
+      'beside it what even attention would have there.'
+    )
+  return f'{table}\n{" ".join(notes)} Numbers: [tasks.csv](tasks.csv)'
 
 
 def _member_table(columns: Mapping[str, np.ndarray]) -> str:
@@ -207,17 +227,18 @@ def _member_table(columns: Mapping[str, np.ndarray]) -> str:
     [f'{seed:.0f}', f'{rate:g}', *(f'{error:.2f}' for error in errors)]
     for seed, rate, *errors in zip(*columns.values(), strict=True)
   ]
-  names = list(columns)[2:]
-  rows.append(['median', '', *(f'{np.nanmedian(columns[name]):.2f}' for name in names)])
+  errors = np.stack(list(columns.values())[2:], 1)
+  for rate, own in medians(columns['learning_rate'], errors).items():
+    rows.append(['median', f'{rate:g}', *(f'{error:.2f}' for error in own)])
   return (
     f'{markdown(header, rows)}\nMean errors over the tasks in percent, at the last evaluation, and '
-    'at the one where the member itself was best on validation. Numbers: [members.csv](members.csv)'
+    'at the one where the member itself was best on validation; medians are over the seeds of a '
+    f'learning rate{_DIVERGED}. Numbers: [members.csv](members.csv)'
   )
 
 
-def _example(held_out: HeldOut, task: int) -> Section:
+def _example(held_out: HeldOut, right: Sequence[bool], task: int) -> Section:
   """Returns the section of a story: one that was understood, of about 8 sentences, if there is."""
-  right = _right(held_out)
   own = [i for i, question in enumerate(held_out.questions) if question.task == task]
   chosen = min(own, key=lambda i: (not right[i], abs(len(held_out.questions[i].story) - _LENGTH)))
   question = held_out.questions[chosen]

@@ -208,15 +208,36 @@ def test_rows_of_a_batch_have_neighbouring_lengths_and_all_lengths_are_as_likely
   ).any()
 
 
-def test_splits_have_their_lengths_and_no_numbers_of_one_another():
+def test_splits_have_their_lengths():
   splits = tasks.held_out('repeat_copy', data(max_length=4, test_lengths=(4, 6)))
   assert list(splits) == ['valid', 'test', 'length_4', 'length_6', 'repeats_20']
   drawn = {split: draw() for split, draw in splits.items()}
   assert set(drawn['length_6'].weights.sum(1)) == {61.0}
   assert set(drawn['repeats_20'].weights.sum(1)) == {81.0}
   assert len(drawn['test'].inputs) == 1_000
-  assert (drawn['valid'].inputs != drawn['test'].inputs[:200]).any()
   assert splits['valid']() is drawn['valid']  # drawn once
+
+
+def test_no_examples_are_in_two_splits_or_drawn_in_training():
+  settings = data(min_length=8, max_length=8, test_lengths=(8,))
+  rows = [draw().inputs for draw in tasks.held_out('copy', settings).values()]
+  stream = tasks.train_data('copy', settings).iterator
+  rows += [next(stream)['inputs'] for _ in range(20)]
+  # Of 64 bits each.
+  assert len({row.tobytes() for part in rows for row in part}) == 200 + 1_000 + 200 + 20 * 8
+
+
+def test_a_split_is_the_same_beside_any_others():
+  few, many = (tasks.held_out('copy', data(test_lengths=n))['length_6']() for n in ((6,), (9, 6)))
+  np.testing.assert_array_equal(few.inputs, many.inputs)
+
+
+@pytest.mark.parametrize('name', tasks.TASKS)
+def test_numbers_of_steps_are_known_without_drawing(name):
+  task = tasks.TASKS[name]
+  ranges = tasks.ranges(name, data(min_length=6, max_length=9))
+  drawn = task.draw(rng(), 1, *ranges).inputs
+  assert drawn.shape[1] == task.num_steps(*(high for _, high in ranges))
 
 
 def changed(variant='debug', **blocks):
@@ -284,6 +305,20 @@ def test_addresses_of_a_trained_run(machine):
     np.testing.assert_allclose(weights.sum(-1), 1.0, rtol=1e-5)
 
 
+def test_addresses_say_what_inputs_they_need(machine):
+  model = workdir.load(machine)
+  for shape in ((12, 10), (2, 12, 9)):
+    with pytest.raises(InputError, match=r'inputs have shape .*, expected \[B, T, 10\]'):
+      model.addresses(np.zeros(shape, np.float32))
+
+
+def test_the_world_has_no_addresses_and_names_its_engine():
+  values = changed('world', model={'cell': 'entnet'})
+  built = experiments.build('algorithmic:world', values)
+  assert not built.commands
+  assert built.engine == 'the form for whole sequences of entnet itself'
+
+
 def test_the_longest_run_of_unused_rows_of_the_ring_is_left_out():
   weights = np.zeros((2, 3, 40))
   weights[0, 1, 38] = weights[1, 2, 3] = weights[0, 0, 9] = 0.9
@@ -318,6 +353,11 @@ def test_errors_over_length_of_several_runs(tmp_path):
   assert compare_errors({'ntm': tmp_path / 'ntm', 'other': tmp_path}) is None
 
 
+def test_moves_are_of_an_ntm_alone():
+  config.check_ranges(changed(model={'cell': 'dnc', 'num_rows': 2}))
+  experiments.build('algorithmic:debug', changed(model={'cell': 'gru', 'num_rows': 1}))
+
+
 @pytest.mark.parametrize(
   ('blocks', 'said'),
   [
@@ -340,6 +380,29 @@ def test_errors_over_length_of_several_runs(tmp_path):
     ({'model': {'num_heads': 0}}, 'model.num_heads is 0, expected an integer >= 1'),
     ({'model': {'num_rows': 0}}, 'model.num_rows is 0, expected an integer >= 1'),
     ({'model': {'shift_range': 4}}, r'model.shift_range is 4, expected an integer in \[0, 3\]'),
+    (
+      {'data': {'max_length': 10**9}},
+      'data.max_length is too large: sequences of 2,000,000,002 steps, expected 5,000 at most',
+    ),
+    (
+      {'data': {'test_lengths': (3, 10**8)}},
+      '100000000 in data.test_lengths is too large: sequences of 200,000,002 steps',
+    ),
+    (
+      {'data': {'task': 'repeat_copy', 'test_repeats': (10**8,)}},
+      '100000000 in data.test_repeats is too large: sequences of 300,000,006 steps',
+    ),
+    (
+      {'data': {'task': 'repeat_copy', 'max_repeats': 10**8}},
+      'data.max_length or data.max_repeats is too large',
+    ),
+    (
+      {
+        'data': {'task': 'world', 'min_length': 4, 'max_length': 5, 'test_lengths': (4,)},
+        'model': {'cell': 'entnet', 'num_layers': 2},
+      },
+      'model.num_layers is 2, expected 1 for entnet',
+    ),
     ({'model': {'hidden_size': 0, 'num_params': 99}}, 'model.num_params is 99, expected at least'),
   ],
 )

@@ -72,7 +72,7 @@ def get_config(variant: str = 'copy') -> ConfigDict:
       'max_length': 20,  # rows are drawn evenly from this range
       'min_repeats': 1,  # of training, repeat_copy
       'max_repeats': 10,  # of training, and of the splits of data.test_lengths
-      'test_lengths': (20, 40, 80, 120),  # a split each; logged: the first beyond max_length
+      'test_lengths': (20, 40, 80, 120),  # a split each; the shortest beyond max_length is logged
       'test_repeats': (20,),  # a split each, of data.max_length vectors, repeat_copy
       'seed': 0,  # of the examples, apart from that of the weights
     }

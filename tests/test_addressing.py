@@ -122,7 +122,9 @@ def test_equals_a_loop_in_float64(name):
 def test_products_are_of_full_precision(name):
   function, _, arguments = ORACLES[name]
   text = str(jax.make_jaxpr(function)(*(np.float32(a) for a in arguments)))
-  assert text.count('dot_general[') == text.count('precision=(Precision.HIGHEST, Precision.HIGHEST)')
+  assert text.count('dot_general[') == text.count(
+    'precision=(Precision.HIGHEST, Precision.HIGHEST)'
+  )
 
 
 def test_a_head_moves_ahead_and_around_the_end():

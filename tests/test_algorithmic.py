@@ -14,7 +14,7 @@ from rnn_research.cells import CELLS
 from rnn_research.errors import InputError
 from rnn_research.models.entity_network import entity_network
 from rnn_research.parameters import num_parameters
-from rnn_research.tasks.algorithmic import ngrams, sequences, tasks, world
+from rnn_research.tasks.algorithmic import ngrams, report, sequences, tasks, world
 from rnn_research.tasks.algorithmic.address_figure import address_figure, used_rows
 from rnn_research.tasks.algorithmic.addresses import Addresses
 from rnn_research.training import config
@@ -287,13 +287,31 @@ def test_a_grid_of_machines_reports_its_members_and_where_they_look(machine):
   assert of_grid['bits_per_sequence_median'] == pytest.approx(
     np.median([row['bits_per_sequence'] for row in figures['members']])
   )
-  report = (machine / 'report' / 'README.md').read_text()
+  text = (machine / 'report' / 'README.md').read_text()
   errors = [f'{value:.4g}' for value in last['length_6/bit_errors_members']]
-  assert all(f'| {value} |' in report for value in errors)
-  assert '| median |' in report
+  assert all(f'| {value} |' in text for value in errors)
+  assert '| median | 0.01 |' in text
+  assert '| seed | learning rate |' in text and 'learned (0.01 bits per sequence)' in text
   for stem in ('addresses_length_3', 'addresses_length_6', 'errors_by_length', 'curves'):
     assert (machine / 'report' / f'{stem}.png').stat().st_size > 5_000
-    assert f'{stem}.png' in report
+    assert f'{stem}.png' in text
+
+
+def test_members_have_a_median_at_each_learning_rate_and_learn_where_that_can_be():
+  grid = {'seeds': 2, 'learning_rates': [0.1, 0.2]}
+  about = {
+    'config': {'grid': grid, 'optimizer': {'learning_rate': 1.0}},
+    'headline': ['valid', 'error', 'min'],
+  }
+  rows = [{'step': 5, 'valid/error': 0.0, 'valid/error_members': [0.0, 0.5, 0.2, 0.4]}]
+  for name in ('world', 'ngrams', 'copy'):
+    lines = [line.strip('| ') for line in report._members(rows, name, about).before.splitlines()]
+    assert ('learned' in lines[0]) == (name == 'copy')
+    assert lines[4].split(' | ')[:3] == ['0', '0.2', '0.2']
+    assert [line.split(' | ')[:3] for line in lines[6:8]] == [
+      ['median', '0.1', '0.25'],
+      ['median', '0.2', '0.3'],
+    ]
 
 
 def test_addresses_of_a_trained_run(machine):
@@ -329,21 +347,45 @@ def test_the_longest_run_of_unused_rows_of_the_ring_is_left_out():
   np.testing.assert_array_equal(used_rows(np.zeros((1, 1, 5))), np.arange(5))
 
 
+def test_the_caption_says_which_rows_are_left_out():
+  asked = sequences.copy(rng(), 1, (3, 3))
+  weights = np.zeros((1, 8, 1, 40))
+  weights[..., 38] = 1.0
+  text = address_figure(
+    asked, Addresses(asked.targets, weights, weights), ''
+  ).figure.get_supxlabel()
+  assert 'Left out: the 32 of 40 rows after row 6,' in text.replace('\n', ' ')
+  weights[:] = 1.0
+  text = address_figure(
+    asked, Addresses(asked.targets, weights, weights), ''
+  ).figure.get_supxlabel()
+  assert 'Left out' not in text
+
+
 def test_wrong_bits_are_marked():
   asked = sequences.copy(rng(), 1, (3, 3))
   answers = np.abs(asked.targets - 0.1)
   answers[0, 5, 2] = 1.0 - answers[0, 5, 2]
   nowhere = np.zeros((1, 8, 0, 0))
-  plot = address_figure(asked, Addresses(answers, nowhere, nowhere), 'A cell.')
+  channels = tasks.TASKS['copy'].channels
+  plot = address_figure(asked, Addresses(answers, nowhere, nowhere), 'A cell.', channels)
   (marks,) = plot.figure.axes[1].collections
-  np.testing.assert_array_equal(marks.get_offsets(), [[5, 2]])
+  np.testing.assert_array_equal(marks.get_offsets(), [[6, 2]])  # steps are counted from 1
   assert [axes.get_ylabel() for axes in plot.figure.axes[:3]] == ['inputs', 'answers', 'targets']
+  ticks = [label.get_text() for label in plot.figure.axes[0].get_yticklabels()]
+  assert ticks == ['1', '8', 'start', 'end']
+  inputs = [
+    place
+    for place in zip(*(plot.table[name] for name in ('panel', 'row', 'step')), strict=True)
+    if place[1] == 'end'
+  ]
+  assert inputs == [('inputs', 'end', 5)]
 
 
 def test_errors_over_length_of_several_runs(tmp_path):
   for name, shares in (('ntm', {20: 0.0, 40: 0.01}), ('lstm', {20: 0.2, 40: 0.45})):
     (tmp_path / name / 'report').mkdir(parents=True)
-    plot = errors_figure({name: Errors('vectors', 20, shares)}, 'Errors.')
+    plot = errors_figure({name: Errors('vectors', 20, shares, 'wrong bits')}, 'Errors.')
     from rnn_research.analysis.reports import plots
 
     plots.save(plot, tmp_path / name / 'report' / 'errors_by_length.png')

@@ -14,7 +14,8 @@ import jax.numpy as jnp
 
 from rnn_research.typing import Array
 
-# Of full precision on every platform: in TF32, a GPU's default, what is written is not what is read.
+# Of full precision on every platform: in TF32, a GPU's default, what is read is not what was
+# written.
 einsum = functools.partial(jnp.einsum, precision='highest')
 
 # Within the square root of a norm: a row that holds nothing is like no key.

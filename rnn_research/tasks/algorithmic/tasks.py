@@ -52,6 +52,7 @@ class Task(NamedTuple):
     draw: `(rng, batch_size, range of lengths[, range of repeats]) -> Examples`.
     num_steps: `(longest[, most repeats]) -> T` of what is drawn.
     input_size: F.
+    channels: names of the inputs behind the bits.
     output_size: bits, or classes, of an answer.
     least_length: the shortest sequence that it can ask about.
     every_step: whether every step may be answered, or the last alone.
@@ -65,6 +66,7 @@ class Task(NamedTuple):
   draw: Callable[..., Examples]
   num_steps: Callable[..., int]
   input_size: int
+  channels: tuple[str, ...]
   output_size: int
   least_length: int
   every_step: bool
@@ -95,11 +97,12 @@ def _guessing(asked):
   return {'bits_per_sequence_without_memory': asked.weights.sum(-1) * asked.targets.shape[-1]}
 
 
-def _bits(draw, num_steps, input_size, output_size, least_length=1, reference=_guessing):
+def _bits(draw, num_steps, input_size, channels, output_size, least_length=1, reference=_guessing):
   return Task(
     draw=draw,
     num_steps=num_steps,
     input_size=input_size,
+    channels=channels,
     output_size=output_size,
     least_length=least_length,
     every_step=True,
@@ -122,17 +125,25 @@ def _place_measures(answers, asked):
 
 
 TASKS = {
-  'copy': _bits(sequences.copy, lambda n: 2 * n + 2, sequences.END + 1, sequences.NUM_BITS),
+  'copy': _bits(
+    sequences.copy,
+    lambda n: 2 * n + 2,
+    sequences.END + 1,
+    ('start', 'end'),
+    sequences.NUM_BITS,
+  ),
   'repeat_copy': _bits(
     sequences.repeat_copy,
     lambda n, times: n * (times + 1) + 3,
     sequences.SCALAR + 1,
+    ('start', 'end', 'repeats'),
     sequences.NUM_BITS + 1,
   ),
   'recall': _bits(
     sequences.associative_recall,
     lambda n: 4 * n + 8,
     sequences.QUERY + 1,
+    ('item', 'query'),
     sequences.ITEM_BITS,
     2,
   ),
@@ -140,6 +151,7 @@ TASKS = {
     sequences.priority_sort,
     lambda n: n + 2 + sequences.num_sorted(n),
     sequences.SCALAR + 1,
+    ('start', 'end', 'priority'),
     sequences.NUM_BITS,
     2,
   ),
@@ -147,6 +159,7 @@ TASKS = {
     ngrams.dynamic_ngrams,
     lambda n: n - 1,
     1,
+    (),
     1,
     ngrams.CONTEXT + 1,
     lambda asked: _guessing(asked) | {'bits_per_sequence_optimal': ngrams.optimal_bits(asked)},
@@ -155,6 +168,7 @@ TASKS = {
     draw=world.world,
     num_steps=lambda n: n + 1,
     input_size=world.NUM_CHANNELS,
+    channels=(),
     output_size=2 * world.SIDE,
     least_length=world.FIRST_EVENTS,
     every_step=False,

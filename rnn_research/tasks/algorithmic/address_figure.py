@@ -86,7 +86,8 @@ def _about(asked, found, answers, rows):
     else ''
   )
   looks = (
-    f' Below: the weight that each head gives to each row of the memory, which is a ring.{left_out}'
+    ' Below: the weight that each head gives to each row of the memory; after the last comes the '
+    f'first.{left_out}'
     if num_rows
     else ''
   )
@@ -165,7 +166,7 @@ def _draw(axes: Axes, panel: Panel) -> None:
   )
   if panel.wrong is not None and panel.wrong.any():
     row, step = np.nonzero(panel.wrong)
-    axes.scatter(step + 1, row, s=9, c=VERMILLION, marker='s', linewidths=0)
+    axes.scatter(step + 1, row, s=16, c=VERMILLION, marker='s', linewidths=0)
   name = textwrap.fill(panel.name, 9)
   axes.set_ylabel(name, fontsize=LABEL, rotation=0, ha='right', va='center')
   axes.set_yticks(panel.named, [panel.rows[place] for place in panel.named])

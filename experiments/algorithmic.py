@@ -29,10 +29,11 @@ from ml_collections import ConfigDict
 
 from rnn_research.cells import CELLS, make_cell, options_for
 from rnn_research.cells.dnc import dnc
+from rnn_research.cells.entnet import entnet
 from rnn_research.cells.ntm import ntm
 from rnn_research.combinators.depth import stack
 from rnn_research.engines import dispatch
-from rnn_research.errors import require, require_one_of
+from rnn_research.errors import InputError, require, require_one_of
 from rnn_research.experiment import Experiment
 from rnn_research.models.sequence_model import sequence_model
 from rnn_research.parameters import fit_budget
@@ -54,6 +55,7 @@ VARIANTS = {
 MACHINES = ('ntm', 'dnc')
 
 _EVAL_ROWS = 200
+_MOST_STEPS = 5_000  # of a sequence: a thousand of them fit into memory
 
 
 def get_config(variant: str = 'copy') -> ConfigDict:
@@ -70,7 +72,7 @@ def get_config(variant: str = 'copy') -> ConfigDict:
       'max_length': 20,  # rows are drawn evenly from this range
       'min_repeats': 1,  # of training, repeat_copy
       'max_repeats': 10,  # of training, and of the splits of data.test_lengths
-      'test_lengths': (20, 40, 80, 120),  # a split each; training is also measured on the first
+      'test_lengths': (20, 40, 80, 120),  # a split each; the shortest beyond max_length is logged
       'test_repeats': (20,),  # a split each, of data.max_length vectors, repeat_copy
       'seed': 0,  # of the examples, apart from that of the weights
     }
@@ -153,14 +155,18 @@ def check(config: ConfigDict) -> None:
     require_one_of('model.controller', model.controller, CELLS)
   for field in ('num_rows', 'row_size', 'num_heads'):
     require(f'model.{field}', model[field], model[field] >= 1, 'an integer >= 1')
-  widest = (model.num_rows - 1) // 2
-  require(
-    'model.shift_range',
-    model.shift_range,
-    0 <= model.shift_range <= widest,
-    f'an integer in [0, {widest}], since a head can reach each of model.num_rows, '
-    f'{model.num_rows}, in one way at most',
-  )
+  if model.cell == 'ntm':
+    widest = (model.num_rows - 1) // 2
+    require(
+      'model.shift_range',
+      model.shift_range,
+      0 <= model.shift_range <= widest,
+      f'an integer in [0, {widest}], since a head can reach each of model.num_rows, '
+      f'{model.num_rows}, in one way at most',
+    )
+  if model.cell == 'entnet':
+    for field in ('num_layers', 'num_heads'):
+      require(f'model.{field}', model[field], model[field] == 1, '1 for entnet')
 
 
 def _check_lengths(data):
@@ -175,14 +181,31 @@ def _check_lengths(data):
     right = all(isinstance(n, int) and n >= smallest for n in data[field])
     different = len(set(data[field])) == len(data[field])
     require(f'data.{field}', data[field], right and different, f'different integers >= {smallest}')
+  _check_steps(data)
+
+
+def _check_steps(data):
+  trained = ' or '.join(
+    f'data.max_{size}' for size in ('length', 'repeats')[: len(tasks.ranges(data.task, data))]
+  )
+  for split, sizes in tasks.split_ranges(data.task, data).items():
+    kind, _, number = split.partition('_')
+    num_steps = _num_steps(data.task, sizes)
+    if num_steps > _MOST_STEPS:
+      field = f'{number} in data.test_{kind.rstrip("s")}s' if number else trained
+      raise InputError(
+        f'{field} is too large: sequences of {num_steps:,} steps, expected {_MOST_STEPS:,} at most'
+      )
+
+
+def _num_steps(name, sizes):
+  return tasks.TASKS[name].num_steps(*(high for _, high in sizes))
 
 
 def kept_bytes(config: ConfigDict) -> int:
   """Returns roughly what a step keeps for its backward pass."""
-  draw, data = tasks.TASKS[config.data.task].draw, _data(config)
-  num_steps = draw(np.random.default_rng(0), 1, *tasks.ranges(config.data.task, data)).inputs.shape[
-    1
-  ]
+  name = config.data.task
+  num_steps = _num_steps(name, tasks.ranges(name, config.data))
   layers = kept_by_layers(config, num_steps)
   if config.model.cell not in MACHINES:
     return layers
@@ -204,6 +227,7 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
   name, data = config.data.task, _data(config)
   task, held_out = tasks.TASKS[name], tasks.held_out(name, data)
   model = _make_model(config.model, task)
+  cell = model.cells[0] if model.cells else entnet(config.model.num_rows)
   measures = jax.jit(
     lambda params, asked: task.measures(model.outputs(params, asked.inputs), asked)
   )
@@ -217,6 +241,7 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     split: functools.partial(_measure, measures, task, draw) for split, draw in held_out.items()
   }
   metric, sense = task.headline
+  look = functools.partial(addresses, model, task.input_size)
   return Experiment(
     init=model.init,
     loss=loss,
@@ -224,11 +249,9 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     evaluate={split: splits[split] for split in ('valid', *_longer(data))},
     final_evaluate=splits,
     headline=('valid', metric, sense),
-    report=functools.partial(_report, model, name, held_out),
-    commands={'addresses': functools.partial(addresses, model)},
-    engine=dispatch.explain(
-      config.model.cell, 'auto', model.cells[0].scan if model.cells else None
-    ),
+    report=functools.partial(_report, look, name, held_out),
+    commands={'addresses': look} if task.every_step else {},
+    engine=dispatch.explain(config.model.cell, 'auto', cell.scan),
     unit='answered bits' if task.every_step else 'examples',
   )
 
@@ -283,7 +306,7 @@ def _measure(measures, task, draw, params, key):
   }
 
 
-def _report(model, name, held_out, params, workdir, out_dir):
+def _report(look, name, held_out, params, workdir, out_dir):
   from rnn_research.tasks.algorithmic import report  # matplotlib is slow to load
 
-  report.write_report(functools.partial(addresses, model, params), name, held_out, workdir, out_dir)
+  report.write_report(functools.partial(look, params), name, held_out, workdir, out_dir)

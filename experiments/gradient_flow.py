@@ -144,6 +144,8 @@ def check(config: ConfigDict) -> None:
     'numbers > 0',
   )
   require_one_of('subject', config.subject, ('cells', 'memory'))
+  untrained = not config.workdir_of or config.subject == 'cells'
+  require('workdir_of', config.workdir_of, untrained, "'' where subject is memory, of no model")
   for field, least in (('cells', 2), ('size', 1), ('draws', 1), ('steps', 2)):
     value = config.memory[field]
     require(f'memory.{field}', value, value >= least, f'an integer >= {least}')

@@ -24,6 +24,9 @@ from rnn_research.cells import (
   tree_cell,
   with_engine,
 )
+from rnn_research.cells.dnc import dnc
+from rnn_research.cells.entnet import entnet
+from rnn_research.cells.ntm import ntm
 from rnn_research.combinators.depth import highway, residual, stack
 from rnn_research.combinators.weights import (
   layer_norm,
@@ -40,7 +43,9 @@ __all__ = [
   'Cell',
   'Tree',
   'bidirectional',
+  'dnc',
   'elman',
+  'entnet',
   'free_run',
   'gru',
   'highway',
@@ -60,6 +65,7 @@ __all__ = [
   'mut2',
   'mut3',
   'nas',
+  'ntm',
   'recurrent_highway',
   'residual',
   'rin',

@@ -14,7 +14,7 @@ from rnn_research.cells import CELLS
 from rnn_research.errors import InputError
 from rnn_research.models.entity_network import entity_network
 from rnn_research.parameters import num_parameters
-from rnn_research.tasks.algorithmic import ngrams, sequences, tasks, world
+from rnn_research.tasks.algorithmic import ngrams, report, sequences, tasks, world
 from rnn_research.tasks.algorithmic.address_figure import address_figure, used_rows
 from rnn_research.tasks.algorithmic.addresses import Addresses
 from rnn_research.training import config
@@ -108,7 +108,8 @@ def test_sorting_gives_the_sixteen_of_twenty_with_the_highest_priority():
     answers, first = answered(examples, row)
     assert first == end + 1
     np.testing.assert_array_equal(answers, [vector for _, vector in by_hand[:16]])
-    assert priorities.min() < -0.5 and priorities.max() > 0.5
+  priorities = examples.inputs[..., sequences.SCALAR]
+  assert -1.0 <= priorities.min() < -0.9 and 0.9 < priorities.max() <= 1.0
   fewer = sequences.priority_sort(rng(), 50, (5, 10))
   assert set(fewer.weights.sum(1)) == {4, 5, 6, 7, 8}  # padding has no priority
 
@@ -208,15 +209,36 @@ def test_rows_of_a_batch_have_neighbouring_lengths_and_all_lengths_are_as_likely
   ).any()
 
 
-def test_splits_have_their_lengths_and_no_numbers_of_one_another():
+def test_splits_have_their_lengths():
   splits = tasks.held_out('repeat_copy', data(max_length=4, test_lengths=(4, 6)))
   assert list(splits) == ['valid', 'test', 'length_4', 'length_6', 'repeats_20']
   drawn = {split: draw() for split, draw in splits.items()}
   assert set(drawn['length_6'].weights.sum(1)) == {61.0}
   assert set(drawn['repeats_20'].weights.sum(1)) == {81.0}
   assert len(drawn['test'].inputs) == 1_000
-  assert (drawn['valid'].inputs != drawn['test'].inputs[:200]).any()
   assert splits['valid']() is drawn['valid']  # drawn once
+
+
+def test_no_examples_are_in_two_splits_or_drawn_in_training():
+  settings = data(min_length=8, max_length=8, test_lengths=(8,))
+  rows = [draw().inputs for draw in tasks.held_out('copy', settings).values()]
+  stream = tasks.train_data('copy', settings).iterator
+  rows += [next(stream)['inputs'] for _ in range(20)]
+  # Of 64 bits each.
+  assert len({row.tobytes() for part in rows for row in part}) == 200 + 1_000 + 200 + 20 * 8
+
+
+def test_a_split_is_the_same_beside_any_others():
+  few, many = (tasks.held_out('copy', data(test_lengths=n))['length_6']() for n in ((6,), (9, 6)))
+  np.testing.assert_array_equal(few.inputs, many.inputs)
+
+
+@pytest.mark.parametrize('name', tasks.TASKS)
+def test_numbers_of_steps_are_known_without_drawing(name):
+  task = tasks.TASKS[name]
+  ranges = tasks.ranges(name, data(min_length=6, max_length=9))
+  drawn = task.draw(rng(), 1, *ranges).inputs
+  assert drawn.shape[1] == task.num_steps(*(high for _, high in ranges))
 
 
 def changed(variant='debug', **blocks):
@@ -266,13 +288,31 @@ def test_a_grid_of_machines_reports_its_members_and_where_they_look(machine):
   assert of_grid['bits_per_sequence_median'] == pytest.approx(
     np.median([row['bits_per_sequence'] for row in figures['members']])
   )
-  report = (machine / 'report' / 'README.md').read_text()
+  text = (machine / 'report' / 'README.md').read_text()
   errors = [f'{value:.4g}' for value in last['length_6/bit_errors_members']]
-  assert all(f'| {value} |' in report for value in errors)
-  assert '| median |' in report
+  assert all(f'| {value} |' in text for value in errors)
+  assert '| median | 0.01 |' in text
+  assert '| seed | learning rate |' in text and 'learned (0.01 bits per sequence)' in text
   for stem in ('addresses_length_3', 'addresses_length_6', 'errors_by_length', 'curves'):
     assert (machine / 'report' / f'{stem}.png').stat().st_size > 5_000
-    assert f'{stem}.png' in report
+    assert f'{stem}.png' in text
+
+
+def test_members_have_a_median_at_each_learning_rate_and_learn_where_that_can_be():
+  grid = {'seeds': 2, 'learning_rates': [0.1, 0.2]}
+  about = {
+    'config': {'grid': grid, 'optimizer': {'learning_rate': 1.0}},
+    'headline': ['valid', 'error', 'min'],
+  }
+  rows = [{'step': 5, 'valid/error': 0.0, 'valid/error_members': [0.0, 0.5, 0.2, 0.4]}]
+  for name in ('world', 'ngrams', 'copy'):
+    lines = [line.strip('| ') for line in report._members(rows, name, about).before.splitlines()]
+    assert ('learned' in lines[0]) == (name == 'copy')
+    assert lines[4].split(' | ')[:3] == ['0', '0.2', '0.2']
+    assert [line.split(' | ')[:3] for line in lines[6:8]] == [
+      ['median', '0.1', '0.25'],
+      ['median', '0.2', '0.3'],
+    ]
 
 
 def test_addresses_of_a_trained_run(machine):
@@ -282,6 +322,20 @@ def test_addresses_of_a_trained_run(machine):
   for weights in (found.read_weights, found.write_weights):
     assert weights.shape == (2, 12, 1, 8)
     np.testing.assert_allclose(weights.sum(-1), 1.0, rtol=1e-5)
+
+
+def test_addresses_say_what_inputs_they_need(machine):
+  model = workdir.load(machine)
+  for shape in ((12, 10), (2, 12, 9)):
+    with pytest.raises(InputError, match=r'inputs have shape .*, expected \[B, T, 10\]'):
+      model.addresses(np.zeros(shape, np.float32))
+
+
+def test_the_world_has_no_addresses_and_names_its_engine():
+  values = changed('world', model={'cell': 'entnet'})
+  built = experiments.build('algorithmic:world', values)
+  assert not built.commands
+  assert built.engine == 'the form for whole sequences of entnet itself'
 
 
 def test_the_longest_run_of_unused_rows_of_the_ring_is_left_out():
@@ -294,21 +348,45 @@ def test_the_longest_run_of_unused_rows_of_the_ring_is_left_out():
   np.testing.assert_array_equal(used_rows(np.zeros((1, 1, 5))), np.arange(5))
 
 
+def test_the_caption_says_which_rows_are_left_out():
+  asked = sequences.copy(rng(), 1, (3, 3))
+  weights = np.zeros((1, 8, 1, 40))
+  weights[..., 38] = 1.0
+  text = address_figure(
+    asked, Addresses(asked.targets, weights, weights), ''
+  ).figure.get_supxlabel()
+  assert 'Left out: the 32 of 40 rows after row 6,' in text.replace('\n', ' ')
+  weights[:] = 1.0
+  text = address_figure(
+    asked, Addresses(asked.targets, weights, weights), ''
+  ).figure.get_supxlabel()
+  assert 'Left out' not in text
+
+
 def test_wrong_bits_are_marked():
   asked = sequences.copy(rng(), 1, (3, 3))
   answers = np.abs(asked.targets - 0.1)
   answers[0, 5, 2] = 1.0 - answers[0, 5, 2]
   nowhere = np.zeros((1, 8, 0, 0))
-  plot = address_figure(asked, Addresses(answers, nowhere, nowhere), 'A cell.')
+  channels = tasks.TASKS['copy'].channels
+  plot = address_figure(asked, Addresses(answers, nowhere, nowhere), 'A cell.', channels)
   (marks,) = plot.figure.axes[1].collections
-  np.testing.assert_array_equal(marks.get_offsets(), [[5, 2]])
+  np.testing.assert_array_equal(marks.get_offsets(), [[6, 2]])  # steps are counted from 1
   assert [axes.get_ylabel() for axes in plot.figure.axes[:3]] == ['inputs', 'answers', 'targets']
+  ticks = [label.get_text() for label in plot.figure.axes[0].get_yticklabels()]
+  assert ticks == ['1', '8', 'start', 'end']
+  inputs = [
+    place
+    for place in zip(*(plot.table[name] for name in ('panel', 'row', 'step')), strict=True)
+    if place[1] == 'end'
+  ]
+  assert inputs == [('inputs', 'end', 5)]
 
 
 def test_errors_over_length_of_several_runs(tmp_path):
   for name, shares in (('ntm', {20: 0.0, 40: 0.01}), ('lstm', {20: 0.2, 40: 0.45})):
     (tmp_path / name / 'report').mkdir(parents=True)
-    plot = errors_figure({name: Errors('vectors', 20, shares)}, 'Errors.')
+    plot = errors_figure({name: Errors('vectors', 20, shares, 'wrong bits')}, 'Errors.')
     from rnn_research.analysis.reports import plots
 
     plots.save(plot, tmp_path / name / 'report' / 'errors_by_length.png')
@@ -316,6 +394,11 @@ def test_errors_over_length_of_several_runs(tmp_path):
   assert list(both.table['errors']) == [0.0, 0.01, 0.2, 0.45]
   assert list(both.table['label']) == ['ntm', 'ntm', 'lstm', 'lstm']
   assert compare_errors({'ntm': tmp_path / 'ntm', 'other': tmp_path}) is None
+
+
+def test_moves_are_of_an_ntm_alone():
+  config.check_ranges(changed(model={'cell': 'dnc', 'num_rows': 2}))
+  experiments.build('algorithmic:debug', changed(model={'cell': 'gru', 'num_rows': 1}))
 
 
 @pytest.mark.parametrize(
@@ -340,6 +423,29 @@ def test_errors_over_length_of_several_runs(tmp_path):
     ({'model': {'num_heads': 0}}, 'model.num_heads is 0, expected an integer >= 1'),
     ({'model': {'num_rows': 0}}, 'model.num_rows is 0, expected an integer >= 1'),
     ({'model': {'shift_range': 4}}, r'model.shift_range is 4, expected an integer in \[0, 3\]'),
+    (
+      {'data': {'max_length': 10**9}},
+      'data.max_length is too large: sequences of 2,000,000,002 steps, expected 5,000 at most',
+    ),
+    (
+      {'data': {'test_lengths': (3, 10**8)}},
+      '100000000 in data.test_lengths is too large: sequences of 200,000,002 steps',
+    ),
+    (
+      {'data': {'task': 'repeat_copy', 'test_repeats': (10**8,)}},
+      '100000000 in data.test_repeats is too large: sequences of 300,000,006 steps',
+    ),
+    (
+      {'data': {'task': 'repeat_copy', 'max_repeats': 10**8}},
+      'data.max_length or data.max_repeats is too large',
+    ),
+    (
+      {
+        'data': {'task': 'world', 'min_length': 4, 'max_length': 5, 'test_lengths': (4,)},
+        'model': {'cell': 'entnet', 'num_layers': 2},
+      },
+      'model.num_layers is 2, expected 1 for entnet',
+    ),
     ({'model': {'hidden_size': 0, 'num_params': 99}}, 'model.num_params is 99, expected at least'),
   ],
 )

@@ -24,9 +24,22 @@ def test_what_is_copied():
 
 def test_ours_learns(monkeypatch):
   monkeypatch.setattr(backend, 'configure', lambda *args, **options: None)
+  losses, carried = [], machines.carried
+
+  def watched(setting, advance, state, seconds):
+    def advance_and_keep(state):
+      state, metrics = advance(state)
+      losses.append(float(metrics['loss']))
+      return state, metrics
+
+    return carried(setting, advance_and_keep, state, seconds)
+
+  monkeypatch.setattr(machines, 'carried', watched)
   program = machines.training(SETTING)['step']()
-  program.run()
+  for _ in range(20):
+    program.run()
   assert program.compile_seconds > 0.0
+  assert losses[-1] < losses[0] < 1.1 * np.log(2.0)
 
 
 def test_pytorch_has_the_losses_and_gradients_of_ours():

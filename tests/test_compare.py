@@ -80,6 +80,19 @@ def test_comparison_of_two_runs(pair, tmp_path):
   assert (tmp_path / 'report' / 'curves.png').stat().st_size > 10_000
 
 
+def test_runs_of_two_tasks_are_no_rivals(pair, main, tmp_path):
+  shutil.copytree(pair / 'elman', tmp_path / 'copy')
+  config = read_json(tmp_path / 'copy', 'config.json')
+  config['config']['data']['task'] = 'copy'
+  (tmp_path / 'copy' / 'config.json').write_text(json.dumps(config))
+  folders = f'{pair / "elman"},{tmp_path / "copy"}'
+  code, _, err = main(
+    '--experiment=compare', f'--config.workdirs={folders}', f'--workdir={tmp_path / "out"}'
+  )
+  assert (code, err.count('\n')) == (1, 1)
+  assert 'workdirs: the runs have data.task adding, copy, expected one task' in err
+
+
 def test_folders_whose_names_have_commas(pair, main, tmp_path):
   folders = [str(tmp_path / name) for name in ('lr=1,2', 'a "b", c')]
   for folder in folders:

@@ -179,6 +179,10 @@ def test_gradients_are_finite_with_a_saturated_interface(name):
       lambda: ntm(lstm(4), num_rows=4, shift_range=2),
       r'shift_range is 2, expected an integer >= 0 with 2 shift_range \+ 1 <= num_rows = 4',
     ),
+    (
+      lambda: ntm(lstm(4), shift_range=1.5),
+      r'shift_range is 1.5, expected an integer >= 0 .* = 128',
+    ),
     (lambda: dnc(lstm(4), num_reads=0), 'num_reads is 0, expected an integer >= 1'),
     (lambda: dnc(lstm(4), num_rows=0), 'num_rows is 0, expected an integer >= 1'),
   ],
@@ -186,6 +190,13 @@ def test_gradients_are_finite_with_a_saturated_interface(name):
 def test_sizes_that_no_memory_has(make, message):
   with pytest.raises(InputError, match=f'^{message}$'):
     make()
+
+
+def test_inputs_have_three_axes():
+  cell = ntm(elman(H), num_rows=4)
+  params = cell.init(jax.random.key(0), jnp.zeros((B, F)))
+  with pytest.raises(InputError, match=r'xs has shape \(6, 3\), expected \[T, B, F\]'):
+    unroll(cell, params, jnp.zeros((T, F)))
 
 
 def test_a_machine_does_not_control_another():

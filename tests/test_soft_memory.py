@@ -77,13 +77,14 @@ def test_the_variant_writes_its_report(main, tmp_path):
   ('flag', 'said'),
   [
     ('subject=memroy', "subject is 'memroy', expected one of cells, memory, did you mean memory?"),
+    ('workdir_of=runs/a', "workdir_of is 'runs/a', expected '' where subject is memory"),
     ('memory.cells=1', 'memory.cells is 1, expected an integer >= 2'),
     ('memory.strengths=()', 'memory.strengths is (), expected numbers in (0, 1e6)'),
   ],
 )
 def test_what_is_refused(main, tmp_path, flag, said):
   code, _, err = main(
-    '--experiment=gradient_flow:debug', f'--workdir={tmp_path / "run"}', f'--config.{flag}'
+    '--experiment=gradient_flow:memory', f'--workdir={tmp_path / "run"}', f'--config.{flag}'
   )
   assert (code, err.count('\n')) == (1, 1)
   assert said in err

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from rnn_research.cell import Cell
 from rnn_research.cells.attention_decoders import wider
-from rnn_research.layers import check_output
+from rnn_research.layers import check_features, check_output
 from rnn_research.memory.addressing import MemoryOutput
 from rnn_research.stepping import output_shapes, prepare_cell, project_one
 from rnn_research.typing import Array, Key, Params, State
@@ -88,6 +88,10 @@ def memory_machine(controller: Cell, access: Access) -> Cell:
     inner, _ = prepare_cell(controller, params.cell, None, batch_size, key)
     return params._replace(cell=inner), ctx
 
+  def project(params, xs):
+    check_features(xs)
+    return xs
+
   def step(params, state, u, *, key=None, ctx=None):
     fed = jnp.concatenate([u, state.reads.reshape(len(u), -1)], -1)
     cell, h = controller.step(
@@ -97,7 +101,7 @@ def memory_machine(controller: Cell, access: Access) -> Cell:
     joined = jnp.concatenate([h, reads.reshape(len(u), -1).astype(h.dtype)], -1)
     return MachineState(memory, reads, cell), MemoryOutput(joined, *weights)
 
-  return Cell(init, initial_state, lambda params, xs: xs, step, None, prepare)
+  return Cell(init, initial_state, project, step, None, prepare)
 
 
 def split(interface: Array, *shapes: tuple[int, ...]) -> list[Array]:

@@ -1,5 +1,6 @@
 """The neural Turing machine."""
 
+from numbers import Integral
 from typing import NamedTuple
 
 import jax
@@ -73,9 +74,10 @@ def ntm(
   """
   for name, size in (('num_rows', num_rows), ('row_size', row_size), ('num_heads', num_heads)):
     require_size(name, size)
-  num_moves = 2 * shift_range + 1
   most = f'an integer >= 0 with 2 shift_range + 1 <= num_rows = {num_rows}'
-  require('shift_range', shift_range, shift_range >= 0 and num_moves <= num_rows, most)
+  holds = isinstance(shift_range, Integral) and 0 <= 2 * shift_range < num_rows
+  require('shift_range', shift_range, holds, most)
+  num_moves = 2 * shift_range + 1
   addressed = (2 * num_heads, row_size), (2 * num_heads, 3), (2 * num_heads, num_moves)
   written = (num_heads, row_size), (num_heads, row_size)
   interface_size = 2 * num_heads * (row_size + 3 + num_moves) + 2 * num_heads * row_size

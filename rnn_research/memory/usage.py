@@ -3,6 +3,7 @@ free, and in which order they were written. Axes are those of `memory.addressing
 
 import jax.numpy as jnp
 
+from rnn_research.memory.addressing import einsum
 from rnn_research.typing import Array
 
 # A row that was never used counts as used this much: its logarithm is needed.
@@ -61,7 +62,7 @@ def allocation(used: Array) -> Array:
   before = (other < one) | ((other == one) & earlier)
   # Half of it, so that the maximum changes neither a value nor a gradient of a usage >= 0.
   logs = jnp.log(jnp.maximum(used, 0.5 * USAGE_EPSILON))
-  return (1.0 - used) * jnp.exp(jnp.einsum('bij,bj->bi', before.astype(used.dtype), logs))
+  return (1.0 - used) * jnp.exp(einsum('bij,bj->bi', before.astype(used.dtype), logs))
 
 
 def linked(links: Array, precedence: Array, write_weights: Array) -> Array:
@@ -106,9 +107,9 @@ def forward_weights(links: Array, read_weights: Array) -> Array:
 
   Source: Graves et al. 2016, methods. Deviates from the paper: nothing.
   """
-  return jnp.einsum('bij,brj->bri', links, read_weights)
+  return einsum('bij,brj->bri', links, read_weights)
 
 
 def backward_weights(links: Array, read_weights: Array) -> Array:
   """Returns the rows written before those read, `b_r = L^T w_r`; see `forward_weights`."""
-  return jnp.einsum('bji,brj->bri', links, read_weights)
+  return einsum('bji,brj->bri', links, read_weights)

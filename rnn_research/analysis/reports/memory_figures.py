@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from rnn_research.analysis.reports.plots import (
+  GREY,
   LABEL,
   TICK,
   Plot,
@@ -34,13 +35,13 @@ def reach_figure(curves: Curves, text: str) -> Plot:
   axes = figure.subplots()
   places = np.arange(1, len(next(iter(curves.values()))[0]) + 1)
   table = {'rank': places, **_draw(axes, curves, places)}
-  axes.axhline(1.0 / len(places), color='black', linewidth=1.2, zorder=1)
-  axes.set(yscale='log', ylim=(1e-8, 1.5))
+  axes.axhline(1.0 / len(places), color=GREY, linewidth=1.2, linestyle=':', zorder=1)
+  axes.set_yscale('log')
   axes.set_xlabel('cell, by falling weight', fontsize=LABEL)
   axes.set_ylabel("share of the gradient's norm", fontsize=LABEL)
   finish(axes)
   legend_beside(axes)
-  caption(figure, f'{text} Thin line: the same share for every cell. Medians over draws.')
+  caption(figure, f'{text} Dotted: the same share for every cell. Medians over draws.')
   return Plot(figure, table)
 
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rnn_research.errors import InputError
 from rnn_research.memory.addressing import MemoryOutput
 from rnn_research.models.sequence_model import SequenceModel, features
 from rnn_research.typing import Params
@@ -26,7 +27,9 @@ class Addresses(NamedTuple):
   write_weights: np.ndarray
 
 
-def addresses(model: SequenceModel, params: Params, inputs: np.ndarray) -> Addresses:
+def addresses(
+  model: SequenceModel, input_size: int, params: Params, inputs: np.ndarray
+) -> Addresses:
   """Runs the model over sequences of bits.
 
   From Python, of a trained run:
@@ -38,7 +41,13 @@ def addresses(model: SequenceModel, params: Params, inputs: np.ndarray) -> Addre
 
   Args:
     inputs: [B, T, F] float32.
+
+  Raises:
+    InputError: inputs of another shape.
   """
+  shape = np.shape(inputs)
+  if len(shape) != 3 or shape[-1] != input_size:
+    raise InputError(f'inputs have shape {shape}, expected [B, T, {input_size}]')
   _, ys = unroll_layers(model.cells, params['cells'], jnp.moveaxis(jnp.asarray(inputs), 1, 0))
   answers = jax.nn.sigmoid(model.head(params, features(ys)))
   nowhere = jnp.zeros((*answers.shape[:2], 0, 0), jnp.float32)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from rnn_research.analysis.reports import by_length, curve_report
 from rnn_research.analysis.reports.sections import Section
@@ -15,11 +16,13 @@ from rnn_research.tasks.algorithmic.address_figure import address_figure
 from rnn_research.tasks.algorithmic.addresses import Addresses
 from rnn_research.tasks.algorithmic.sequences import Examples
 from rnn_research.tasks.algorithmic.tasks import TASKS
-from rnn_research.training.grid import MEMBERS
+from rnn_research.training.grid import MEMBERS, members
 from rnn_research.training.metrics_log import read_log
 
 _UNITS = {'recall': 'items', 'ngrams': 'bits', 'world': 'events'}
 _LEARNED = 0.01  # bits per sequence
+# Nobody can answer `ngrams` without an error, and `world` is not measured in bits.
+_LEARNABLE = 'copy', 'repeat_copy', 'recall', 'sort'
 
 
 def write_report(
@@ -42,13 +45,13 @@ def write_report(
   about = json.loads((Path(workdir) / 'config.json').read_text('utf-8'))
   result = read_result(workdir)
   sections = [
-    _members(read_log(workdir), about),
+    _members(read_log(workdir), name, about),
     Section('All splits', before=result_markdown(result)),
     *_lengths(result, name, about),
   ]
   if TASKS[name].every_step:
     fixed = (split for split in held_out if split.startswith(('length_', 'repeats_')))
-    sections += [_addresses(look, held_out[split](), split, about) for split in fixed]
+    sections += [_addresses(look, name, held_out[split](), split, about) for split in fixed]
   curve_report.write_run(workdir, out_dir, sections)
 
 
@@ -65,15 +68,17 @@ def _lengths(result, name, about):
     return
   unit, longest = _UNITS.get(name, 'vectors'), about['config']['data']['max_length']
   label = about['config']['model']['cell']
-  errors = by_length.Errors(unit, longest, dict(sorted(shares.items())))
+  measure = 'wrong bits' if TASKS[name].every_step else 'wrong places'
+  errors = by_length.Errors(unit, longest, dict(sorted(shares.items())), measure)
   plot = by_length.errors_figure(
     {label: errors}, f'{metric_name(metric).capitalize()} of {label} with its best parameters.'
   )
   yield Section('Longer sequences', by_length.STEM, plot, 'Errors over length')
 
 
-def _members(rows, about) -> Section:
-  """Returns the section of a grid's members at the last evaluation; empty of a single run."""
+def _members(rows, name, about) -> Section:
+  """Returns the section of a grid's members at the last evaluation, and of their median at each
+  learning rate; empty of a single run."""
   last: dict[str, Sequence] = {}
   for row in rows:
     last |= {k: v for k, v in row.items() if k.endswith(MEMBERS) and not k.startswith('train/')}
@@ -81,14 +86,22 @@ def _members(rows, about) -> Section:
   if not last:
     return Section('')
   values = np.array([*last.values()], np.float64).T  # [G, metrics]
-  steps = _learned_after(rows, about)
-  names = [metric_name(name.removesuffix(MEMBERS).replace('/', ' ')) for name in last]
-  shown = lambda numbers: [f'{number:.4g}' for number in numbers]
+  grid = members(ConfigDict(about['config']))
+  names = [metric_name(one.removesuffix(MEMBERS).replace('/', ' ')) for one in last]
+  shown = lambda label, rate, numbers: [label, f'{rate:g}', *(f'{a:.4g}' for a in numbers)]
   table = [
-    [str(i), *shown(row), step] for i, (row, step) in enumerate(zip(values, steps, strict=True))
+    shown(str(one.seed), one.learning_rate, row) for one, row in zip(grid, values, strict=True)
   ]
-  table.append(['median', *shown(np.median(values, 0)), ''])
-  head = ['member', *names, f'learned ({_LEARNED} bits per sequence) after step']
+  head = ['seed', 'learning rate', *names]
+  if name in _LEARNABLE:
+    head.append(f'learned ({_LEARNED} bits per sequence) after step')
+    for row, step in zip(table, _learned_after(rows, about), strict=True):
+      row.append(step)
+  rates = np.array([one.learning_rate for one in grid])
+  table += [
+    shown('median', rate, np.median(values[rates == rate], 0)) + [''] * (name in _LEARNABLE)
+    for rate in dict.fromkeys(rates)
+  ]
   return Section('Members at the last evaluation', before=markdown(head, table))
 
 
@@ -111,13 +124,14 @@ def _is_small(value):
   return value is not None and value <= _LEARNED
 
 
-def _addresses(look, examples, split, about) -> Section:
+def _addresses(look, name, examples, split, about) -> Section:
   one = Examples(*(array[:1] for array in examples))
   model, size = about['config']['model'], split.replace('_', ' ')
   plot = address_figure(
     one,
     look(one.inputs),
     f'{model["cell"]}, {about["experiment"]}, {size}: the first held-out sequence.',
+    TASKS[name].channels,
   )
   return Section(
     f'At work, {size}', f'addresses_{split}', plot, 'Inputs, answers, targets and addresses'

@@ -119,7 +119,7 @@ def num_sorted(count):
 
 
 def _bits(rng, shape):
-  return rng.integers(0, 2, shape).astype(np.float32)
+  return rng.integers(0, 2, shape, np.uint8).astype(np.float32)
 
 
 def _vectors(rng, batch_size, lengths):

@@ -20,6 +20,7 @@ from rnn_research.tasks.algorithmic.sequences import Examples, Range
 _HELD_OUT, _TEST = 200, 1_000  # examples of a split
 _STEPS_PER_EPOCH = 1_000
 _WIDTH, _MOST_SHAPES = 5, 4  # of a batch: lengths that share a shape, and how many shapes
+_KINDS = 'valid', 'test', 'length', 'repeats'  # of splits: their places seed the examples
 
 
 class Data(NamedTuple):
@@ -49,7 +50,9 @@ class Task(NamedTuple):
 
   Attributes:
     draw: `(rng, batch_size, range of lengths[, range of repeats]) -> Examples`.
+    num_steps: `(longest[, most repeats]) -> T` of what is drawn.
     input_size: F.
+    channels: names of the inputs behind the bits.
     output_size: bits, or classes, of an answer.
     least_length: the shortest sequence that it can ask about.
     every_step: whether every step may be answered, or the last alone.
@@ -61,7 +64,9 @@ class Task(NamedTuple):
   """
 
   draw: Callable[..., Examples]
+  num_steps: Callable[..., int]
   input_size: int
+  channels: tuple[str, ...]
   output_size: int
   least_length: int
   every_step: bool
@@ -92,10 +97,12 @@ def _guessing(asked):
   return {'bits_per_sequence_without_memory': asked.weights.sum(-1) * asked.targets.shape[-1]}
 
 
-def _bits(draw, input_size, output_size, least_length=1, reference=_guessing):
+def _bits(draw, num_steps, input_size, channels, output_size, least_length=1, reference=_guessing):
   return Task(
     draw=draw,
+    num_steps=num_steps,
     input_size=input_size,
+    channels=channels,
     output_size=output_size,
     least_length=least_length,
     every_step=True,
@@ -118,20 +125,50 @@ def _place_measures(answers, asked):
 
 
 TASKS = {
-  'copy': _bits(sequences.copy, sequences.END + 1, sequences.NUM_BITS),
-  'repeat_copy': _bits(sequences.repeat_copy, sequences.SCALAR + 1, sequences.NUM_BITS + 1),
-  'recall': _bits(sequences.associative_recall, sequences.QUERY + 1, sequences.ITEM_BITS, 2),
-  'sort': _bits(sequences.priority_sort, sequences.SCALAR + 1, sequences.NUM_BITS, 2),
+  'copy': _bits(
+    sequences.copy,
+    lambda n: 2 * n + 2,
+    sequences.END + 1,
+    ('start', 'end'),
+    sequences.NUM_BITS,
+  ),
+  'repeat_copy': _bits(
+    sequences.repeat_copy,
+    lambda n, times: n * (times + 1) + 3,
+    sequences.SCALAR + 1,
+    ('start', 'end', 'repeats'),
+    sequences.NUM_BITS + 1,
+  ),
+  'recall': _bits(
+    sequences.associative_recall,
+    lambda n: 4 * n + 8,
+    sequences.QUERY + 1,
+    ('item', 'query'),
+    sequences.ITEM_BITS,
+    2,
+  ),
+  'sort': _bits(
+    sequences.priority_sort,
+    lambda n: n + 2 + sequences.num_sorted(n),
+    sequences.SCALAR + 1,
+    ('start', 'end', 'priority'),
+    sequences.NUM_BITS,
+    2,
+  ),
   'ngrams': _bits(
     ngrams.dynamic_ngrams,
+    lambda n: n - 1,
     1,
+    (),
     1,
     ngrams.CONTEXT + 1,
     lambda asked: _guessing(asked) | {'bits_per_sequence_optimal': ngrams.optimal_bits(asked)},
   ),
   'world': Task(
     draw=world.world,
+    num_steps=lambda n: n + 1,
     input_size=world.NUM_CHANNELS,
+    channels=(),
     output_size=2 * world.SIDE,
     least_length=world.FIRST_EVENTS,
     every_step=False,
@@ -182,8 +219,8 @@ def train_data(name: str, data: Data) -> TrainData:
   )
 
 
-def held_out(name: str, data: Data) -> Mapping[str, Callable[[], Examples]]:
-  """Returns split -> `() -> Examples`: valid and test as in training; and length_20, repeats_20 and
+def split_ranges(name: str, data: Data) -> dict[str, list[Range]]:
+  """Returns split -> ranges of sizes: valid and test as in training; and length_20, repeats_20 and
   so on, of one length each."""
   trained = ranges(name, data)
   splits = {'valid': trained, 'test': trained}
@@ -191,14 +228,22 @@ def held_out(name: str, data: Data) -> Mapping[str, Callable[[], Examples]]:
   splits |= {f'length_{n}': [(n, n), *most[1:]] for n in data.test_lengths}
   if len(trained) > 1:
     splits |= {f'repeats_{n}': [most[0], (n, n)] for n in data.test_repeats}
-  # Numbers that never meet: training draws from (seed, batch), held-out splits from (seed, 0,
-  # split).
-  draw = lambda i, split, sizes: TASKS[name].draw(
-    np.random.default_rng((data.seed, 0, i)), _TEST if split == 'test' else _HELD_OUT, *sizes
-  )
+  return splits
+
+
+def held_out(name: str, data: Data) -> Mapping[str, Callable[[], Examples]]:
+  """Returns split -> `() -> Examples`, drawn once, of the splits of `split_ranges`."""
+
+  def draw(split, sizes):
+    kind, _, number = split.partition('_')
+    # Numbers that never meet: training draws from (seed, batch), and SeedSequence ends in zeros.
+    seed = data.seed, 0, 1 + _KINDS.index(kind), int(number or 0)
+    count = _TEST if split == 'test' else _HELD_OUT
+    return TASKS[name].draw(np.random.default_rng(seed), count, *sizes)
+
   return {
-    split: functools.cache(functools.partial(draw, i, split, sizes))
-    for i, (split, sizes) in enumerate(splits.items(), 1)
+    split: functools.cache(functools.partial(draw, split, sizes))
+    for split, sizes in split_ranges(name, data).items()
   }
 
 

@@ -6,8 +6,8 @@ the same number of parameters.
   python launch.py --experiment=algorithmic --config.model.cell=lstm     as many parameters
   python launch.py --experiment=algorithmic --config.grid.seeds=10       ten runs, and their median
 
-  VARIANT      time   score on test examples
-  copy         -      not yet run
+  VARIANT      time   score on held-out examples                                   commit
+  copy         -      10 seeds: median .00005 bits per sequence (docs/results.md)  cc4d969
   repeat_copy  -      not yet run
   recall       -      not yet run
   sort         -      not yet run

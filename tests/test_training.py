@@ -305,8 +305,8 @@ def test_every_experiment_trains_stops_and_goes_on(name, text, tmp_path, monkeyp
     values.train.show_steps = (3,)
   if 'buckets' in values.data:
     values.data.update(buckets=1, examples=200)
-  else:
-    values.data.path = str(text) if name.startswith('char_lm') else ''
+  elif name.startswith('char_lm'):
+    values.data.path = str(text)
   values.lock()
 
   def start(folder):

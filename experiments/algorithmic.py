@@ -6,10 +6,10 @@ the same number of parameters.
   python launch.py --experiment=algorithmic --config.model.cell=lstm     as many parameters
   python launch.py --experiment=algorithmic --config.grid.seeds=10       ten runs, and their median
 
-  VARIANT      time   score on held-out examples                                   commit
-  copy         -      10 seeds: median .00005 bits per sequence (docs/results.md)  cc4d969
+  VARIANT      time   score on held-out examples                        commit
+  copy         -      10 seeds: median .00005 bits per sequence         cc4d969
   repeat_copy  -      not yet run
-  recall       -      not yet run
+  recall       -      not learned in 6,250 steps                        a338215
   sort         -      not yet run
   ngrams       -      not yet run
   world        -      not yet run

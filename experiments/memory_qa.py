@@ -6,7 +6,7 @@
   VARIANT      FLAGS                  time   test error                             commit
   memn2n       1K, 5 seeds            -      mean 16.9 %, 13 tasks above 5 %        eec14cd
   memn2n_task  1K, tasks=2, 10 seeds  -      9.8 %, median of the seeds 10.7 %      33f23ed
-  entnet       10K, 30 epochs         -      0.0 to 0.2 % on 7 tasks           feb6f85
+  entnet       10K, 30 epochs         -      0.0 to 0.2 % on 8 tasks           feb6f85
   lstm         1K                     -      not yet run
   debug                               10 s   nothing is learned in 60 steps
 

@@ -8,7 +8,7 @@
 
   VARIANT  time  slope of the log norm, where log s is +.1823, 0 and -.2231
   full     16 s  +.1819, -.0004 and -.2235 (docs/results.md); 10 s on two idle cores
-  memory   25 s  no slopes: softmax over a memory against gates (docs/guides/gradient-flow.md)
+  memory   9 s   no slopes: softmax over a memory against gates (docs/guides/gradient-flow.md)
   debug    10 s  not meant to be read
 
 Seed 0; `experiments.Variant` says what the times are.
@@ -32,7 +32,7 @@ from rnn_research.experiment import Study
 
 VARIANTS = {
   'full': ('Elman, IRNN, LSTM and GRU of 64 units over 100 steps (the default)', '16 s'),
-  'memory': ('a softmax over the cells of a memory against gates', '25 s'),
+  'memory': ('a softmax over the cells of a memory against gates', '9 s'),
   'debug': ('an Elman network and an LSTM of 8 units: to see that everything works', '10 s'),
 }
 

@@ -223,7 +223,7 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     ]
   )
 
-  def measure(split, params, key):
+  def errors(split, params):
     tasks = encoded(split).tasks
     right, nats = np.zeros((2, len(tasks)))
     found = [(places, answered(params, batch)) for places, batch in batches(split)]
@@ -231,12 +231,14 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
       right[places], nats[places] = is_right[: len(places)], lost[: len(places)]
     return _errors(right, nats, tasks)
 
+  def measure(split, params, key):
+    means, of_tasks = errors(split, params)
+    return means | {f'error_{task}': error for task, error in of_tasks.items()}
+
   def measure_quickly(split, params, key):
-    measured = measure(split, params, key)
+    means, of_tasks = errors(split, params)
     # As one list: a line for every evaluation names no task.
-    tasks = {f'error_{task}' for task in vocabulary.tasks} & set(measured)
-    errors = [measured[name] for name in measured if name in tasks]
-    return {name: a for name, a in measured.items() if name not in tasks} | {'errors': errors}
+    return means | {'errors': list(of_tasks.values())}
 
   def columns_of(params):
     if config.model.name == 'memn2n':
@@ -298,14 +300,13 @@ def _make_model(config, vocabulary):
 
 
 def _errors(right, nats, tasks):
-  """Returns what is measured of N questions.
+  """Returns what is measured of N questions, and task -> its error, percent.
 
   error            mean over the tasks of their errors, percent
   expected_error   the same of answers drawn from the distribution: it tells apart what is all
                    right, so the best parameters are chosen by it
   failed           tasks with an error above 5 %
   loss             nats per question
-  error_1, ..      of each task, percent
   """
   errors = {int(task): 100 * float(1 - right[tasks == task].mean()) for task in np.unique(tasks)}
   expected = [100 * float(1 - np.exp(-nats[tasks == task]).mean()) for task in errors]
@@ -314,5 +315,4 @@ def _errors(right, nats, tasks):
     'expected_error': float(np.mean(expected)),
     'failed': float(sum(error > PASSED for error in errors.values())),
     'loss': float(nats.mean()),
-    **{f'error_{task}': error for task, error in errors.items()},
-  }
+  }, errors

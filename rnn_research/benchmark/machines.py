@@ -5,7 +5,6 @@ import itertools
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from rnn_research.benchmark import contenders
 from rnn_research.benchmark.contenders import COPIED_BITS
@@ -15,6 +14,7 @@ from rnn_research.cells import lstm
 from rnn_research.cells.ntm import ntm
 from rnn_research.experiment import Experiment, TrainData
 from rnn_research.layers import dense, init_dense
+from rnn_research.losses import binary_cross_entropy
 from rnn_research.training import backend, optimizer
 from rnn_research.training.step import create_state, make_step
 from rnn_research.typing import Array, Key, Params
@@ -44,7 +44,7 @@ def copier(setting: Setting):
   def loss(params: Params, inputs: Array, targets: Array) -> Array:
     _, ys = unroll(cell, params['cell'], jnp.swapaxes(inputs, 0, 1))
     logits = dense(params['head'], ys.h[-targets.shape[1] :])
-    return jnp.mean(optax.sigmoid_binary_cross_entropy(logits, jnp.swapaxes(targets, 0, 1)))
+    return jnp.mean(binary_cross_entropy(logits, jnp.swapaxes(targets, 0, 1)))
 
   return init, loss
 

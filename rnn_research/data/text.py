@@ -85,12 +85,8 @@ def load_corpus(
   if tfds:
     parts = _read_tfds_splits(tfds, data_dir, download, unit, rules)
   elif path:
-    paths = {'train': path, 'valid': valid_path, 'test': test_path}
-    parts = {
-      split: read_text(files, paths[split], unit, rules, flag, encoding)
-      for split, (flag, files) in text_files(path, glob, valid_path, test_path).items()
-    }
-    parts = parts if len(parts) > 1 else cut(parts['train'], splits)
+    files = text_files(path, glob, valid_path, test_path)
+    return encode_files(files, encoding, unit, splits, rules)
   else:
     parts = cut(running_text.split(standard_library_source(), unit), splits)
   return encode_corpus(parts, unit, rules)
@@ -128,11 +124,23 @@ def _read_tfds_splits(
   }
 
 
-def text_files(
-  path: str, glob: str, valid_path: str, test_path: str
-) -> dict[str, tuple[str, list[Path]]]:
-  """Returns the files of a text, and of those held out from it: 'train', and 'valid' and 'test'
-  where they have a path -> (its flag, its files).
+class Files(NamedTuple):
+  """The files of a part of a text.
+
+  Attributes:
+    flag: of the path, for messages.
+    path: that they were found under.
+    files: in order.
+  """
+
+  flag: str
+  path: str
+  files: list[Path]
+
+
+def text_files(path: str, glob: str, valid_path: str, test_path: str) -> dict[str, Files]:
+  """Returns the files of a text, 'train', and 'valid' and 'test' of those held out from it, where
+  they have a path.
 
   Raises:
     FileNotFoundError: there is no such file or folder.
@@ -140,17 +148,28 @@ def text_files(
   """
   paths = {'valid': valid_path, 'test': test_path}
   held_out = {
-    split: (f'data.{split}_path', list_files(where, glob, f'data.{split}_path'))
+    split: Files(f'data.{split}_path', where, list_files(where, glob, f'data.{split}_path'))
     for split, where in paths.items()
     if where
   }
-  taken = {file.resolve() for _, files in held_out.values() for file in files}
+  taken = {file.resolve() for part in held_out.values() for file in part.files}
   files = [file for file in list_files(path, glob, 'data.path') if file.resolve() not in taken]
   if not files:
     raise InputError(
       f'data.path: every file of {path!r} is held out by data.valid_path or data.test_path'
     )
-  return {'train': ('data.path', files), **held_out}
+  return {'train': Files('data.path', path, files), **held_out}
+
+
+def encode_files(
+  parts: Mapping[str, Files], encoding: str, unit: str, splits: Sequence[float], rules: int
+) -> Corpus:
+  """Returns the corpus of `text_files`; see `load_corpus`."""
+  symbols = {
+    split: read_text(part.files, part.path, unit, rules, part.flag, encoding)
+    for split, part in parts.items()
+  }
+  return encode_corpus(symbols if len(parts) > 1 else cut(symbols['train'], splits), unit, rules)
 
 
 def cut(symbols: Sequence, fractions: Sequence[float]) -> dict[str, Sequence]:

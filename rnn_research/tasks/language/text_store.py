@@ -46,8 +46,10 @@ def load_corpus(data: Mapping[str, Any], rules: int) -> Corpus:
   text.check_splits(data['splits'])
   names = ('path', 'glob', 'valid_path', 'test_path')
   parts = text.text_files(*(data[name] for name in names)) if data['path'] else {}
-  if not _is_large(parts):
+  if not parts:
     return text.load_corpus(**fields, rules=rules)
+  if not _is_large(parts):
+    return text.encode_files(parts, data['encoding'], data['unit'], data['splits'], rules)
   sources = _sources(parts, data['unit'], rules, data['encoding'])
   survey = functools.partial(_surveyed, sources, data['unit'], data['splits'], rules)
   return _kept(data['cache_dir'], parts, sources, [rules, *map(repr, fields.values())], survey)
@@ -67,7 +69,7 @@ def encode_foreign(data: Mapping[str, Any], codec: TextCodec) -> np.ndarray:
 
 
 def _is_large(parts) -> bool:
-  return sum(_size(file) for _, files in parts.values() for file in files) >= max(LARGE, 1)
+  return bool(parts) and sum(_size(file) for part in parts.values() for file in part.files) >= LARGE
 
 
 def _size(file: Path) -> int:
@@ -76,7 +78,7 @@ def _size(file: Path) -> int:
 
 def _identity(parts) -> list:
   """Returns what says that files are the same as they were."""
-  stats = [(split, file, file.stat()) for split, (_, files) in parts.items() for file in files]
+  stats = [(split, file, file.stat()) for split, part in parts.items() for file in part.files]
   return [(split, str(file.resolve()), s.st_size, s.st_mtime_ns) for split, file, s in stats]
 
 
@@ -86,8 +88,8 @@ def _digest(data: bytes) -> str:
 
 def _sources(parts, unit: str, rules: int, encoding: str) -> dict[str, Pieces]:
   return {
-    split: functools.partial(symbol_pieces, files, unit, rules, flag, encoding)
-    for split, (flag, files) in parts.items()
+    split: functools.partial(symbol_pieces, part.files, unit, rules, part.flag, encoding)
+    for split, part in parts.items()
   }
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from rnn_research.benchmark import contenders
 from rnn_research.benchmark.contenders import CAPTION_SYMBOLS, COPIES, STEPS
+from rnn_research.benchmark.jax_programs import training_of
 from rnn_research.benchmark.serve import Program, Setting, timed
 from rnn_research.cells import lstm
 from rnn_research.data.codec import BOS
@@ -21,8 +22,8 @@ from rnn_research.models import captioners
 from rnn_research.models.conditional_model import ConditionalModel, conditional_model
 from rnn_research.tasks.captioning.batches import Encoded, Seen, captioned, train_stream
 from rnn_research.tasks.captioning.objective import Options, training_loss
-from rnn_research.training import backend, optimizer
-from rnn_research.training.step import compile_shapes, create_state, make_step
+from rnn_research.training import backend
+from rnn_research.training.step import compile_shapes
 
 _BUCKETS = 5  # lengths that captions are padded to, as in the experiment
 _KEPT_BYTES = 2**30  # so much that memory is kept as for a large step
@@ -53,7 +54,6 @@ def captioning_model(setting: Setting, dropout: float) -> ConditionalModel:
 
 def _step(setting):
   material, model = contenders.pictures(setting), captioning_model(setting, contenders.DROPOUT)
-  mesh, key = backend.data_mesh(setting.batch_size), jax.random.key(setting.seed)
   seen = Seen(
     range(len(material['features'])),
     (),
@@ -74,15 +74,10 @@ def _step(setting):
     headline=('train', 'loss', 'min'),
     initial_carry=lambda params, batch_size: jnp.zeros(batch_size, jnp.float32),
   )
-  config = optimizer.default_config()
-  config.update(clip_norm=contenders.CAPTION_CLIP_NORM, learning_rate=contenders.LEARNING_RATE)
-  tx, _ = optimizer.make_optimizer(config, STEPS, STEPS, STEPS)
-  describe = lambda grads, means: optimizer.describe_gradients(config, grads)
-  make = make_step(experiment, mesh, key, micro_batches=1, ema_decay=0.0, describe=describe)
-  held = [create_state(experiment, tx, key, setting.batch_size, False, mesh)]
-  placed = lambda batch: backend.shard_batch(mesh, batch)
+  training = training_of(setting, experiment, contenders.CAPTION_CLIP_NORM)
+  held, placed = [training.start()], training.placed
   (take_step, _), seconds = timed(
-    lambda: compile_shapes(make, held[0], [placed(batch) for batch in data.shapes])
+    lambda: compile_shapes(training.make, held[0], [placed(batch) for batch in data.shapes])
   )
 
   def run():

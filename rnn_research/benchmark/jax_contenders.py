@@ -11,14 +11,14 @@ from jax.sharding import PartitionSpec
 from ml_collections import ConfigDict
 
 from rnn_research.benchmark import contenders
-from rnn_research.benchmark.jax_programs import carried, device_memory
+from rnn_research.benchmark.jax_programs import carried, device_memory, training_of
 from rnn_research.benchmark.serve import Program, Setting, timed
 from rnn_research.cells import make_cell
 from rnn_research.experiment import Experiment, TrainData
 from rnn_research.models.language_model import language_model, sequence_loss
-from rnn_research.training import backend, optimizer
+from rnn_research.training import backend
 from rnn_research.training.config import kept_by_layers
-from rnn_research.training.step import create_state, make_step, sharded_gradients
+from rnn_research.training.step import sharded_gradients
 from rnn_research.unroll import unroll
 
 
@@ -32,25 +32,19 @@ def ours(setting: Setting, engine: str = '', dtype: str = 'float32'):
   """What the training loop runs, with the engine of the setting unless another is given; products
   in `dtype`."""
   _configure(setting)
-  mesh, key = backend.data_mesh(setting.batch_size), jax.random.key(setting.seed)
   batch = contenders.symbols(setting)
-  config = optimizer.default_config()
-  config.update(clip_norm=contenders.CLIP_NORM, learning_rate=contenders.LEARNING_RATE)
-  tx, _ = optimizer.make_optimizer(config, 1, 1, 1)
   experiment = _experiment(setting, batch, engine or setting.engine, jnp.dtype(dtype))
-  state = lambda: create_state(experiment, tx, key, setting.batch_size, False, mesh)
-  placed = lambda: backend.shard_batch(mesh, batch)
+  mesh, key, start_of, make, place = training_of(setting, experiment, contenders.CLIP_NORM)
+  placed = lambda: place(batch)
 
   def step():
-    describe = lambda grads, means: optimizer.describe_gradients(config, grads)
-    make = make_step(experiment, mesh, key, micro_batches=1, ema_decay=0.0, describe=describe)
-    start = state()
+    start = start_of()
     compiled, seconds = timed(lambda: make(start, placed()))
     return carried(setting, lambda state: compiled(state, placed()), start, seconds)
 
   def without_update(function):
     """`function(params, carry, batch, step) -> (result, carry, ...)`, sharded."""
-    start = state()
+    start = start_of()
     compiled = jax.jit(function).lower(start.params, start.carry, placed(), start.step).compile()
 
     def advance(carry):

@@ -1,11 +1,51 @@
 """What contenders on JAX make their programs of."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+from jax.sharding import Mesh
 
+from rnn_research.benchmark import contenders
 from rnn_research.benchmark.serve import Program, Setting
+from rnn_research.experiment import Experiment
+from rnn_research.training import backend, optimizer
+from rnn_research.training.step import create_state, make_step
+from rnn_research.typing import Key
+
+
+class Training(NamedTuple):
+  """What the training loop makes of an experiment.
+
+  Attributes:
+    mesh: of its devices.
+    key: of the run.
+    start: `() -> state` before the first step.
+    make: of `training.step.make_step`: `(state, batch) -> step`, compiled.
+    placed: `(batch) -> batch` on the devices.
+  """
+
+  mesh: Mesh
+  key: Key
+  start: Callable
+  make: Callable
+  placed: Callable
+
+
+def training_of(setting: Setting, experiment: Experiment, clip_norm: float) -> Training:
+  """Returns the training of an experiment by Adam, as the loop takes its steps."""
+  mesh, key = backend.data_mesh(setting.batch_size), jax.random.key(setting.seed)
+  config = optimizer.default_config()
+  config.update(clip_norm=clip_norm, learning_rate=contenders.LEARNING_RATE)
+  tx, _ = optimizer.make_optimizer(config, 1, 1, 1)
+  describe = lambda grads, means: optimizer.describe_gradients(config, grads)
+  return Training(
+    mesh,
+    key,
+    lambda: create_state(experiment, tx, key, setting.batch_size, False, mesh),
+    make_step(experiment, mesh, key, micro_batches=1, ema_decay=0.0, describe=describe),
+    lambda batch: backend.shard_batch(mesh, batch),
+  )
 
 
 def carried(

@@ -1,6 +1,7 @@
 """Our neural Turing machine, which learns to copy: a training step as the loop takes it. A function
 `(setting) -> part -> () -> Program`; see `contenders`."""
 
+import functools
 import itertools
 
 import jax
@@ -8,15 +9,14 @@ import jax.numpy as jnp
 
 from rnn_research.benchmark import contenders
 from rnn_research.benchmark.contenders import COPIED_BITS
-from rnn_research.benchmark.jax_programs import carried
+from rnn_research.benchmark.jax_programs import carried, training_of
 from rnn_research.benchmark.serve import Setting, timed
 from rnn_research.cells import lstm
 from rnn_research.cells.ntm import ntm
 from rnn_research.experiment import Experiment, TrainData
 from rnn_research.layers import dense, init_dense
 from rnn_research.losses import binary_cross_entropy
-from rnn_research.training import backend, optimizer
-from rnn_research.training.step import create_state, make_step
+from rnn_research.training import backend
 from rnn_research.typing import Array, Key, Params
 from rnn_research.unroll import unroll
 
@@ -64,13 +64,7 @@ def _step(setting):
     evaluate={},
     headline=('train', 'loss', 'min'),
   )
-  mesh, key = backend.data_mesh(setting.batch_size), jax.random.key(setting.seed)
-  config = optimizer.default_config()
-  config.update(clip_norm=contenders.CLIP_NORM, learning_rate=contenders.LEARNING_RATE)
-  tx, _ = optimizer.make_optimizer(config, 1, 1, 1)
-  describe = lambda grads, means: optimizer.describe_gradients(config, grads)
-  make = make_step(experiment, mesh, key, micro_batches=1, ema_decay=0.0, describe=describe)
-  start = create_state(experiment, tx, key, setting.batch_size, False, mesh)
-  placed = lambda: backend.shard_batch(mesh, batch)
-  compiled, seconds = timed(lambda: make(start, placed()))
+  loop = training_of(setting, experiment, contenders.CLIP_NORM)
+  start, placed = loop.start(), functools.partial(loop.placed, batch)
+  compiled, seconds = timed(lambda: loop.make(start, placed()))
   return carried(setting, lambda state: compiled(state, placed()), start, seconds)

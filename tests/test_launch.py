@@ -20,7 +20,6 @@ import experiments
 from experiments import _first_words as first_words
 from rnn_research import workdir as workdir_lib
 from rnn_research.data import codec
-from rnn_research.data.text import load_corpus
 from rnn_research.launching import config, flags
 from rnn_research.training import checkpoint
 
@@ -405,11 +404,16 @@ def test_sampling_needs_no_corpus(make_once, trained, tmp_path, main):
   assert 'gone.txt' in err
 
 
-def test_a_text_that_has_changed_is_not_taken_for_the_old_one(trained, main, monkeypatch):
-  changed = lambda **data: load_corpus(**data)._replace(fingerprint='another')
-  monkeypatch.setattr('rnn_research.data.text.load_corpus', changed)
+def test_a_text_that_has_changed_is_not_taken_for_the_old_one(text, tmp_path, main):
+  workdir, copy = tmp_path / 'run', tmp_path / 'text.txt'
+  copy.write_text(text.read_text())
+  of_copy = f'--config.data.path={copy}'
+  run(
+    '--experiment=char_lm:debug', of_copy, f'--workdir={workdir}', *TINY, '--config.train.steps=2'
+  )
+  copy.write_text(text.read_text().replace('the', 'teh', 1))
   for mode in ('evaluate', 'score'):
-    code, _, err = main(f'--workdir={trained}', f'--mode={mode}')
+    code, _, err = main(f'--workdir={workdir}', f'--mode={mode}')
     assert code == 1
     assert 'the text is not the one that the model was trained on' in err
 

@@ -1,0 +1,146 @@
+"""Sets of labelled pictures in memory: the idx files of MNIST, any folder, or drawn digits."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from rnn_research.data import held_out, idx
+from rnn_research.data.drawn_digits import draw_digits
+from rnn_research.data.files import expand
+from rnn_research.data.pictures import list_pictures, open_pictures, read_picture
+from rnn_research.errors import InputError
+
+_DIGITS = tuple('0123456789')
+_DRAWN = {'train': 2_000, 'valid': 500, 'test': 500}
+_IDX_VALID = 5_000  # the last of the training file, at most; a tenth where there are few
+_COLOUR = 8  # steps of 255 between channels that still pass for grey
+
+
+class Part(NamedTuple):
+  """A split.
+
+  Attributes:
+    images: [N, S, S, C] uint8; C is 1 of grey pictures and 3, RGB, of others.
+    labels: [N] int32, indices of `ImageSet.classes`.
+  """
+
+  images: np.ndarray
+  labels: np.ndarray
+
+
+class ImageSet(NamedTuple):
+  """Pictures for training and for what is held out.
+
+  Attributes:
+    splits: 'train', 'valid' and 'test' -> part.
+    classes: label -> name; of one name where a folder has no folders in it.
+    fingerprint: hex digest of all pictures and labels.
+  """
+
+  splits: Mapping[str, Part]
+  classes: tuple[str, ...]
+  fingerprint: str
+
+
+def load_images(path: str, size: int) -> ImageSet:
+  """Reads pictures.
+
+  Args:
+    path: a folder with the idx files of MNIST; or a folder or zip archive of pictures, in folders
+      named by their class or without classes, of which a tenth each is held out as 'valid' and
+      'test'; or '' for digits drawn from a font.
+    size: S, pixels of a side; what has other sides is resized.
+
+  Raises:
+    FileNotFoundError: there is no such folder.
+    InputError: it has no picture, or one that cannot be read.
+  """
+  if not path:
+    parts, classes = _drawn(size), _DIGITS
+  elif any(expand(path).glob('*-idx3-ubyte*')):
+    parts, classes = _of_idx(path, size), _DIGITS
+  else:
+    parts, classes = _of_folder(path, size)
+  digest = hashlib.sha256(repr(classes).encode())
+  for part in parts.values():
+    digest.update(part.images.tobytes() + part.labels.tobytes())
+  return ImageSet(parts, classes, digest.hexdigest())
+
+
+def read_images(path: str, size: int, channels: int) -> dict[str, np.ndarray]:
+  """Reads a picture, or those of a folder: name -> [S, S, C] uint8, as a trained model reads them.
+
+  Raises:
+    FileNotFoundError: there is no such file.
+    InputError: it is no picture, or one in colour where the model has seen grey ones.
+  """
+  found = list_pictures(path, 'input')
+  images = {name: read_picture(found.read(name), name, size) for name in found.names}
+  for name, image in images.items():
+    if channels == 1 and _has_colour(image):
+      raise InputError(f'{name} is a picture in colour, expected grey as in training')
+  return {name: _in_channels(image, channels) for name, image in images.items()}
+
+
+def _drawn(size):
+  return {
+    split: Part(images[..., None], labels)
+    for seed, (split, count) in enumerate(_DRAWN.items())
+    for images, labels in [draw_digits(count, size, seed)]
+  }
+
+
+def _of_idx(folder, size):
+  train, test = (idx.read_images(folder, split) for split in ('train', 't10k'))
+  valid = min(_IDX_VALID, len(train.labels) // 10)
+  rows = {'train': slice(None, -valid), 'valid': slice(-valid, None)}
+  parts = {name: Part(train.images[of], train.labels[of]) for name, of in rows.items()}
+  parts['test'] = Part(test.images, test.labels)
+  return {
+    name: Part(_resized(part.images, size)[..., None], part.labels) for name, part in parts.items()
+  }
+
+
+def _resized(images, size):
+  if images.shape[1:] == (size, size):
+    return images
+  resize = lambda image: Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC)
+  return np.stack([np.asarray(resize(image)) for image in images])
+
+
+def _of_folder(path, size):
+  found = open_pictures(path, 'data.path')
+  images = np.stack([read_picture(found.read(name), name, size) for name in found.names])
+  images = _in_channels(images, 3 if _has_colour(images) else 1)
+  folders = [name.split('/')[0] if '/' in name else '' for name in found.names]
+  classes = tuple(sorted({*folders}))
+  labels = np.array([classes.index(folder) for folder in folders], np.int32)
+  return _split(Part(images, labels)), classes
+
+
+def _split(whole):
+  """Returns parts of which 'valid' and 'test' have a tenth each, drawn at random but the same in
+  every run."""
+  count = len(whole.labels)
+  tenth = max(1, count // 10)
+  is_test = held_out.drawn(count, tenth, 'test', 'pictures')
+  rest = np.flatnonzero(~is_test)
+  is_valid = held_out.drawn(len(rest), tenth, 'valid', 'pictures')
+  rows = {'train': rest[~is_valid], 'valid': rest[is_valid], 'test': np.flatnonzero(is_test)}
+  return {name: Part(whole.images[of], whole.labels[of]) for name, of in rows.items()}
+
+
+def _has_colour(images):
+  channels = images.astype(np.int16)
+  return bool((channels.max(-1) - channels.min(-1)).max() > _COLOUR)
+
+
+def _in_channels(images, channels):
+  """Returns RGB pictures [..., 3] uint8 as they are, or as grey [..., 1] by their luminance."""
+  if channels == 3:
+    return images
+  luminance = (images.astype(np.uint32) @ np.array([299, 587, 114], np.uint32) + 500) // 1000
+  return luminance[..., None].astype(np.uint8)

@@ -158,10 +158,9 @@ def crop(images: Array, centres: Array, size: int, scales: int) -> Array:
   gamma = jnp.ones(len(images), jnp.float32)
   patches = []
   for scale in range(scales):
-    boxes = (
-      _boxes(centres[:, axis], length, size, 2**scale) for axis, length in ((1, height), (0, width))
-    )
-    patches.append(read(Window(*boxes, gamma), images))
+    rows = _boxes(centres[:, 1], height, size, 2**scale)
+    columns = _boxes(centres[:, 0], width, size, 2**scale)
+    patches.append(read(Window(rows, columns, gamma), images))
   return jnp.stack(patches, 1)
 
 

@@ -1,0 +1,217 @@
+"""DRAW: a recurrent variational autoencoder that reads an image and draws it step by step.
+
+  python launch.py --experiment=draw --config.data.path=FOLDER             the whole image at once
+  python launch.py --experiment=draw:attention --config.data.path=FOLDER   through a window
+  python launch.py --experiment=draw:paper --config.data.path=FOLDER       64 steps, as published
+  python launch.py --workdir=DIR --mode=draw --count=64                    new images
+
+  VARIANT    time   negative ELBO of the test images, nats   commit
+  whole      -      not yet run
+  attention  -      not yet run
+  paper      -      not yet run
+  debug      -      nothing is learned in 20 steps
+
+FOLDER has the idx files of MNIST, or pictures of any kind; without it digits of a font are drawn.
+`experiments.Variant` says what the times are.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from rnn_research.cells import CELLS, make_cell, options_for
+from rnn_research.data import examples
+from rnn_research.data.image_set import load_images
+from rnn_research.encoders.glimpse import check_glimpse
+from rnn_research.errors import require, require_one_of
+from rnn_research.experiment import Experiment
+from rnn_research.models.draw import bounds, draw
+from rnn_research.models.draw_sight import attentive, whole
+from rnn_research.tasks.draw.pixels import PIXELS
+from rnn_research.training.config import base_config, check_model
+
+VARIANTS = {
+  'whole': 'reads and writes whole images, 10 steps (the default)',
+  'attention': 'reads and writes 5 x 5 Gaussian filters that it moves, 10 steps',
+  'paper': 'reads 2 x 2 and writes 5 x 5, 64 steps',
+  'debug': 'digits of a font, LSTMs of 16 units, 3 steps, 20 updates',
+}
+PLACES = ('data.path',)
+MOVABLE = PLACES
+
+_EVAL_ROWS = 500
+_HELD_OUT = ('valid', 'test')
+
+
+def get_config(variant: str = 'whole') -> ConfigDict:
+  """Returns the config of a variant.
+
+  Raises:
+    KeyError: no such variant.
+  """
+  config = base_config()
+  config.data = ConfigDict(
+    {
+      'path': '',  # folder of idx files, folder or archive of pictures; '' draws digits of a font
+      'size': 28,  # pixels of a side; other pictures are resized
+      # What is read of a level in [0, 1]: stochastic (a new 0 or 1 each time), fixed (a 0 or 1
+      # drawn once), levels (as it is: the loss is then no bound on a likelihood).
+      'pixels': 'stochastic',
+    }
+  )
+  config.model = ConfigDict(
+    {
+      'sight': 'whole',  # whole, or attentive: through a window of Gaussian filters
+      'read_size': 5,  # attentive: filters of a side with which it reads
+      'write_size': 5,  # attentive: filters of a side with which it writes
+      'steps': 10,  # in which an image is read and drawn
+      'cell': 'lstm',  # of encoder and decoder, a name of `--list --cells`
+      'hidden_size': 256,  # units of each
+      'latent_size': 100,  # numbers of z at each step
+      'forget_bias': 1.0,  # of an LSTM
+      'importance_samples': 10,  # draws per image for the second bound, at the end of a run
+    }
+  )
+  del config.train.show_steps
+  config.optimizer.update({'learning_rate': 1e-3, 'clip_norm': 5.0, 'schedule': 'cosine'})
+  config.train.update({'epochs': 30, 'batch_size': 128, 'log_every': 50})
+  config.update(_CHANGES[variant])
+  return config.lock()
+
+
+_CHANGES: dict[str, dict[str, Any]] = {
+  'whole': {},
+  'attention': {'model': {'sight': 'attentive'}},
+  'paper': {'model': {'sight': 'attentive', 'read_size': 2, 'steps': 64}},
+  'debug': {
+    'model': {'steps': 3, 'hidden_size': 16, 'latent_size': 4, 'importance_samples': 2},
+    'train': {'epochs': 0, 'steps': 20, 'batch_size': 16, 'eval_every': 10, 'log_every': 5},
+  },
+}
+
+
+def check(config: ConfigDict) -> None:
+  """Raises InputError for a field out of range."""
+  check_model(config.model)
+  data, model = config.data, config.model
+  require('data.size', data.size, data.size >= 2, 'an integer >= 2')
+  require_one_of('data.pixels', data.pixels, PIXELS)
+  require_one_of('model.cell', model.cell, CELLS)
+  require_one_of('model.sight', model.sight, _SIGHTS)
+  for field in ('steps', 'latent_size', 'importance_samples'):
+    require(f'model.{field}', model[field], model[field] >= 1, 'an integer >= 1')
+  if model.sight == 'attentive':
+    for count in (model.read_size, model.write_size):
+      check_glimpse(count, data.size, data.size, least=2)
+
+
+_SIGHTS = {
+  'whole': lambda size, channels, model: whole(size, channels),
+  'attentive': lambda size, channels, model: attentive(
+    size, channels, model.read_size, model.write_size
+  ),
+}
+
+
+def kept_bytes(config: ConfigDict) -> int:
+  """Returns roughly what a step keeps for its backward pass."""
+  pixels = 6 * config.data.size**2
+  numbers = pixels + 20 * config.model.hidden_size
+  return 4 * numbers * config.model.steps * config.train.batch_size
+
+
+def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
+  """Makes the experiment.
+
+  Args:
+    config: of `get_config`.
+    assets: of a trained model: the channels of its images.
+
+  Raises:
+    InputError: data that cannot be used.
+  """
+  load = functools.cache(lambda: _load(config.data))
+  channels = assets['channels'] if assets else load().splits['train'].images.shape[-1]
+  model = _make_model(config, channels)
+  seen, steps = PIXELS[config.data.pixels].seen, config.model.steps
+
+  def loss(params, carry, batch, key, step):
+    key_pixels, key_noise = jax.random.split(key)
+    found = bounds(model, params, seen(batch['image'], key_pixels), key_noise, steps)
+    reconstruction, kl = found.reconstruction.sum(), found.kl.sum()
+    sums = {'reconstruction': reconstruction, 'kl': kl}
+    return reconstruction + kl, (jnp.float32(len(batch['image'])), carry, sums)
+
+  def train_data():
+    images = load().splits['train'].images
+    return examples.shuffled(
+      {'image': images}, config.train.batch_size, config.seed, load().fingerprint
+    )
+
+  measures = _measures(model, seen, steps)
+  measure = lambda split, draws, params, key: _measure(
+    measures, load().splits[split].images, draws, params, key
+  )
+  draws = config.model.importance_samples
+  return Experiment(
+    init=model.init,
+    loss=loss,
+    train_data=train_data,
+    evaluate={'valid': functools.partial(measure, 'valid', 1)},
+    final_evaluate={split: functools.partial(measure, split, draws) for split in _HELD_OUT},
+    headline=('valid', 'nats', 'min'),
+    assets={'channels': channels},
+    unit='images',
+  )
+
+
+def _load(data):
+  found, kept = load_images(data.path, data.size), PIXELS[data.pixels].kept
+  parts = {name: part._replace(images=kept(part.images)) for name, part in found.splits.items()}
+  return found._replace(splits=parts)
+
+
+def _make_model(config, channels):
+  model, size = config.model, config.data.size
+  cells = (
+    make_cell(
+      model.cell, model.hidden_size, **options_for(model.cell, forget_bias=model.forget_bias)
+    )
+    for _ in range(2)
+  )
+  sight = _SIGHTS[model.sight](size, channels, model)
+  return draw(*cells, sight, (size, size, channels), model.latent_size)
+
+
+def _measures(model, seen, steps):
+  """Returns `(params, images [B, S, S, C] uint8, key, draws) -> {metric: [B]}`."""
+
+  @functools.partial(jax.jit, static_argnums=3)
+  def measures(params, images, key, draws):
+    key_pixels, key_noise = jax.random.split(key)
+    pixels = seen(images, key_pixels)
+    one = lambda key: bounds(model, params, pixels, key, steps)
+    found = jax.lax.map(one, jax.random.split(key_noise, draws))
+    mean = {
+      'reconstruction': found.reconstruction.mean(0),
+      'kl': found.kl.sum(1).mean(0),
+    }
+    tight = {'importance_nats': jnp.log(draws) - jax.nn.logsumexp(found.log_weight, 0)}
+    return {'nats': mean['reconstruction'] + mean['kl'], **mean} | (tight if draws > 1 else {})
+
+  return measures
+
+
+def _measure(measures, images, draws, params, key):
+  found = []
+  for start in range(0, len(images), _EVAL_ROWS):
+    rows = images[start : start + _EVAL_ROWS]
+    found.append(measures(params, rows, jax.random.fold_in(key, start), draws))
+  return {
+    name: float(np.concatenate([one[name] for one in found]).mean(dtype=np.float64))
+    for name in found[0]
+  }

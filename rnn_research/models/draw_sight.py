@@ -1,0 +1,94 @@
+"""How DRAW reads an image and writes to its canvas: the whole of it, or through a window."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from rnn_research.encoders.glimpse import Place, gaussian_window, place, read, write
+from rnn_research.layers import dense, init_dense
+from rnn_research.typing import Array, Key, Params
+
+
+class Sight(NamedTuple):
+  """A reader and a writer.
+
+  Attributes:
+    init: `(key, H) -> params`, for a decoder of H units.
+    read: `(params, images [B, H, W, C], errors [B, H, W, C], h [B, H]) -> ([B, R], Place | None)`.
+    write: `(params, h [B, H]) -> ([B, H, W, C], Place | None)`: what is added to the canvas.
+  """
+
+  init: Callable[[Key, int], Params]
+  read: Callable[..., tuple[Array, Place | None]]
+  write: Callable[..., tuple[Array, Place | None]]
+
+
+def whole(size: int, channels: int) -> Sight:
+  """Reads and writes all pixels at every step.
+
+    r_t = [x; x - sigmoid(c_{t-1})],   write(h) = W h
+
+  Args:
+    size: S, pixels of a side.
+    channels: C.
+
+  Source: Gregor et al. 2015 (arXiv 1502.04623), equations 17 and 18.
+  Deviates from the paper: nothing.
+  """
+  shape = size, size, channels
+
+  def init(key, units):
+    return {'write': init_dense(key, units, size * size * channels)}
+
+  def look(params, images, errors, h):
+    return jnp.concatenate([_flat(images), _flat(errors)], -1), None
+
+  def add(params, h):
+    return dense(params['write'], h).reshape(-1, *shape), None
+
+  return Sight(init, look, add)
+
+
+def attentive(size: int, channels: int, read_size: int, write_size: int) -> Sight:
+  """Reads and writes through a window of Gaussian filters that the decoder moves and stretches.
+
+    r_t = gamma [F_Y x F_X^T; F_Y (x - sigmoid(c_{t-1})) F_X^T],
+    write(h) = F^_Y^T w F^_X / gamma^,   w = W h
+
+  Args:
+    size: S, pixels of a side.
+    channels: C.
+    read_size: N, filters of a side with which it reads.
+    write_size: N, filters of a side with which it writes.
+
+  Raises:
+    InputError: a window does not fit into the image.
+
+  Source: Gregor et al. 2015, equations 19 to 29; `glimpse.gaussian_window` says what deviates.
+  """
+
+  def init(key, units):
+    key_read, key_write, key_patch = jax.random.split(key, 3)
+    return {
+      'read': init_dense(key_read, units, len(Place._fields)),
+      'where': init_dense(key_write, units, len(Place._fields)),
+      'write': init_dense(key_patch, units, write_size * write_size * channels),
+    }
+
+  def look(params, images, errors, h):
+    where = place(dense(params['read'], h), size, size, read_size)
+    both = jnp.concatenate([images, errors], -1)  # of one product with the filters
+    return _flat(read(gaussian_window(where, size, size, read_size), both)), where
+
+  def add(params, h):
+    where = place(dense(params['where'], h), size, size, write_size)
+    patch = dense(params['write'], h).reshape(-1, write_size, write_size, channels)
+    return write(gaussian_window(where, size, size, write_size), patch), where
+
+  return Sight(init, look, add)
+
+
+def _flat(a):
+  return a.reshape(len(a), -1)

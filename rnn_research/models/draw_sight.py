@@ -1,5 +1,6 @@
 """How DRAW reads an image and writes to its canvas: the whole of it, or through a window."""
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -66,14 +67,16 @@ def attentive(size: int, channels: int, read_size: int, write_size: int) -> Sigh
   Raises:
     InputError: a window does not fit into the image.
 
-  Source: Gregor et al. 2015, equations 19 to 29; `glimpse.gaussian_window` says what deviates.
+  Source: Gregor et al. 2015, equations 19 to 29.
+  Deviates from the paper: filters overlap at first, which is not told there; and see
+  `glimpse.gaussian_window`.
   """
 
   def init(key, units):
     key_read, key_write, key_patch = jax.random.split(key, 3)
     return {
-      'read': init_dense(key_read, units, len(Place._fields)),
-      'where': init_dense(key_write, units, len(Place._fields)),
+      'read': _init_place(key_read, units, size, read_size),
+      'where': _init_place(key_write, units, size, write_size),
       'write': init_dense(key_patch, units, write_size * write_size * channels),
     }
 
@@ -88,6 +91,13 @@ def attentive(size: int, channels: int, read_size: int, write_size: int) -> Sigh
     return write(gaussian_window(where, size, size, write_size), patch), where
 
   return Sight(init, look, add)
+
+
+def _init_place(key, units, size, count):
+  """Returns parameters whose filters overlap at first: with gaps between them most pixels neither
+  are read nor can be written, and nothing is learned for long."""
+  log_variance = 2 * math.log((size - 1) / (count - 1) / 2)  # sigma is half of the stride
+  return init_dense(key, units, 5) | {'b': jnp.array([0.0, 0.0, log_variance, 0.0, 0.0])}
 
 
 def _flat(a):

@@ -1,0 +1,94 @@
+"""Sets of labelled pictures: idx files, folders, archives, drawn digits; and pictures one at a time."""
+
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rnn_research.data.image_set import load_images, read_images
+from rnn_research.errors import InputError
+
+RED, GREY = (200, 30, 30), (90, 90, 90)
+
+
+def make_folder(folder, colours=(RED, GREY), count=20, size=12):
+  for number, colour in enumerate(colours):
+    (folder / f'class {number}').mkdir(parents=True)
+    for i in range(count):
+      picture = Image.new('RGB', (size, size), colour)
+      picture.putpixel((i % size, i // size), (255, 255, 255))
+      picture.save(folder / f'class {number}' / f'{i}.png')
+  return folder
+
+
+def test_drawn_digits_are_the_same_in_every_run_and_differ_between_splits():
+  found = load_images('', 16)
+  assert found.classes == tuple('0123456789')
+  assert {name: part.images.shape[1:] for name, part in found.splits.items()} == {
+    name: (16, 16, 1) for name in ('train', 'valid', 'test')
+  }
+  assert found.fingerprint == load_images('', 16).fingerprint
+  images = [image.tobytes() for part in found.splits.values() for image in part.images]
+  assert len({*images}) == len(images)
+  assert set(found.splits['valid'].labels) == set(range(10))
+
+
+def test_a_folder_of_classes_is_split_without_loss(tmp_path):
+  found = load_images(str(make_folder(tmp_path / 'set')), 12)
+  assert found.classes == ('class 0', 'class 1')
+  sizes = {name: len(part.labels) for name, part in found.splits.items()}
+  assert sizes == {'train': 32, 'valid': 4, 'test': 4}
+  images = [image.tobytes() for part in found.splits.values() for image in part.images]
+  assert len({*images}) == 40
+  for part in found.splits.values():
+    assert part.images.shape[1:] == (12, 12, 3)
+    np.testing.assert_array_equal(part.images[:, -1, -1], np.array([RED, GREY])[part.labels])
+
+
+def test_an_archive_is_the_same_as_its_folder(tmp_path):
+  folder = make_folder(tmp_path / 'set', count=5)
+  with zipfile.ZipFile(tmp_path / 'set.zip', 'w') as archive:
+    for file in sorted(folder.rglob('*.png')):
+      archive.write(file, file.relative_to(tmp_path))
+  of_archive = load_images(str(tmp_path / 'set.zip'), 12)
+  assert of_archive.fingerprint == load_images(str(folder), 12).fingerprint
+
+
+def test_grey_pictures_have_one_channel_and_other_sizes_are_resized(tmp_path):
+  found = load_images(str(make_folder(tmp_path / 'set', [GREY], count=10)), 6)
+  assert found.splits['train'].images.shape == (8, 6, 6, 1)
+  assert found.splits['train'].images[0, -1, -1, 0] == GREY[0]
+  flat = tmp_path / 'flat'
+  flat.mkdir()
+  for file in (tmp_path / 'set' / 'class 0').iterdir():
+    file.rename(flat / file.name)
+  assert load_images(str(flat), 6).classes == ('',)
+
+
+def test_an_empty_folder_is_refused(tmp_path):
+  with pytest.raises(InputError, match=r'data\.path: .* has no picture'):
+    load_images(str(tmp_path), 28)
+  make_folder(tmp_path / 'set', [GREY], count=1)
+  with pytest.raises(InputError, match='of 1 pictures'):
+    load_images(str(tmp_path / 'set'), 28)
+  with pytest.raises(FileNotFoundError):
+    load_images(str(tmp_path / 'none'), 28)
+
+
+def test_a_picture_in_colour_is_refused_where_the_model_has_seen_grey_ones(tmp_path):
+  folder = make_folder(tmp_path / 'set', count=1)
+  grey, red = str(folder / 'class 1' / '0.png'), str(folder / 'class 0' / '0.png')
+  assert read_images(grey, 12, 1)['0.png'].shape == (12, 12, 1)
+  assert read_images(red, 8, 3)['0.png'].shape == (8, 8, 3)
+  with pytest.raises(InputError, match=r'0\.png is a picture in colour, expected grey'):
+    read_images(red, 12, 1)
+
+
+def test_mnist(data_dir):
+  found = load_images(str(data_dir / 'mnist'), 28)
+  sizes = {name: len(part.labels) for name, part in found.splits.items()}
+  assert sizes == {'train': 55_000, 'valid': 5_000, 'test': 10_000}
+  half = load_images(str(data_dir / 'mnist'), 14).splits['test']
+  assert half.images.shape == (10_000, 14, 14, 1)
+  np.testing.assert_array_equal(half.labels, found.splits['test'].labels)

@@ -31,6 +31,8 @@ from rnn_research.errors import require, require_one_of
 from rnn_research.experiment import Experiment
 from rnn_research.models.draw import bounds, draw
 from rnn_research.models.draw_sight import attentive, whole
+from rnn_research.tasks.draw import commands
+from rnn_research.tasks.draw.drawing import commands_of
 from rnn_research.tasks.draw.pixels import PIXELS
 from rnn_research.training.config import base_config, check_model
 
@@ -40,6 +42,7 @@ VARIANTS = {
   'paper': 'reads 2 x 2 and writes 5 x 5, 64 steps',
   'debug': 'digits of a font, LSTMs of 16 units, 3 steps, 20 updates',
 }
+COMMANDS = commands.COMMANDS
 PLACES = ('data.path',)
 MOVABLE = PLACES
 
@@ -134,27 +137,34 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
   Raises:
     InputError: data that cannot be used.
   """
-  load = functools.cache(lambda: _load(config.data))
+  load = functools.cache(lambda: load_images(config.data.path, config.data.size))
   channels = assets['channels'] if assets else load().splits['train'].images.shape[-1]
-  model = _make_model(config, channels)
-  seen, steps = PIXELS[config.data.pixels].seen, config.model.steps
+  model, pixels = _make_model(config, channels), PIXELS[config.data.pixels]
+  own = commands_of(model, config.model.steps, pixels, _window_sizes(config.model))
+  part = lambda split: pixels.kept(load().splits[split].images)
 
   def loss(params, carry, batch, key, step):
     key_pixels, key_noise = jax.random.split(key)
-    found = bounds(model, params, seen(batch['image'], key_pixels), key_noise, steps)
+    taken = pixels.seen(batch['image'], key_pixels)
+    found = bounds(model, params, taken, key_noise, config.model.steps)
     reconstruction, kl = found.reconstruction.sum(), found.kl.sum()
     sums = {'reconstruction': reconstruction, 'kl': kl}
-    return reconstruction + kl, (jnp.float32(len(batch['image'])), carry, sums)
+    return reconstruction + kl, (jnp.float32(len(taken)), carry, sums)
 
   def train_data():
-    images = load().splits['train'].images
-    return examples.shuffled(
-      {'image': images}, config.train.batch_size, config.seed, load().fingerprint
-    )
+    batches = {'image': part('train')}, config.train.batch_size, config.seed
+    return examples.shuffled(*batches, load().fingerprint)
 
-  measures = _measures(model, seen, steps)
-  measure = lambda split, draws, params, key: _measure(
-    measures, load().splits[split].images, draws, params, key
+  def report(params, workdir, out_dir):
+    from rnn_research.tasks.draw.report import write_report  # matplotlib is slow to load
+
+    given = {name: functools.partial(command, params) for name, command in own.items()}
+    split = _measure(measures, part('test')[:_EVAL_ROWS], 1, params, jax.random.key(0))
+    write_report(given, split, load(), workdir, out_dir)
+
+  measures = _measures(model, pixels.seen, config.model.steps)
+  measure = lambda split, draws, params, key: _means(
+    _measure(measures, part(split), draws, params, key)
   )
   draws = config.model.importance_samples
   return Experiment(
@@ -165,14 +175,14 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     final_evaluate={split: functools.partial(measure, split, draws) for split in _HELD_OUT},
     headline=('valid', 'nats', 'min'),
     assets={'channels': channels},
+    report=report,
+    commands=own,
     unit='images',
   )
 
 
-def _load(data):
-  found, kept = load_images(data.path, data.size), PIXELS[data.pixels].kept
-  parts = {name: part._replace(images=kept(part.images)) for name, part in found.splits.items()}
-  return found._replace(splits=parts)
+def _window_sizes(model):
+  return (model.read_size, model.write_size) if model.sight == 'attentive' else None
 
 
 def _make_model(config, channels):
@@ -188,30 +198,39 @@ def _make_model(config, channels):
 
 
 def _measures(model, seen, steps):
-  """Returns `(params, images [B, S, S, C] uint8, key, draws) -> {metric: [B]}`."""
+  """Returns `(params, images [B, S, S, C] uint8, key, draws) -> {metric: [B], 'kl': [B, T]}`."""
 
   @functools.partial(jax.jit, static_argnums=3)
   def measures(params, images, key, draws):
     key_pixels, key_noise = jax.random.split(key)
-    pixels = seen(images, key_pixels)
-    one = lambda key: bounds(model, params, pixels, key, steps)
+    taken = seen(images, key_pixels)
+    one = lambda key: bounds(model, params, taken, key, steps)
     found = jax.lax.map(one, jax.random.split(key_noise, draws))
-    mean = {
-      'reconstruction': found.reconstruction.mean(0),
-      'kl': found.kl.sum(1).mean(0),
-    }
     tight = {'importance_nats': jnp.log(draws) - jax.nn.logsumexp(found.log_weight, 0)}
-    return {'nats': mean['reconstruction'] + mean['kl'], **mean} | (tight if draws > 1 else {})
+    return {
+      'reconstruction': found.reconstruction.mean(0),
+      'kl': found.kl.mean(0).T,
+      **(tight if draws > 1 else {}),
+    }
 
   return measures
 
 
 def _measure(measures, images, draws, params, key):
+  """Returns means over images: of 'kl' [T], of all else numbers."""
   found = []
   for start in range(0, len(images), _EVAL_ROWS):
     rows = images[start : start + _EVAL_ROWS]
     found.append(measures(params, rows, jax.random.fold_in(key, start), draws))
   return {
-    name: float(np.concatenate([one[name] for one in found]).mean(dtype=np.float64))
+    name: np.concatenate([one[name] for one in found]).mean(0, dtype=np.float64)
     for name in found[0]
+  }
+
+
+def _means(found):
+  kl = found['kl'].sum()
+  return {name: float(value) for name, value in found.items() if name != 'kl'} | {
+    'kl': float(kl),
+    'nats': float(found['reconstruction'] + kl),
   }

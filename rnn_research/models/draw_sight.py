@@ -76,7 +76,10 @@ def attentive(size: int, channels: int, read_size: int, write_size: int) -> Sigh
     key_read, key_write, key_patch = jax.random.split(key, 3)
     return {
       'read': _init_place(key_read, units, size, read_size),
-      'where': _init_place(key_write, units, size, write_size),
+      # A number of the patch is spread over stride^2 pixels: gamma makes up for it.
+      'where': _init_place(
+        key_write, units, size, write_size, -2 * math.log((size - 1) / (write_size - 1))
+      ),
       'write': init_dense(key_patch, units, write_size * write_size * channels),
     }
 
@@ -93,11 +96,12 @@ def attentive(size: int, channels: int, read_size: int, write_size: int) -> Sigh
   return Sight(init, look, add)
 
 
-def _init_place(key, units, size, count):
+def _init_place(key, units, size, count, log_gamma=0.0):
   """Returns parameters whose filters overlap at first: with gaps between them most pixels neither
-  are read nor can be written, and nothing is learned for long."""
-  log_variance = 2 * math.log((size - 1) / (count - 1) / 2)  # sigma is half of the stride
-  return init_dense(key, units, 5) | {'b': jnp.array([0.0, 0.0, log_variance, 0.0, 0.0])}
+  are read nor can be written."""
+  stride = (size - 1) / (count - 1)
+  bias = jnp.array([0.0, 0.0, 2 * math.log(stride / 2), 0.0, log_gamma])
+  return init_dense(key, units, 5) | {'b': bias}
 
 
 def _flat(a):

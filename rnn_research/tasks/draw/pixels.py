@@ -21,7 +21,7 @@ class Pixels(NamedTuple):
   """
 
   kept: Callable[[np.ndarray], np.ndarray]
-  seen: Callable[[Array, Key], Array]
+  seen: Callable[[Array | np.ndarray, Key], Array]
 
 
 def _as_they_are(images):

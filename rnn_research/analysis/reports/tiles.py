@@ -1,0 +1,68 @@
+"""Small images as pixels for people: side by side, enlarged, and one after the other as a GIF."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from rnn_research.data.files import expand
+from rnn_research.errors import InputError
+
+_GAP = 1  # pixels of an image, between two
+_PAPER = 110  # grey of the gaps: images may be black or white
+
+
+def as_rgb(images: np.ndarray) -> np.ndarray:
+  """Returns levels [..., C] in [0, 1], grey or RGB, as [..., 3] uint8."""
+  levels = np.round(np.clip(images, 0, 1) * 255).astype(np.uint8)
+  return np.broadcast_to(levels, (*levels.shape[:-1], 3))
+
+
+def enlarged(images: np.ndarray, scale: int) -> np.ndarray:
+  """Returns images [..., H, W, 3] with every pixel as a square of `scale` pixels."""
+  return images.repeat(scale, -3).repeat(scale, -2)
+
+
+def tiled(images: np.ndarray, abreast: int = 0) -> np.ndarray:
+  """Returns images [N, H, W, 3] uint8 on one sheet, [rows, columns, 3].
+
+  Args:
+    images: N of them.
+    abreast: in a row; 0 makes rows and columns about as many.
+  """
+  count, height, width, _ = images.shape
+  abreast = abreast or math.isqrt(count - 1) + 1
+  rows = -(-count // abreast)
+  sheet = np.full((rows, height + _GAP, abreast, width + _GAP, 3), _PAPER, np.uint8)
+  for number, image in enumerate(images):
+    sheet[number // abreast, :height, number % abreast, :width] = image
+  return sheet.reshape(rows * (height + _GAP), -1, 3)[:-_GAP, :-_GAP]
+
+
+def write_picture(path: str, frames: Sequence[np.ndarray], seconds: float = 0.25) -> None:
+  """Writes a picture, or a GIF of several, that starts again and again; its last frame is shown
+  for two seconds.
+
+  Args:
+    path: of the file, with the suffix of its format.
+    frames: each [H, W, 3] uint8.
+    seconds: that each of the others is shown.
+
+  Raises:
+    InputError: the file cannot be written.
+  """
+  first, *rest = map(Image.fromarray, frames)
+  several: dict[str, Any] = {
+    'save_all': True,
+    'append_images': rest,
+    'duration': [round(1000 * seconds)] * len(rest) + [2000],
+    'loop': 0,
+  }
+  file = expand(path)
+  try:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    first.save(file, **(several if rest else {}))
+  except OSError as error:
+    raise InputError(f'output: cannot write {file} ({error.strerror or error})') from error

@@ -98,6 +98,18 @@ def test_gradients_of_a_window_are_finite_and_reach_its_place(image, place):
   assert abs(float(grads.log_gamma[0])) > 0
 
 
+@pytest.mark.parametrize('extreme', [-1e4, 1e4])
+def test_numbers_of_any_size_give_a_window_with_gradients(image, extreme):
+  def total(raw):
+    window = glimpse.gaussian_window(glimpse.place(raw, HEIGHT, WIDTH, COUNT), HEIGHT, WIDTH, COUNT)
+    return (glimpse.read(window, image) ** 2).sum() + glimpse.write(
+      window, jnp.ones((1, 4, 4, 1))
+    ).sum()
+
+  value, grad = jax.jit(jax.value_and_grad(total))(jnp.full((1, 5), extreme))
+  assert bool(jnp.isfinite(value)) and bool(jnp.isfinite(grad).all())
+
+
 def cropped(image, centre, size, scales):
   """Loops over pixels of what `crop` returns."""
   height, width, channels = image.shape

@@ -12,6 +12,8 @@ import jax.numpy as jnp
 from rnn_research.errors import InputError
 from rnn_research.typing import Array
 
+_CLIP = 10.0  # beyond it an exponential overflows soon
+
 
 class Window(NamedTuple):
   """Filters over the pixels of an image of H x W.
@@ -63,10 +65,11 @@ def place(raw: Array, height: int, width: int, count: int) -> Place:
     InputError: N is not in 2..min(H, W).
 
   Source: Gregor et al. 2015 (arXiv 1502.04623), equations 21 to 24.
-  Deviates from the paper: pixels are counted from 0.
+  Deviates from the paper: pixels are counted from 0, and logarithms are clipped to +-10.
   """
   check_glimpse(count, height, width, least=2)
-  g_x, g_y, log_variance, log_stride, log_gamma = jnp.moveaxis(raw, -1, 0)
+  g_x, g_y, *logs = jnp.moveaxis(raw, -1, 0)
+  log_variance, log_stride, log_gamma = (jnp.clip(log, -_CLIP, _CLIP) for log in logs)
   return Place(
     x=(width + 1) / 2 * (g_x + 1) - 1,
     y=(height + 1) / 2 * (g_y + 1) - 1,
@@ -95,9 +98,14 @@ def gaussian_window(where: Place, height: int, width: int, count: int) -> Window
   steps = (jnp.arange(count) - (count - 1) / 2)[None] * where.stride[:, None]
 
   def filters(middle, size):
-    distance = jnp.arange(size)[None, None] - (middle[:, None] + steps)[..., None]
+    mu = (middle[:, None] + steps)[..., None]
+    pixel = jnp.arange(size)[None, None]
+    # (a - mu)^2 - (n - mu)^2 of the pixel n that is nearest: the largest weight is e^0 whatever is
+    # rounded; a filter far outside would differ from its own maximum by more than e^88.
+    nearest = jax.lax.stop_gradient(jnp.clip(jnp.round(mu), 0, size - 1))
+    further = (pixel - nearest) * (pixel + nearest - 2 * mu)
     precision = jnp.exp(-where.log_variance)[:, None, None]
-    return jax.nn.softmax(-0.5 * jnp.square(distance) * precision, axis=-1)
+    return jax.nn.softmax(-0.5 * further * precision, axis=-1)
 
   return Window(filters(where.y, height), filters(where.x, width), jnp.exp(where.log_gamma))
 

@@ -1,0 +1,283 @@
+"""DRAW: against loops in float64, its bounds, and `launch.py --experiment=draw` end to end."""
+
+import functools
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from launching import read_json, run
+from oracles import sigmoid
+from PIL import Image
+
+import experiments
+from rnn_research import workdir as workdir_lib
+from rnn_research.cells import make_cell
+from rnn_research.errors import InputError
+from rnn_research.models.draw import bounds, draw
+from rnn_research.models.draw_sight import attentive, whole
+from rnn_research.tasks.draw.drawing import half
+from rnn_research.tasks.draw.pixels import PIXELS
+from rnn_research.tasks.draw.report import nearest_rows
+
+SIZE, CHANNELS, LATENT, STEPS, ROWS = 6, 2, 3, 4, 2
+SHAPE = SIZE, SIZE, CHANNELS
+SIGHTS = {'whole': whole(SIZE, CHANNELS), 'attentive': attentive(SIZE, CHANNELS, 3, 2)}
+
+
+@functools.cache
+def model_of(sight, cell='elman'):
+  return draw(make_cell(cell, 5), make_cell(cell, 4), SIGHTS[sight], SHAPE, LATENT)
+
+
+def random_params(model, seed=0):
+  """Returns parameters none of which is zero."""
+  params = model.init(jax.random.key(seed))
+  rng = np.random.default_rng(seed)
+  return jax.tree.map(lambda a: a + jnp.asarray(0.3 * rng.normal(size=a.shape), a.dtype), params)
+
+
+def inputs(seed=0):
+  rng = np.random.default_rng(seed)
+  images = (rng.random((ROWS, *SHAPE)) < 0.4).astype(np.float32)
+  return images, rng.normal(size=(STEPS, ROWS, LATENT)).astype(np.float32)
+
+
+def dense(params, x):
+  return x @ params['w'] + params['b']
+
+
+def filters(where, count):
+  """Returns F_X, F_Y and gamma of one image, of five numbers, with pixels counted from 1."""
+  g_x, g_y, log_variance, log_stride, log_gamma = where
+  stride = (SIZE - 1) / (count - 1) * np.exp(log_stride)
+  banks = []
+  for g in ((SIZE + 1) / 2 * (g_x + 1), (SIZE + 1) / 2 * (g_y + 1)):
+    bank = np.zeros((count, SIZE))
+    for i, a in np.ndindex(count, SIZE):
+      mu = g + (i + 1 - count / 2 - 0.5) * stride
+      bank[i, a] = np.exp(-((a + 1 - mu) ** 2) / (2 * np.exp(log_variance)))
+    banks.append(bank / bank.sum(-1, keepdims=True))
+  return *banks, np.exp(log_gamma)
+
+
+def read(sight, params, image, error, h):
+  if sight == 'whole':
+    return np.concatenate([image.ravel(), error.ravel()])
+  f_x, f_y, gamma = filters(dense(params['read'], h), 3)
+  both = np.concatenate([image, error], -1)
+  return gamma * np.einsum('ih,hwc,jw->ijc', f_y, both, f_x).ravel()
+
+
+def write(sight, params, h):
+  added = dense(params['write'], h)
+  if sight == 'whole':
+    return added.reshape(SHAPE)
+  f_x, f_y, gamma = filters(dense(params['where'], h), 2)
+  return np.einsum('ih,ijc,jw->hwc', f_y, added.reshape(2, 2, CHANNELS), f_x) / gamma
+
+
+def elman(params, h, x):
+  return np.tanh(x @ params.w_x + h @ params.w_h + params.b)
+
+
+@pytest.mark.parametrize('sight', SIGHTS)
+def test_reading_equals_the_equations(sight):
+  model = model_of(sight)
+  params, (images, noise) = random_params(model), inputs()
+  drawn = jax.jit(model.read)(params, images, noise)
+  p = jax.tree.map(lambda a: np.asarray(a, np.float64), params)
+  for row, image in enumerate(images.astype(np.float64)):
+    canvas, encoder, decoder = p.canvas[0], np.zeros(5), np.zeros(4)
+    for t, e in enumerate(noise[:, row].astype(np.float64)):
+      seen = read(sight, p.sight, image, image - sigmoid(canvas), decoder)
+      encoder = elman(p.encoder, encoder, np.concatenate([seen, decoder]))
+      mu, log_sigma = np.split(dense(p.latent, encoder), 2)
+      z, variance = mu + np.exp(log_sigma) * e, np.exp(2 * log_sigma)
+      decoder = elman(p.decoder, decoder, z)
+      canvas = canvas + write(sight, p.sight, decoder)
+      np.testing.assert_allclose(drawn.canvas[t, row], canvas, rtol=2e-4, atol=2e-5)
+      kl = 0.5 * (mu**2 + variance - np.log(variance) - 1).sum()
+      np.testing.assert_allclose(drawn.kl[t, row], kl, rtol=1e-4)
+      densities = 0.5 * ((z - mu) ** 2 / variance + np.log(variance) - z**2).sum()
+      np.testing.assert_allclose(drawn.log_ratio[t, row], densities, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize('sight', SIGHTS)
+def test_imagining_is_reading_without_an_encoder(sight):
+  model = model_of(sight)
+  params, (images, noise) = random_params(model), inputs()
+  blind = params._replace(latent=jax.tree.map(jnp.zeros_like, params.latent))
+  read, imagined = model.read(blind, images, noise), model.imagine(params, noise)
+  np.testing.assert_allclose(read.canvas, imagined.canvas, rtol=1e-5, atol=1e-6)
+  np.testing.assert_array_equal(read.kl, 0)
+
+
+@pytest.mark.parametrize('cell', ['lstm', 'gru', 'rhn'])
+def test_any_cell_draws_and_gradients_are_finite(cell):
+  model, (images, _) = model_of('attentive', cell), inputs()
+
+  @jax.jit
+  def total(params):
+    found = bounds(model, params, images, jax.random.key(1), STEPS)
+    return found.reconstruction.sum() + found.kl.sum(), found.kl
+
+  (_, kl), grads = jax.jit(jax.value_and_grad(total, has_aux=True))(model.init(jax.random.key(0)))
+  assert kl.shape == (STEPS, ROWS) and bool((kl >= 0).all())
+  for path, grad in jax.tree.leaves_with_path(grads):
+    assert bool(jnp.isfinite(grad).all()), path
+    assert float(jnp.abs(grad).max()) > 0, path
+
+
+def test_both_bounds_lie_below_the_likelihood_and_more_draws_come_nearer():
+  """One pixel and one latent number: the likelihood is an integral over z."""
+  model = draw(make_cell('elman', 2), make_cell('elman', 2), whole(1, 1), (1, 1, 1), 1)
+  params, image = random_params(model, 3), jnp.ones((1, 1, 1, 1))
+  # As wide as the prior: a narrow q would need more draws than there are.
+  latent = {'w': jnp.zeros((2, 2)), 'b': jnp.asarray([0.6, 0.3])}
+  params = params._replace(latent=latent)
+  draws = 20_000
+  found = jax.jit(functools.partial(bounds, model, steps=1))(
+    params, jnp.repeat(image, draws, 0), key=jax.random.key(0)
+  )
+  grid = jnp.linspace(-8, 8, 4001)
+  logits = jax.jit(model.imagine)(params, grid[None, :, None]).canvas[-1, :, 0, 0, 0]
+  prior = np.exp(-0.5 * np.asarray(grid, np.float64) ** 2) / np.sqrt(2 * np.pi)
+  likelihood = np.log((prior * sigmoid(np.asarray(logits, np.float64))).sum() * 16 / 4000)
+  weights = np.asarray(found.log_weight, np.float64)
+  mean_of = lambda k: np.log(np.exp(weights.reshape(-1, k)).mean(1)).mean()
+  elbo = -float(found.reconstruction.mean() + found.kl.sum(0).mean())
+  assert elbo == pytest.approx(mean_of(1), abs=0.02)  # its KL is exact, not sampled
+  assert elbo < mean_of(10) - 0.01
+  assert mean_of(10) < mean_of(draws)
+  assert mean_of(draws) == pytest.approx(likelihood, abs=0.01)
+
+
+def test_pixels():
+  levels = np.full((50, 10, 10, 1), 51, np.uint8)  # 0.2
+  keys = jax.random.split(jax.random.key(0))
+  seen = {
+    name: [np.asarray(one.seen(one.kept(levels), key)) for key in keys]
+    for name, one in PIXELS.items()
+  }
+  np.testing.assert_allclose(seen['levels'][0], 0.2, rtol=1e-6)
+  for name in ('stochastic', 'fixed'):
+    assert set(np.unique(seen[name][0])) == {0, 1}
+    assert seen[name][0].mean() == pytest.approx(0.2, abs=0.02)
+    assert (seen[name][0] == seen[name][1]).all() == (name == 'fixed')
+
+
+def test_the_nearest_training_images_are_found():
+  rng = np.random.default_rng(0)
+  images, among = rng.random((3, 4, 4, 1)), rng.integers(0, 256, (30, 4, 4, 1)).astype(np.uint8)
+  distances = np.square(images[:, None] - among[None] / 255).sum((2, 3, 4))
+  np.testing.assert_array_equal(nearest_rows(images, among), distances.argmin(1))
+
+
+@pytest.fixture(scope='module')
+def drawer(make_once):
+  """Returns a workdir with a DRAW that has windows, trained for 20 steps; not to be changed."""
+  flags = ['--experiment=draw:debug', '--config.model.sight=attentive']
+  return make_once('drawer', lambda folder: run(*flags, f'--workdir={folder}'))
+
+
+def test_a_run_measures_both_bounds_and_shows_its_steps(drawer):
+  metrics = read_json(drawer, 'result.json')['metrics']
+  for split in ('valid', 'test'):
+    found = metrics[split]
+    assert found['nats'] == pytest.approx(found['kl'] + found['reconstruction'])
+    assert found['kl'] > 0 and found['importance_nats'] < found['nats'] < 28 * 28 * np.log(2)
+  text = (drawer / 'report' / 'README.md').read_text()
+  for stem in ('nearest', 'steps', 'redrawn', 'completed', 'bound', 'curves'):
+    assert (drawer / 'report' / f'{stem}.png').stat().st_size > 3_000
+    assert f'{stem}.png' in text
+  assert num_frames(drawer / 'report' / 'drawings.gif') == 3 + 1
+
+
+def num_frames(path):
+  with Image.open(path) as image:
+    return getattr(image, 'n_frames', 1)
+
+
+def test_drawing_from_python(drawer):
+  opened = workdir_lib.load(drawer)
+  drawing = opened.draw(count=3, seed=1)
+  assert drawing.canvases.shape == (3, 3, 28, 28, 1)
+  assert drawing.read is None and drawing.wrote.left.shape == (3, 3)
+  np.testing.assert_array_equal(drawing.canvases, opened.draw(count=3, seed=1).canvases)
+  assert (drawing.canvases != opened.draw(count=3, seed=2).canvases).any()
+  images = np.random.default_rng(0).integers(0, 2, (2, 28, 28, 1)).astype(np.uint8) * 255
+  given, redrawn = opened.redraw(images)
+  np.testing.assert_array_equal(given, images / 255)
+  assert redrawn.read.blur.shape == (3, 2)
+  for seen in ('top', 'left'):
+    kept = half(28, seen)
+    completed = opened.complete(images, seen=seen, rounds=2)
+    np.testing.assert_array_equal(np.where(kept, completed, 0), np.where(kept, images / 255, 0))
+    assert ((completed > 0) & (completed < 1))[np.broadcast_to(~kept, images.shape)].all()
+  assert half(28, 'top')[0, 13, 0, 0] and not half(28, 'top')[0, 14, 27, 0]
+  assert half(28, 'right')[0, 0, 14, 0] and not half(28, 'right')[0, 27, 13, 0]
+
+
+def test_modes(drawer, tmp_path, main):
+  for name, frames in (('sheet.png', 1), ('sheet.gif', 4)):
+    code, _, err = main(
+      f'--workdir={drawer}', '--mode=draw', '--count=2', f'--output={tmp_path / name}'
+    )
+    assert (code, 'written' in err) == (0, True)
+    assert num_frames(tmp_path / name) == frames
+  picture, red, out = (tmp_path / name for name in ('a.png', 'red.png', 'out.png'))
+  Image.new('L', (20, 20), 200).save(picture)
+  Image.new('RGB', (20, 20), (200, 0, 0)).save(red)
+  flags = f'--workdir={drawer}', '--mode=complete', f'--output={out}', '--rounds=1'
+  assert main(*flags, f'--input={picture}', '--seen=bottom')[0] == 0
+  assert out.exists()
+  for more, sentence in (
+    ([], "input is '', expected a picture or a folder of pictures"),
+    ([f'--input={red}'], 'red.png is a picture in colour, expected grey as in training'),
+    ([f'--input={picture}', '--seen=middle'], "seen is 'middle', expected one of top"),
+  ):
+    code, _, err = main(*flags, *more)
+    assert code == 1 and sentence in err and 'Traceback' not in err
+  code, _, err = main(f'--workdir={drawer}', '--mode=draw', '--output=a.jpg')
+  assert code == 1 and "output is 'a.jpg', expected a file that ends with .png or .gif" in err
+
+
+def test_pictures_in_colour_from_a_folder(tmp_path):
+  rng = np.random.default_rng(0)
+  folder = tmp_path / 'set'
+  folder.mkdir()
+  for number in range(30):
+    picture = Image.fromarray(rng.integers(0, 256, (9, 7, 3)).astype(np.uint8))
+    picture.save(folder / f'{number}.png')
+  workdir = tmp_path / 'run'
+  flags = ['--config.data.size=8', '--config.data.pixels=levels', '--config.train.steps=2']
+  run('--experiment=draw:debug', f'--config.data.path={folder}', f'--workdir={workdir}', *flags)
+  shutil.rmtree(folder)
+  assert workdir_lib.load(workdir).draw(count=2).canvases.shape == (3, 2, 8, 8, 3)
+
+
+@pytest.mark.parametrize(
+  ('block', 'sentence'),
+  [
+    ({'model.sight': 'half'}, "model.sight is 'half', expected one of whole, attentive"),
+    ({'model.steps': 0}, 'model.steps is 0, expected an integer >= 1'),
+    ({'data.pixels': 'binary'}, "data.pixels is 'binary', expected one of stochastic"),
+    ({'data.size': 1}, 'data.size is 1, expected an integer >= 2'),
+    (
+      {'model.sight': 'attentive', 'model.read_size': 30},
+      'a glimpse has 30 x 30 pixels, expected 2 to 28 a side in an image of 28 x 28',
+    ),
+    (
+      {'model.sight': 'attentive', 'model.write_size': 1},
+      'a glimpse has 1 x 1 pixels, expected 2 to 28',
+    ),
+  ],
+)
+def test_bad_input_is_refused_in_one_sentence(block, sentence):
+  config = experiments.get_config('draw:debug')
+  config.update_from_flattened_dict(block)
+  with pytest.raises(InputError) as error:
+    experiments.build('draw:debug', config)
+  assert sentence in str(error.value)

@@ -43,7 +43,11 @@ def drawn(
 
 
 def shuffled(
-  arrays: dict[str, np.ndarray], batch_size: int, seed: int, fingerprint: str
+  arrays: dict[str, np.ndarray],
+  batch_size: int,
+  seed: int,
+  fingerprint: str,
+  change: Callable[[np.random.Generator, dict], dict] = lambda rng, batch: batch,
 ) -> TrainData:
   """Returns an endless stream of batches of the rows of `arrays`, in a new order in every epoch;
   the rest is left out.
@@ -51,8 +55,10 @@ def shuffled(
   Args:
     arrays: name -> [N, ...].
     batch_size: B.
-    seed: of the orders.
+    seed: of the orders, and of the changes.
     fingerprint: of the arrays.
+    change: `(rng, batch) -> batch`: what a batch becomes, by chance: pictures that are moved a
+      little.
 
   Raises:
     InputError: there are fewer than one batch.
@@ -70,7 +76,8 @@ def shuffled(
   def batch(item):
     epoch, step = divmod(item, steps)
     rows = order(epoch)[step * batch_size : (step + 1) * batch_size]
-    return {name: array[rows] for name, array in arrays.items()}
+    batch = {name: array[rows] for name, array in arrays.items()}
+    return change(np.random.default_rng((seed, epoch, step)), batch)
 
   return stream(batch, steps, fingerprint)
 

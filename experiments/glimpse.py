@@ -1,0 +1,242 @@
+"""Classifying an image by a series of glimpses: a recurrent network sees a small part at a time, and
+chooses where to look next.
+
+  python launch.py --experiment=glimpse          digits of a font, without data
+  python launch.py --experiment=glimpse --config.data.path=MNIST
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from rnn_research.cells import CELLS, make_cell
+from rnn_research.errors import require, require_one_of
+from rnn_research.experiment import Experiment
+from rnn_research.losses import cross_entropy
+from rnn_research.models import eyes
+from rnn_research.models.glimpse_classifier import glimpse_classifier
+from rnn_research.models.glimpse_network import JOINS, glimpse_cell
+from rnn_research.tasks.glimpse.canvases import Canvas
+from rnn_research.tasks.glimpse.images import make_images
+from rnn_research.training.config import base_config, check_model, rows_per_step
+
+VARIANTS = {
+  'mnist': 'digits of 28 x 28 pixels by six glimpses of 8 x 8 (the default)',
+  'translated': 'digits anywhere on 60 x 60 pixels, eight glimpses of three resolutions',
+  'cluttered': 'the same among pieces of other digits',
+  'cluttered_100': 'the same on 100 x 100 pixels, four resolutions',
+  'debug': 'digits of a font, 30 steps',
+}
+PLACES = ('data.path',)
+MOVABLE = PLACES
+
+_RELU = 'relu'  # the network of Mnih et al. 2014
+_EVAL_ROWS, _PASSES = 1_000, 10
+
+
+def get_config(variant: str = 'mnist') -> ConfigDict:
+  """Returns the config of a variant.
+
+  Raises:
+    KeyError: no such variant.
+  """
+  config = base_config()
+  config.data = ConfigDict(
+    {
+      # Folder of MNIST's idx files, or of pictures in a folder per class; '' is digits of a font.
+      'path': '',
+      'size': 28,  # pixels of a side of a picture
+      'shift': 0,  # pixels that training pictures without a canvas are moved by at most
+      'canvas': 0,  # pixels of a side of a canvas that pictures lie on; 0 is none
+      'clutter': 0,  # pieces of other pictures on a canvas
+      'clutter_size': 8,  # pixels of a side of a piece
+      'seed': 0,  # of the order of pictures, and of canvases, apart from that of the weights
+    }
+  )
+  config.model = ConfigDict(
+    {
+      'reader': 'crop',  # crop: hard, learned by trial; gaussian: DRAW's, learned by its gradient
+      'looks': 'learned',  # of crop, where: learned, random, centre
+      'glimpses': 6,  # before an answer
+      'glimpse': 8,  # pixels of a side of the narrowest patch, as all are seen
+      'scales': 1,  # of crop: patches, each twice as wide as the one before
+      'std': 0.1,  # of crop: standard deviation of places, half the image being 1
+      'cell': _RELU,  # relu (Mnih et al. 2014) or a name of `--list --cells`
+      'hidden_size': 256,  # units of a layer, and numbers of a glimpse
+      'units': 128,  # of the layers between pixels, or places, and a glimpse
+      'join': 'sum',  # of what was seen and where: sum, product
+    }
+  )
+  del config.train.show_steps
+  config.optimizer.update(
+    {'learning_rate': 1e-3, 'clip_norm': 5.0, 'schedule': 'cosine', 'final_fraction': 0.01}
+  )
+  config.train.update(
+    {
+      'epochs': 100,
+      'batch_size': 128,
+      'ema_decay': 0.999,
+      'log_every': 100,
+      'reinforce': 1.0,  # weight of the gradient of where it looked
+    }
+  )
+  config.update(_CHANGES[variant])
+  return config.lock()
+
+
+_TRANSLATED: dict[str, dict[str, Any]] = {
+  'data': {'canvas': 60},
+  'model': {'glimpses': 8, 'glimpse': 12, 'scales': 3},
+}
+_CHANGES: dict[str, dict[str, Any]] = {
+  'mnist': {'data': {'shift': 2}},
+  'translated': _TRANSLATED,
+  'cluttered': {**_TRANSLATED, 'data': {'canvas': 60, 'clutter': 4}},
+  'cluttered_100': {
+    'data': {'canvas': 100, 'clutter': 4},
+    'model': {**_TRANSLATED['model'], 'scales': 4},
+  },
+  'debug': {
+    'model': {'hidden_size': 32, 'units': 16, 'glimpses': 4},
+    'train': {
+      'epochs': 0,
+      'steps': 30,
+      'batch_size': 16,
+      'eval_every': 10,
+      'log_every': 5,
+      'ema_decay': 0.0,
+    },
+  },
+}
+
+
+def check(config: ConfigDict) -> None:
+  """Raises InputError for a field out of range."""
+  check_model(config.model)
+  data, model = config.data, config.model
+  for field in ('size', 'clutter_size'):
+    require(f'data.{field}', data[field], data[field] >= 1, 'an integer >= 1')
+  for field in ('shift', 'clutter'):
+    require(f'data.{field}', data[field], data[field] >= 0, 'an integer >= 0')
+  require('data.seed', data.seed, 0 <= data.seed < 2**31, 'an integer in [0, 2**31)')
+  require(
+    'data.canvas',
+    data.canvas,
+    data.canvas == 0 or data.canvas >= data.size,
+    f'0 or at least data.size, {data.size}',
+  )
+  require_one_of('model.reader', model.reader, _EYES)
+  require_one_of('model.looks', model.looks, _CHOICES)
+  require_one_of('model.join', model.join, JOINS)
+  require_one_of('model.cell', model.cell, (_RELU, *CELLS))
+  for field in ('glimpses', 'glimpse', 'scales', 'units'):
+    require(f'model.{field}', model[field], model[field] >= 1, 'an integer >= 1')
+  require('model.std', model.std, model.std > 0.0, 'a number > 0')
+  require('train.reinforce', config.train.reinforce, config.train.reinforce >= 0, 'a number >= 0')
+
+
+def kept_bytes(config: ConfigDict) -> int:
+  """Returns roughly what a step keeps for its backward pass."""
+  model = config.model
+  side = config.data.canvas or config.data.size
+  numbers = 6 * model.hidden_size + 3 * model.units + model.scales * model.glimpse**2
+  return 4 * rows_per_step(config) * (side**2 + model.glimpses * numbers)
+
+
+def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
+  """Makes the experiment.
+
+  Args:
+    config: of `get_config`.
+    assets: of a trained model: the names of its classes, and how many channels it sees.
+
+  Raises:
+    InputError: data that cannot be used.
+  """
+  load = functools.cache(lambda: _images(config.data))
+  known = assets or {'classes': load().classes, 'channels': load().channels}
+  model = _make_model(config, len(known['classes']), known['channels'])
+  answer = jax.jit(model.logits)
+
+  def loss(params, carry, batch, key, step):
+    losses, metrics = model.loss(params, batch['images'], batch['targets'], key)
+    sums = {name: values.sum() for name, values in metrics.items()}
+    return losses.sum(), (jnp.float32(len(losses)), carry, sums)
+
+  def measure(split, passes, params, key):
+    return _measure(answer, load().held_out[split](), passes, params, key)
+
+  return Experiment(
+    init=model.init,
+    loss=loss,
+    train_data=lambda: load().train_data(config.train.batch_size),
+    evaluate={'valid': functools.partial(measure, 'valid', 1)},
+    final_evaluate={
+      split: functools.partial(measure, split, _PASSES) for split in ('valid', 'test')
+    },
+    headline=('valid', 'error', 'min'),
+    assets={'classes': list(known['classes']), 'channels': known['channels']},
+    engine='steps, since every glimpse depends on the last',
+    unit='images',
+  )
+
+
+def _images(data):
+  canvas = Canvas(data.canvas, data.clutter, data.clutter_size, 1, data.shift)
+  return make_images(data.path, data.size, canvas, data.seed)
+
+
+def _make_model(config, num_classes, channels):
+  model, side = config.model, config.data.canvas or config.data.size
+  shape = side, side, channels
+  eye = _EYES[model.reader](model, shape)
+  cell = glimpse_cell(
+    eye,
+    (_make_core(model),),
+    model.hidden_size,
+    units=model.units,
+    join=JOINS[model.join],
+  )
+  return glimpse_classifier(
+    eye, cell, model.glimpses, 1, num_classes, reinforce=config.train.reinforce
+  )
+
+
+def _make_core(model):
+  if model.cell == _RELU:
+    return make_cell('elman', model.hidden_size, activation='relu')
+  return make_cell(model.cell, model.hidden_size)
+
+
+_CHOICES = {
+  'learned': lambda std: eyes.learned(std),
+  'random': lambda std: eyes.random(),
+  'centre': lambda std: eyes.centre(),
+}
+_EYES = {
+  'crop': lambda model, shape: eyes.crop_eye(
+    shape, model.glimpse, model.scales, _CHOICES[model.looks](model.std)
+  ),
+  'gaussian': lambda model, shape: eyes.gaussian_eye(shape, model.glimpse),
+}
+
+
+def _measure(answer, asked, passes, params, key):
+  """Returns the error of one pass, and that of the mean of several, over all images of a split."""
+  one, averaged, nats = [], [], []
+  for number, start in enumerate(range(0, len(asked.targets), _EVAL_ROWS)):
+    rows = slice(start, start + _EVAL_ROWS)
+    keys = jax.random.split(jax.random.fold_in(key, number), passes)
+    logits = [answer(params, asked.images[rows], k) for k in keys]
+    targets = asked.targets[rows]
+    wrong = lambda logits, targets=targets: (logits.argmax(-1) != targets).any(-1)
+    one.append(wrong(logits[0]))
+    nats.append(cross_entropy(logits[0], targets).sum(-1))
+    averaged.append(wrong(sum(jax.nn.softmax(a) for a in logits)))
+  mean = lambda parts: float(np.concatenate(parts).mean(dtype=np.float64))
+  found = {'error': mean(one), 'nats': mean(nats)}
+  return found if passes == 1 else found | {f'error_{passes}_passes': mean(averaged)}

@@ -1,0 +1,154 @@
+"""A glimpse network that answers: with one class, or with several one after the other."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from rnn_research import layers
+from rnn_research.cell import Cell
+from rnn_research.losses import cross_entropy
+from rnn_research.models.eyes import Eye
+from rnn_research.models.glimpse_network import GlimpseState
+from rnn_research.stepping import last_h
+from rnn_research.typing import Array
+from rnn_research.unroll import unroll
+
+
+class Classifier(NamedTuple):
+  """What gives A answers about an image: a glimpse network, or one that it is compared with.
+
+  Attributes:
+    init: `(key) -> params`.
+    logits: `(params, images [B, H, W, C] uint8, key) -> [B, A, O] float32`; without a key nothing
+      is left to chance.
+    loss: `(params, images, targets [B, A] int32, key) -> ([B] float32, {metric: [B] float32})`:
+      nats of all answers, with what else is to be small.
+    look: `(params, images, key) -> Path`, or None of what does not look around.
+  """
+
+  init: Callable
+  logits: Callable
+  loss: Callable
+  look: Callable | None = None
+
+
+class Path(NamedTuple):
+  """Where a network looked, and what it answered.
+
+  Attributes:
+    logits: [B, A, O] float32.
+    boxes: [B, T, K, 3] float32, pixels: see `Eye.boxes`.
+    seen: [B, T, D] float32, what the eye saw.
+  """
+
+  logits: Array
+  boxes: Array
+  seen: Array
+
+
+class _Unrolled(NamedTuple):
+  """A pass over images.
+
+  Attributes:
+    logits: [B, A, O] float32.
+    places: [T, B, P] float32, of the glimpses.
+    means: [T, B, P] float32, of the distributions that these were drawn from.
+    gazes: [T, B, H] float32, what they depended on.
+  """
+
+  logits: Array
+  places: Array
+  means: Array
+  gazes: Array
+
+
+def glimpse_classifier(
+  eye: Eye,
+  cell: Cell,
+  num_glimpses: int,
+  num_answers: int,
+  num_classes: int,
+  reinforce: float = 1.0,
+) -> Classifier:
+  """Makes the model: N glimpses, an answer, and so on until all are given.
+
+    p(y_a) = softmax(Lin(h_{aN})),    R_t = sum of [answer a is right] over the answers that
+                                            glimpse t or a later one belongs to
+    loss   = -sum_a log p(y_a) - reinforce sum_t log p(l_t) sg(R_t - b_t) + mean_t (R_t - b_t)^2
+    b_t    = Lin(sg(h_t))
+
+  Args:
+    eye: of the cell.
+    cell: of `glimpse_cell`.
+    num_glimpses: N, before each answer.
+    num_answers: A.
+    num_classes: O.
+    reinforce: weight of the gradient of where it looked.
+
+  Source: Mnih et al. 2014 (arXiv 1406.6247), section 3.2, for A = 1. Deviates from the paper:
+  nothing.
+  """
+  num_steps = num_glimpses * num_answers
+  # Glimpse t can help the answer that follows it and all later ones.
+  helps = jnp.arange(num_answers)[None] >= jnp.arange(num_steps)[:, None] // num_glimpses
+
+  def init(key):
+    keys = jax.random.split(key, 3)
+    x = jax.ShapeDtypeStruct((1, eye.num_numbers), jnp.float32)
+    params = cell.init(keys[0], x)
+    size = jax.eval_shape(lambda p: last_h(cell.initial_state(p, 1)), params).shape[-1]
+    return {
+      'cell': params,
+      'answer': layers.init_dense(keys[1], size, num_classes),
+      'baseline': layers.init_dense(keys[2], size, 1),
+    }
+
+  def start(params, chance):
+    state = cell.initial_state(params['cell'], len(chance))
+    place = eye.first(chance)
+    return GlimpseState(place, state.cells), place
+
+  def run(params, images, key):
+    shape = (num_steps + 1, len(images), eye.num_numbers)
+    chance = jnp.zeros(shape) if key is None else jax.random.normal(key, shape)
+    state, mean = start(params, chance[0])
+    _, ys = unroll(cell, params['cell'], chance[1:], state, ctx=_floats(images))
+    answers = layers.dense(params['answer'], ys.h[num_glimpses - 1 :: num_glimpses])
+    before = lambda first, later: jnp.concatenate([first[None], later[:-1]])
+    return _Unrolled(
+      logits=jnp.moveaxis(answers, 0, 1),
+      places=ys.place,
+      means=before(mean, ys.mean),
+      gazes=before(last_h(state), ys.gaze),
+    )
+
+  def loss(params, images, targets, key):
+    passed = run(params, images, key)
+    nats = cross_entropy(passed.logits, targets).sum(-1)
+    right = (passed.logits.argmax(-1) == targets).astype(jnp.float32)
+    rewards = (right[None] * helps[:, None]).sum(-1)  # [T, B]
+    guessed = layers.dense(params['baseline'], jax.lax.stop_gradient(passed.gazes))[..., 0]
+    log_probs = eye.log_prob(passed.means, passed.places)
+    surprise = jax.lax.stop_gradient(rewards - guessed)
+    missed = jnp.square(rewards - guessed).mean(0)
+    total = nats - reinforce * (log_probs * surprise).sum(0) + missed
+    return total, {
+      'nats': nats,
+      'error': 1.0 - right.min(-1),
+      'baseline_error': missed,
+    }
+
+  def look(params, images, key):
+    passed, num_images = run(params, images, key), len(images)
+    places = jnp.moveaxis(passed.places, 0, 1).reshape(-1, eye.num_numbers)
+    seen = eye.see(jnp.repeat(_floats(images), num_steps, 0), places)
+    grouped = lambda a: a.reshape(num_images, num_steps, *a.shape[1:])
+    return Path(passed.logits, grouped(eye.boxes(places)), grouped(seen))
+
+  return Classifier(init, lambda params, images, key: run(params, images, key).logits, loss, look)
+
+
+def _floats(images):
+  return images.astype(jnp.float32) / 255.0

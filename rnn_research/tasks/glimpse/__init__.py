@@ -1,0 +1,1 @@
+"""Classifying an image by a series of glimpses."""

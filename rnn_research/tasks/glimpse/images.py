@@ -1,0 +1,82 @@
+"""What a classifier that looks around is trained and measured on."""
+
+import functools
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from rnn_research.data import examples
+from rnn_research.data.image_set import ImageSet, load_images
+from rnn_research.errors import InputError
+from rnn_research.experiment import TrainData
+from rnn_research.tasks.glimpse.canvases import Asked, Canvas, arrange
+
+_SPLITS = 'train', 'valid', 'test'
+
+
+class Images(NamedTuple):
+  """Images with questions.
+
+  Attributes:
+    classes: names of the classes.
+    channels: 1 or 3.
+    train_data: `(batch_size) -> TrainData` of {'images', 'targets'}.
+    held_out: split -> `() -> Asked`, the same images at every call.
+  """
+
+  classes: tuple[str, ...]
+  channels: int
+  train_data: Callable[[int], TrainData]
+  held_out: Mapping[str, Callable[[], Asked]]
+
+
+def make_images(path: str, size: int, canvas: Canvas, seed: int) -> Images:
+  """Returns what is asked of the pictures of `data.image_set.load_images`.
+
+  Args:
+    path: of the pictures.
+    size: pixels of a side of a picture.
+    canvas: what is made of them.
+    seed: of the order of training pictures, and of where they lie.
+
+  Raises:
+    FileNotFoundError: there are no such pictures.
+    InputError: they cannot be read, or have no classes.
+  """
+  found = load_images(path, size)
+  if len(found.classes) < 2:
+    raise InputError(
+      f'data.path: the pictures of {path} are of one class, expected a folder for each of two '
+      'classes or more'
+    )
+  held_out = {
+    split: functools.cache(functools.partial(_held_out, found, split, canvas, seed))
+    for split in _SPLITS[1:]
+  }
+  return Images(
+    found.classes,
+    found.splits['train'].images.shape[-1],
+    functools.partial(_train_data, found, canvas, seed),
+    held_out,
+  )
+
+
+def _held_out(found: ImageSet, split, canvas, seed):
+  part = found.splits[split]
+  # Training draws from (seed, epoch, step); SeedSequence ends in zeros.
+  rng = np.random.default_rng((seed, 0, 0, _SPLITS.index(split)))
+  still = canvas._replace(shift=0)
+  return arrange(rng, part, np.arange(len(part.labels)), still, len(found.classes))
+
+
+def _train_data(found: ImageSet, canvas, seed, batch_size):
+  part = found.splits['train']
+
+  def change(rng, batch):
+    return arrange(rng, part, batch['rows'], canvas, len(found.classes))._asdict()
+
+  fingerprint = hashlib.sha256(repr((found.fingerprint, canvas, seed)).encode()).hexdigest()
+  rows = {'rows': np.arange(len(part.labels))}
+  return examples.shuffled(rows, batch_size, seed, fingerprint, change)

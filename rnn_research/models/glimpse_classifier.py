@@ -74,10 +74,9 @@ def glimpse_classifier(
 ) -> Classifier:
   """Makes the model: N glimpses, an answer, and so on until all are given.
 
-    p(y_a) = softmax(Lin(h_{aN})),    R_t = sum of [answer a is right] over the answers that
-                                            glimpse t or a later one belongs to
+    p(y_a) = softmax(Lin(h_{aN})),    b_t = Lin(sg(h_t))
+    R_t    = sum of p(y_a) over the answers y_a that come after glimpse t
     loss   = -sum_a log p(y_a) - reinforce sum_t log p(l_t) sg(R_t - b_t) + mean_t (R_t - b_t)^2
-    b_t    = Lin(sg(h_t))
 
   Args:
     eye: of the cell.
@@ -87,8 +86,9 @@ def glimpse_classifier(
     num_classes: O.
     reinforce: weight of the gradient of where it looked.
 
-  Source: Mnih et al. 2014 (arXiv 1406.6247), section 3.2, for A = 1. Deviates from the paper:
-  nothing.
+  Source: Mnih et al. 2014 (arXiv 1406.6247), section 3.2, for A = 1. Deviates from the paper: the
+  reward is the probability of the right answer, not whether the likeliest is right: what an answer
+  that is drawn would be worth on average, which varies less.
   """
   num_steps = num_glimpses * num_answers
   # Glimpse t can help the answer that follows it and all later ones.
@@ -126,17 +126,18 @@ def glimpse_classifier(
 
   def loss(params, images, targets, key):
     passed = run(params, images, key)
-    nats = cross_entropy(passed.logits, targets).sum(-1)
-    right = (passed.logits.argmax(-1) == targets).astype(jnp.float32)
-    rewards = (right[None] * helps[:, None]).sum(-1)  # [T, B]
+    losses = cross_entropy(passed.logits, targets)
+    rewards = (jnp.exp(-losses)[None] * helps[:, None]).sum(-1)  # [T, B]
     guessed = layers.dense(params['baseline'], jax.lax.stop_gradient(passed.gazes))[..., 0]
     log_probs = eye.log_prob(passed.means, passed.places)
-    surprise = jax.lax.stop_gradient(rewards - guessed)
-    missed = jnp.square(rewards - guessed).mean(0)
-    total = nats - reinforce * (log_probs * surprise).sum(0) + missed
+    surprise = jax.lax.stop_gradient(rewards) - guessed
+    missed = jnp.square(surprise).mean(0)
+    total = (
+      losses.sum(-1) - reinforce * (log_probs * jax.lax.stop_gradient(surprise)).sum(0) + missed
+    )
     return total, {
-      'nats': nats,
-      'error': 1.0 - right.min(-1),
+      'nats': losses.sum(-1),
+      'error': (passed.logits.argmax(-1) != targets).any(-1).astype(jnp.float32),
       'baseline_error': missed,
     }
 

@@ -18,9 +18,11 @@ from rnn_research.errors import require, require_one_of
 from rnn_research.experiment import Experiment
 from rnn_research.initializers import identity
 from rnn_research.losses import cross_entropy
-from rnn_research.models import eyes
+from rnn_research.models import eyes, glimpse_start
+from rnn_research.models.classifier import conv_classifier
 from rnn_research.models.glimpse_classifier import glimpse_classifier
 from rnn_research.models.glimpse_network import JOINS, glimpse_cell
+from rnn_research.parameters import largest, num_parameters
 from rnn_research.tasks.glimpse.canvases import Canvas
 from rnn_research.tasks.glimpse.images import make_images
 from rnn_research.training.config import base_config, check_model, rows_per_step
@@ -30,6 +32,7 @@ VARIANTS = {
   'translated': 'digits anywhere on 60 x 60 pixels, eight glimpses of three resolutions',
   'cluttered': 'the same among pieces of other digits',
   'cluttered_100': 'the same on 100 x 100 pixels, four resolutions',
+  'pairs': 'two digits on 100 x 100 pixels, named from left to right (Ba et al. 2015)',
   'debug': 'digits of a font, 30 steps',
 }
 PLACES = ('data.path',)
@@ -55,21 +58,28 @@ def get_config(variant: str = 'mnist') -> ConfigDict:
       'canvas': 0,  # pixels of a side of a canvas that pictures lie on; 0 is none
       'clutter': 0,  # pieces of other pictures on a canvas
       'clutter_size': 8,  # pixels of a side of a piece
+      'objects': 1,  # pictures side by side on a canvas, to be named from left to right
       'seed': 0,  # of the order of pictures, and of canvases, apart from that of the weights
     }
   )
   config.model = ConfigDict(
     {
+      # glimpses; or a convolutional network that sees all at once, with as many parameters as the
+      # glimpse network of this config, conv_of_equal_size, or multiply-adds, conv_of_equal_work.
+      'kind': 'glimpses',
       'reader': 'crop',  # crop: hard, learned by trial; gaussian: DRAW's, learned by its gradient
       'looks': 'learned',  # of crop, where: learned, random, centre
-      'glimpses': 7,  # before an answer
+      'glimpses': 7,  # before each answer
       'glimpse': 8,  # pixels of a side of the narrowest patch, as all are seen
       'scales': 1,  # of crop: patches, each twice as wide as the one before
       'std': 0.1,  # of crop: standard deviation of places, half the image being 1
       'cell': _RELU,  # relu (Mnih et al. 2014; the identity at first) or a name of `--list --cells`
+      'num_layers': 1,  # recurrent layers: one, or two, of which the second chooses places
       'hidden_size': 256,  # units of a layer, and numbers of a glimpse
       'units': 128,  # of the layers between pixels, or places, and a glimpse
       'join': 'sum',  # of what was seen and where: sum, product
+      # Pixels of a side of the coarse image that tells where to begin; 0: anywhere.
+      'context': 0,
     }
   )
   del config.train.show_steps
@@ -101,6 +111,18 @@ _CHANGES: dict[str, dict[str, Any]] = {
     'data': {'canvas': 100, 'clutter': 4},
     'model': {**_TRANSLATED['model'], 'scales': 4},
   },
+  'pairs': {
+    'data': {'canvas': 100, 'objects': 2},
+    'model': {
+      'glimpses': 4,
+      'glimpse': 12,
+      'scales': 2,
+      'num_layers': 2,
+      'cell': 'lstm',
+      'join': 'product',
+      'context': 12,
+    },
+  },
   'debug': {
     'model': {'hidden_size': 32, 'units': 16, 'glimpses': 4},
     'train': {
@@ -130,6 +152,7 @@ def check(config: ConfigDict) -> None:
     data.canvas == 0 or data.canvas >= data.size,
     f'0 or at least data.size, {data.size}',
   )
+  require_one_of('model.kind', model.kind, _KINDS)
   require_one_of('model.reader', model.reader, _EYES)
   require_one_of('model.looks', model.looks, _CHOICES)
   require_one_of('model.join', model.join, JOINS)
@@ -187,24 +210,51 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
 
 
 def _images(data):
-  canvas = Canvas(data.canvas, data.clutter, data.clutter_size, 1, data.shift)
+  canvas = Canvas(data.canvas, data.clutter, data.clutter_size, data.objects, data.shift)
   return make_images(data.path, data.size, canvas, data.seed)
 
 
 def _make_model(config, num_classes, channels):
-  model, side = config.model, config.data.canvas or config.data.size
-  shape = side, side, channels
+  side, objects = config.data.canvas or config.data.size, config.data.objects
+  # Of several objects there is a class that says that there are no more.
+  answers = (1, num_classes) if objects == 1 else (objects + 1, num_classes + 1)
+  return _KINDS[config.model.kind](config, (side, side, channels), *answers)
+
+
+def _glimpses(config, shape, num_answers, num_classes):
+  model = config.model
   eye = _EYES[model.reader](model, shape)
-  cell = glimpse_cell(
-    eye,
-    (_make_core(model),),
-    model.hidden_size,
-    units=model.units,
-    join=JOINS[model.join],
+  cells = (_make_core(model),) * model.num_layers
+  cell = glimpse_cell(eye, cells, model.hidden_size, units=model.units, join=JOINS[model.join])
+  start = (
+    glimpse_start.context(eye, cell, cells[-1], model.context, shape[2], model.units)
+    if model.context
+    else glimpse_start.anywhere(eye, cell)
   )
   return glimpse_classifier(
-    eye, cell, model.glimpses, 1, num_classes, reinforce=config.train.reinforce
+    eye,
+    cell,
+    start,
+    model.hidden_size,
+    model.glimpses,
+    num_answers,
+    num_classes,
+    reinforce=config.train.reinforce,
   )
+
+
+def _conv(measure):
+  """Returns a function that makes the largest convolutional network for which `measure(model,
+  shapes of its parameters)` is at most that of the glimpse network."""
+
+  def make(config, *sizes):
+    shape, *answers = sizes
+    cost = lambda model: measure(model, jax.eval_shape(model.init, jax.random.key(0)))
+    budget = cost(_glimpses(config, *sizes))
+    conv = lambda units: conv_classifier(shape, units, *answers)
+    return conv(largest(lambda units: cost(conv(units)) <= budget))
+
+  return make
 
 
 def _make_core(model):
@@ -213,6 +263,11 @@ def _make_core(model):
   return make_cell(model.cell, model.hidden_size)
 
 
+_KINDS = {
+  'glimpses': _glimpses,
+  'conv_of_equal_size': _conv(lambda model, params: num_parameters(params)),
+  'conv_of_equal_work': _conv(lambda model, params: model.multiply_adds(params)),
+}
 _CHOICES = {
   'learned': lambda std: eyes.learned(std),
   'random': lambda std: eyes.random(),

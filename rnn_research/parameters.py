@@ -47,13 +47,18 @@ def fit_budget(make: Callable[[int], Any], hidden_size: int, num_params: int) ->
       f'model.num_params is {num_params}, expected at least {size(1)}, the parameters of a model '
       'of one unit'
     )
+  return make(largest(lambda hidden_size: size(hidden_size) <= num_params))
+
+
+def largest(fits: Callable[[int], bool]) -> int:
+  """Returns the largest integer from 1 on that fits, where all smaller ones do; 1 always does."""
   low, high = 1, 2
-  while size(high) <= num_params:
+  while fits(high):
     low, high = high, 2 * high
   while high - low > 1:
     middle = (low + high) // 2
-    low, high = (middle, high) if size(middle) <= num_params else (low, middle)
-  return make(low)
+    low, high = (middle, high) if fits(middle) else (low, middle)
+  return low
 
 
 def require_plain(params: PyTree, kinds: tuple[type[Any], ...], library: str) -> None:

@@ -1,6 +1,5 @@
 """A glimpse network that answers: with one class, or with several one after the other."""
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -9,29 +8,11 @@ import jax.numpy as jnp
 from rnn_research import layers
 from rnn_research.cell import Cell
 from rnn_research.losses import cross_entropy
+from rnn_research.models.classifier import Classifier, floats, wrong
 from rnn_research.models.eyes import Eye
-from rnn_research.models.glimpse_network import GlimpseState
-from rnn_research.stepping import last_h
+from rnn_research.models.glimpse_start import Start
 from rnn_research.typing import Array
 from rnn_research.unroll import unroll
-
-
-class Classifier(NamedTuple):
-  """What gives A answers about an image: a glimpse network, or one that it is compared with.
-
-  Attributes:
-    init: `(key) -> params`.
-    logits: `(params, images [B, H, W, C] uint8, key) -> [B, A, O] float32`; without a key nothing
-      is left to chance.
-    loss: `(params, images, targets [B, A] int32, key) -> ([B] float32, {metric: [B] float32})`:
-      nats of all answers, with what else is to be small.
-    look: `(params, images, key) -> Path`, or None of what does not look around.
-  """
-
-  init: Callable
-  logits: Callable
-  loss: Callable
-  look: Callable | None = None
 
 
 class Path(NamedTuple):
@@ -67,6 +48,8 @@ class _Unrolled(NamedTuple):
 def glimpse_classifier(
   eye: Eye,
   cell: Cell,
+  start: Start,
+  hidden_size: int,
   num_glimpses: int,
   num_answers: int,
   num_classes: int,
@@ -81,6 +64,8 @@ def glimpse_classifier(
   Args:
     eye: of the cell.
     cell: of `glimpse_cell`.
+    start: what it begins with.
+    hidden_size: H, of all cells.
     num_glimpses: N, before each answer.
     num_answers: A.
     num_classes: O.
@@ -95,33 +80,28 @@ def glimpse_classifier(
   helps = jnp.arange(num_answers)[None] >= jnp.arange(num_steps)[:, None] // num_glimpses
 
   def init(key):
-    keys = jax.random.split(key, 3)
-    x = jax.ShapeDtypeStruct((1, eye.num_numbers), jnp.float32)
-    params = cell.init(keys[0], x)
-    size = jax.eval_shape(lambda p: last_h(cell.initial_state(p, 1)), params).shape[-1]
+    keys = jax.random.split(key, 4)
+    own = cell.init(keys[0], jax.ShapeDtypeStruct((1, eye.num_numbers), jnp.float32))
     return {
-      'cell': params,
-      'answer': layers.init_dense(keys[1], size, num_classes),
-      'baseline': layers.init_dense(keys[2], size, 1),
+      'cell': own,
+      'start': start.init(keys[3]),
+      'answer': layers.init_dense(keys[1], hidden_size, num_classes),
+      'baseline': layers.init_dense(keys[2], hidden_size, 1),
     }
-
-  def start(params, chance):
-    state = cell.initial_state(params['cell'], len(chance))
-    place = eye.first(chance)
-    return GlimpseState(place, state.cells), place
 
   def run(params, images, key):
     shape = (num_steps + 1, len(images), eye.num_numbers)
     chance = jnp.zeros(shape) if key is None else jax.random.normal(key, shape)
-    state, mean = start(params, chance[0])
-    _, ys = unroll(cell, params['cell'], chance[1:], state, ctx=_floats(images))
+    own, images = params['cell'], floats(images)
+    begun = start.begin(params['start'], own, images, chance[0])
+    _, ys = unroll(cell, own, chance[1:], begun.state, ctx=images)
     answers = layers.dense(params['answer'], ys.h[num_glimpses - 1 :: num_glimpses])
     before = lambda first, later: jnp.concatenate([first[None], later[:-1]])
     return _Unrolled(
       logits=jnp.moveaxis(answers, 0, 1),
       places=ys.place,
-      means=before(mean, ys.mean),
-      gazes=before(last_h(state), ys.gaze),
+      means=before(begun.mean, ys.mean),
+      gazes=before(begun.gaze, ys.gaze),
     )
 
   def loss(params, images, targets, key):
@@ -137,19 +117,26 @@ def glimpse_classifier(
     )
     return total, {
       'nats': losses.sum(-1),
-      'error': (passed.logits.argmax(-1) != targets).any(-1).astype(jnp.float32),
+      'error': wrong(passed.logits, targets),
       'baseline_error': missed,
     }
 
   def look(params, images, key):
     passed, num_images = run(params, images, key), len(images)
     places = jnp.moveaxis(passed.places, 0, 1).reshape(-1, eye.num_numbers)
-    seen = eye.see(jnp.repeat(_floats(images), num_steps, 0), places)
+    seen = eye.see(jnp.repeat(floats(images), num_steps, 0), places)
     grouped = lambda a: a.reshape(num_images, num_steps, *a.shape[1:])
     return Path(passed.logits, grouped(eye.boxes(places)), grouped(seen))
 
-  return Classifier(init, lambda params, images, key: run(params, images, key).logits, loss, look)
+  def multiply_adds(params):
+    once, per_glimpse = _products(params['start']), _products(params['cell'])
+    return once + num_steps * per_glimpse + num_answers * _products(params['answer'])
+
+  return Classifier(
+    init, lambda params, images, key: run(params, images, key).logits, loss, multiply_adds, look
+  )
 
 
-def _floats(images):
-  return images.astype(jnp.float32) / 255.0
+def _products(params):
+  """Returns the multiply-adds of one use of all matrices; what an eye computes is not counted."""
+  return sum(leaf.size for leaf in jax.tree.leaves(params) if leaf.ndim == 2)

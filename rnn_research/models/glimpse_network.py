@@ -8,9 +8,8 @@ import jax.numpy as jnp
 
 from rnn_research import layers
 from rnn_research.cell import Cell
-from rnn_research.combinators.depth import stack
 from rnn_research.models.eyes import Eye
-from rnn_research.stepping import last_h, project_one
+from rnn_research.stepping import output_shapes, project_one
 from rnn_research.typing import Array, Params, State
 
 
@@ -24,7 +23,7 @@ class GlimpseParams(NamedTuple):
 
 
 class GlimpseState(NamedTuple):
-  """State of a glimpse cell. That of its layers comes last, where `stepping.last_h` looks."""
+  """State of a glimpse cell."""
 
   place: Array  # [B, P] float32, where the next glimpse is
   cells: tuple[State, ...]
@@ -34,8 +33,8 @@ class GlimpseOutput(NamedTuple):
   """What one glimpse led to.
 
   Attributes:
-    h: [B, H] float32, of the lowest layer, which answers.
-    gaze: [B, H] float32, of the highest, which chooses the next place; the same of one layer.
+    h: [B, H] float32, what answers.
+    gaze: [B, H] float32, what the next place is chosen by.
     place: [B, P] float32, where this glimpse was.
     mean: [B, P] float32, of the distribution of the next place.
     chosen: [B, P] float32, the next place, which no gradient passes where it was left to chance.
@@ -71,18 +70,18 @@ def glimpse_cell(
 ) -> Cell:
   """A cell that sees a part of the image in `ctx` and chooses the place of the next glimpse.
 
-    what_t  = Lin(relu(Lin(eye(x, l_{t-1})))),    where_t = Lin(relu(Lin(l_{t-1})))
-    g_t     = join(what_t, where_t)
-    h^1_t   = cell_1(g_t, h^1_{t-1}),    h^2_t = cell_2(h^1_t, h^2_{t-1}), ..
-    l_t     ~ p(l | Lin(h^L_t))
+    what_t = Lin(relu(Lin(eye(x, l_{t-1})))),    where_t = Lin(relu(Lin(l_{t-1})))
+    g_t    = join(what_t, where_t),    h_t = cell_1(g_t, h_{t-1})
+    gaze_t = cell_2(sg(h_t), gaze_{t-1}), or sg(h_t) of one cell
+    l_t    ~ p(l | Lin(gaze_t))
 
-  The place that was looked at is a constant where it was chosen by trial: no gradient of an answer
-  reaches what chose it.
+  Where places are chosen by trial, sg is `stop_gradient`: no gradient of a choice reaches what
+  answers, and, since a place is a constant then, none of an answer what chooses.
 
   Args:
     eye: what is seen and how places are chosen.
-    cells: the layers, whose states have an h: one (Mnih et al. 2014), or two, of which the lower
-      answers and the upper looks (Ba et al. 2015).
+    cells: the first answers, the last chooses places: one (Mnih et al. 2014) or two (Ba et al.
+      2015).
     glimpse_size: numbers of g.
     units: of the layers below it.
     join: how what and where become one, of `JOINS`.
@@ -93,38 +92,48 @@ def glimpse_cell(
     `GlimpseOutput`.
 
   Source: Mnih et al. 2014 (arXiv 1406.6247), section 3.1; Ba et al. 2015 (arXiv 1412.7755), section
-  3. Deviates from the papers: what is seen goes through dense layers, not convolutions, in Ba et
-  al.'s network too.
+  3. Deviates from the papers: in that of Ba et al. what is seen goes through convolutions, and the
+  gradient of choices into the first cell too.
   """
-  core = stack(*cells)
+  first, *others = cells
 
   def init(key, x, ctx=None):
-    keys = jax.random.split(key, 6)
-    g = jax.ShapeDtypeStruct((1, glimpse_size), jnp.float32)
-    inner = core.init(keys[4], g)
-    size = jax.eval_shape(lambda p: last_h(core.initial_state(p, 1)), inner).shape[-1]
+    keys = jax.random.split(key, 5 + len(cells))
+    h, inner = jax.ShapeDtypeStruct((1, glimpse_size), jnp.float32), []
+    for cell, k in zip(cells, keys[5:], strict=True):
+      inner.append(cell.init(k, h))
+      h = output_shapes(cell, inner[-1], h)
+      layers.check_output('a glimpse network', h)
     return GlimpseParams(
       what=_init_two(keys[:2], eye.num_features, units, glimpse_size),
       where=_init_two(keys[2:4], eye.num_numbers, units, glimpse_size),
-      cells=inner,
-      place=layers.init_dense(keys[5], size, eye.num_numbers),
+      cells=tuple(inner),
+      place=layers.init_dense(keys[4], h.shape[-1], eye.num_numbers),
     )
 
   def initial_state(params, batch_size):
     place = eye.first(jnp.zeros((batch_size, eye.num_numbers), jnp.float32))
-    return GlimpseState(place, core.initial_state(params.cells, batch_size))
+    inner = zip(cells, params.cells, strict=True)
+    return GlimpseState(place, tuple(cell.initial_state(p, batch_size) for cell, p in inner))
 
   def step(params, state, u, *, key=None, ctx=None):
-    seen = eye.see(ctx, state.place)
-    glimpse = join(_two(params.what, seen), _two(params.where, state.place))
-    cells, _ = core.step(
-      params.cells, state.cells, project_one(core, params.cells, glimpse), key=key
-    )
-    h, gaze = last_h(cells[0]), last_h(cells[-1])
-    mean, chosen = eye.next(layers.dense(params.place, eye.attend(gaze)), u)
-    return GlimpseState(chosen, cells), GlimpseOutput(h, gaze, state.place, mean, chosen)
+    advance = lambda cell, p, before, x: cell.step(p, before, project_one(cell, p, x), key=key)
+    what = _two(params.what, eye.see(ctx, state.place))
+    glimpse = join(what, _two(params.where, state.place))
+    inner, h = advance(first, params.cells[0], state.cells[0], glimpse)
+    states, gaze = [inner], eye.attend(h)
+    for cell, p, before in zip(others, params.cells[1:], state.cells[1:], strict=True):
+      inner, gaze = advance(cell, p, before, gaze)
+      states.append(inner)
+    mean, chosen = eye.next(place_of(params, gaze), u)
+    return GlimpseState(chosen, tuple(states)), GlimpseOutput(h, gaze, state.place, mean, chosen)
 
   return Cell(init, initial_state, lambda params, xs: xs, step)
+
+
+def place_of(params: GlimpseParams, gaze: Array) -> Array:
+  """Returns the numbers [B, P] that `Eye.next` makes a place of."""
+  return layers.dense(params.place, gaze)
 
 
 def _init_two(keys, size, units, output_size):

@@ -1,8 +1,22 @@
 """Classifying an image by a series of glimpses: a recurrent network that sees a small part at once
 chooses where to look next.
 
-  python launch.py --experiment=glimpse          digits of a font, without data
-  python launch.py --experiment=glimpse --config.data.path=MNIST
+  python launch.py --experiment=glimpse                                  digits of a font
+  python launch.py --experiment=glimpse --config.data.path=FOLDER        MNIST, or pictures
+  python launch.py --experiment=glimpse:pairs --config.data.path=FOLDER
+  python launch.py --workdir=DIR --mode=look --input=PICTURE --output=glimpses.gif
+
+  VARIANT        time   error of test images, one pass   commit
+  mnist          -      not yet run
+  translated     -      not yet run
+  cluttered      -      not yet run
+  cluttered_100  -      not yet run
+  pairs          -      not yet run
+  debug          -      nothing is learned in 30 steps
+
+FOLDER has the idx files of MNIST, or a folder of pictures for each class. One pass means that
+places are drawn once for each image; error_10_passes is of the mean of the probabilities of ten.
+Seed 0; `experiments.Variant` says what the times are.
 """
 
 import functools
@@ -23,8 +37,10 @@ from rnn_research.models.classifier import conv_classifier
 from rnn_research.models.glimpse_classifier import glimpse_classifier
 from rnn_research.models.glimpse_network import JOINS, glimpse_cell
 from rnn_research.parameters import largest, num_parameters
+from rnn_research.tasks.glimpse import commands
 from rnn_research.tasks.glimpse.canvases import Canvas
 from rnn_research.tasks.glimpse.images import make_images
+from rnn_research.tasks.glimpse.looking import commands_of
 from rnn_research.training.config import base_config, check_model, rows_per_step
 
 VARIANTS = {
@@ -35,6 +51,7 @@ VARIANTS = {
   'pairs': 'two digits on 100 x 100 pixels, named from left to right (Ba et al. 2015)',
   'debug': 'digits of a font, 30 steps',
 }
+COMMANDS = commands.COMMANDS
 PLACES = ('data.path',)
 MOVABLE = PLACES
 
@@ -140,27 +157,69 @@ _CHANGES: dict[str, dict[str, Any]] = {
 def check(config: ConfigDict) -> None:
   """Raises InputError for a field out of range."""
   check_model(config.model)
-  data, model = config.data, config.model
-  for field in ('size', 'clutter_size'):
-    require(f'data.{field}', data[field], data[field] >= 1, 'an integer >= 1')
-  for field in ('shift', 'clutter'):
-    require(f'data.{field}', data[field], data[field] >= 0, 'an integer >= 0')
-  require('data.seed', data.seed, 0 <= data.seed < 2**31, 'an integer in [0, 2**31)')
-  require(
-    'data.canvas',
-    data.canvas,
-    data.canvas == 0 or data.canvas >= data.size,
-    f'0 or at least data.size, {data.size}',
-  )
+  _check_data(config.data)
+  model, side = config.model, config.data.canvas or config.data.size
   require_one_of('model.kind', model.kind, _KINDS)
   require_one_of('model.reader', model.reader, _EYES)
   require_one_of('model.looks', model.looks, _CHOICES)
   require_one_of('model.join', model.join, JOINS)
   require_one_of('model.cell', model.cell, (_RELU, *CELLS))
-  for field in ('glimpses', 'glimpse', 'scales', 'units'):
+  for field in ('glimpses', 'scales', 'units'):
     require(f'model.{field}', model[field], model[field] >= 1, 'an integer >= 1')
+  least = 2 if model.reader == 'gaussian' else 1
+  require(
+    'model.glimpse',
+    model.glimpse,
+    least <= model.glimpse <= side,
+    f'an integer from {least} to {side}, the pixels of a side of the images',
+  )
   require('model.std', model.std, model.std > 0.0, 'a number > 0')
+  require('model.num_layers', model.num_layers, model.num_layers <= 2, '1 or 2')
+  if model.reader == 'gaussian':
+    for field, only in (('looks', 'learned'), ('scales', 1)):
+      require(f'model.{field}', model[field], model[field] == only, f'{only!r} for gaussian')
+  most = side if model.num_layers == 2 else 0
+  require(
+    'model.context',
+    model.context,
+    0 <= model.context <= most,
+    f'an integer from 0 to {most}' if most else '0 where model.num_layers is 1',
+  )
   require('train.reinforce', config.train.reinforce, config.train.reinforce >= 0, 'a number >= 0')
+
+
+def _check_data(data):
+  for field in ('size', 'clutter_size', 'objects'):
+    require(f'data.{field}', data[field], data[field] >= 1, 'an integer >= 1')
+  require('data.seed', data.seed, 0 <= data.seed < 2**31, 'an integer in [0, 2**31)')
+  needed = data.objects * data.size
+  require(
+    'data.canvas',
+    data.canvas,
+    data.canvas >= needed or (data.canvas == 0 and data.objects == 1),
+    f'at least {needed}, so that data.objects of data.size pixels lie side by side'
+    if data.objects > 1
+    else f'0 or at least data.size, {data.size}',
+  )
+  require(
+    'data.clutter_size',
+    data.clutter_size,
+    data.clutter_size <= data.size,
+    f'at most data.size, {data.size}',
+  )
+  most = 0 if data.canvas else data.size - 1
+  require(
+    'data.shift',
+    data.shift,
+    0 <= data.shift <= most,
+    f'an integer from 0 to {most}' if most else '0 on a canvas, where pictures lie anywhere',
+  )
+  require(
+    'data.clutter',
+    data.clutter,
+    data.clutter >= 0 and (data.clutter == 0 or data.canvas > 0),
+    'an integer >= 0' if data.canvas else '0 without a canvas',
+  )
 
 
 def kept_bytes(config: ConfigDict) -> int:
@@ -182,9 +241,11 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     InputError: data that cannot be used.
   """
   load = functools.cache(lambda: _images(config.data))
-  known = assets or {'classes': load().classes, 'channels': load().channels}
-  model = _make_model(config, len(known['classes']), known['channels'])
+  known = assets or {'classes': list(load().classes), 'channels': load().channels}
+  classes, shape = known['classes'], _shape(config.data, known['channels'])
+  model = _make_model(config, shape, len(classes))
   answer = jax.jit(model.logits)
+  looks = commands_of(model.look, classes, shape) if model.look else {}
 
   def loss(params, carry, batch, key, step):
     losses, metrics = model.loss(params, batch['images'], batch['targets'], key)
@@ -193,6 +254,13 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
 
   def measure(split, passes, params, key):
     return _measure(answer, load().held_out[split](), passes, params, key)
+
+  def report(params, workdir, out_dir):
+    from rnn_research.tasks.glimpse.report import write_report  # matplotlib is slow to load
+
+    follow = functools.partial(looks['follow'], params) if looks else None
+    asked = load().held_out['test']()
+    write_report(follow, classes, asked, model.multiply_adds(params), workdir, out_dir)
 
   return Experiment(
     init=model.init,
@@ -203,10 +271,17 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
       split: functools.partial(measure, split, _PASSES) for split in ('valid', 'test')
     },
     headline=('valid', 'error', 'min'),
-    assets={'classes': list(known['classes']), 'channels': known['channels']},
-    engine='steps, since every glimpse depends on the last',
+    assets={'classes': classes, 'channels': known['channels']},
+    report=report,
+    commands=looks,
+    engine='steps, since where it looks depends on what it saw',
     unit='images',
   )
+
+
+def _shape(data, channels):
+  side = data.canvas or data.size
+  return side, side, channels
 
 
 def _images(data):
@@ -214,11 +289,11 @@ def _images(data):
   return make_images(data.path, data.size, canvas, data.seed)
 
 
-def _make_model(config, num_classes, channels):
-  side, objects = config.data.canvas or config.data.size, config.data.objects
+def _make_model(config, shape, num_classes):
+  objects = config.data.objects
   # Of several objects there is a class that says that there are no more.
   answers = (1, num_classes) if objects == 1 else (objects + 1, num_classes + 1)
-  return _KINDS[config.model.kind](config, (side, side, channels), *answers)
+  return _KINDS[config.model.kind](config, shape, *answers)
 
 
 def _glimpses(config, shape, num_answers, num_classes):

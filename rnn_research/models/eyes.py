@@ -35,7 +35,7 @@ class Eye(NamedTuple):
 
   Attributes:
     num_numbers: P, of a place.
-    num_features: D, of what is seen.
+    patches: K, S, S, C of what is seen, D numbers.
     see: `(images [B, H, W, C] float32, place [B, P]) -> [B, D] float32`.
     attend: `(h [B, H]) -> [B, H]`, what the next place may depend on: where places are chosen by
       trial, no gradient passes.
@@ -45,7 +45,7 @@ class Eye(NamedTuple):
   """
 
   num_numbers: int
-  num_features: int
+  patches: tuple[int, int, int, int]
   see: Callable[[Array, Array], Array]
   attend: Callable[[Array], Array]
   first: Callable[[Array], Array]
@@ -103,7 +103,7 @@ def crop_eye(shape: tuple[int, int, int], size: int, scales: int, choice: Choice
     return patches.reshape(len(patches), scales * size * size * channels)
 
   def boxes(place):
-    middle = (jnp.clip(place, -1.0, 1.0) + 1.0) / 2.0 * jnp.array([width, height])[None]
+    middle = (place + 1.0) / 2.0 * jnp.array([width, height])[None]
     sides = size * 2.0 ** jnp.arange(scales)
     shape = (len(place), scales)
     return jnp.concatenate(
@@ -116,7 +116,7 @@ def crop_eye(shape: tuple[int, int, int], size: int, scales: int, choice: Choice
 
   return Eye(
     num_numbers=2,
-    num_features=scales * size * size * channels,
+    patches=(scales, size, size, channels),
     see=see,
     attend=jax.lax.stop_gradient,
     first=choice.first,
@@ -154,7 +154,7 @@ def gaussian_eye(shape: tuple[int, int, int], size: int) -> Eye:
 
   return Eye(
     num_numbers=5,
-    num_features=size * size * channels,
+    patches=(1, size, size, channels),
     see=see,
     attend=lambda h: h,
     first=jnp.zeros_like,

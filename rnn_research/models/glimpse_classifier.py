@@ -21,12 +21,12 @@ class Path(NamedTuple):
   Attributes:
     logits: [B, A, O] float32.
     boxes: [B, T, K, 3] float32, pixels: see `Eye.boxes`.
-    seen: [B, T, D] float32, what the eye saw.
+    patches: [B, T, K, S, S, C] float32, what the eye saw.
   """
 
   logits: Array
   boxes: Array
-  seen: Array
+  patches: Array
 
 
 class _Unrolled(NamedTuple):
@@ -126,7 +126,8 @@ def glimpse_classifier(
     places = jnp.moveaxis(passed.places, 0, 1).reshape(-1, eye.num_numbers)
     seen = eye.see(jnp.repeat(floats(images), num_steps, 0), places)
     grouped = lambda a: a.reshape(num_images, num_steps, *a.shape[1:])
-    return Path(passed.logits, grouped(eye.boxes(places)), grouped(seen))
+    patches = seen.reshape(-1, *eye.patches)
+    return Path(passed.logits, grouped(eye.boxes(places)), grouped(patches))
 
   def multiply_adds(params):
     once, per_glimpse = _products(params['start']), _products(params['cell'])

@@ -1,5 +1,6 @@
 """A recurrent network that sees an image by a series of glimpses, and chooses where they are."""
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -105,7 +106,7 @@ def glimpse_cell(
       h = output_shapes(cell, inner[-1], h)
       layers.check_output('a glimpse network', h)
     return GlimpseParams(
-      what=_init_two(keys[:2], eye.num_features, units, glimpse_size),
+      what=_init_two(keys[:2], math.prod(eye.patches), units, glimpse_size),
       where=_init_two(keys[2:4], eye.num_numbers, units, glimpse_size),
       cells=tuple(inner),
       place=layers.init_dense(keys[4], h.shape[-1], eye.num_numbers),

@@ -66,11 +66,9 @@ def arrange(
   for i in range(canvas.objects):
     _put(images, part.images[chosen[:, i]], left[:, i], top[:, i])
   for _ in range(canvas.clutter):
-    _put(
-      images,
-      _pieces(rng, part.images, len(rows), canvas.clutter_size),
-      *_anywhere(rng, canvas, len(rows)),
-    )
+    pieces = _pieces(rng, part.images, len(rows), canvas.clutter_size)
+    x, y = rng.integers(canvas.size - canvas.clutter_size + 1, size=(2, len(rows)))
+    _put(images, pieces, x, y)
   return Asked(images, _targets(part.labels[chosen], num_classes))
 
 
@@ -79,10 +77,6 @@ def _targets(labels, num_classes):
     return labels
   end = np.full((len(labels), 1), num_classes, np.int32)
   return np.concatenate([labels, end], 1)
-
-
-def _anywhere(rng, canvas, count):
-  return rng.integers(canvas.size - canvas.clutter_size + 1, size=(2, count))
 
 
 def _put(images, pictures, left, top):
@@ -95,11 +89,10 @@ def _put(images, pictures, left, top):
 
 def _pieces(rng, pictures, count, size):
   """Returns pieces of pictures, [count, size, size, C]."""
-  rows = rng.integers(len(pictures), size=count)
+  rows = rng.integers(len(pictures), size=count)[:, None, None]
   y, x = rng.integers(pictures.shape[1] - size + 1, size=(2, count))
-  return np.stack(
-    [pictures[row, i : i + size, j : j + size] for row, i, j in zip(rows, y, x, strict=True)]
-  )
+  inside = np.arange(size)
+  return pictures[rows, (y[:, None] + inside)[:, :, None], (x[:, None] + inside)[:, None]]
 
 
 def _shifted(rng, pictures, most):

@@ -1,0 +1,59 @@
+"""Modes of a trained glimpse network: what it sees of pictures."""
+
+import os
+
+from rnn_research.analysis.reports.tiles import write_picture
+from rnn_research.data.files import expand
+from rnn_research.errors import InputError, require
+from rnn_research.experiment import Command
+from rnn_research.tasks.glimpse.film import frames
+from rnn_research.tasks.glimpse.looking import answered
+from rnn_research.training.progress import tell
+
+_MOST = 24  # pictures on a sheet
+
+
+def look_files(run, input: str, seed: int, output: str) -> None:
+  """Prints what each picture is taken for, and writes where the network looked, .png or .gif.
+
+  Raises:
+    InputError: what `look` refuses, or a file that cannot be written.
+  """
+  require('input', input, bool(input), 'a picture or a folder of pictures')
+  ends = output.lower().endswith
+  require('output', output, ends(('.png', '.gif')), 'a file that ends with .png or .gif')
+  looks = run.look(input, seed=seed)
+  for one in looks:
+    chance = one.probabilities.max(-1).prod()
+    print(f'{one.name}\t{answered(one)}\t{chance:.3f}')
+  if ends('.gif'):
+    write_picture(output, frames(looks[:_MOST]), seconds=0.6)
+  else:
+    _draw(looks[:_MOST], output)
+  tell(f'written: {output}')
+
+
+def _draw(looks, output):
+  from rnn_research.tasks.glimpse.path_figure import path_figure  # matplotlib is slow to load
+
+  text = 'Numbers: the middles of glimpses. Frames: the last one. Right: all that was seen.'
+  file = expand(output)
+  try:
+    os.makedirs(file.parent, exist_ok=True)
+    path_figure(looks, [one.name for one in looks], text).figure.savefig(file, dpi=100)
+  except OSError as error:
+    raise InputError(f'output: cannot write {file} ({error.strerror})') from error
+
+
+COMMANDS = {
+  'look': Command(
+    'names pictures, and shows where it looked',
+    {
+      'input': ('', 'picture or folder of pictures'),
+      'seed': (0, 'of where it looks'),
+      'output': ('glimpses.png', 'picture of the path; .gif shows it glimpse by glimpse'),
+    },
+    look_files,
+    example='--input=PICTURE --output=glimpses.gif',
+  )
+}

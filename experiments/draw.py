@@ -5,11 +5,12 @@
   python launch.py --experiment=draw:paper --config.data.path=FOLDER       64 steps, as published
   python launch.py --workdir=DIR --mode=draw --count=64                    new images
 
-  VARIANT    time   negative ELBO of the test images, nats   commit
-  whole      -      not yet run
-  attention  -      not yet run
-  paper      -      not yet run
-  debug      -      nothing is learned in 20 steps
+  VARIANT     time   negative ELBO of the test images, nats   commit
+  whole       -      not yet run
+  attention   -      not yet run
+  paper       -      not yet run
+  two_digits  -      not yet run
+  debug       -      nothing is learned in 20 steps
 
 FOLDER has the idx files of MNIST, or pictures of any kind; without it digits of a font are drawn.
 `experiments.Variant` says what the times are.
@@ -24,8 +25,6 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from rnn_research.cells import CELLS, make_cell, options_for
-from rnn_research.data import examples
-from rnn_research.data.image_set import load_images
 from rnn_research.encoders.glimpse import check_glimpse
 from rnn_research.errors import require, require_one_of
 from rnn_research.experiment import Experiment
@@ -33,6 +32,7 @@ from rnn_research.models.draw import bounds, draw
 from rnn_research.models.draw_sight import attentive, whole
 from rnn_research.tasks.draw import commands
 from rnn_research.tasks.draw.drawing import commands_of
+from rnn_research.tasks.draw.images import make_images
 from rnn_research.tasks.draw.pixels import PIXELS
 from rnn_research.training.config import base_config, check_model
 
@@ -40,6 +40,7 @@ VARIANTS = {
   'whole': 'reads and writes whole images, 10 steps (the default)',
   'attention': 'reads and writes 5 x 5 Gaussian filters that it moves, 10 steps',
   'paper': 'reads 2 x 2 and writes 5 x 5, 64 steps',
+  'two_digits': 'two digits anywhere on 60 x 60 pixels, reads 12 x 12, writes 5 x 5, 20 steps',
   'debug': 'digits of a font, LSTMs of 16 units, 3 steps, 20 updates',
 }
 COMMANDS = commands.COMMANDS
@@ -60,10 +61,13 @@ def get_config(variant: str = 'whole') -> ConfigDict:
   config.data = ConfigDict(
     {
       'path': '',  # folder of idx files, folder or archive of pictures; '' draws digits of a font
-      'size': 28,  # pixels of a side; other pictures are resized
+      'size': 28,  # pixels of a side of a picture; others are resized
+      'canvas': 0,  # pixels of a side of a canvas on which pictures lie anywhere; 0 is none
+      'objects': 1,  # pictures on a canvas
       # What is read of a level in [0, 1]: stochastic (a new 0 or 1 each time), fixed (a 0 or 1
       # drawn once), levels (as it is: the loss is then no bound on a likelihood).
       'pixels': 'stochastic',
+      'seed': 0,  # of the order of pictures, and of where they lie
     }
   )
   config.model = ConfigDict(
@@ -90,6 +94,10 @@ _CHANGES: dict[str, dict[str, Any]] = {
   'whole': {},
   'attention': {'model': {'sight': 'attentive'}},
   'paper': {'model': {'sight': 'attentive', 'read_size': 2, 'steps': 64}},
+  'two_digits': {
+    'data': {'canvas': 60, 'objects': 2},
+    'model': {'sight': 'attentive', 'read_size': 12, 'steps': 20, 'hidden_size': 400},
+  },
   'debug': {
     'model': {'steps': 3, 'hidden_size': 16, 'latent_size': 4, 'importance_samples': 2},
     'train': {'epochs': 0, 'steps': 20, 'batch_size': 16, 'eval_every': 10, 'log_every': 5},
@@ -102,6 +110,15 @@ def check(config: ConfigDict) -> None:
   check_model(config.model)
   data, model = config.data, config.model
   require('data.size', data.size, data.size >= 2, 'an integer >= 2')
+  require(
+    'data.canvas',
+    data.canvas,
+    data.canvas == 0 or data.canvas >= data.size,
+    f'0 or at least data.size, {data.size}',
+  )
+  most = 'an integer >= 1' if data.canvas else '1 without data.canvas'
+  require('data.objects', data.objects, 1 <= data.objects <= (data.canvas or 1), most)
+  require('data.seed', data.seed, 0 <= data.seed < 2**31, 'an integer in [0, 2**31)')
   require_one_of('data.pixels', data.pixels, PIXELS)
   require_one_of('model.cell', model.cell, CELLS)
   require_one_of('model.sight', model.sight, _SIGHTS)
@@ -109,7 +126,11 @@ def check(config: ConfigDict) -> None:
     require(f'model.{field}', model[field], model[field] >= 1, 'an integer >= 1')
   if model.sight == 'attentive':
     for count in (model.read_size, model.write_size):
-      check_glimpse(count, data.size, data.size, least=2)
+      check_glimpse(count, _side(data), _side(data), least=2)
+
+
+def _side(data):
+  return data.canvas or data.size
 
 
 _SIGHTS = {
@@ -122,7 +143,7 @@ _SIGHTS = {
 
 def kept_bytes(config: ConfigDict) -> int:
   """Returns roughly what a step keeps for its backward pass."""
-  pixels = 6 * config.data.size**2
+  pixels = 6 * _side(config.data) ** 2
   numbers = pixels + 20 * config.model.hidden_size
   return 4 * numbers * config.model.steps * config.train.batch_size
 
@@ -137,11 +158,11 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
   Raises:
     InputError: data that cannot be used.
   """
-  load = functools.cache(lambda: load_images(config.data.path, config.data.size))
-  channels = assets['channels'] if assets else load().splits['train'].images.shape[-1]
-  model, pixels = _make_model(config, channels), PIXELS[config.data.pixels]
+  pixels = PIXELS[config.data.pixels]
+  load = functools.cache(lambda: _images(config.data, pixels))
+  channels = assets['channels'] if assets else load().shape[-1]
+  model = _make_model(config, channels)
   own = commands_of(model, config.model.steps, pixels, _window_sizes(config.model))
-  part = lambda split: pixels.kept(load().splits[split].images)
 
   def loss(params, carry, batch, key, step):
     key_pixels, key_noise = jax.random.split(key)
@@ -151,26 +172,23 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     sums = {'reconstruction': reconstruction, 'kl': kl}
     return reconstruction + kl, (jnp.float32(len(taken)), carry, sums)
 
-  def train_data():
-    batches = {'image': part('train')}, config.train.batch_size, config.seed
-    return examples.shuffled(*batches, load().fingerprint)
-
   def report(params, workdir, out_dir):
     from rnn_research.tasks.draw.report import write_report  # matplotlib is slow to load
 
     given = {name: functools.partial(command, params) for name, command in own.items()}
-    split = _measure(measures, part('test')[:_EVAL_ROWS], 1, params, jax.random.key(0))
-    write_report(given, split, load(), workdir, out_dir)
+    parts = load().parts
+    bound = _measure(measures, parts['test']()[:_EVAL_ROWS], 1, params, jax.random.key(0))
+    write_report(given, bound, parts, workdir, out_dir)
 
   measures = _measures(model, pixels.seen, config.model.steps)
   measure = lambda split, draws, params, key: _means(
-    _measure(measures, part(split), draws, params, key)
+    _measure(measures, load().parts[split](), draws, params, key)
   )
   draws = config.model.importance_samples
   return Experiment(
     init=model.init,
     loss=loss,
-    train_data=train_data,
+    train_data=lambda: load().train_data(config.train.batch_size),
     evaluate={'valid': functools.partial(measure, 'valid', 1)},
     final_evaluate={split: functools.partial(measure, split, draws) for split in _HELD_OUT},
     headline=('valid', 'nats', 'min'),
@@ -185,8 +203,12 @@ def _window_sizes(model):
   return (model.read_size, model.write_size) if model.sight == 'attentive' else None
 
 
+def _images(data, pixels):
+  return make_images(data.path, data.size, data.canvas, data.objects, pixels, data.seed)
+
+
 def _make_model(config, channels):
-  model, size = config.model, config.data.size
+  model, size = config.model, _side(config.data)
   cells = (
     make_cell(
       model.cell, model.hidden_size, **options_for(model.cell, forget_bias=model.forget_bias)

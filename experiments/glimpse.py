@@ -28,6 +28,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from rnn_research.cells import CELLS, make_cell
+from rnn_research.data.canvases import Canvas
 from rnn_research.errors import require, require_one_of
 from rnn_research.experiment import Experiment
 from rnn_research.initializers import identity
@@ -38,7 +39,6 @@ from rnn_research.models.glimpse_classifier import glimpse_classifier
 from rnn_research.models.glimpse_network import JOINS, glimpse_cell
 from rnn_research.parameters import largest, num_parameters
 from rnn_research.tasks.glimpse import commands
-from rnn_research.tasks.glimpse.canvases import Canvas
 from rnn_research.tasks.glimpse.images import make_images
 from rnn_research.tasks.glimpse.looking import commands_of
 from rnn_research.training.config import base_config, check_model, rows_per_step

@@ -14,10 +14,12 @@ from PIL import Image
 import experiments
 from rnn_research import workdir as workdir_lib
 from rnn_research.cells import make_cell
+from rnn_research.data.canvases import scatter
 from rnn_research.errors import InputError
 from rnn_research.models.draw import bounds, draw
 from rnn_research.models.draw_sight import attentive, whole
 from rnn_research.tasks.draw.drawing import half
+from rnn_research.tasks.draw.images import make_images
 from rnn_research.tasks.draw.pixels import PIXELS
 from rnn_research.tasks.draw.report import nearest_rows
 
@@ -175,6 +177,30 @@ def test_the_nearest_training_images_are_found():
   np.testing.assert_array_equal(nearest_rows(images, among), distances.argmin(1))
 
 
+def test_scattered_pictures_lie_anywhere_and_add_up():
+  rng = np.random.default_rng(0)
+  pictures = np.full((200, 2, 3, 3, 1), 200, np.uint8)
+  images = scatter(rng, pictures, 7)
+  assert images.shape == (200, 7, 7, 1)
+  assert set(np.unique(images)) == {0, 200, 255}
+  covered = (images > 0).sum((1, 2, 3)) + (images == 255).sum((1, 2, 3))
+  np.testing.assert_array_equal(covered, 18)
+  seen = (images > 0).mean(0)[..., 0]
+  assert seen.min() > 0.02 and seen[3, 3] > seen[0, 0]
+
+
+def test_training_moves_pictures_and_what_is_held_out_lies_still():
+  of = lambda seed: make_images('', 8, 20, 2, PIXELS['stochastic'], seed)
+  images = of(0)
+  assert images.shape == (20, 20, 1)
+  np.testing.assert_array_equal(images.parts['test'](), of(0).parts['test']())
+  assert (images.parts['test']() != of(1).parts['test']()).any()
+  data = images.train_data(500)
+  first = [next(data.iterator)['image'] for _ in range(data.steps_per_epoch + 1)]
+  assert (first[0] != first[-1]).any()
+  assert {image.shape for image in first} == {(500, 20, 20, 1)}
+
+
 @pytest.fixture(scope='module')
 def drawer(make_once):
   """Returns a workdir with a DRAW that has windows, trained for 20 steps; not to be changed."""
@@ -265,6 +291,8 @@ def test_pictures_in_colour_from_a_folder(tmp_path):
     ({'model.steps': 0}, 'model.steps is 0, expected an integer >= 1'),
     ({'data.pixels': 'binary'}, "data.pixels is 'binary', expected one of stochastic"),
     ({'data.size': 1}, 'data.size is 1, expected an integer >= 2'),
+    ({'data.canvas': 20}, 'data.canvas is 20, expected 0 or at least data.size, 28'),
+    ({'data.objects': 2}, 'data.objects is 2, expected 1 without data.canvas'),
     (
       {'model.sight': 'attentive', 'model.read_size': 30},
       'a glimpse has 30 x 30 pixels, expected 2 to 28 a side in an image of 28 x 28',

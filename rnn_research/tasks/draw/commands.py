@@ -37,7 +37,8 @@ def complete_files(run, input: str, seen: str, rounds: int, seed: int, output: s
   require('input', input, bool(input), 'a picture or a folder of pictures')
   require('output', output, output.lower().endswith('.png'), 'a file that ends with .png')
   channels = run.experiment.assets['channels']
-  images = np.stack([*read_images(input, run.config.data.size, channels).values()])
+  side = run.config.data.canvas or run.config.data.size
+  images = np.stack([*read_images(input, side, channels).values()])
   completed = run.complete(images, seen=seen, rounds=rounds, seed=seed)
   write_picture(output, [sheet(completed)])
   tell(f'written: {output}')

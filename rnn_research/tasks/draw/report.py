@@ -10,7 +10,6 @@ from rnn_research.analysis.reports import curve_report
 from rnn_research.analysis.reports.sections import Section
 from rnn_research.analysis.reports.tables import read_result, result_markdown
 from rnn_research.analysis.reports.tiles import write_picture
-from rnn_research.data.image_set import ImageSet
 from rnn_research.tasks.draw import figures
 from rnn_research.tasks.draw.drawing import half
 from rnn_research.tasks.draw.frames import frames
@@ -22,7 +21,7 @@ _BLOCK = 10_000  # training images that are compared with at once
 def write_report(
   commands: Mapping[str, Callable],
   bound: Mapping[str, np.ndarray],
-  images: ImageSet,
+  parts: Mapping[str, Callable[[], np.ndarray]],
   workdir: str | os.PathLike,
   out_dir: str | os.PathLike,
 ) -> None:
@@ -31,13 +30,13 @@ def write_report(
   Args:
     commands: what the model can do, see `drawing.commands_of`, its parameters given.
     bound: 'kl' [T] of each step, and 'reconstruction', nats, means over test images.
-    images: the data.
+    parts: split -> its images, see `Images`.
     workdir: of the run.
     out_dir: an existing folder.
   """
   drawn = commands['draw'](count=_SHEET)
   write_picture(str(Path(out_dir) / 'drawings.gif'), frames(drawn))
-  train, test = images.splits['train'].images, images.splits['test'].images
+  train, test = parts['train'](), parts['test']()
   sections = [
     Section('All splits', before=result_markdown(read_result(workdir))),
     Section('New images', before='![New images, step by step](drawings.gif)'),

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 
 from rnn_research.data import examples
+from rnn_research.data.canvases import Asked, Canvas, arrange
 from rnn_research.data.image_set import ImageSet, load_images
 from rnn_research.errors import InputError
 from rnn_research.experiment import TrainData
-from rnn_research.tasks.glimpse.canvases import Asked, Canvas, arrange
 
 _SPLITS = 'train', 'valid', 'test'
 

@@ -10,7 +10,7 @@ from rnn_research.analysis.reports import curve_report
 from rnn_research.analysis.reports.sections import Section
 from rnn_research.analysis.reports.tables import read_result, result_markdown
 from rnn_research.analysis.reports.tiles import write_picture
-from rnn_research.tasks.glimpse.canvases import Asked
+from rnn_research.data.canvases import Asked
 from rnn_research.tasks.glimpse.film import frames
 from rnn_research.tasks.glimpse.looking import Look, answered
 from rnn_research.tasks.glimpse.path_figure import path_figure

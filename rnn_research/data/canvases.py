@@ -72,6 +72,29 @@ def arrange(
   return Asked(images, _targets(part.labels[chosen], num_classes))
 
 
+def scatter(rng: np.random.Generator, pictures: np.ndarray, size: int) -> np.ndarray:
+  """Returns images on which pictures lie anywhere, each with equal probability; where they overlap
+  levels add up to 255 at most.
+
+  Args:
+    rng: decides where.
+    pictures: [B, K, s, s, C] uint8, K on each image.
+    size: S, pixels of a side of an image.
+
+  Returns:
+    [B, S, S, C] uint8.
+
+  Source: Gregor et al. 2015 (arXiv 1502.04623), section 4.3, for K = 2.
+  """
+  count, number, side, _, channels = pictures.shape
+  images = np.zeros((count, size, size, channels), np.uint16)
+  places = rng.integers(size - side + 1, size=(count, number, 2))
+  for image, own, corners in zip(images, pictures, places, strict=True):
+    for picture, (y, x) in zip(own, corners, strict=True):
+      image[y : y + side, x : x + side] += picture
+  return np.minimum(images, 255).astype(np.uint8)
+
+
 def _targets(labels, num_classes):
   if labels.shape[1] == 1:
     return labels

@@ -1,0 +1,79 @@
+"""The images that are drawn: pictures as they are, or several of them scattered on a canvas."""
+
+import functools
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from rnn_research.data import examples
+from rnn_research.data.canvases import scatter
+from rnn_research.data.image_set import load_images
+from rnn_research.experiment import TrainData
+from rnn_research.tasks.draw.pixels import Pixels
+
+_SPLITS = 'train', 'valid', 'test'
+
+
+class Images(NamedTuple):
+  """Images without labels.
+
+  Attributes:
+    shape: (S, S, C).
+    parts: split -> `() -> [N, S, S, C] uint8`, the same at every call; of a canvas, one arrangement
+      of the many that training sees.
+    train_data: `(batch_size) -> TrainData` of {'image'}.
+  """
+
+  shape: tuple[int, int, int]
+  parts: Mapping[str, Callable[[], np.ndarray]]
+  train_data: Callable[[int], TrainData]
+
+
+def make_images(
+  path: str, size: int, canvas: int, objects: int, pixels: Pixels, seed: int
+) -> Images:
+  """Returns the images of `data.image_set.load_images`, or canvases on which they lie.
+
+  Args:
+    path: of the pictures.
+    size: pixels of a side of a picture.
+    canvas: pixels of a side of a canvas; 0 is none.
+    objects: pictures on a canvas.
+    pixels: what the model takes of levels.
+    seed: of the order of training pictures, and of where they lie.
+
+  Raises:
+    FileNotFoundError: there are no such pictures.
+    InputError: they cannot be read.
+  """
+  found = load_images(path, size)
+
+  pictures = functools.cache(lambda split: pixels.kept(found.splits[split].images))
+
+  def arranged(rng, split, rows):
+    own = pictures(split)
+    if not canvas:
+      return own[rows]
+    others = rng.integers(len(own), size=(len(rows), objects - 1))
+    return scatter(rng, own[np.concatenate([rows[:, None], others], 1)], canvas)
+
+  @functools.cache
+  def part(split):
+    # Training draws from (seed, epoch, step); SeedSequence ends in zeros.
+    rng = np.random.default_rng((seed, 0, 0, 1 + _SPLITS.index(split)))
+    return arranged(rng, split, np.arange(len(pictures(split))))
+
+  def train_data(batch_size):
+    def change(rng, batch):
+      return {'image': arranged(rng, 'train', batch['rows'])}
+
+    about = repr((found.fingerprint, canvas, objects, seed))
+    digest = hashlib.sha256(about.encode()).hexdigest()
+    rows = {'rows': np.arange(len(pictures('train')))}
+    return examples.shuffled(rows, batch_size, seed, digest, change)
+
+  side, channels = canvas or size, found.splits['train'].images.shape[-1]
+  parts = {split: functools.partial(part, split) for split in _SPLITS}
+  return Images((side, side, channels), parts, train_data)

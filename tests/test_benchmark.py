@@ -20,6 +20,7 @@ from rnn_research.benchmark import (
   flax_contenders,
   groups,
   jax_contenders,
+  machine,
   measure,
   report,
   serve,
@@ -447,6 +448,16 @@ def test_rates_are_compared_with_ours():
   assert rows[3] == '| PyTorch: a | 1000 (1000 - 1000) | 10 |  |'
 
 
+def test_caches_of_a_core_are_told(tmp_path):
+  rows = ('1 Data 48K 0', '1 Instruction 32K 0', '2 Unified 1024K 0-1', '3 Unified 32M 0-3,8-11')
+  for number, row in enumerate(rows):
+    (tmp_path / f'index{number}').mkdir()
+    for name, value in zip(('level', 'type', 'size', 'shared_cpu_list'), row.split(), strict=True):
+      (tmp_path / f'index{number}' / name).write_text(f'{value}\n')
+  assert machine._caches(tmp_path) == ['L1d 48K', 'L2 1024K shared by 2', 'L3 32M shared by 8']
+  assert machine._caches(tmp_path / 'none') == []
+
+
 def test_the_report_says_how_a_gpu_was_used(tmp_path):
   measured = {
     'comparisons': [{'setting': SETTING._asdict(), 'contenders': summary()}],
@@ -460,11 +471,14 @@ def test_the_report_says_how_a_gpu_was_used(tmp_path):
       'processor': 'P',
       'cores': 1,
       'memory_gib': 1,
+      'caches': ['L1d 48K', 'L2 1024K'],
+      'instructions': ['avx2'],
       'system': 'S',
     },
   }
   report.write_report(measured, tmp_path)
   text = (tmp_path / 'speed.md').read_text()
+  assert 'P, 1 cores (L1d 48K, L2 1024K; avx2), 1 GiB, D; S; commit unknown.' in text
   assert 'after all have built' in text
   assert 'side by side' in text
   assert 'with the engine newton' in text

@@ -88,9 +88,13 @@ def _machine(machine):
   device = f', {machine["device"]}' if machine['platform'] != 'cpu' else ''
   names = ('python', 'jax', 'flax', 'optax', 'torch')
   libraries = ', '.join(f'{name} {machine[name]}' for name in names if machine.get(name))
+  inside = '; '.join(
+    ', '.join(machine[name]) for name in ('caches', 'instructions') if machine[name]
+  )
   return (
-    f'{machine["processor"]}, {machine["cores"]} cores, {machine["memory_gib"]} GiB{device}; '
-    f'{machine["system"]}; {libraries}; commit {machine["git_hash"] or "unknown"}.'
+    f'{machine["processor"]}, {machine["cores"]} cores{f" ({inside})" if inside else ""}, '
+    f'{machine["memory_gib"]} GiB{device}; {machine["system"]}; {libraries}; commit '
+    f'{machine["git_hash"] or "unknown"}.'
   )
 
 

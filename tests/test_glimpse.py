@@ -12,9 +12,9 @@ from test_image_set import make_folder
 import experiments
 from rnn_research import workdir
 from rnn_research.data import examples
+from rnn_research.data.canvases import Canvas, arrange
 from rnn_research.data.image_set import Part
 from rnn_research.errors import InputError
-from rnn_research.tasks.glimpse.canvases import Canvas, arrange
 from rnn_research.tasks.glimpse.images import make_images
 from rnn_research.tasks.glimpse.looking import Look, known
 from rnn_research.tasks.glimpse.path_figure import path_figure

@@ -81,7 +81,7 @@ def few_programs():
   """Drops compiled programs before they use up the memory maps that Linux grants a process, 65,530 by default."""
   yield
   maps = pathlib.Path('/proc/self/maps')
-  if maps.exists() and maps.read_bytes().count(b'\n') > 20_000:
+  if maps.exists() and maps.read_bytes().count(b'\n') > 40_000:
     jax.clear_caches()
 
 

@@ -141,15 +141,20 @@ STOCHASTIC = [
 
 
 def perturbed(cell: Cell, num_inputs: int = NUM_INPUTS, seed: int = 1, scale: float = 0.3):
-  """Returns parameters of the size of first ones, without their zeros, ones and symmetries.
+  """Returns parameters of the size of first ones, without their zeros, ones and symmetries."""
+  spec = jax.ShapeDtypeStruct((BATCH, num_inputs), jnp.float32)
+  return noisy(drawn(cell.init, spec, seed=seed), seed + 1, scale)
+
+
+def drawn(init, *args, seed: int = 1):
+  """Returns parameters of the size of those that `init(key, *args)` makes, biases 0.
 
   NumPy draws them: of the programs of small tests, those that draw first weights take longest to compile.
   """
-  spec = jax.ShapeDtypeStruct((BATCH, num_inputs), jnp.float32)
-  shapes = jax.eval_shape(cell.init, jax.random.key(0), spec)
+  shapes = jax.eval_shape(init, jax.random.key(0), *args)
   rng = np.random.default_rng(seed)
   draw = lambda a: rng.normal(0.0, a.shape[0] ** -0.5, a.shape) if a.ndim > 1 else np.zeros(a.shape)
-  return noisy(jax.tree.map(lambda a: draw(a).astype(a.dtype), shapes), seed + 1, scale)
+  return jax.tree.map(lambda a: draw(a).astype(a.dtype), shapes)
 
 
 def noisy(tree, seed: int, scale: float = 0.3):

@@ -1,13 +1,14 @@
 """Fixtures of the whole suite."""
 
 import fcntl
+import gc
 import os
 import pathlib
 import shutil
 
 import jax
 import pytest
-from fork_server import DPI
+from fork_server import DPI, GARBAGE
 from launching import COMPILED_ONCE, QUICK_XLA, TINY, prose, run
 
 import launch
@@ -80,7 +81,7 @@ def few_programs():
   """Drops compiled programs before they use up the memory maps that Linux grants a process, 65,530 by default."""
   yield
   maps = pathlib.Path('/proc/self/maps')
-  if maps.exists() and maps.read_bytes().count(b'\n') > 20_000:
+  if maps.exists() and maps.read_bytes().count(b'\n') > 40_000:
     jax.clear_caches()
 
 
@@ -125,6 +126,13 @@ def main(monkeypatch, capsys):
     return launch.main(None) or 0, *capsys.readouterr()
 
   return call
+
+
+def pytest_collection_finish():
+  """Searches for garbage less often, and never in what imports and the list of tests have made."""
+  gc.collect()
+  gc.freeze()
+  gc.set_threshold(GARBAGE)
 
 
 def pytest_terminal_summary(terminalreporter):

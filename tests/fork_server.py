@@ -8,6 +8,7 @@ before them (`PYTHON*`); `launching.start` makes fresh processes for those.
 import contextlib
 import gc
 import importlib
+import io
 import json
 import os
 import pkgutil
@@ -27,6 +28,16 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
 LARGEST_REQUEST = 2**17  # bytes
+GARBAGE = 50_000  # objects between two searches for it: tracing makes many that stay
+LATE = ('absl.app', 'scipy.linalg')  # imported by JAX and by runs only when they need them
+DRAWN = (
+  'train/loss',
+  'valid/nats_per_symbol',
+  'train/gradient_norm',
+  'train/largest_gradient_norm',
+  'train/clipped',
+  'learning_rate',
+)
 DPI = 30  # of figures: half of the time to save one is that of its pixels
 
 
@@ -101,10 +112,22 @@ def _import_everything():
         importlib.import_module(module.name)
       except ModuleNotFoundError as e:  # PyTorch is nobody's duty
         assert e.name == 'torch', e
-  sys.modules['rnn_research.analysis.reports.plots'].DPI = DPI
+  for name in LATE:
+    importlib.import_module(name)
+  plots = sys.modules['rnn_research.analysis.reports.plots']
+  plots.DPI = DPI
+  _draw_once(plots)
+  gc.set_threshold(GARBAGE)
   gc.collect()
   gc.freeze()  # a collection in a child would copy every page
   assert len(os.listdir('/proc/self/task')) == 1, 'an import has started a thread'
+
+
+def _draw_once(plots):
+  """Draws a figure, so that fonts and the shapes of letters are read before any fork."""
+  rows = [{'step': step, 'train/epoch': 1.0, **dict.fromkeys(DRAWN, 0.5)} for step in (1, 2)]
+  plots.loss_curves(rows).figure.savefig(io.BytesIO(), dpi=DPI)
+  plots.gradient_figure(rows).figure.savefig(io.BytesIO(), dpi=DPI)
 
 
 def _serve(requests):

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cells_under_test import assert_close, assert_same, noisy
+from cells_under_test import assert_close, assert_same, drawn, noisy
 
 from rnn_research import elman, lstm, unroll
 from rnn_research.cells.attention_decoders import bahdanau, input_feeding, luong
@@ -44,7 +44,7 @@ def make(kind, score):
     'luong': lambda: luong(elman(H), inner),
     'input_feeding': lambda: input_feeding(luong(elman(H), inner), H),
   }[kind]()
-  return cell, noisy(cell.init(jax.random.key(0), jnp.zeros((1, F)), memory()), 1)
+  return cell, noisy(drawn(cell.init, jnp.zeros((1, F)), memory()), 1)
 
 
 KINDS = ['bahdanau', 'luong', 'input_feeding']

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cells_under_test import assert_close, noisy
+from cells_under_test import assert_close, drawn, noisy
 
 from rnn_research import elman, lstm
 from rnn_research.encoders.encoder import Encoded
@@ -29,8 +29,7 @@ def make(name, layers):
   decoder = CAPTIONERS[name](layers, additive(5), dropout=0.0)
   encoder = grid_encoder(patch_reader(8, 3), M, E)
   model = conditional_model(encoder, decoder, V, E)
-  init = jax.jit(model.init)
-  return model, noisy(init(jax.random.key(0), PICTURES), 1, 0.3)
+  return model, noisy(drawn(model.init, PICTURES), 1, 0.3)
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -66,6 +66,23 @@ def truncate(path):
     os.truncate(name, name.stat().st_size // 2)
 
 
+@pytest.fixture(scope='module')
+def two_steps(make_once):
+  """Returns a workdir with the steps 10 and 20, the second of them the best; not to be changed."""
+
+  def fill(folder):
+    save_steps(folder, 10, 20)
+    checkpoint.save_best(folder, 20, make_state()['params'], 1.0)
+
+  return make_once('two_steps', fill)
+
+
+@pytest.fixture
+def saved(two_steps, tmp_path):
+  """Returns a copy of `two_steps`."""
+  return shutil.copytree(two_steps, tmp_path / 'saved')
+
+
 def run_python(code, *args, **env):
   process = start(*args, code=code, cwd=Path(__file__).parent, **env)
   out, err = process.communicate(timeout=100)
@@ -104,44 +121,41 @@ def test_grain_iterator_goes_on_where_it_was(tmp_path):
     np.testing.assert_array_equal(next(resumed), next(iterator))
 
 
-def test_truncated_newest_falls_back(tmp_path, capsys):
-  save_steps(tmp_path, 10, 20)
-  truncate(tmp_path / 'checkpoints' / '20')
-  restored = restore(tmp_path)
+def test_truncated_newest_falls_back(saved, capsys):
+  truncate(saved / 'checkpoints' / '20')
+  restored = restore(saved)
   assert restored.step == 10
   assert_same(restored.state, make_state(10))
   warning = capsys.readouterr().err
   assert 'checkpoint 20 ' in warning
   assert 'going back to 10' in warning
   assert warning.count('\n') == 1
-  save_steps(tmp_path, 20)
-  assert_same(restore(tmp_path).state, make_state(20))
+  save_steps(saved, 20)
+  assert_same(restore(saved).state, make_state(20))
 
 
 @pytest.mark.parametrize(
   'damaged', ['meta/metadata', 'data/metadata', 'state/_METADATA', 'state/manifest.ocdbt']
 )
-def test_any_damaged_part_falls_back(tmp_path, damaged, capsys):
-  save_steps(tmp_path, 10, 20)
-  file = tmp_path / 'checkpoints' / '20' / damaged
+def test_any_damaged_part_falls_back(saved, damaged, capsys):
+  file = saved / 'checkpoints' / '20' / damaged
   os.truncate(file, file.stat().st_size // 2)
-  assert restore(tmp_path).step == 10
+  assert restore(saved).step == 10
   assert 'going back to 10' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('harm', ['halved', 'empty', 'gone', 'other'])
-def test_the_reason_is_said(tmp_path, harm, capsys):
-  save_steps(tmp_path, 10, 20)
-  file = tmp_path / 'checkpoints' / '20' / 'meta' / 'metadata'
+def test_the_reason_is_said(saved, harm, capsys):
+  file = saved / 'checkpoints' / '20' / 'meta' / 'metadata'
   {
     'halved': lambda: os.truncate(file, file.stat().st_size // 2),
     'empty': lambda: os.truncate(file, 0),
     'gone': file.unlink,
     'other': lambda: file.write_bytes(b'\x82\x00'),
   }[harm]()
-  assert restore(tmp_path).step == 10
+  assert restore(saved).step == 10
   err = capsys.readouterr().err
-  assert err.startswith(f'warning: checkpoint 20 in {tmp_path}/checkpoints cannot be read (')
+  assert err.startswith(f'warning: checkpoint 20 in {saved}/checkpoints cannot be read (')
   assert any(name in err for name in ('JSONDecodeError', 'FileNotFoundError', 'UnicodeDecodeError'))
 
 
@@ -163,33 +177,29 @@ def fails(*args, **kwargs):
 )
 @pytest.mark.parametrize('method', ['restore', 'item_metadata'])
 def test_what_another_error_keeps_from_being_read_is_left_alone(
-  tmp_path, cause, method, monkeypatch, capsys
+  saved, cause, method, monkeypatch, capsys
 ):
-  save_steps(tmp_path, 10, 20)
-  checkpoint.save_best(tmp_path, 20, make_state()['params'], 1.0)
   with monkeypatch.context() as patch:
     patch.setattr(ocp.CheckpointManager, method, lambda *a, **k: fails(cause=cause))
     for read in (restore, lambda d: checkpoint.restore_params(d, make_state()['params'])):
       with pytest.raises(OSError, match=r'20 could not be read .*no room.*; it is left as it is'):
-        read(tmp_path)
-  assert sorted(p.name for p in (tmp_path / 'checkpoints').iterdir()) == ['10', '20']
+        read(saved)
+  assert sorted(p.name for p in (saved / 'checkpoints').iterdir()) == ['10', '20']
   assert capsys.readouterr().err == ''
-  assert restore(tmp_path).step == 20
+  assert restore(saved).step == 20
 
 
-def test_missing_parts_fall_back(tmp_path, capsys):
-  save_steps(tmp_path, 10, 20)
-  shutil.rmtree(tmp_path / 'checkpoints' / '20' / 'state')
-  assert restore(tmp_path).step == 10
+def test_missing_parts_fall_back(saved, capsys):
+  shutil.rmtree(saved / 'checkpoints' / '20' / 'state')
+  assert restore(saved).step == 10
   assert 'going back to 10' in capsys.readouterr().err
 
 
-def test_no_readable_checkpoint(tmp_path, capsys):
-  save_steps(tmp_path, 10, 20)
+def test_no_readable_checkpoint(saved, capsys):
   for step in (10, 20):
-    truncate(tmp_path / 'checkpoints' / str(step))
+    truncate(saved / 'checkpoints' / str(step))
   with pytest.raises(ValueError, match=r'none of the checkpoints in .* can be read'):
-    restore(tmp_path)
+    restore(saved)
 
 
 @pytest.mark.parametrize(

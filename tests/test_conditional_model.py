@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cells_under_test import assert_close, noisy
+from cells_under_test import assert_close, drawn, noisy
 
 from rnn_research import gru, layers, lstm
 from rnn_research.cells.attention_decoders import bahdanau, input_feeding, luong
@@ -78,7 +78,7 @@ MODELS = {
 def make(name, **options):
   """Returns the model and its parameters, without the zeros of an initialisation."""
   model = conditional_model(*MODELS[name](), SIZES[1], EMBEDDING, **options)
-  return model, noisy(model.init(jax.random.key(0), SOURCES), 1, 0.2)
+  return model, noisy(drawn(model.init, SOURCES), 1, 0.2)
 
 
 def mask_of(sources, lengths):
@@ -214,7 +214,7 @@ def test_any_encoder_will_do(name):
   """Pictures, to a model that never learns what they are: it is bridged, taught and stepped."""
   model = conditional_model(grid_encoder(8, 4), registered(name, L2), SIZES[1], EMBEDDING)
   pictures = np.random.default_rng(0).normal(size=(4, 6, 6, 3)).astype(np.float32)
-  params = noisy(model.init(jax.random.key(0), pictures), 1, 0.2)
+  params = noisy(drawn(model.init, pictures), 1, 0.2)
 
   @jax.jit
   def both_ways(params, pictures):
@@ -285,7 +285,7 @@ def near(monkeypatch):
   """Returns the model of a decoder that is new in the registry, and its parameters."""
   monkeypatch.setitem(decoders.DECODERS, 'near', attends_near)
   model = conditional_model(words(G, G), registered('near', G), SIZES[1], EMBEDDING)
-  return model, noisy(model.init(jax.random.key(0), SOURCES), 1, 0.5)
+  return model, noisy(drawn(model.init, SOURCES), 1, 0.5)
 
 
 def test_a_decoder_may_remember_where_it_looked(near):

@@ -1,6 +1,7 @@
 """README.md and docs/ say what is true: their code runs, their flags exist, their links lead somewhere, the site builds."""
 
 import importlib
+import itertools
 import json
 import os
 import re
@@ -125,8 +126,8 @@ def test_launch_understands_the_commands_of_a_page(page, written, understand, wo
   for words in documents.commands(page):
     named = any(word.startswith('--experiment=') for word in words)
     folders = [tmp_path / 'new'] if named else workdirs.values()
-    complaints = [understand(filled_in(words, folder)) for folder in folders]
-    assert '' in complaints, (words, complaints)
+    complaints = [*itertools.takewhile(bool, (understand(filled_in(words, f)) for f in folders))]
+    assert len(complaints) < len(folders), (words, complaints)
 
 
 @pytest.mark.parametrize('page', [p for p in PAGES if documents.fragments(p)], ids=name_of)

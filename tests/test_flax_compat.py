@@ -1,5 +1,6 @@
 """Our cells under Flax, Flax cells under `unroll`, and weight maps: equal values and gradients."""
 
+import functools
 import re
 
 import jax
@@ -30,11 +31,10 @@ CELLS = ['elman', 'gru', 'lstm_projection', 'learned_stack', 'layer_norm', 'vari
 swap = lambda a: jnp.swapaxes(a, 0, 1)
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def ours(cell, params, xs):
   """Returns the loss, and gradients with respect to params and `[T, B, F]` inputs."""
-  return jax.jit(jax.value_and_grad(lambda *args: loss_from(*unroll(cell, *args)), (0, 1)))(
-    params, xs
-  )
+  return jax.value_and_grad(lambda *args: loss_from(*unroll(cell, *args)), (0, 1))(params, xs)
 
 
 @pytest.mark.parametrize('time_major', [True, False])
@@ -43,7 +43,7 @@ def test_our_cell_under_linen(name, time_major):
   cell = make(name)
   rnn = linen.RNN(LinenCell(cell), time_major=time_major, return_carry=True)
   turn = (lambda a: a) if time_major else swap
-  variables = rnn.init(jax.random.key(0), turn(inputs()))
+  variables = jax.jit(rnn.init)(jax.random.key(0), turn(inputs()))
   assert jax.tree.structure(variables) == jax.tree.structure(
     {'params': {'cell': {'cell': perturbed(cell)}}}
   )

@@ -11,6 +11,7 @@ from launching import prose
 from rnn_research import workdir as workdirs
 from rnn_research.analysis.measures.recording import Unit
 from rnn_research.analysis.measures.unit_search import FEWEST
+from rnn_research.analysis.reports import interpretation
 from rnn_research.data.codec import TextCodec
 from rnn_research.data.running_text import UNKNOWN, UNKNOWN_BYTE
 from rnn_research.errors import InputError
@@ -32,6 +33,12 @@ def after_the_fox(text):
 
 ENDS = {'after_the_fox': 'dog'}
 '''
+
+
+@pytest.fixture(autouse=True)
+def short_figures(monkeypatch):
+  """Most of the time of a figure is that of its symbols."""
+  monkeypatch.setattr(interpretation, '_STRETCH', 100)
 
 
 @pytest.fixture(scope='module')

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cells_under_test import assert_close, assert_near, assert_same, noisy
+from cells_under_test import assert_close, assert_near, assert_same, drawn, noisy
 from test_attention import LENGTHS, SCORES, B, F, H, S, T, memory, read_np
 
 from rnn_research import elman, lstm, unroll
@@ -39,7 +39,7 @@ def sequence(rows=B):
 def make(kind, score='additive'):
   """Returns a cell over an Elman network, and parameters without zeros."""
   cell = CELLS[kind](SCORES[score]())
-  return cell, noisy(cell.init(jax.random.key(0), jnp.zeros((1, F)), memory()), 1)
+  return cell, noisy(drawn(cell.init, jnp.zeros((1, F)), memory()), 1)
 
 
 def looker_np(kind, score, params, xs, values, length):

@@ -100,9 +100,7 @@ def get_config(variant: str = 'mnist') -> ConfigDict:
     }
   )
   del config.train.show_steps
-  config.optimizer.update(
-    {'learning_rate': 2e-3, 'clip_norm': 5.0, 'schedule': 'cosine', 'final_fraction': 0.01}
-  )
+  config.optimizer.update({'learning_rate': 1e-3, 'schedule': 'cosine', 'final_fraction': 0.01})
   config.train.update(
     {
       'epochs': 200,

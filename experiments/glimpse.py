@@ -266,7 +266,8 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     train_data=lambda: load().train_data(config.train.batch_size),
     evaluate={'valid': functools.partial(measure, 'valid', 1)},
     final_evaluate={
-      split: functools.partial(measure, split, _PASSES) for split in ('valid', 'test')
+      split: functools.partial(measure, split, _PASSES if model.look else 1)
+      for split in ('valid', 'test')
     },
     headline=('valid', 'error', 'min'),
     assets={'classes': classes, 'channels': known['channels']},

@@ -59,7 +59,8 @@ def glimpse_classifier(
 
     p(y_a) = softmax(Lin(h_{aN})),    b_t = Lin(sg(h_t))
     R_t    = sum of p(y_a) over the answers y_a that come after glimpse t
-    loss   = -sum_a log p(y_a) - reinforce sum_t log p(l_t) sg(R_t - b_t) + mean_t (R_t - b_t)^2
+    A_t    = R_t - b_t - (its mean over the batch)
+    loss   = -sum_a log p(y_a) - reinforce sum_t log p(l_t) sg(A_t) + mean_t (R_t - b_t)^2
 
   Args:
     eye: of the cell.
@@ -73,7 +74,7 @@ def glimpse_classifier(
 
   Source: Mnih et al. 2014 (arXiv 1406.6247), section 3.2, for A = 1. Deviates from the paper: the
   reward is the probability of the right answer, not whether the likeliest is right: what an answer
-  that is drawn would be worth on average, which varies less.
+  that is drawn would be worth on average, which varies less; the mean over the batch.
   """
   num_steps = num_glimpses * num_answers
   # Glimpse t can help the answer that follows it and all later ones.
@@ -112,9 +113,10 @@ def glimpse_classifier(
     log_probs = eye.log_prob(passed.means, passed.places)
     surprise = jax.lax.stop_gradient(rewards) - guessed
     missed = jnp.square(surprise).mean(0)
-    total = (
-      losses.sum(-1) - reinforce * (log_probs * jax.lax.stop_gradient(surprise)).sum(0) + missed
-    )
+    # Around its mean over the batch: until the baseline knows how large rewards are, whatever was
+    # chosen would seem good, and places drift into a corner, where tanh has no slope.
+    better = jax.lax.stop_gradient(surprise - surprise.mean(1, keepdims=True))
+    total = losses.sum(-1) - reinforce * (log_probs * better).sum(0) + missed
     return total, {
       'nats': losses.sum(-1),
       'error': wrong(passed.logits, targets),

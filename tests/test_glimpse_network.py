@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cells_under_test import drawn, noisy
 from jax import lax
 
 from rnn_research import lstm
@@ -40,14 +41,22 @@ def make(eye, *, layers=1, join='sum', glimpses=3, answers=1, context=False, rei
     if context
     else glimpse_start.anywhere(eye, cell)
   )
-  return glimpse_classifier(eye, cell, start, H, glimpses, answers, CLASSES, reinforce)
+  return compiled(glimpse_classifier(eye, cell, start, H, glimpses, answers, CLASSES, reinforce))
+
+
+def compiled(model):
+  return model._replace(
+    **{name: jax.jit(getattr(model, name)) for name in ('logits', 'loss', 'look')}
+  )
 
 
 def begun(model, seed=1):
   """Returns parameters without zeros, which could hide a path of the gradient."""
-  params, rng = model.init(jax.random.key(seed)), np.random.default_rng(seed)
-  noise = lambda a: a + 0.1 * rng.standard_normal(a.shape).astype(np.float32)
-  return jax.tree.map(noise, params)
+  return noisy(drawn(model.init, seed=seed), seed + 1, 0.1)
+
+
+def gradient_of(loss):
+  return jax.jit(jax.grad(loss))
 
 
 def dense(params, x):
@@ -87,12 +96,12 @@ def by_hand(params, image, chance, join):
   h = np.zeros(H)
   place = np.asarray(jax.scipy.special.erf(chance[0] / np.sqrt(2.0)), np.float64)
   places, means, gazes = [place], [place], [h]
-  for drawn in chance[1:]:
+  for noise in chance[1:]:
     what = two(own.what, patches(image, place, 2))
     g = JOINED[join](what, two(own.where, place))
     h = np.maximum(g @ np.float64(cell.w_x) + h @ np.float64(cell.w_h) + cell.b, 0)
     mean = np.tanh(two(own.place, h))
-    place = mean + STD * drawn
+    place = mean + STD * noise
     places.append(place)
     means.append(mean)
     gazes.append(h)
@@ -122,7 +131,7 @@ def test_what_chooses_places_is_trained_by_reinforce_and_what_answers_by_its_los
   model, silent = make(crop_eye()), make(crop_eye(), reinforce=0.0)
   params, pictures, key = begun(model), images(), jax.random.key(3)
   targets = np.array([[0], [1], [2], [0], [1]])
-  gradient = lambda model: jax.grad(lambda p: model.loss(p, pictures, targets, key)[0].sum())(
+  gradient = lambda model: gradient_of(lambda p: model.loss(p, pictures, targets, key)[0].sum())(
     params
   )
   whole, answers = gradient(model), gradient(silent)
@@ -137,8 +146,8 @@ def test_what_chooses_places_is_trained_by_reinforce_and_what_answers_by_its_los
     )
   chance = np.asarray(jax.random.normal(key, (4, 5, 2)))
   found = [
-    by_hand(params, image, drawn, 'sum')
-    for image, drawn in zip(pictures[..., 0] / 255.0, chance.swapaxes(0, 1), strict=True)
+    by_hand(params, image, noise, 'sum')
+    for image, noise in zip(pictures[..., 0] / 255.0, chance.swapaxes(0, 1), strict=True)
   ]
   rewards = [
     np.exp(one[0])[y] / np.exp(one[0]).sum() for one, (y,) in zip(found, targets, strict=True)
@@ -176,12 +185,12 @@ def test_the_baseline_learns_what_may_still_come():
 def test_a_context_steers_and_does_not_answer():
   model = make(crop_eye(eyes.centre()), layers=2, context=True, answers=2)
   params, pictures, key = begun(model), images(), jax.random.key(3)
-  of_answers = jax.grad(lambda p: jnp.square(model.logits(p, pictures, key)).sum())(params)
+  of_answers = gradient_of(lambda p: jnp.square(model.logits(p, pictures, key)).sum())(params)
   for silent in (of_answers['start'], of_answers['cell'].cells[1], of_answers['cell'].place):
     assert not any(a.any() for a in jax.tree.leaves(silent))
   moved = make(crop_eye(), layers=2, context=True, answers=2)
   targets = np.array([[0, 1]] * 5)
-  gradient = jax.grad(lambda p: moved.loss(p, pictures, targets, key)[0].sum())(params)
+  gradient = gradient_of(lambda p: moved.loss(p, pictures, targets, key)[0].sum())(params)
   for learned in (gradient['start'], gradient['cell'].cells[1], gradient['cell'].place):
     assert all(np.isfinite(a).all() and a.any() for a in jax.tree.leaves(learned))
   darker = moved.look(params, pictures // 2, key).boxes[:, 0]
@@ -191,7 +200,7 @@ def test_a_context_steers_and_does_not_answer():
 def test_a_gaussian_window_is_learned_by_the_gradient_of_the_answer():
   model = make(eyes.gaussian_eye(SHAPE, SIZE))
   params, pictures, key = begun(model), images(), jax.random.key(3)
-  gradient = jax.grad(lambda p: jnp.square(model.logits(p, pictures, key)).sum())(params)
+  gradient = gradient_of(lambda p: jnp.square(model.logits(p, pictures, key)).sum())(params)
   assert all(np.isfinite(a).all() and a.any() for a in jax.tree.leaves(gradient['cell'].place))
   np.testing.assert_array_equal(
     model.logits(params, pictures, key), model.logits(params, pictures, jax.random.key(4))
@@ -224,7 +233,7 @@ def test_baselines_look_anywhere_or_at_the_middle():
       shares, _ = np.histogram(middles, 4, (0.0, 1.0))
       assert np.abs(shares / middles.size - 0.25).max() < 0.03
     targets = np.zeros((400, 1), int)
-    gradient = jax.grad(
+    gradient = gradient_of(
       lambda p, m=model, t=targets: m.loss(p, pictures, t, jax.random.key(0))[0].sum()
     )
     assert not any(a.any() for a in jax.tree.leaves(gradient(params)['cell'].place))
@@ -297,7 +306,7 @@ def test_a_convolutional_network_answers_and_learns():
   nats = -np.log(np.take_along_axis(p, targets[..., None], -1)).sum((1, 2))
   np.testing.assert_allclose(losses, nats, rtol=1e-5)
   np.testing.assert_array_equal(metrics['error'], (p.argmax(-1) != targets).any(-1))
-  gradient = jax.grad(lambda p: model.loss(p, pictures, targets, None)[0].sum())(params)
+  gradient = gradient_of(lambda p: model.loss(p, pictures, targets, None)[0].sum())(params)
   assert all(a.any() for a in jax.tree.leaves(gradient))
 
 

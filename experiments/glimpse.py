@@ -129,9 +129,10 @@ _CHANGES: dict[str, dict[str, Any]] = {
   'pairs': {
     'data': {'canvas': 100, 'objects': 2},
     'model': {
-      'glimpses': 4,
+      'glimpses': 3,
       'glimpse': 12,
       'scales': 2,
+      'hidden_size': 128,
       'num_layers': 2,
       'cell': 'lstm',
       'join': 'product',

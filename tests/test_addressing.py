@@ -176,7 +176,7 @@ def test_values_and_gradients_are_finite_at_the_edges(name):
     found = function(*args)
     return jnp.sum(jnp.sin(jnp.arange(1.0, found.size + 1)) * found.ravel())
 
-  value, gradients = jax.value_and_grad(loss)(arguments)
+  value, gradients = jax.jit(jax.value_and_grad(loss))(arguments)
   assert np.isfinite(value)
   for gradient in gradients:
     assert np.isfinite(gradient).all()

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cells_under_test import assert_close, assert_near, assert_same, noisy
+from cells_under_test import assert_close, assert_near, assert_same, drawn, noisy
 
 from rnn_research import elman
 from rnn_research.encoders.encoder import Encoded, Encoder
@@ -38,7 +38,7 @@ def make(name):
   )
   decoder = CAPTIONERS[name]((elman(6),), additive(5), dropout=0.0)
   model = conditional_model(encoder, decoder, V, M)
-  return model, noisy(jax.jit(model.init)(jax.random.key(0), GRIDS), 1, 0.3)
+  return model, noisy(drawn(model.init, GRIDS), 1, 0.3)
 
 
 @functools.cache

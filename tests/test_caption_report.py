@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cells_under_test import noisy
+from cells_under_test import drawn, noisy
 
 from rnn_research import lstm
 from rnn_research.data.codec import SPECIALS, TextCodec
@@ -49,7 +49,7 @@ def made(decoder, **maps):
   model = conditional_model(grid_encoder(maps_reader(), 4, 3), decoder, len(CODEC.symbols), 3)
   sizes = {'deep': GRID.shape[1:], **maps}
   shapes = {name: jax.ShapeDtypeStruct((1, *size), jnp.float32) for name, size in sizes.items()}
-  return model, noisy(jax.jit(lambda key: model.init(key, shapes))(jax.random.key(0)), 1, 0.5)
+  return model, noisy(drawn(model.init, shapes), 1, 0.5)
 
 
 def caption(text, weights):

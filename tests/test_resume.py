@@ -129,21 +129,19 @@ def test_killed_before_the_first_checkpoint(whole, text, tmp_path):
   assert_same_run(tmp_path, whole, STEPS)
 
 
-@pytest.mark.parametrize(
-  ('number', 'name', 'rc'), [(signal.SIGTERM, 'SIGTERM', 0), (signal.SIGINT, 'Ctrl-C', 130)]
-)
-def test_a_signal_saves(whole, text, tmp_path, number, name, rc):
+def test_a_signal_saves(whole, text, tmp_path):
   step = 9  # neither evaluated, logged nor saved otherwise
-  out = signalled(
-    number, step, *FLAGS, f'--config.data.path={text}', f'--workdir={tmp_path}', rc=rc
-  )
-  assert (
-    f'stopped by {name} after step {step}: saved, --workdir={tmp_path} goes on from here' in out
-  )
-  assert checkpoint.read_meta(tmp_path)[0] == step
-  assert not (tmp_path / 'result.json').exists()
-  run(f'--workdir={tmp_path}')
-  assert_same_run(tmp_path, whole, STEPS)
+  for number, name, rc in ((signal.SIGTERM, 'SIGTERM', 0), (signal.SIGINT, 'Ctrl-C', 130)):
+    flags = [*FLAGS, f'--config.data.path={text}', f'--workdir={tmp_path / name}']
+    out = signalled(number, step, *flags, rc=rc)
+    said = f'stopped by {name} after step {step}: saved, --workdir={tmp_path / name} goes on from'
+    assert f'{said} here' in out
+    assert checkpoint.read_meta(tmp_path / name)[0] == step
+    assert not (tmp_path / name / 'result.json').exists()
+  # Since they are the same, one of them is enough to go on with.
+  assert_same_run(tmp_path / 'SIGTERM', tmp_path / 'Ctrl-C', step)
+  run(f'--workdir={tmp_path / "Ctrl-C"}')
+  assert_same_run(tmp_path / 'Ctrl-C', whole, STEPS)
 
 
 def test_a_second_ctrl_c_stops_at_once(text, tmp_path):

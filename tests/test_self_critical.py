@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cells_under_test import assert_close, noisy
+from cells_under_test import assert_close, drawn, noisy
 
 from rnn_research import lstm
 from rnn_research.data.codec import BOS, EOS, PAD, SPECIALS, UNK, TextCodec
@@ -57,7 +57,7 @@ def captioner(name):
   decoder = CAPTIONERS[name]((lstm(4),), additive(3), dropout=0.0)
   model = conditional_model(grid_encoder(maps_reader(), 4, 3), decoder, len(CODEC.symbols), 3)
   shapes = {'deep': jax.ShapeDtypeStruct((1, *GRID.shape[1:]), jnp.float32)}
-  return model, noisy(jax.jit(lambda key: model.init(key, shapes))(jax.random.key(0)), 1, 0.5)
+  return model, noisy(drawn(model.init, shapes), 1, 0.5)
 
 
 def gradient(model, params, reward, key=1):

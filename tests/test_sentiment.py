@@ -68,10 +68,11 @@ def test_last_states_are_those_of_each_sentence_alone(stack, monkeypatch):
   assert done == [3, 6, 7] and found.dtype == np.float32
   units = units_of(model, params)
   assert found.shape == (7, len(units)) == (7, 3 + 3 + 2)
+  unroll = jax.jit(model.unroll)
   for row, ids in zip(found, sentences, strict=True):
     states = model.initial_state(params, 1)
     for one in ids:
-      states, _ = model.unroll(params, states, np.array([[one]], np.int32))
+      states, _ = unroll(params, states, np.array([[one]], np.int32))
     values = [getattr(states[unit.layer - 1], unit.leaf)[0, unit.place] for unit in units]
     np.testing.assert_allclose(row, values, atol=1e-6)
   assert str(units[0]) != str(units[3])

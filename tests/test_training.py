@@ -309,15 +309,17 @@ def test_every_experiment_trains_stops_and_goes_on(name, text, tmp_path, monkeyp
     values.data.path = str(text)
   values.lock()
 
-  def start(folder):
-    experiment = experiments.build(name, values)
+  build = lambda: experiments.build(name, values)
+
+  def start(folder, experiment):
     mesh = backend.data_mesh(values.train.batch_size, 1)
     assert experiment.commands.keys() >= experiments.commands(name).keys()
     return loop.train(experiment, experiment.train_data(), values, str(tmp_path / folder), mesh, {})
 
-  assert start('whole').finished
+  experiment = build()
+  assert start('whole', experiment).finished
   put, calls = loop.shard_batch, []
-  compiled = len(experiments.build(name, values).train_data().shapes) or 1
+  compiled = len(experiment.train_data().shapes) or 1
 
   def terminated(*args):
     calls.append(1)
@@ -326,9 +328,9 @@ def test_every_experiment_trains_stops_and_goes_on(name, text, tmp_path, monkeyp
     return put(*args)
 
   monkeypatch.setattr(loop, 'shard_batch', terminated)
-  stopped = start('stopped')
+  stopped = start('stopped', experiment)
   assert (stopped.step, stopped.finished) == (2, False)
-  assert start('stopped').finished
+  assert start('stopped', build()).finished  # as in a process of its own
   assert_same_run(tmp_path / 'whole', tmp_path / 'stopped', 3)
   assert ('sample' in log_of(tmp_path / 'whole')[-1]) == ('show_steps' in values.train)
 

@@ -423,7 +423,9 @@ def _train_data(config, codec, load):
   encoded = {split: corpus.encode_pairs(codec, pairs) for split, pairs in loaded.splits.items()}
   pairs = corpus.within(encoded['train'], data.max_length)
   buckets = make_buckets(pairs, data.buckets, config.train.batch_tokens, config.train.batch_size)
-  about = commands.describe(codec, loaded, encoded, len(pairs.sources), data.max_length, buckets)
+  about = commands.describe(
+    codec, loaded, encoded, len(pairs.sources.lengths), data.max_length, buckets
+  )
   return pair_stream(pairs, buckets, config.seed, loaded.fingerprint)._replace(about=about)
 
 

@@ -151,7 +151,7 @@ def scores(
   encoded, values = encode_pairs(codec, Pairs(sources, targets, 0)), np.zeros(len(sources))
   for places, batch in evaluation_batches(encoded):
     values[places] = -np.asarray(nats(params, batch), np.float64)[: len(places)]
-  return values, np.array([len(ids) + 1 for ids in encoded.targets])
+  return values, encoded.targets.lengths + 1
 
 
 def log_probs(
@@ -347,7 +347,7 @@ def describe(
   lines = []
   for split, pairs in encoded.items():
     source, target = unknown_rates(codec, pairs)
-    too_long = len(pairs.sources) - num_trained if split == 'train' else 0
+    too_long = len(pairs.sources.lengths) - num_trained if split == 'train' else 0
     share = ', a share of those to train on' if split in loaded.drawn else ''
     read = loaded.splits[split]
     left_out = f', {read.empty} left out with an empty side' if read.empty else ''
@@ -356,8 +356,8 @@ def describe(
       f', {too_long} of them left out with more than {max_length} symbols' if too_long else ''
     )
     lines.append(
-      f'{split}: {len(pairs.sources):,} pairs{share}{left_out}; unknown symbols {source:.2%} in '
-      f'sources, {target:.2%} in targets{_third_column(read)}'
+      f'{split}: {len(pairs.sources.lengths):,} pairs{share}{left_out}; unknown symbols '
+      f'{source:.2%} in sources, {target:.2%} in targets{_third_column(read)}'
     )
   sizes = (
     f'{len(side.symbols):,} {side.unit}s{f" ({language})" if language else ""}'

@@ -13,6 +13,7 @@ from rnn_research.data import held_out
 from rnn_research.data.buckets import EncodedPairs
 from rnn_research.data.codec import RULES, SPECIALS, TextCodec, train_sentence_codec
 from rnn_research.data.pairs import Pairs, language_of, read_pairs, read_tfds_pairs, tfds_splits
+from rnn_research.data.sentences import chosen, joined
 from rnn_research.data.text import check_encoding, check_splits
 from rnn_research.errors import InputError, require
 from rnn_research.tasks.translation import synthetic
@@ -225,7 +226,7 @@ def train_codec(corpus: ParallelCorpus, data: Mapping[str, Any]) -> Codec:
 def encode_pairs(codec: Codec, pairs: Pairs) -> EncodedPairs:
   """Returns pairs as ids."""
   return EncodedPairs(
-    codec.source.encode_all(pairs.sources), codec.target.encode_all(pairs.targets)
+    joined(codec.source.encode_all(pairs.sources)), joined(codec.target.encode_all(pairs.targets))
   )
 
 
@@ -235,12 +236,12 @@ def within(pairs: EncodedPairs, max_length: int) -> EncodedPairs:
   Raises:
     InputError: there is none.
   """
-  kept = [(s, t) for s, t in zip(*pairs, strict=True) if max(len(s), len(t)) <= max_length]
-  if not kept:
+  kept = np.maximum(pairs.sources.lengths, pairs.targets.lengths) <= max_length
+  if not kept.any():
     raise InputError(
       f'data.max_length is {max_length}, but every training pair has a side of more symbols'
     )
-  return EncodedPairs(*map(list, zip(*kept, strict=True)))
+  return EncodedPairs(*(chosen(side, kept) for side in pairs))
 
 
 def references(codec: Codec, texts: Sequence[str]) -> list[str]:
@@ -249,12 +250,12 @@ def references(codec: Codec, texts: Sequence[str]) -> list[str]:
 
 
 def unknown_rates(codec: Codec, pairs: EncodedPairs) -> tuple[float, float]:
-  """Returns the shares of unknown symbols in sources and in targets."""
-  sides = zip((codec.source, codec.target), pairs, strict=True)
-  source, target = (
-    side.unknown_share(np.concatenate(ids or [np.zeros(0, np.int32)])) for side, ids in sides
+  """Returns the shares of unknown symbols in sources and in targets that are not chosen of
+  others."""
+  return (
+    codec.source.unknown_share(pairs.sources.ids),
+    codec.target.unknown_share(pairs.targets.ids),
   )
-  return source, target
 
 
 def to_json(codec: Codec) -> dict[str, Any]:

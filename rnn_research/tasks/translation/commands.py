@@ -11,7 +11,8 @@ import numpy as np
 
 from rnn_research.data.buckets import Bucket, EncodedPairs, evaluation_batches
 from rnn_research.data.files import UTF8, expand, open_output, read_input, require_encoding
-from rnn_research.data.pairs import Pairs, cut_lines, language_of, read_pairs
+from rnn_research.data.lines import cut_lines
+from rnn_research.data.pairs import Pairs, language_of, read_pairs
 from rnn_research.decoding.beam import Beam, check_beam, check_coverage
 from rnn_research.decoding.sampling import Sampling, check_sampling
 from rnn_research.errors import InputError, require, require_one_of, require_seed

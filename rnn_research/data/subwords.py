@@ -11,6 +11,7 @@ from rnn_research.errors import InputError
 
 _SPACE, _ESCAPE = '\u2581', '\uffed'
 _ESCAPED = (_ESCAPE, _SPACE, '<')
+_BATCH = 4096  # sentences; an encoding takes a hundred times the bytes of its text
 
 
 def learn(texts: Iterable[str], size: int, unknown: str) -> str:
@@ -68,7 +69,12 @@ def count(model: str) -> int:
 
 def split_all(model: str, texts: Sequence[str]) -> list[list[str]]:
   """Returns sentences as subwords."""
-  return [encoding.tokens for encoding in _tokenizer(model).encode_batch(texts)]
+  encode = _tokenizer(model).encode_batch
+  return [
+    encoding.tokens
+    for start in range(0, len(texts), _BATCH)
+    for encoding in encode(texts[start : start + _BATCH])
+  ]
 
 
 def join(model: str, subwords: Sequence[str]) -> str:

@@ -11,7 +11,6 @@ from rnn_research.errors import InputError
 
 _SPACE, _ESCAPE = '\u2581', '\uffed'
 _ESCAPED = (_ESCAPE, _SPACE, '<')
-_BATCH = 4096  # sentences; an encoding takes a hundred times the bytes of its text
 
 
 def learn(texts: Iterable[str], size: int, unknown: str) -> str:
@@ -68,13 +67,9 @@ def count(model: str) -> int:
 
 
 def split_all(model: str, texts: Sequence[str]) -> list[list[str]]:
-  """Returns sentences as subwords."""
-  encode = _tokenizer(model).encode_batch
-  return [
-    encoding.tokens
-    for start in range(0, len(texts), _BATCH)
-    for encoding in encode(texts[start : start + _BATCH])
-  ]
+  """Returns sentences, whose white space is single spaces between others, as subwords."""
+  tokens_of = _splitter(model)
+  return [[token for word in text.split(' ') for token in tokens_of(word)] for text in texts]
 
 
 def join(model: str, subwords: Sequence[str]) -> str:
@@ -93,3 +88,11 @@ def _package():
 @functools.lru_cache(maxsize=4)
 def _tokenizer(model: str):
   return _package().Tokenizer.from_str(model)
+
+
+@functools.lru_cache(maxsize=4)
+def _splitter(model: str):
+  """Returns the function from what stands between spaces to its subwords, none of which goes over a
+  space; most was seen before."""
+  encode = _tokenizer(model).encode
+  return functools.lru_cache(maxsize=2**16)(lambda word: tuple(encode(word).tokens))

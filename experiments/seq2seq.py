@@ -43,7 +43,7 @@ from rnn_research.memory.attention import SCORES
 from rnn_research.metrics.bleu import corpus_bleu
 from rnn_research.models.conditional_loss import LossOptions, nats, training_loss
 from rnn_research.models.decoders import DECODERS, attends, has_h
-from rnn_research.tasks.translation import commands, corpus
+from rnn_research.tasks.translation import commands, corpus, pair_store
 from rnn_research.tasks.translation.model import SOURCES, example_of, translation_model
 from rnn_research.tasks.translation.translator import shown, translator
 from rnn_research.training.config import DTYPES, base_config, check_model, check_readout
@@ -74,9 +74,10 @@ PLACES = (
   'data.test_target',
   'data.data_dir',
   'data.encoding',
+  'data.cache_dir',
 )
 
-MOVABLE = ('data.source', 'data.target', 'data.data_dir')
+MOVABLE = ('data.source', 'data.target', 'data.data_dir', 'data.cache_dir')
 
 _BEAM = Beam(5)
 
@@ -103,6 +104,8 @@ def get_config(variant: str = 'dates') -> ConfigDict:
       'splits': (0.9, 0.05, 0.05),
       'tfds': '',  # a translation data set of tensorflow-datasets in place of files
       'data_dir': '',  # where tensorflow-datasets keeps its data
+      # Where large files of pairs are kept encoded; '' is the user's folder for caches.
+      'cache_dir': '',
       'unit': 'word',  # word, char, subword
       'lower': True,  # lower-cases everything
       'min_frequency': 2,  # how often a symbol must occur in the training pairs to be known
@@ -290,10 +293,12 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
   """
   saved = corpus.from_json(assets['codec']) if assets else None
   rules = saved.source.rules if saved else RULES
-  load = functools.cache(lambda: corpus.load_corpus(config.data, rules))
+  load = functools.cache(lambda: pair_store.load(config.data, rules, saved))
   fingerprint = assets['fingerprint'] if assets else ''
-  load_held_out = functools.cache(lambda: corpus.load_held_out(config.data, fingerprint, load))
-  codec = saved or corpus.train_codec(load(), config.data)
+  load_held_out = functools.cache(
+    lambda: corpus.load_held_out(config.data, fingerprint, lambda: load().corpus)
+  )
+  codec = saved or load().codec
   cells = _make_cells(config.model)
   model = _make_model(config.model, cells, len(codec.source.symbols), len(codec.target.symbols))
   greedy, beam = (translator(model, codec, how, config.data.max_length) for how in (Beam(), _BEAM))
@@ -334,7 +339,7 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     return {name: value for name, value in measured.items() if name != 'bleu_signature'}
 
   def write(params, key):
-    pairs = load_held_out()['valid'] if validated else load().splits['train']
+    pairs = load_held_out()['valid'] if validated else load().corpus.splits['train']
     pairs = Pairs(pairs.sources[:3], pairs.targets[:3], 0)
     found, references = greedy(params, pairs.sources), corpus.references(codec, pairs.targets)
     return '\n'.join(
@@ -354,7 +359,7 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
   return Experiment(
     init=lambda key: model.init(key, SOURCES),
     loss=loss,
-    train_data=functools.partial(_train_data, config, codec, load),
+    train_data=functools.partial(_train_data, config, load),
     evaluate={'valid': measure_quickly} if validated else {},
     final_evaluate={
       split: functools.partial(measure, split, {'bleu': greedy, 'bleu_beam5': beam})
@@ -417,13 +422,15 @@ def _vocabularies(config, cells, codec):
   }
 
 
-def _train_data(config, codec, load):
+def _train_data(config, load):
   """Returns the training batches."""
-  data, loaded = config.data, load()
-  encoded = {split: corpus.encode_pairs(codec, pairs) for split, pairs in loaded.splits.items()}
+  data, (loaded, codec, encode) = config.data, load()
+  encoded = encode()
   pairs = corpus.within(encoded['train'], data.max_length)
   buckets = make_buckets(pairs, data.buckets, config.train.batch_tokens, config.train.batch_size)
-  about = commands.describe(codec, loaded, encoded, len(pairs.sources), data.max_length, buckets)
+  about = commands.describe(
+    codec, loaded, encoded, len(pairs.sources.lengths), data.max_length, buckets
+  )
   return pair_stream(pairs, buckets, config.seed, loaded.fingerprint)._replace(about=about)
 
 

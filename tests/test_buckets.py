@@ -18,13 +18,15 @@ from rnn_research.data.buckets import (
 )
 from rnn_research.data.codec import BOS, EOS, PAD, train_sentence_codec
 from rnn_research.data.pairs import read_pairs
+from rnn_research.data.sentences import chosen, joined, taken
 
 
 def pairs_of(lengths):
   """Returns pairs of sentences of these lengths; all symbols of pair i are 10 + i, those of its target negative."""
   full = lambda length, value: np.full(length, value, np.int32)
   sources = [full(length, 10 + i) for i, (length, _) in enumerate(lengths)]
-  return EncodedPairs(sources, [full(length, -10 - i) for i, (_, length) in enumerate(lengths)])
+  targets = [full(length, -10 - i) for i, (_, length) in enumerate(lengths)]
+  return EncodedPairs(joined(sources), joined(targets))
 
 
 def random_pairs(count, longest=12):
@@ -76,7 +78,7 @@ def test_buckets_have_the_lengths_of_what_they_hold():
   assert make_buckets(pairs, 1, 1, 2) == (Bucket(20, 9, 2),)
   assert len(make_buckets(pairs, 100, 40, 2)) == 4
   with pytest.raises(ValueError, match='there are no pairs of sentences'):
-    make_buckets(EncodedPairs([], []), 3, 40, 2)
+    make_buckets(pairs_of([]), 3, 40, 2)
 
 
 @pytest.mark.parametrize('count, batch_tokens, multiple, rows', [
@@ -92,7 +94,7 @@ def test_rows_fill_the_fewest_batches_evenly(count, batch_tokens, multiple, rows
 @pytest.mark.parametrize('num_buckets', [1, 2, 3, 4])
 def test_no_other_edges_leave_less_padding(num_buckets):
   pairs = pairs_of([(i, 1 if i < 8 else i) for i in range(1, 16)] * 2)
-  sides = np.array([(len(a), len(b) + 1) for a, b in zip(*pairs, strict=True)])
+  sides = np.stack([pairs.sources.lengths, pairs.targets.lengths + 1], 1)
   longer = sides.max(1)
 
   def positions(edges):
@@ -191,6 +193,17 @@ def test_sentences_of_like_length_are_evaluated_together():
   assert list(like_lengths([0, 0])) == []
 
 
+def test_sentences_in_one_array_are_found_by_their_places():
+  arrays = [np.arange(length, dtype=np.int32) + length for length in (3, 0, 2, 4)]
+  sentences = joined(arrays)
+  lists = lambda found: [ids.tolist() for ids in found]
+  assert lists(taken(sentences, [3, 1, 0])) == lists([arrays[3], arrays[1], arrays[0]])
+  assert taken(sentences, []) == []
+  some = chosen(sentences, np.array([False, True, True, False]))
+  assert lists(taken(some, [1, 0])) == lists([arrays[2], arrays[1]])
+  assert joined([]).ids.dtype == sentences.ids.dtype == np.int32
+
+
 def test_sentences_are_padded():
   ids, lengths = pad([np.array([4, 5], np.int32), np.array([], np.int32)], 3, 3)
   np.testing.assert_array_equal(ids, [[4, 5, PAD], [PAD] * 3, [PAD] * 3])
@@ -202,9 +215,8 @@ def test_padding_of_multi30k(data_dir):
   texts = read_pairs(
     *(str(data_dir / f'multi30k/train.{language}.gz') for language in ('de', 'en'))
   )
-  pairs = EncodedPairs(
-    *(train_sentence_codec(side, 'word', True, 2, 0).encode_all(side) for side in texts[:2])
-  )
+  encoded = lambda side: train_sentence_codec(side, 'word', True, 2, 0).encode_all(side)
+  pairs = EncodedPairs(*(joined(encoded(side)) for side in texts[:2]))
   data = pair_stream(pairs, make_buckets(pairs, 8, 4096, 8), 0, '')
   batches = take(data.iterator, data.steps_per_epoch)
   assert sum(int(np.count_nonzero(batch['target_lengths'])) for batch in batches) == 29_000

@@ -12,6 +12,7 @@ from rnn_research.data import files, running_text, text
 from rnn_research.data.codec import RULES
 from rnn_research.data.files import decode_pieces, decode_text
 from rnn_research.errors import InputError
+from rnn_research.tasks import kept
 from rnn_research.tasks.language import text_store
 
 PROSE = '\ufeffThe 🙂 語 sat.\r\nOn a  mat\tmat\n<eos> <unk> ' * 20
@@ -21,7 +22,7 @@ MANY = ''.join(map(chr, range(0x4E00, 0x4E00 + 400))) * 2
 @pytest.fixture
 def small_pieces(monkeypatch):
   """Makes every text large, and its pieces 7 bytes."""
-  monkeypatch.setattr(text_store, 'LARGE', 0)
+  monkeypatch.setattr(kept, 'LARGE', 0)
   monkeypatch.setattr(files, '_PIECE', 7)
 
 
@@ -79,7 +80,7 @@ def test_a_model_trains_on_the_same_batches(tmp_path, monkeypatch):
   config = char_lm.get_config('debug')
   config.data.update(fields(tmp_path))
   small = char_lm.build(config).train_data()
-  monkeypatch.setattr(text_store, 'LARGE', 0)
+  monkeypatch.setattr(kept, 'LARGE', 0)
   large = char_lm.build(config).train_data()
   assert (large.fingerprint, large.about) == (small.fingerprint, small.about)
   for _ in range(3):

@@ -16,6 +16,7 @@ import numpy as np
 
 from rnn_research.data.codec import BOS, EOS, PAD
 from rnn_research.data.examples import stream
+from rnn_research.data.sentences import Sentences, taken
 from rnn_research.errors import InputError
 from rnn_research.experiment import TrainData
 
@@ -27,12 +28,12 @@ class EncodedPairs(NamedTuple):
   """Sentences and their translations as ids.
 
   Attributes:
-    sources: N arrays [length] int32, ids without BOS and EOS.
-    targets: N arrays [length] int32, their translations.
+    sources: N sentences, without BOS and EOS.
+    targets: their translations.
   """
 
-  sources: Sequence[np.ndarray]
-  targets: Sequence[np.ndarray]
+  sources: Sentences
+  targets: Sentences
 
 
 class Bucket(NamedTuple):
@@ -69,7 +70,7 @@ def make_buckets(
   Raises:
     InputError: there are no pairs.
   """
-  if not pairs.sources:
+  if not len(pairs.sources.lengths):
     raise InputError('there are no pairs of sentences, expected at least one')
   sources, targets = _lengths(pairs)
   edges, groups, counts = np.unique(
@@ -97,9 +98,7 @@ def _even(count: int, most: int, multiple: int) -> int:
 
 def _lengths(pairs: EncodedPairs) -> tuple[np.ndarray, np.ndarray]:
   """Returns the lengths of sources, and of targets with EOS, each [N] int64."""
-  return np.array([len(ids) for ids in pairs.sources]), np.array(
-    [len(ids) + 1 for ids in pairs.targets]
-  )
+  return pairs.sources.lengths, pairs.targets.lengths + 1
 
 
 def cut(longest: np.ndarray, counts: np.ndarray, num_parts: int) -> list[int]:
@@ -223,12 +222,8 @@ def _batches(
 
 def _batch(pairs: EncodedPairs, rows: Sequence[int], bucket: Bucket) -> dict[str, np.ndarray]:
   """Returns the pairs at n <= B places as a batch."""
-  sources, source_lengths = pad(
-    [pairs.sources[row] for row in rows], bucket.source_length, bucket.rows
-  )
-  targets, target_lengths = pad(
-    [pairs.targets[row] for row in rows], bucket.target_length, bucket.rows
-  )
+  sources, source_lengths = pad(taken(pairs.sources, rows), bucket.source_length, bucket.rows)
+  targets, target_lengths = pad(taken(pairs.targets, rows), bucket.target_length, bucket.rows)
   inputs = np.pad(targets[:, :-1], ((0, 0), (1, 0)), constant_values=PAD)
   real = np.arange(len(rows))
   inputs[real, 0] = BOS
@@ -247,7 +242,7 @@ def pad(sentences: Sequence[np.ndarray], length: int, rows: int) -> tuple[np.nda
   """Returns sentences as one array.
 
   Args:
-    sentences: n <= B arrays [<= L] int32.
+    sentences: n <= B arrays [<= L] integers.
     length: L.
     rows: B.
 

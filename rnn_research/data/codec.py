@@ -223,6 +223,16 @@ def train_sentence_codec(
     InputError: there is no such unit, `vocabulary_size` leaves no room, no symbol is frequent
       enough, or the package tokenizers is missing.
   """
+  codec = new_sentence_codec(texts, unit, lower, vocabulary_size)
+  counts = Counter(itertools.chain.from_iterable(codec.split_all(texts)))
+  return with_symbols(codec, counts, min_frequency, vocabulary_size)
+
+
+def new_sentence_codec(
+  texts: Iterable[str], unit: str, lower: bool, vocabulary_size: int
+) -> TextCodec:
+  """Returns a codec of sentences that can split, and knows no symbols yet; see
+  `train_sentence_codec`. The texts are read where subwords are learned."""
   require_one_of('data.unit', unit, SENTENCE_UNITS)
   codec = TextCodec('sentences', unit, SPECIALS, lower)
   if unit == 'subword':
@@ -233,7 +243,14 @@ def train_sentence_codec(
       f'data.vocabulary_size is {vocabulary_size}, expected more than the {len(SPECIALS)} '
       'specials, or 0'
     )
-  counts = Counter(itertools.chain.from_iterable(codec.split_all(texts)))
+  return codec
+
+
+def with_symbols(
+  codec: TextCodec, counts: Mapping[str, int], min_frequency: int, vocabulary_size: int
+) -> TextCodec:
+  """Returns a codec of `new_sentence_codec` that knows the symbols that were counted; see
+  `train_sentence_codec`."""
   kept = [s for s, count in counts.items() if count >= min_frequency and s not in SPECIALS]
   if not kept:
     raise InputError(
@@ -241,7 +258,9 @@ def train_sentence_codec(
       'often'
     )
   kept.sort(key=lambda symbol: (-counts[symbol], symbol))
-  if unit == 'subword':  # training texts may have a character as part of longer subwords alone
+  if (
+    codec.unit == 'subword'
+  ):  # training texts may have a character as part of longer subwords alone
     kept += sorted(subwords.characters(codec.model) - {*kept})
   return codec._replace(symbols=(*SPECIALS, *kept)[: vocabulary_size or None])
 

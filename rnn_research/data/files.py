@@ -93,6 +93,16 @@ def symbol_pieces(
   yield from running_text.split_pieces(running_text.joined(texts, unit, rules), unit)
 
 
+def text_pieces(path: str, flag: str, advice: str, encoding: str) -> Iterator[str]:
+  """Yields the text of a file, decompressed where it is a gzip file, piece by piece: together what
+  `decode_text` returns of what `read_bytes` does, which raise the same."""
+  pieces = itertools.chain.from_iterable(_pieces(file, flag) for file in list_files(path, '', flag))
+  first = next(pieces, b'')
+  if not first:
+    raise _empty(path, flag)
+  yield from decode_pieces(itertools.chain([first], pieces), f'{flag}: {path}', advice, encoding)
+
+
 def expand(path: str | os.PathLike) -> Path:
   """Returns a path whose `~` is the home folder; one whose user is not known stays as it is.
 
@@ -167,8 +177,12 @@ def _read_files(files: Sequence[Path], path: str, flag: str) -> list[tuple[Path,
   """Returns the content of each file; raises InputError where all of them together are empty."""
   contents = [(file, _read_file(file, flag)) for file in files]
   if not any(data for _, data in contents):
-    raise InputError(f'{flag}: {str(path)!r} is empty; expected a text')
+    raise _empty(path, flag)
   return contents
+
+
+def _empty(path, flag):
+  return InputError(f'{flag}: {str(path)!r} is empty; expected a text')
 
 
 def _read_file(file: Path, flag: str) -> bytes:

@@ -1,14 +1,13 @@
 """Parallel text: sentences of one language, each with its translation."""
 
+import itertools
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-import numpy as np
-
 from rnn_research.data import builders
-from rnn_research.data.files import UTF8, decode_text, encoding_advice, existing_file, read_bytes
-from rnn_research.data.running_text import BYTE_ORDER_MARK
+from rnn_research.data.files import UTF8
+from rnn_research.data.lines import corresponding, line_pieces
 from rnn_research.errors import InputError
 
 
@@ -49,79 +48,79 @@ def read_pairs(
     FileNotFoundError: there is no such file.
     InputError: a file cannot be read, has no pair, or has a line that belongs to no pair.
   """
-  lines = read_lines(source, flag, encoding)
-  if not target:
-    rows, columns = _cut_at_tab(lines, source, flag)
-    pairs = _paired((row[:2] for row in rows), f'{flag}: {source}')
-    return pairs._replace(columns=columns)
-  others = read_lines(target, flag.replace('source', 'target'), encoding)
-  if len(lines) != len(others):
-    raise InputError(
-      f'{flag}: {source} has {len(lines)} lines and {target} has {len(others)}, expected as many; '
-      f'the first suspicious line is {_first_suspicious(lines, others)}'
-    )
-  return _paired(zip(lines, others, strict=True), f'{flag}: {source}, {target}')
+  return _joined(pair_pieces(source, target, flag, encoding))
 
 
-def read_lines(path: str, flag: str, encoding: str) -> list[str]:
-  """Returns the lines of a text file (or `.gz`); raises FileNotFoundError or InputError, naming
-  the flag."""
-  existing_file(path, flag)
-  return cut_lines(read_bytes(path, flag=flag), path, flag, encoding)
+def pair_pieces(
+  source: str, target: str = '', flag: str = 'data.source', encoding: str = UTF8
+) -> Iterator[Pairs]:
+  """Yields the pairs of `read_pairs`, which has the arguments and raises the same, piece by
+  piece."""
+  name = f'{flag}: {source}, {target}' if target else f'{flag}: {source}'
+  if target:
+    rows = corresponding((source, target), (flag, flag.replace('source', 'target')), encoding)
+    yield from _paired(((lines, 0) for lines in rows), name)
+  else:
+    yield from _paired(_cut_at_tab(line_pieces(source, flag, encoding), source, flag), name)
 
 
-def cut_lines(data: bytes, path: str, flag: str, encoding: str) -> list[str]:
-  """Returns the lines of the bytes of a file, without a byte order mark; raises InputError, naming
-  the flag and the file, where they are no text."""
-  text = decode_text(data, f'{flag}: {path}', encoding_advice(flag), encoding)
-  return text.removeprefix(BYTE_ORDER_MARK).removesuffix('\n').split('\n')
+def _cut_at_tab(
+  pieces: Iterable[Sequence[str]], path: str, flag: str
+) -> Iterator[tuple[list[list[str]], int]]:
+  """Yields the first two columns of lines, of blank ones too, and how many the first other line
+  has."""
+  columns, first, number = 0, 0, 0
+  for lines in pieces:
+    rows = []
+    for line in lines:
+      number += 1
+      row = line.split('\t') if line.strip() else ['', '']
+      if line.strip() and not first:
+        columns, first = len(row), number
+      if line.strip() and (len(row) != columns or columns not in (2, 3)):
+        expected = (
+          f'one between source and target and perhaps one more before a third column, or a file of '
+          f'targets in {flag.replace("source", "target")}'
+          if number == first
+          else f'{columns - 1} as in line {first}'
+        )
+        raise InputError(
+          f'{flag}: {path} has {len(row) - 1} tabs in line {number}, expected {expected}'
+        )
+      rows.append(row[:2])
+    yield rows, columns
 
 
-def _cut_at_tab(lines: Sequence[str], path: str, flag: str) -> tuple[list[list[str]], int]:
-  """Returns the columns of lines, two of blank ones, and how many the first other line has."""
-  rows = [line.split('\t') if line.strip() else ['', ''] for line in lines]
-  first = next((number for number, line in enumerate(lines, 1) if line.strip()), 1)
-  columns = len(rows[first - 1])
-  for number, (line, row) in enumerate(zip(lines, rows, strict=True), 1):
-    if line.strip() and (len(row) != columns or columns not in (2, 3)):
-      expected = (
-        f'one between source and target and perhaps one more before a third column, or a file of '
-        f'targets in {flag.replace("source", "target")}'
-        if number == first
-        else f'{columns - 1} as in line {first}'
-      )
-      raise InputError(
-        f'{flag}: {path} has {len(row) - 1} tabs in line {number}, expected {expected}'
-      )
-  return rows, columns
+def _paired(pieces: Iterable[tuple[Iterable[Sequence[str]], int]], name: str) -> Iterator[Pairs]:
+  """Yields the pairs that have both sides; raises InputError where none has.
 
-
-def _paired(pairs: Iterable[Sequence[str]], name: str) -> Pairs:
-  """Returns the pairs that have both sides; raises InputError where none has."""
-  stripped = [(source.strip(), target.strip()) for source, target in pairs]
-  whole = [pair for pair in stripped if all(pair)]
-  if not whole:
-    raise InputError(
-      f'{name} has no pair of sentences: a side of each of its {len(stripped)} pairs is empty'
-    )
-  sources, targets = map(list, zip(*whole, strict=True))
-  return Pairs(sources, targets, len(stripped) - len(whole))
-
-
-def _first_suspicious(lines: Sequence[str], others: Sequence[str]) -> int:
-  """Returns the number of the line from which the longer file must have more lines, by the lengths
-  of the lines.
-
-  Of all places where a block of lines can be taken out to make the files equally long, it is the
-  one that leaves lines whose lengths correspond best.
+  Args:
+    pieces: pairs, and the columns of their file.
+    name: of the pairs, for messages.
   """
-  short, long = sorted(
-    (np.log1p([len(line.strip()) for line in side]) for side in (lines, others)), key=len
+  found, total = False, 0
+  for rows, columns in pieces:
+    stripped = [(source.strip(), target.strip()) for source, target in rows]
+    both = [pair for pair in stripped if all(pair)]
+    found, total = found or bool(both), total + len(stripped)
+    sources, targets = map(list, zip(*both, strict=True)) if both else ([], [])
+    yield Pairs(sources, targets, len(stripped) - len(both), columns=columns)
+  if not found:
+    raise InputError(
+      f'{name} has no pair of sentences: a side of each of its {total} pairs is empty'
+    )
+
+
+def _joined(pieces: Iterable[Pairs]) -> Pairs:
+  """Returns pairs that come in pieces as one."""
+  parts = list(pieces)
+  join = lambda sides: list(itertools.chain.from_iterable(sides))
+  return Pairs(
+    join(part.sources for part in parts),
+    join(part.targets for part in parts),
+    sum(part.empty for part in parts),
+    columns=parts[-1].columns,
   )
-  short, long = short - np.median(short), long - np.median(long)
-  before = np.abs(long[: len(short)] - short)
-  after = np.abs(long[len(long) - len(short) :] - short)
-  return int(np.argmin(np.cumsum([0.0, *(before - after)]))) + 1
 
 
 def read_tfds_pairs(name: str, data_dir: str, split: str) -> Pairs:
@@ -144,7 +143,7 @@ def read_tfds_pairs(name: str, data_dir: str, split: str) -> Pairs:
   examples = (
     [example[key].decode() for key in keys] for example in builders.examples(builder, split)
   )
-  return _paired(examples, f'data.tfds: {name}, split {split}')
+  return _joined(_paired([(examples, 0)], f'data.tfds: {name}, split {split}'))
 
 
 def tfds_splits(name: str, data_dir: str) -> list[str]:

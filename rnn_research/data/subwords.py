@@ -67,8 +67,9 @@ def count(model: str) -> int:
 
 
 def split_all(model: str, texts: Sequence[str]) -> list[list[str]]:
-  """Returns sentences as subwords."""
-  return [encoding.tokens for encoding in _tokenizer(model).encode_batch(texts)]
+  """Returns sentences, whose white space is single spaces between others, as subwords."""
+  tokens_of = _splitter(model)
+  return [[token for word in text.split(' ') for token in tokens_of(word)] for text in texts]
 
 
 def join(model: str, subwords: Sequence[str]) -> str:
@@ -87,3 +88,11 @@ def _package():
 @functools.lru_cache(maxsize=4)
 def _tokenizer(model: str):
   return _package().Tokenizer.from_str(model)
+
+
+@functools.lru_cache(maxsize=4)
+def _splitter(model: str):
+  """Returns the function from what stands between spaces to its subwords, none of which goes over a
+  space; most was seen before."""
+  encode = _tokenizer(model).encode
+  return functools.lru_cache(maxsize=2**16)(lambda word: tuple(encode(word).tokens))

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rnn_research.data.files import UTF8
-from rnn_research.data.pairs import read_lines
+from rnn_research.data.lines import read_lines
 from rnn_research.errors import InputError
 from rnn_research.tasks.captioning.nouns import head_noun
 

@@ -2,9 +2,6 @@
 memory."""
 
 import functools
-import hashlib
-import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,20 +14,17 @@ from rnn_research.data.codec import TextCodec, new_symbols, train_text_codec
 from rnn_research.data.files import symbol_pieces
 from rnn_research.data.text import Corpus
 from rnn_research.errors import InputError, require_one_of
-from rnn_research.tasks import cache
-from rnn_research.training.progress import open_counter, tell
+from rnn_research.tasks import cache, kept
+from rnn_research.training.progress import open_counter
 
-LARGE = 2**26  # bytes; smaller texts are encoded in memory at every start, which takes seconds
-_PACKED = 4  # bytes of text in a byte of a .gz file, about
 _RULES = 1  # another number where the same files give other ids
-_DONE = 'corpus.json'  # written last: without it a folder is what a killed process left
 
 Pieces = Callable[[], Iterator[Sequence]]  # reads symbols from the beginning
 
 
 def load_corpus(data: Mapping[str, Any], rules: int) -> Corpus:
   """Returns the text that the block `data` of a config names, as `text.load_corpus` does; of files
-  of `LARGE` bytes or more its ids are mapped from a disk, [N] of as few bytes as they need.
+  of `kept.LARGE` bytes or more its ids are mapped from a disk, [N] of as few bytes as they need.
 
   Args:
     data: the arguments of `text.load_corpus`, and `cache_dir`, see `cache.folder_of`.
@@ -48,7 +42,7 @@ def load_corpus(data: Mapping[str, Any], rules: int) -> Corpus:
   parts = text.text_files(*(data[name] for name in names)) if data['path'] else {}
   if not parts:
     return text.load_corpus(**fields, rules=rules)
-  if not _is_large(parts):
+  if not kept.is_large(_files(parts)):
     return text.encode_files(parts, data['encoding'], data['unit'], data['splits'], rules)
   sources = _sources(parts, data['unit'], rules, data['encoding'])
   survey = functools.partial(_surveyed, sources, data['unit'], data['splits'], rules)
@@ -60,7 +54,7 @@ def encode_foreign(data: Mapping[str, Any], codec: TextCodec) -> np.ndarray:
   does; a large one from a disk, see `load_corpus`."""
   path, glob = data['path'], data['glob']
   parts = text.text_files(path, glob, '', '') if path else {}
-  if not _is_large(parts):
+  if not kept.is_large(_files(parts)):
     return text.encode_foreign(path, glob, data['encoding'], codec)
   sources = _sources(parts, codec.unit, codec.rules, data['encoding'])
   survey = lambda: (codec, {'train': sum(map(len, sources['train']()))})
@@ -68,22 +62,8 @@ def encode_foreign(data: Mapping[str, Any], codec: TextCodec) -> np.ndarray:
   return _kept(data['cache_dir'], parts, sources, about, survey).splits['train']
 
 
-def _is_large(parts) -> bool:
-  return bool(parts) and sum(_size(file) for part in parts.values() for file in part.files) >= LARGE
-
-
-def _size(file: Path) -> int:
-  return file.stat().st_size * (_PACKED if file.suffix == '.gz' else 1)
-
-
-def _identity(parts) -> list:
-  """Returns what says that files are the same as they were."""
-  stats = [(split, file, file.stat()) for split, part in parts.items() for file in part.files]
-  return [(split, str(file.resolve()), s.st_size, s.st_mtime_ns) for split, file, s in stats]
-
-
-def _digest(data: bytes) -> str:
-  return hashlib.sha256(data).hexdigest()[:20]
+def _files(parts) -> kept.Files:
+  return [(part.flag, file) for part in parts.values() for file in part.files]
 
 
 def _sources(parts, unit: str, rules: int, encoding: str) -> dict[str, Pieces]:
@@ -105,23 +85,16 @@ def _kept(
     about: what ids depend on beside the files.
     survey: `() -> (codec, split -> number of symbols)`; reads the sources once.
   """
-  identity = _identity(parts)
-  key = json.dumps([_RULES, about, identity])
-  folder = cache.folder_of(cache_dir, 'texts') / _digest(key.encode())
-  if not os.path.exists(folder / _DONE):
-    with cache.locked(folder, key):
-      if not os.path.exists(folder / _DONE):  # another process may have been quicker
-        tell(f'encoding a text of over {LARGE // 2**20} MB, which is kept in {folder}')
-        found = _encode(folder, sources, survey)
-        if _identity(parts) != identity:
-          raise InputError(f'data.path: {identity[0][1]} has changed while it was read')
-        _finish(folder, found)
-  return _open(folder)
+  about, files = [_RULES, about], _files(parts)
+  folder = kept.folder_of(cache_dir, 'texts', about, files)
+  encode = lambda: _encode(folder, sources, survey)
+  kept.ensure(folder, about, files, 'a text', encode)
+  return kept.read(folder, functools.partial(_open, folder))
 
 
 def _encode(folder: Path, sources: Mapping[str, Pieces], survey: Callable) -> dict:
   """Reads files twice, first for their symbols and then for their ids, and writes the ids; returns
-  what `_finish` writes."""
+  what `_open` reads."""
   codec, sizes = survey()
   kind = np.min_scalar_type(len(codec.symbols) - 1)
   cache.check_space(folder, kind.itemsize * sum(sizes.values()))
@@ -133,18 +106,6 @@ def _encode(folder: Path, sources: Mapping[str, Pieces], survey: Callable) -> di
     'unknown': {split: unknown[split] / size for split, size in sizes.items()},
     'symbols': sum(sizes.values()),
   }
-
-
-def _finish(folder: Path, about: dict) -> None:
-  with cache.sentence(folder, 'written'):
-    partial = folder / f'{_DONE}.part'
-    partial.write_text(json.dumps(about), 'utf-8')
-    partial.rename(folder / _DONE)
-    size = sum(file.stat().st_size for file in folder.iterdir())
-  tell(
-    f'{about["symbols"]:,} symbols are kept in {folder} ({size / 1e6:,.0f} MB); the folder may be '
-    'deleted, they are encoded again'
-  )
 
 
 def _surveyed(sources: Mapping[str, Pieces], unit: str, splits: Sequence[float], rules: int):
@@ -191,8 +152,7 @@ def _written(
   rest = np.zeros(0, np.int32)
   for split, size in sizes.items():
     with cache.sentence(folder, 'written'), open(folder / f'{split}.npy', 'wb') as file:
-      about = {'descr': kind.newbyteorder('<').str, 'fortran_order': False, 'shape': (size,)}
-      np.lib.format.write_array_header_1_0(file, about)
+      kept.write_header(file, kind, size)
       left = size
       while left:
         rest = rest if len(rest) else _next(pieces)
@@ -210,14 +170,7 @@ def _next(pieces: Iterator[np.ndarray]) -> np.ndarray:
   return part
 
 
-def _open(folder: Path) -> Corpus:
+def _open(folder: Path, about: dict) -> Corpus:
   """Returns what `_encode` has written."""
-  try:
-    about = json.loads((folder / _DONE).read_text('utf-8'))
-    ids = {
-      split: np.load(folder / f'{split}.npy', mmap_mode='r', allow_pickle=False)
-      for split in about['unknown']
-    }
-  except (OSError, ValueError) as error:
-    raise InputError(f'data.cache_dir: {folder} is damaged ({error}), delete the folder') from error
+  ids = {split: kept.mapped(folder / f'{split}.npy') for split in about['unknown']}
   return Corpus(ids, codec_lib.from_json(about['codec']), about['unknown'], about['fingerprint'])

@@ -11,7 +11,8 @@ import numpy as np
 
 from rnn_research.data.buckets import Bucket, EncodedPairs, evaluation_batches
 from rnn_research.data.files import UTF8, expand, open_output, read_input, require_encoding
-from rnn_research.data.pairs import Pairs, cut_lines, language_of, read_pairs
+from rnn_research.data.lines import cut_lines
+from rnn_research.data.pairs import Pairs, language_of, read_pairs
 from rnn_research.decoding.beam import Beam, check_beam, check_coverage
 from rnn_research.decoding.sampling import Sampling, check_sampling
 from rnn_research.errors import InputError, require, require_one_of, require_seed
@@ -151,7 +152,7 @@ def scores(
   encoded, values = encode_pairs(codec, Pairs(sources, targets, 0)), np.zeros(len(sources))
   for places, batch in evaluation_batches(encoded):
     values[places] = -np.asarray(nats(params, batch), np.float64)[: len(places)]
-  return values, np.array([len(ids) + 1 for ids in encoded.targets])
+  return values, encoded.targets.lengths + 1
 
 
 def log_probs(
@@ -347,7 +348,7 @@ def describe(
   lines = []
   for split, pairs in encoded.items():
     source, target = unknown_rates(codec, pairs)
-    too_long = len(pairs.sources) - num_trained if split == 'train' else 0
+    too_long = len(pairs.sources.lengths) - num_trained if split == 'train' else 0
     share = ', a share of those to train on' if split in loaded.drawn else ''
     read = loaded.splits[split]
     left_out = f', {read.empty} left out with an empty side' if read.empty else ''
@@ -356,8 +357,8 @@ def describe(
       f', {too_long} of them left out with more than {max_length} symbols' if too_long else ''
     )
     lines.append(
-      f'{split}: {len(pairs.sources):,} pairs{share}{left_out}; unknown symbols {source:.2%} in '
-      f'sources, {target:.2%} in targets{_third_column(read)}'
+      f'{split}: {len(pairs.sources.lengths):,} pairs{share}{left_out}; unknown symbols '
+      f'{source:.2%} in sources, {target:.2%} in targets{_third_column(read)}'
     )
   sizes = (
     f'{len(side.symbols):,} {side.unit}s{f" ({language})" if language else ""}'

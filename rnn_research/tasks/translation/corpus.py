@@ -2,20 +2,20 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from rnn_research.data import codec as text_codec
-from rnn_research.data import held_out
 from rnn_research.data.buckets import EncodedPairs
-from rnn_research.data.codec import RULES, SPECIALS, TextCodec, train_sentence_codec
+from rnn_research.data.codec import RULES, TextCodec, train_sentence_codec
 from rnn_research.data.pairs import Pairs, language_of, read_pairs, read_tfds_pairs, tfds_splits
+from rnn_research.data.sentences import chosen, joined
 from rnn_research.data.text import check_encoding, check_splits
 from rnn_research.errors import InputError, require
-from rnn_research.tasks.translation import synthetic
+from rnn_research.tasks.translation import shares, synthetic
 
 _FILES = ('source', 'target', 'valid_source', 'valid_target', 'test_source', 'test_target')
 _TFDS_SPLITS = {'train': 'train', 'valid': 'validation', 'test': 'test'}
@@ -25,7 +25,8 @@ class ParallelCorpus(NamedTuple):
   """Sentences with their translations.
 
   Attributes:
-    splits: 'train', and perhaps 'valid' and 'test'.
+    splits: 'train', and perhaps 'valid' and 'test'; of large files 'train' has its first pairs
+      alone, see `pair_store`.
     languages: of source and target, after the names of the files; '' where they tell none.
     fingerprint: hex digest of the training pairs.
     drawn: the splits that are shares of the pairs to train on, since they have none of their own.
@@ -80,8 +81,19 @@ def load_corpus(data: Mapping[str, Any], rules: int = RULES) -> ParallelCorpus:
       'translations; without data there are the variants dates, reverse and sort'
     )
   train = splits['train']
-  digest = hashlib.sha256('\n'.join([*train.sources, *train.targets]).encode())
-  return ParallelCorpus(splits, languages, digest.hexdigest(), drawn)
+  return ParallelCorpus(splits, languages, fingerprint_of([train.sources, train.targets]), drawn)
+
+
+def fingerprint_of(texts: Iterable[Sequence[str]]) -> str:
+  """Returns the hex digest of training sentences, in pieces of any size: all sources, and then all
+  targets."""
+  # Digests are in checkpoints: what they are made of does not change.
+  digest = hashlib.sha256()
+  between = ''
+  for piece in filter(len, texts):
+    digest.update((between + '\n'.join(piece)).encode())
+    between = '\n'
+  return digest.hexdigest()
 
 
 def check_places(data: Mapping[str, Any]) -> None:
@@ -120,7 +132,7 @@ def load_held_out(
   """
   names = held_out_names(data)
   if all(data[f'{name}_source'] for name in names):
-    return {name: _read_held_out(data, name) for name in names}
+    return {name: read_held_out(data, name) for name in names}
   corpus = load()
   if fingerprint not in ('', corpus.fingerprint):
     raise InputError(
@@ -165,45 +177,34 @@ def _read_files(data):
   """Returns the splits that have files."""
   splits = {'train': read_pairs(data['source'], data['target'], encoding=data['encoding'])}
   names = (name for name in ('valid', 'test') if data[f'{name}_source'])
-  return splits | {name: _read_held_out(data, name) for name in names}
+  return splits | {name: read_held_out(data, name) for name in names}
 
 
 def _with_shares(splits, data, rules):
   """Returns splits with the held-out ones that they lack drawn from 'train', and their names."""
-  shares = dict(zip(('valid', 'test'), data['splits'][1:], strict=True))
-  drawn = tuple(name for name, share in shares.items() if name not in splits and share)
-  if drawn and rules > 2:
-    splits['train'] = _without_duplicates(splits['train'], data['lower'])
-  total = len(splits['train'].sources)
-  for name in drawn:
-    splits['train'], splits[name] = _hold_out(splits['train'], round(shares[name] * total), name)
-  return {name: splits[name] for name in ('train', 'valid', 'test') if name in splits}, drawn
+  names = shares.drawn_names(data, splits)
+  if names:
+    pairs = splits['train']
+    rows = np.arange(len(pairs.sources))
+    if rules > 2:
+      rows = rows[~shares.repeated(shares.digests(pairs, data['lower']))]
+    parts = shares.divided(rows, data['splits'], names, len(pairs.sources) - len(rows))
+    splits |= {split: _taken(pairs, places) for split, places in parts.items()}
+    splits['train'] = splits['train']._replace(
+      empty=pairs.empty, duplicates=len(pairs.sources) - len(rows), columns=pairs.columns
+    )
+  return {name: splits[name] for name in ('train', 'valid', 'test') if name in splits}, names
 
 
-def _without_duplicates(pairs, lower):
-  """Leaves out pairs that a model reads as one before them."""
-  normalise = TextCodec('sentences', 'char', SPECIALS, lower).normalise
-  distinct = {}
-  for source, target in zip(pairs.sources, pairs.targets, strict=True):
-    distinct.setdefault((normalise(source), normalise(target)), (source, target))
-  sources, targets = map(list, zip(*distinct.values(), strict=True))
-  duplicates = len(pairs.sources) - len(sources)
-  return pairs._replace(sources=sources, targets=targets, duplicates=duplicates)
+def _taken(pairs, places):
+  sides = ([texts[place] for place in places] for texts in (pairs.sources, pairs.targets))
+  return Pairs(*sides, 0)
 
 
-def _read_held_out(data, name):
-  files = (data[f'{name}_{side}'] for side in ('source', 'target'))
-  return read_pairs(*files, f'data.{name}_source', data['encoding'])
-
-
-def _hold_out(pairs, count, name):
-  """Takes pairs out of them, drawn at random but the same in every run."""
-  left_out = f' (without {pairs.duplicates} duplicates)' if pairs.duplicates else ''
-  chosen = held_out.drawn(len(pairs.sources), count, name, f'pairs{left_out}')
-  take = lambda texts, mask: [text for text, taken in zip(texts, mask, strict=True) if taken]
-  sides = lambda mask: (take(pairs.sources, mask), take(pairs.targets, mask))
-  sources, targets = sides(~chosen)
-  return pairs._replace(sources=sources, targets=targets), Pairs(*sides(chosen), 0)
+def read_held_out(data: Mapping[str, Any], name: str) -> Pairs:
+  """Returns the pairs of a held-out split that has files of its own."""
+  source, target = data[f'{name}_source'], data[f'{name}_target']
+  return read_pairs(source, target, f'data.{name}_source', data['encoding'])
 
 
 def train_codec(corpus: ParallelCorpus, data: Mapping[str, Any]) -> Codec:
@@ -225,7 +226,7 @@ def train_codec(corpus: ParallelCorpus, data: Mapping[str, Any]) -> Codec:
 def encode_pairs(codec: Codec, pairs: Pairs) -> EncodedPairs:
   """Returns pairs as ids."""
   return EncodedPairs(
-    codec.source.encode_all(pairs.sources), codec.target.encode_all(pairs.targets)
+    joined(codec.source.encode_all(pairs.sources)), joined(codec.target.encode_all(pairs.targets))
   )
 
 
@@ -235,12 +236,12 @@ def within(pairs: EncodedPairs, max_length: int) -> EncodedPairs:
   Raises:
     InputError: there is none.
   """
-  kept = [(s, t) for s, t in zip(*pairs, strict=True) if max(len(s), len(t)) <= max_length]
-  if not kept:
+  kept = np.maximum(pairs.sources.lengths, pairs.targets.lengths) <= max_length
+  if not kept.any():
     raise InputError(
       f'data.max_length is {max_length}, but every training pair has a side of more symbols'
     )
-  return EncodedPairs(*map(list, zip(*kept, strict=True)))
+  return EncodedPairs(*(chosen(side, kept) for side in pairs))
 
 
 def references(codec: Codec, texts: Sequence[str]) -> list[str]:
@@ -249,12 +250,12 @@ def references(codec: Codec, texts: Sequence[str]) -> list[str]:
 
 
 def unknown_rates(codec: Codec, pairs: EncodedPairs) -> tuple[float, float]:
-  """Returns the shares of unknown symbols in sources and in targets."""
-  sides = zip((codec.source, codec.target), pairs, strict=True)
-  source, target = (
-    side.unknown_share(np.concatenate(ids or [np.zeros(0, np.int32)])) for side, ids in sides
+  """Returns the shares of unknown symbols in sources and in targets that are not chosen of
+  others."""
+  return (
+    codec.source.unknown_share(pairs.sources.ids),
+    codec.target.unknown_share(pairs.targets.ids),
   )
-  return source, target
 
 
 def to_json(codec: Codec) -> dict[str, Any]:

@@ -1,0 +1,122 @@
+"""What is encoded once and kept on a disk as arrays that are mapped into memory: large texts and
+sentence pairs."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from rnn_research.errors import InputError
+from rnn_research.tasks import cache
+from rnn_research.training.progress import tell
+
+LARGE = 2**26  # bytes; less is encoded in memory at every start, which takes seconds
+_PACKED = 4  # bytes of text in a byte of a .gz file, about
+_DONE = 'corpus.json'  # written last: without it a folder is what a killed process left
+
+Files = Sequence[tuple[str, Path]]  # the flag that names a file, and where it is
+
+
+def is_large(files: Files) -> bool:
+  """Returns whether files are to be kept encoded; none are not."""
+  return bool(files) and sum(_size(file) for _, file in files) >= LARGE
+
+
+def _size(file: Path) -> int:
+  return file.stat().st_size * (_PACKED if file.suffix == '.gz' else 1)
+
+
+def identity(files: Files) -> list:
+  """Returns what says that files are the same as they were."""
+  stats = [(name, file, file.stat()) for name, file in files]
+  return [(name, str(file.resolve()), s.st_size, s.st_mtime_ns) for name, file, s in stats]
+
+
+def folder_of(cache_dir: str, kind: str, about: list, files: Files) -> Path:
+  """Returns where files are kept encoded, or would be.
+
+  Args:
+    cache_dir: of a config.
+    kind: see `cache.folder_of`.
+    about: what the encoding depends on beside the files.
+    files: that are encoded.
+  """
+  return cache.folder_of(cache_dir, kind) / _digest(_key(about, files).encode())
+
+
+def _key(about: list, files: Files) -> str:
+  return json.dumps([*about, identity(files)])
+
+
+def _digest(data: bytes) -> str:
+  return hashlib.sha256(data).hexdigest()[:20]
+
+
+def is_done(folder: Path) -> bool:
+  """Returns whether a folder has all that `ensure` writes."""
+  return os.path.exists(folder / _DONE)
+
+
+def ensure(
+  folder: Path, about: list, files: Files, what: str, encode: Callable[[], dict[str, Any]]
+) -> None:
+  """Encodes files, unless the folder has all that comes of it.
+
+  Args:
+    folder: of `folder_of`.
+    about: see there.
+    files: see there.
+    what: files are encoded, for people.
+    encode: writes arrays to the folder and returns what `read` does; 'symbols' of it says how many
+      there are.
+
+  Raises:
+    InputError: the folder cannot be written, or a file has changed meanwhile.
+  """
+  if is_done(folder):
+    return
+  before = identity(files)
+  with cache.locked(folder, _key(about, files)):
+    if is_done(folder):  # another process may have been quicker
+      return
+    tell(f'encoding {what} of over {LARGE // 2**20} MB, kept in {folder}')
+    found = encode()
+    if identity(files) != before:
+      raise InputError(f'{files[0][0]}: {before[0][1]} has changed while it was read')
+    _finish(folder, found)
+
+
+def _finish(folder: Path, about: dict) -> None:
+  with cache.sentence(folder, 'written'):
+    partial = folder / f'{_DONE}.part'
+    partial.write_text(json.dumps(about), 'utf-8')
+    partial.rename(folder / _DONE)
+    size = sum(file.stat().st_size for file in folder.iterdir())
+  tell(
+    f'{about["symbols"]:,} symbols are kept in {folder} ({size / 1e6:,.0f} MB); the folder may be '
+    'deleted, they are encoded again'
+  )
+
+
+def write_header(file: BinaryIO, kind: np.dtype, size: int) -> None:
+  """Begins the file of an array [size], whose values are then written piece by piece."""
+  about = {'descr': kind.newbyteorder('<').str, 'fortran_order': False, 'shape': (size,)}
+  np.lib.format.write_array_header_1_0(file, about)
+
+
+def read(folder: Path, open_all: Callable[[dict], Any]) -> Any:
+  """Returns what `open_all` makes of what was said of the arrays of a folder; raises InputError
+  where it fails: the folder is damaged."""
+  try:
+    return open_all(json.loads((folder / _DONE).read_text('utf-8')))
+  except (OSError, ValueError, KeyError) as error:
+    raise InputError(f'data.cache_dir: {folder} is damaged ({error}), delete the folder') from error
+
+
+def mapped(file: Path) -> np.ndarray:
+  """Returns the array that `write_header` began, mapped from its file."""
+  return np.load(file, mmap_mode='r', allow_pickle=False)

@@ -25,7 +25,6 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from rnn_research.cells import CELLS, make_cell, options_for
-from rnn_research.encoders.glimpse import check_glimpse
 from rnn_research.errors import require, require_one_of
 from rnn_research.experiment import Experiment
 from rnn_research.models.draw import bounds, draw
@@ -34,7 +33,7 @@ from rnn_research.tasks.draw import commands
 from rnn_research.tasks.draw.drawing import commands_of
 from rnn_research.tasks.draw.images import make_images
 from rnn_research.tasks.draw.pixels import PIXELS
-from rnn_research.training.config import base_config, check_model
+from rnn_research.training.config import base_config, check_model, rows_per_step
 
 VARIANTS = {
   'whole': 'reads and writes whole images, 10 steps (the default)',
@@ -116,8 +115,9 @@ def check(config: ConfigDict) -> None:
     data.canvas == 0 or data.canvas >= data.size,
     f'0 or at least data.size, {data.size}',
   )
+  holds = data.objects >= 1 if data.canvas else data.objects == 1
   most = 'an integer >= 1' if data.canvas else '1 without data.canvas'
-  require('data.objects', data.objects, 1 <= data.objects <= (data.canvas or 1), most)
+  require('data.objects', data.objects, holds, most)
   require('data.seed', data.seed, 0 <= data.seed < 2**31, 'an integer in [0, 2**31)')
   require_one_of('data.pixels', data.pixels, PIXELS)
   require_one_of('model.cell', model.cell, CELLS)
@@ -125,8 +125,13 @@ def check(config: ConfigDict) -> None:
   for field in ('steps', 'latent_size', 'importance_samples'):
     require(f'model.{field}', model[field], model[field] >= 1, 'an integer >= 1')
   if model.sight == 'attentive':
-    for count in (model.read_size, model.write_size):
-      check_glimpse(count, _side(data), _side(data), least=2)
+    for field in ('read_size', 'write_size'):
+      require(
+        f'model.{field}',
+        model[field],
+        2 <= model[field] <= _side(data),
+        f'an integer from 2 to {_side(data)}, the pixels of a side of the images',
+      )
 
 
 def _side(data):
@@ -145,7 +150,7 @@ def kept_bytes(config: ConfigDict) -> int:
   """Returns roughly what a step keeps for its backward pass."""
   pixels = 6 * _side(config.data) ** 2
   numbers = pixels + 20 * config.model.hidden_size
-  return 4 * numbers * config.model.steps * config.train.batch_size
+  return 4 * numbers * config.model.steps * rows_per_step(config)
 
 
 def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
@@ -159,8 +164,9 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     InputError: data that cannot be used.
   """
   pixels = PIXELS[config.data.pixels]
-  load = functools.cache(lambda: _images(config.data, pixels))
-  channels = assets['channels'] if assets else load().shape[-1]
+  known = assets['channels'] if assets else None
+  load = functools.cache(lambda: _images(config.data, pixels, known))
+  channels = known or load().shape[-1]
   model = _make_model(config, channels)
   own = commands_of(model, config.model.steps, pixels, _window_sizes(config.model))
 
@@ -173,11 +179,11 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     return reconstruction + kl, (jnp.float32(len(taken)), carry, sums)
 
   def report(params, workdir, out_dir):
-    from rnn_research.tasks.draw.report import write_report  # matplotlib is slow to load
+    from rnn_research.tasks.draw.report import BOUND_IMAGES, write_report  # slow to load
 
     given = {name: functools.partial(command, params) for name, command in own.items()}
     parts = load().parts
-    bound = _measure(measures, parts['test']()[:_EVAL_ROWS], 1, params, jax.random.key(0))
+    bound = _measure(measures, parts['test']()[:BOUND_IMAGES], 1, params, jax.random.key(0))
     write_report(given, bound, parts, workdir, out_dir)
 
   measures = _measures(model, pixels.seen, config.model.steps)
@@ -203,8 +209,8 @@ def _window_sizes(model):
   return (model.read_size, model.write_size) if model.sight == 'attentive' else None
 
 
-def _images(data, pixels):
-  return make_images(data.path, data.size, data.canvas, data.objects, pixels, data.seed)
+def _images(data, pixels, channels):
+  return make_images(data.path, data.size, data.canvas, data.objects, pixels, data.seed, channels)
 
 
 def _make_model(config, channels):

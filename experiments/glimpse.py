@@ -29,7 +29,7 @@ from ml_collections import ConfigDict
 
 from rnn_research.cells import CELLS, make_cell
 from rnn_research.data.canvases import Canvas
-from rnn_research.errors import require, require_one_of
+from rnn_research.errors import InputError, require, require_one_of
 from rnn_research.experiment import Experiment
 from rnn_research.initializers import identity
 from rnn_research.losses import cross_entropy
@@ -239,7 +239,7 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
   Raises:
     InputError: data that cannot be used.
   """
-  load = functools.cache(lambda: _images(config.data))
+  load = functools.cache(lambda: _images(config.data, assets))
   known = assets or {'classes': list(load().classes), 'channels': load().channels}
   classes, shape = known['classes'], _shape(config.data, known['channels'])
   model = _make_model(config, shape, len(classes))
@@ -284,9 +284,9 @@ def _shape(data, channels):
   return side, side, channels
 
 
-def _images(data):
+def _images(data, known):
   canvas = Canvas(data.canvas, data.clutter, data.clutter_size, data.objects, data.shift)
-  return make_images(data.path, data.size, canvas, data.seed)
+  return make_images(data.path, data.size, canvas, data.seed, known)
 
 
 def _make_model(config, shape, num_classes):
@@ -327,6 +327,11 @@ def _conv(measure):
     cost = lambda model: measure(model, jax.eval_shape(model.init, jax.random.key(0)))
     budget = cost(_glimpses(config, *sizes))
     conv = lambda units: conv_classifier(shape, units, *answers)
+    if cost(conv(1)) > budget:
+      raise InputError(
+        f'model.kind is {config.model.kind!r}: the smallest convolutional network costs '
+        f'{cost(conv(1)):,}, expected at most {budget:,}, what the glimpses cost'
+      )
     return conv(largest(lambda units: cost(conv(units)) <= budget))
 
   return make

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from rnn_research.cell import Cell
+from rnn_research.errors import InputError
 from rnn_research.typing import Array, Key, Params, PyTree, State
 
 
@@ -86,8 +87,13 @@ def prepare_cell(
 
 
 def last_h(state: State) -> Array:
-  """Returns h of a state, of the last layer where it is that of a stack: [B, H]."""
-  return state.h if hasattr(state, 'h') else last_h(state[-1])
+  """Returns h of a state, of the last layer where it is that of a stack: [B, H]; raises InputError
+  where there is none, as of linear recurrences over complex numbers."""
+  if hasattr(state, 'h'):
+    return state.h
+  if not isinstance(state, tuple) or not state:
+    raise InputError('the state of this cell has no h, expected a cell whose state has one')
+  return last_h(state[-1])
 
 
 def repeat_rows(tree: PyTree, times: int) -> PyTree:

@@ -77,7 +77,8 @@ def shuffled(
     epoch, step = divmod(item, steps)
     rows = order(epoch)[step * batch_size : (step + 1) * batch_size]
     batch = {name: array[rows] for name, array in arrays.items()}
-    return change(np.random.default_rng((seed, epoch, step)), batch)
+    # One more than the step: (seed, epoch, 0) is the stream of the order.
+    return change(np.random.default_rng((seed, epoch, 1 + step)), batch)
 
   return stream(batch, steps, fingerprint)
 

@@ -1,7 +1,7 @@
 """Sets of labelled pictures in memory: the idx files of MNIST, any folder, or drawn digits."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ from rnn_research.errors import InputError
 _DIGITS = tuple('0123456789')
 _DRAWN = {'train': 2_000, 'valid': 500, 'test': 500}
 _IDX_VALID = 5_000  # the last of the training file, at most; a tenth where there are few
+_FEWEST = 3  # pictures: one of each split
 _COLOUR = 8  # steps of 255 between channels that still pass for grey
 
 
@@ -56,18 +57,42 @@ def load_images(path: str, size: int) -> ImageSet:
 
   Raises:
     FileNotFoundError: there is no such folder.
-    InputError: it has no picture, or one that cannot be read.
+    InputError: it has too few pictures, one that cannot be read, or some beside folders of others.
   """
   if not path:
     parts, classes = _drawn(size), _DIGITS
   elif any(expand(path).glob('*-idx3-ubyte*')):
-    parts, classes = _of_idx(path, size), _DIGITS
+    parts, classes = _of_idx(path, size)
   else:
     parts, classes = _of_folder(path, size)
   digest = hashlib.sha256(repr(classes).encode())
   for part in parts.values():
     digest.update(part.images.tobytes() + part.labels.tobytes())
   return ImageSet(parts, classes, digest.hexdigest())
+
+
+def as_trained(found: ImageSet, classes: Sequence[str] | None, channels: int) -> ImageSet:
+  """Returns pictures as a trained model knows them: grey ones for a model of colours get three
+  channels.
+
+  Args:
+    found: of `load_images`.
+    classes: that the model knows; None where it knows none.
+    channels: of the pictures that it was trained on.
+
+  Raises:
+    InputError: other classes, or colours for a model of grey pictures.
+  """
+  if classes is not None and list(found.classes) != list(classes):
+    raise InputError(
+      f'data.path has the classes {", ".join(found.classes)}, expected those of training: '
+      f'{", ".join(classes)}'
+    )
+  here = found.splits['train'].images.shape[-1]
+  if here > channels:
+    raise InputError('data.path has pictures in colour, expected grey ones as in training')
+  repeated = lambda part: part._replace(images=part.images.repeat(channels // here, -1))
+  return found._replace(splits={name: repeated(part) for name, part in found.splits.items()})
 
 
 def read_images(path: str, size: int, channels: int) -> dict[str, np.ndarray]:
@@ -95,13 +120,16 @@ def _drawn(size):
 
 def _of_idx(folder, size):
   train, test = (idx.read_images(folder, split) for split in ('train', 't10k'))
-  valid = min(_IDX_VALID, len(train.labels) // 10)
-  rows = {'train': slice(None, -valid), 'valid': slice(-valid, None)}
+  cut = len(train.labels) - max(1, min(_IDX_VALID, len(train.labels) // 10))
+  rows = {'train': slice(None, cut), 'valid': slice(cut, None)}
   parts = {name: Part(train.images[of], train.labels[of]) for name, of in rows.items()}
   parts['test'] = Part(test.images, test.labels)
-  return {
+  most = max(int(part.labels.max(initial=0)) for part in parts.values())
+  classes = tuple(map(str, range(max(most + 1, len(_DIGITS)))))
+  resized = {
     name: Part(_resized(part.images, size)[..., None], part.labels) for name, part in parts.items()
   }
+  return resized, classes
 
 
 def _resized(images, size):
@@ -113,10 +141,21 @@ def _resized(images, size):
 
 def _of_folder(path, size):
   found = open_pictures(path, 'data.path')
+  if len(found.names) < _FEWEST:
+    raise InputError(
+      f'data.path: {path} has {len(found.names)} picture(s), expected {_FEWEST} at least, since '
+      'two are held out'
+    )
   images = np.stack([read_picture(found.read(name), name, size) for name in found.names])
   images = _in_channels(images, 3 if _has_colour(images) else 1)
   folders = [name.split('/')[0] if '/' in name else '' for name in found.names]
   classes = tuple(sorted({*folders}))
+  if '' in classes and len(classes) > 1:
+    beside = next(name for name in found.names if '/' not in name)
+    raise InputError(
+      f'data.path: {path} has {beside} beside folders of pictures, expected all in folders named '
+      'by their class, or none'
+    )
   labels = np.array([classes.index(folder) for folder in folders], np.int32)
   return _split(Part(images, labels)), classes
 

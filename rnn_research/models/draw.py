@@ -72,16 +72,16 @@ class Draw(NamedTuple):
 
   Attributes:
     init: `(key) -> params`.
-    read: `(params, images [B, S, S, C], noise [T, B, Z]) -> Drawn`, leaves [T, B, ...]: as the
-      encoder sees the images.
-    imagine: `(params, noise [T, B, Z]) -> Drawn`: from the prior.
+    read: `(params, images [B, S, S, C], noise [T, B, Z]) -> (state, Drawn)`, the last state and
+      what every step did, leaves [T, B, ...]: as the encoder sees the images.
+    imagine: `(params, noise [T, B, Z]) -> (state, Drawn)`: from the prior.
     latent_size: Z.
     shape: (S, S, C).
   """
 
   init: Callable[[Key], Params]
-  read: Callable[[Params, Array, Array], Drawn]
-  imagine: Callable[[Params, Array], Drawn]
+  read: Callable[[Params, Array, Array], tuple[DrawState, Drawn]]
+  imagine: Callable[[Params, Array], tuple[DrawState, Drawn]]
   latent_size: int
   shape: tuple[int, int, int]
 
@@ -100,7 +100,7 @@ def draw(encoder: Cell, decoder: Cell, sight: Sight, shape: tuple, latent_size: 
     shape: (S, S, C) of images.
     latent_size: Z, numbers of z_t.
 
-  Source: Gregor et al. 2015 (arXiv 1502.04623), equations 1 to 14.
+  Source: Gregor et al. 2015 (arXiv 1502.04623), equations 1 to 16.
   Deviates from the paper: states before the first step are zero where the cells' are, not learned;
   the canvas before it is.
   """
@@ -109,8 +109,8 @@ def draw(encoder: Cell, decoder: Cell, sight: Sight, shape: tuple, latent_size: 
   look = jax.ShapeDtypeStruct((1, latent_size), jnp.float32)
   return Draw(
     init=lambda key: reading.init(key, look),
-    read=lambda params, images, noise: unroll(reading, params, noise, ctx=images)[1],
-    imagine=lambda params, noise: unroll(imagining, params, noise)[1],
+    read=lambda params, images, noise: unroll(reading, params, noise, ctx=images),
+    imagine=lambda params, noise: unroll(imagining, params, noise),
     latent_size=latent_size,
     shape=shape,
   )
@@ -192,10 +192,9 @@ def bounds(model: Draw, params: Params, images: Array, key: Key, steps: int) -> 
   Source: Gregor et al. 2015, equations 9 to 12; the weights: Burda et al. 2016 (arXiv 1509.00519),
   equation 8.
   """
-  drawn = model.read(
-    params, images, jax.random.normal(key, (steps, len(images), model.latent_size))
-  )
-  logits = drawn.canvas[-1]
+  noise = jax.random.normal(key, (steps, len(images), model.latent_size))
+  state, drawn = model.read(params, images, noise)
+  logits = state.canvas  # not the last of all canvases, which would be kept
   # -log Bernoulli(x | sigmoid(a)) = softplus(a) - x a
   nats = (jax.nn.softplus(logits) - images * logits).sum((1, 2, 3))
   return Bounds(nats, drawn.kl, drawn.log_ratio.sum(0) - nats)

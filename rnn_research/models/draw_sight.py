@@ -68,8 +68,8 @@ def attentive(size: int, channels: int, read_size: int, write_size: int) -> Sigh
     InputError: a window does not fit into the image.
 
   Source: Gregor et al. 2015, equations 19 to 29.
-  Deviates from the paper: filters overlap at first, which is not told there; and see
-  `glimpse.gaussian_window`.
+  Deviates from the paper: at first filters overlap, and gamma^ makes up for how thin they spread
+  what is written, which is not told there; and see `glimpse.gaussian_window`.
   """
 
   def init(key, units):
@@ -78,7 +78,7 @@ def attentive(size: int, channels: int, read_size: int, write_size: int) -> Sigh
       'read': _init_place(key_read, units, size, read_size),
       # A number of the patch is spread over stride^2 pixels: gamma makes up for it.
       'where': _init_place(
-        key_write, units, size, write_size, -2 * math.log((size - 1) / (write_size - 1))
+        key_write, units, size, write_size, max(-9, -2 * math.log((size - 1) / (write_size - 1)))
       ),
       'write': init_dense(key_patch, units, write_size * write_size * channels),
     }

@@ -128,7 +128,7 @@ def crop_eye(shape: tuple[int, int, int], size: int, scales: int, choice: Choice
 
 def gaussian_eye(shape: tuple[int, int, int], size: int) -> Eye:
   """Sees through the window of Gaussian filters of DRAW, which is learned by its gradient: nothing
-  is left to chance. The first window spans the image.
+  is left to chance. The first window spans the image, with filters that overlap.
 
   Args:
     shape: H, W, C of images.
@@ -142,6 +142,8 @@ def gaussian_eye(shape: tuple[int, int, int], size: int) -> Eye:
   height, width, channels = shape
   glimpse.check_glimpse(size, height, width, least=2)
   where = lambda place: glimpse.place(place, height, width, size)
+  # Numbers of 0 would leave gaps between filters; sigma is half of the stride at first.
+  usual = jnp.array([0.0, 0.0, 2 * math.log((max(height, width) - 1) / (size - 1) / 2), 0.0, 0.0])
 
   def see(images, place):
     window = glimpse.gaussian_window(where(place), height, width, size)
@@ -157,8 +159,8 @@ def gaussian_eye(shape: tuple[int, int, int], size: int) -> Eye:
     patches=(1, size, size, channels),
     see=see,
     attend=lambda h: h,
-    first=jnp.zeros_like,
-    next=lambda raw, chance: (raw, raw),
+    first=lambda chance: jnp.broadcast_to(usual, chance.shape),
+    next=lambda raw, chance: (raw + usual[None], raw + usual[None]),
     log_prob=_certain,
     boxes=boxes,
   )

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from rnn_research import layers
 from rnn_research.cell import Cell
 from rnn_research.models.eyes import Eye
-from rnn_research.stepping import output_shapes, project_one
+from rnn_research.stepping import output_shapes, prepare_cell, project_one
 from rnn_research.typing import Array, Params, State
 
 
@@ -38,14 +38,12 @@ class GlimpseOutput(NamedTuple):
     gaze: [B, H] float32, what the next place is chosen by.
     place: [B, P] float32, where this glimpse was.
     mean: [B, P] float32, of the distribution of the next place.
-    chosen: [B, P] float32, the next place, which no gradient passes where it was left to chance.
   """
 
   h: Array
   gaze: Array
   place: Array
   mean: Array
-  chosen: Array
 
 
 def summed(what: Array, where: Array) -> Array:
@@ -117,6 +115,11 @@ def glimpse_cell(
     inner = zip(cells, params.cells, strict=True)
     return GlimpseState(place, tuple(cell.initial_state(p, batch_size) for cell, p in inner))
 
+  def prepare(params, ctx, batch_size, *, key=None):
+    inner = zip(cells, params.cells, strict=True)
+    own = tuple(prepare_cell(cell, p, None, batch_size, key)[0] for cell, p in inner)
+    return params._replace(cells=own), ctx
+
   def step(params, state, u, *, key=None, ctx=None):
     advance = lambda cell, p, before, x: cell.step(p, before, project_one(cell, p, x), key=key)
     what = _two(params.what, eye.see(ctx, state.place))
@@ -127,9 +130,9 @@ def glimpse_cell(
       inner, gaze = advance(cell, p, before, gaze)
       states.append(inner)
     mean, chosen = eye.next(place_of(params, gaze), u)
-    return GlimpseState(chosen, tuple(states)), GlimpseOutput(h, gaze, state.place, mean, chosen)
+    return GlimpseState(chosen, tuple(states)), GlimpseOutput(h, gaze, state.place, mean)
 
-  return Cell(init, initial_state, lambda params, xs: xs, step)
+  return Cell(init, initial_state, lambda params, xs: xs, step, None, prepare)
 
 
 def place_of(params: GlimpseParams, gaze: Array) -> Array:

@@ -10,8 +10,7 @@ from PIL import Image
 from rnn_research.data.files import expand
 from rnn_research.errors import InputError
 
-_GAP = 1  # pixels of an image, between two
-_PAPER = 110  # grey of the gaps: images may be black or white
+_GAP = 25  # of them make an image
 
 
 def as_rgb(images: np.ndarray) -> np.ndarray:
@@ -26,7 +25,7 @@ def enlarged(images: np.ndarray, scale: int) -> np.ndarray:
 
 
 def tiled(images: np.ndarray, abreast: int = 0) -> np.ndarray:
-  """Returns images [N, H, W, 3] uint8 on one sheet, [rows, columns, 3].
+  """Returns images [N, H, W, 3] uint8 on one sheet, [rows, columns, 3], white between them.
 
   Args:
     images: N of them.
@@ -34,11 +33,11 @@ def tiled(images: np.ndarray, abreast: int = 0) -> np.ndarray:
   """
   count, height, width, _ = images.shape
   abreast = abreast or math.isqrt(count - 1) + 1
-  rows = -(-count // abreast)
-  sheet = np.full((rows, height + _GAP, abreast, width + _GAP, 3), _PAPER, np.uint8)
+  rows, gap = -(-count // abreast), max(1, width // _GAP)
+  sheet = np.full((rows, height + gap, abreast, width + gap, 3), 255, np.uint8)
   for number, image in enumerate(images):
     sheet[number // abreast, :height, number % abreast, :width] = image
-  return sheet.reshape(rows * (height + _GAP), -1, 3)[:-_GAP, :-_GAP]
+  return sheet.reshape(rows * (height + gap), -1, 3)[:-gap, :-gap]
 
 
 def write_picture(path: str, frames: Sequence[np.ndarray], seconds: float = 0.25) -> None:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnn_research.encoders.glimpse import Place
-from rnn_research.errors import require, require_one_of, require_seed
+from rnn_research.errors import InputError, require, require_one_of, require_seed
 from rnn_research.models.draw import Draw, Drawn
 from rnn_research.tasks.draw.pixels import Pixels
 from rnn_research.typing import Params
@@ -65,7 +65,9 @@ def commands_of(
   """
   imagine, read = jax.jit(model.imagine), jax.jit(model.read)
   noise = lambda key, count: jax.random.normal(key, (steps, count, model.latent_size))
-  fill = jax.jit(functools.partial(_fill, model.read, noise), static_argnames='rounds')
+  fill = jax.jit(
+    functools.partial(_fill, model.read, noise, pixels.again), static_argnames='rounds'
+  )
 
   def draw(params: Params, count: int = 64, seed: int = 0) -> Drawing:
     """Returns new images, drawn from the prior.
@@ -75,13 +77,18 @@ def commands_of(
     """
     require('count', count, count >= 1, 'an integer >= 1')
     require_seed('seed', seed)
-    return _drawing(imagine(params, noise(jax.random.key(seed), count)), sizes)
+    return _drawing(imagine(params, noise(jax.random.key(seed), count))[1], sizes)
 
   def redraw(params: Params, images: np.ndarray, seed: int = 0) -> tuple[np.ndarray, Drawing]:
-    """Returns images, [N, S, S, C] uint8, as the model takes them, and read and drawn again."""
+    """Returns images, [N, S, S, C] uint8, as the model takes them, and read and drawn again.
+
+    Raises:
+      InputError: images of another shape.
+    """
+    _check_shape(images, model.shape)
     key_pixels, key_noise = jax.random.split(jax.random.key(seed))
-    taken = pixels.seen(pixels.kept(images), key_pixels)
-    drawn = read(params, taken, noise(key_noise, len(images)))
+    taken = pixels.seen(pixels.kept(images, seed), key_pixels)
+    drawn = read(params, taken, noise(key_noise, len(images)))[1]
     return np.asarray(taken), _drawing(drawn, sizes)
 
   def complete(
@@ -100,33 +107,37 @@ def commands_of(
       seed: of the drawing.
 
     Raises:
-      InputError: there is no such half, or a number out of range.
+      InputError: there is no such half, a number out of range, or images of another shape.
     """
+    _check_shape(images, model.shape)
     require_one_of('seen', seen, _HALVES)
     require('rounds', rounds, rounds >= 1, 'an integer >= 1')
     require_seed('seed', seed)
     key_pixels, key = jax.random.split(jax.random.key(seed))
-    taken = pixels.seen(pixels.kept(images), key_pixels)
+    taken = pixels.seen(pixels.kept(images, seed), key_pixels)
     return np.asarray(fill(params, taken, half(images.shape[1], seen), key, rounds=rounds))
 
   return {'draw': draw, 'redraw': redraw, 'complete': complete}
 
 
-def _fill(read, noise, params, images, kept, key, rounds):
+def _fill(read, noise, seen, params, images, kept, key, rounds):
   def again(guess, key):
     key_noise, key_pixels = jax.random.split(key)
-    levels = jax.nn.sigmoid(read(params, guess, noise(key_noise, len(images))).canvas[-1])
-    return jnp.where(kept, images, _zeros_and_ones(key_pixels, levels)), levels
+    state, _ = read(params, guess, noise(key_noise, len(images)))
+    levels = jax.nn.sigmoid(state.canvas)
+    return jnp.where(kept, images, seen(levels, key_pixels)), levels
 
   key_first, key_rounds = jax.random.split(key)
   blank = jnp.full(images.shape, 0.5, jnp.float32)
-  start = jnp.where(kept, images, _zeros_and_ones(key_first, blank))
+  start = jnp.where(kept, images, seen(blank, key_first))
   _, levels = jax.lax.scan(again, start, jax.random.split(key_rounds, rounds))
   return jnp.where(kept, images, levels[-1])
 
 
-def _zeros_and_ones(key, levels):
-  return jax.random.bernoulli(key, levels).astype(jnp.float32)
+def _check_shape(images, shape):
+  if np.shape(images)[1:] != shape:
+    sides = ', '.join(map(str, shape))
+    raise InputError(f'images have shape {np.shape(images)}, expected [N, {sides}]')
 
 
 def half(size: int, seen: str) -> np.ndarray:

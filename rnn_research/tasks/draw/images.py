@@ -9,7 +9,7 @@ import numpy as np
 
 from rnn_research.data import examples
 from rnn_research.data.canvases import scatter
-from rnn_research.data.image_set import load_images
+from rnn_research.data.image_set import as_trained, load_images
 from rnn_research.experiment import TrainData
 from rnn_research.tasks.draw.pixels import Pixels
 
@@ -32,7 +32,13 @@ class Images(NamedTuple):
 
 
 def make_images(
-  path: str, size: int, canvas: int, objects: int, pixels: Pixels, seed: int
+  path: str,
+  size: int,
+  canvas: int,
+  objects: int,
+  pixels: Pixels,
+  seed: int,
+  channels: int | None = None,
 ) -> Images:
   """Returns the images of `data.image_set.load_images`, or canvases on which they lie.
 
@@ -43,14 +49,19 @@ def make_images(
     objects: pictures on a canvas.
     pixels: what the model takes of levels.
     seed: of the order of training pictures, and of where they lie.
+    channels: of a trained model; None takes those of the pictures.
 
   Raises:
     FileNotFoundError: there are no such pictures.
-    InputError: they cannot be read.
+    InputError: they cannot be read, or are in colour where the model was trained on grey ones.
   """
   found = load_images(path, size)
+  if channels is not None:
+    found = as_trained(found, None, channels)
 
-  pictures = functools.cache(lambda split: pixels.kept(found.splits[split].images))
+  pictures = functools.cache(
+    lambda split: pixels.kept(found.splits[split].images, 1 + _SPLITS.index(split))
+  )
 
   def arranged(rng, split, rows):
     own = pictures(split)
@@ -61,7 +72,7 @@ def make_images(
 
   @functools.cache
   def part(split):
-    # Training draws from (seed, epoch, step); SeedSequence ends in zeros.
+    # Training draws from (seed, epoch, 1 + step); SeedSequence ends in zeros.
     rng = np.random.default_rng((seed, 0, 0, 1 + _SPLITS.index(split)))
     return arranged(rng, split, np.arange(len(pictures(split))))
 

@@ -15,6 +15,7 @@ from rnn_research.tasks.draw.drawing import half
 from rnn_research.tasks.draw.frames import frames
 
 _ROWS, _NEAREST, _SHEET = 5, 16, 64  # images: step by step; beside their nearest; on a sheet
+BOUND_IMAGES = 500
 _BLOCK = 10_000  # training images that are compared with at once
 
 
@@ -29,7 +30,8 @@ def write_report(
 
   Args:
     commands: what the model can do, see `drawing.commands_of`, its parameters given.
-    bound: 'kl' [T] of each step, and 'reconstruction', nats, means over test images.
+    bound: 'kl' [T] of each step, and 'reconstruction', nats: means over the first `BOUND_IMAGES`
+      test images.
     parts: split -> its images, see `Images`.
     workdir: of the run.
     out_dir: an existing folder.
@@ -44,7 +46,7 @@ def write_report(
     _steps(drawn),
     _redrawn(commands, test[:_ROWS]),
     _completed(commands, test[:_ROWS]),
-    _bound(bound['kl'], bound['reconstruction']),
+    _bound(bound['kl'], bound['reconstruction'], min(len(test), BOUND_IMAGES)),
   ]
   curve_report.write_run(workdir, out_dir, sections)
 
@@ -80,7 +82,7 @@ def _windows(drawing):
   names = [name for name in ('read', 'wrote') if getattr(drawing, name) is not None]
   said = {'read': 'green: where the step read', 'wrote': 'red: where it wrote'}
   lines = '; '.join(said[name] for name in names)
-  return f' Windows, {lines}, their lines as thick as the filters are wide.' if names else ''
+  return f' Windows, {lines}, a thicker line where the filters are wider.' if names else ''
 
 
 def _redrawn(commands, images) -> Section:
@@ -92,16 +94,17 @@ def _redrawn(commands, images) -> Section:
 def _completed(commands, images) -> Section:
   given, _ = commands['redraw'](images)
   columns = [('all', given), ('given', np.where(half(images.shape[1], 'top'), given, 0.5))]
+  again = np.round(255 * given).astype(np.uint8)  # the same half for all four
   columns += [
-    (f'drawn {seed + 1}', commands['complete'](images, seen='top', seed=seed)) for seed in range(4)
+    (f'drawn {seed + 1}', commands['complete'](again, seen='top', seed=seed)) for seed in range(4)
   ]
   text = 'Test images of which the upper half is given; four drawings of the lower one.'
   return Section('Completed', 'completed', figures.images_figure(columns, text))
 
 
-def _bound(kl, reconstruction) -> Section:
+def _bound(kl, reconstruction, count) -> Section:
   text = (
-    f'KL(q || p) of each step, means over test images; {kl.sum():.1f} nats in all. Reconstruction '
-    f'costs {reconstruction:.1f} nats more.'
+    f'KL(q || p) of each step, means over the first {count} test images, one draw each; '
+    f'{kl.sum():.1f} nats in all. Reconstruction costs {reconstruction:.1f} nats more.'
   )
   return Section('The bound, by step', 'bound', figures.bound_figure(kl, text))

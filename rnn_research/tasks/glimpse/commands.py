@@ -7,7 +7,7 @@ from rnn_research.data.files import expand
 from rnn_research.errors import InputError, require
 from rnn_research.experiment import Command
 from rnn_research.tasks.glimpse.film import frames
-from rnn_research.tasks.glimpse.looking import answered
+from rnn_research.tasks.glimpse.looking import answered, chance
 from rnn_research.training.progress import tell
 
 _MOST = 24  # pictures on a sheet
@@ -19,24 +19,29 @@ def look_files(run, input: str, seed: int, output: str) -> None:
   Raises:
     InputError: what `look` refuses, or a file that cannot be written.
   """
+  kind = run.config.model.kind
+  require('model.kind', kind, kind == 'glimpses', 'glimpses: others see all at once')
   require('input', input, bool(input), 'a picture or a folder of pictures')
   ends = output.lower().endswith
   require('output', output, ends(('.png', '.gif')), 'a file that ends with .png or .gif')
   looks = run.look(input, seed=seed)
   for one in looks:
-    chance = one.probabilities.max(-1).prod()
-    print(f'{one.name}\t{answered(one)}\t{chance:.3f}')
+    print(f'{one.name}\t{answered(one)}\t{chance(one):.3f}')
   if ends('.gif'):
     write_picture(output, frames(looks[:_MOST]), seconds=0.6)
   else:
     _draw(looks[:_MOST], output)
-  tell(f'written: {output}')
+  left_out = f', the first {_MOST} of {len(looks)} pictures' if len(looks) > _MOST else ''
+  tell(f'written: {output}{left_out}')
 
 
 def _draw(looks, output):
   from rnn_research.tasks.glimpse.path_figure import path_figure  # matplotlib is slow to load
 
-  text = 'Numbers: the middles of glimpses. Frames: the last one. Right: all that was seen.'
+  text = (
+    'Numbers: the middles of glimpses. Frames: the last one. Right: all that was seen; what was '
+    'not is grey.'
+  )
   file = expand(output)
   try:
     os.makedirs(file.parent, exist_ok=True)

@@ -3,13 +3,13 @@
 import functools
 import hashlib
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from rnn_research.data import examples
 from rnn_research.data.canvases import Asked, Canvas, arrange
-from rnn_research.data.image_set import ImageSet, load_images
+from rnn_research.data.image_set import ImageSet, as_trained, load_images
 from rnn_research.errors import InputError
 from rnn_research.experiment import TrainData
 
@@ -32,7 +32,9 @@ class Images(NamedTuple):
   held_out: Mapping[str, Callable[[], Asked]]
 
 
-def make_images(path: str, size: int, canvas: Canvas, seed: int) -> Images:
+def make_images(
+  path: str, size: int, canvas: Canvas, seed: int, known: Mapping[str, Any] | None = None
+) -> Images:
   """Returns what is asked of the pictures of `data.image_set.load_images`.
 
   Args:
@@ -40,12 +42,15 @@ def make_images(path: str, size: int, canvas: Canvas, seed: int) -> Images:
     size: pixels of a side of a picture.
     canvas: what is made of them.
     seed: of the order of training pictures, and of where they lie.
+    known: 'classes' and 'channels' of a trained model, which must be those of the pictures.
 
   Raises:
     FileNotFoundError: there are no such pictures.
-    InputError: they cannot be read, or have no classes.
+    InputError: they cannot be read, have no classes, or are not what the model knows.
   """
   found = load_images(path, size)
+  if known:
+    found = as_trained(found, known['classes'], known['channels'])
   if len(found.classes) < 2:
     raise InputError(
       f'data.path: the pictures of {path} are of one class, expected a folder for each of two '
@@ -65,7 +70,7 @@ def make_images(path: str, size: int, canvas: Canvas, seed: int) -> Images:
 
 def _held_out(found: ImageSet, split, canvas, seed):
   part = found.splits[split]
-  # Training draws from (seed, epoch, step); SeedSequence ends in zeros.
+  # Training draws from (seed, epoch, 1 + step); SeedSequence ends in zeros.
   rng = np.random.default_rng((seed, 0, 0, _SPLITS.index(split)))
   still = canvas._replace(shift=0)
   return arrange(rng, part, np.arange(len(part.labels)), still, len(found.classes))

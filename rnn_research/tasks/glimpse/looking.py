@@ -96,6 +96,11 @@ def answered(look: Look) -> str:
   return ' '.join(look.answers) or 'nothing'
 
 
+def chance(look: Look) -> float:
+  """Returns the probability of the answers, up to the end and with it."""
+  return float(look.probabilities.max(-1)[: len(look.answers) + 1].prod())
+
+
 def known(look: Look, count: int) -> np.ndarray:
   """Returns what the first glimpses showed of an image, finer patches over coarser ones; what none
   showed is grey.
@@ -107,24 +112,19 @@ def known(look: Look, count: int) -> np.ndarray:
   Returns:
     [S, S, C] float32, levels in [0, 1].
   """
-  from PIL import Image
-
   canvas = np.full(look.image.shape, 0.35, np.float32)
-  size = len(canvas)
   for scale in reversed(range(look.boxes.shape[1])):
     for box, patch in zip(look.boxes[:count, scale], look.patches[:count, scale], strict=True):
-      side = max(1, round(float(box[2])))
-      left, top = (round(float(middle) - box[2] / 2) for middle in box[:2])
-      levels = np.stack(
-        [
-          np.asarray(Image.fromarray(patch[..., c]).resize((side, side), Image.Resampling.BOX))
-          for c in range(patch.shape[-1])
-        ],
-        -1,
+      (rows, of_rows), (columns, of_columns) = (
+        _covered(box[axis], box[2], len(canvas), len(patch)) for axis in (1, 0)
       )
-      inside = [slice(max(at, 0), max(min(at + side, size), 0)) for at in (top, left)]
-      cut = [
-        slice(part.start - at, part.stop - at) for part, at in zip(inside, (top, left), strict=True)
-      ]
-      canvas[inside[0], inside[1]] = levels[cut[0], cut[1]]
+      canvas[np.ix_(rows, columns)] = patch[np.ix_(of_rows, of_columns)]
   return canvas
+
+
+def _covered(middle, side, size, count):
+  """Returns which of `size` pixels a patch of `count` numbers covers along an axis, and the number
+  that lies on each."""
+  place = (np.arange(size) + 0.5 - (middle - side / 2)) * (count / side)
+  (inside,) = np.nonzero((place >= 0) & (place < count))
+  return inside, place[inside].astype(int)

@@ -9,7 +9,7 @@ from matplotlib.patches import Rectangle
 from rnn_research.analysis.reports.glyphs import families, shown
 from rnn_research.analysis.reports.plots import BLUE, TICK, VERMILLION, Plot, caption
 from rnn_research.analysis.reports.tiles import as_rgb
-from rnn_research.tasks.glimpse.looking import Look, answered, known
+from rnn_research.tasks.glimpse.looking import Look, answered, chance, known
 
 _SIZE = 1.5  # inches of a panel
 _SMALL = 9  # font size of numbers on an image
@@ -73,7 +73,7 @@ def _side_by_side(patches):
 
 
 def _answer(look):
-  return f'{shown(answered(look))} ({look.probabilities.max(-1).prod():.2f})'
+  return f'{shown(answered(look))} ({chance(look):.2f})'
 
 
 def _table(looks):

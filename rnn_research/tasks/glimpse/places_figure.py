@@ -21,6 +21,7 @@ def places_figure(looks: Sequence[Look], text: str) -> Plot:
   """
   size, num_glimpses = len(looks[0].image), len(looks[0].boxes)
   middles = np.stack([one.boxes[:, 0, :2] for one in looks])  # [N, T, 2]
+  middles = np.clip(middles, 0, size)  # a place may be drawn outside of the image
   edges = np.linspace(0, size, _BINS + 1)
   shares = [
     np.histogram2d(middles[:, t, 1], middles[:, t, 0], (edges, edges))[0] / len(looks)

@@ -37,7 +37,8 @@ def write_report(
     workdir: of the run.
     out_dir: an existing folder.
   """
-  work, result = f'{multiply_adds:,} multiply-adds for an image.', read_result(workdir)
+  work = f'{multiply_adds:,} multiply-adds for an image, without what cuts glimpses out of it.'
+  result = read_result(workdir)
   sections = [Section('All splits', before=result_markdown(result), after=work)]
   if follow is not None:
     sections += _looking(follow, classes, asked, out_dir)
@@ -66,6 +67,12 @@ def _paths(kind, pairs) -> Section:
   text = (
     f'The first test images that were answered {"rightly" if kind == "right" else "wrongly"}; '
     'above each what it is. Numbers: the middles of glimpses; frames: the last one. Then what each '
-    'showed. Right: all that was seen in its place, and the answer with its probability.'
+    f'showed{_widest(looks[0])}. Right: all that was seen in its place, the rest grey, and the '
+    'answer with its probability.'
   )
   return Section(f'Answered {kind}', f'paths_{kind}', path_figure(looks, truths, text))
+
+
+def _widest(look):
+  count = look.boxes.shape[1]
+  return f', of its {count} patches the two narrowest' if count > 2 else ''

@@ -15,9 +15,12 @@ import experiments
 from rnn_research import workdir as workdir_lib
 from rnn_research.cells import make_cell
 from rnn_research.data.canvases import scatter
+from rnn_research.data.image_set import load_images
+from rnn_research.encoders.glimpse import Place
 from rnn_research.errors import InputError
-from rnn_research.models.draw import bounds, draw
+from rnn_research.models.draw import Drawn, bounds, draw
 from rnn_research.models.draw_sight import attentive, whole
+from rnn_research.tasks.draw import drawing
 from rnn_research.tasks.draw.drawing import half
 from rnn_research.tasks.draw.images import make_images
 from rnn_research.tasks.draw.pixels import PIXELS
@@ -88,7 +91,8 @@ def elman(params, h, x):
 def test_reading_equals_the_equations(sight):
   model = model_of(sight)
   params, (images, noise) = random_params(model), inputs()
-  drawn = jax.jit(model.read)(params, images, noise)
+  state, drawn = jax.jit(model.read)(params, images, noise)
+  np.testing.assert_array_equal(state.canvas, drawn.canvas[-1])
   p = jax.tree.map(lambda a: np.asarray(a, np.float64), params)
   for row, image in enumerate(images.astype(np.float64)):
     canvas, encoder, decoder = p.canvas[0], np.zeros(5), np.zeros(4)
@@ -111,7 +115,7 @@ def test_imagining_is_reading_without_an_encoder(sight):
   model = model_of(sight)
   params, (images, noise) = random_params(model), inputs()
   blind = params._replace(latent=jax.tree.map(jnp.zeros_like, params.latent))
-  read, imagined = model.read(blind, images, noise), model.imagine(params, noise)
+  read, imagined = model.read(blind, images, noise)[1], model.imagine(params, noise)[1]
   np.testing.assert_allclose(read.canvas, imagined.canvas, rtol=1e-5, atol=1e-6)
   np.testing.assert_array_equal(read.kl, 0)
 
@@ -144,7 +148,7 @@ def test_both_bounds_lie_below_the_likelihood_and_more_draws_come_nearer():
     params, jnp.repeat(image, draws, 0), key=jax.random.key(0)
   )
   grid = jnp.linspace(-8, 8, 4001)
-  logits = jax.jit(model.imagine)(params, grid[None, :, None]).canvas[-1, :, 0, 0, 0]
+  logits = jax.jit(model.imagine)(params, grid[None, :, None])[0].canvas[:, 0, 0, 0]
   prior = np.exp(-0.5 * np.asarray(grid, np.float64) ** 2) / np.sqrt(2 * np.pi)
   likelihood = np.log((prior * sigmoid(np.asarray(logits, np.float64))).sum() * 16 / 4000)
   weights = np.asarray(found.log_weight, np.float64)
@@ -160,7 +164,7 @@ def test_pixels():
   levels = np.full((50, 10, 10, 1), 51, np.uint8)  # 0.2
   keys = jax.random.split(jax.random.key(0))
   seen = {
-    name: [np.asarray(one.seen(one.kept(levels), key)) for key in keys]
+    name: [np.asarray(one.seen(one.kept(levels, 1), key)) for key in keys]
     for name, one in PIXELS.items()
   }
   np.testing.assert_allclose(seen['levels'][0], 0.2, rtol=1e-6)
@@ -168,6 +172,12 @@ def test_pixels():
     assert set(np.unique(seen[name][0])) == {0, 1}
     assert seen[name][0].mean() == pytest.approx(0.2, abs=0.02)
     assert (seen[name][0] == seen[name][1]).all() == (name == 'fixed')
+  fixed = PIXELS['fixed'].kept
+  assert (fixed(levels, 1) != fixed(levels, 2)).any()
+  for name, one in PIXELS.items():
+    again = np.asarray(one.again(jnp.full((1, 100, 100, 1), 0.2), keys[0]))
+    assert set(np.unique(again)) == ({np.float32(0.2)} if name == 'levels' else {0, 1})
+    assert again.mean() == pytest.approx(0.2, abs=0.02)
 
 
 def test_the_nearest_training_images_are_found():
@@ -199,6 +209,37 @@ def test_training_moves_pictures_and_what_is_held_out_lies_still():
   first = [next(data.iterator)['image'] for _ in range(data.steps_per_epoch + 1)]
   assert (first[0] != first[-1]).any()
   assert {image.shape for image in first} == {(500, 20, 20, 1)}
+
+
+def test_every_split_has_pictures_of_its_own():
+  found = load_images('', 8).splits
+  images = make_images('', 8, 0, 1, PIXELS['stochastic'], 0)
+  for split, part in found.items():
+    np.testing.assert_array_equal(images.parts[split](), part.images)
+
+
+def test_windows_are_framed_from_their_outermost_filters():
+  where = Place(*(jnp.full((1, 1), value) for value in (5.0, 7.0, 1.5, np.log(4.0), 0.0)))
+  drawn = Drawn(None, None, jnp.zeros((1, 1, 9, 9, 1)), None, where)
+  box = drawing._drawing(drawn, (2, 4)).wrote
+  assert [float(side[0, 0]) for side in box] == pytest.approx([2.75, 4.75, 7.25, 9.25, 2.0])
+
+
+def test_the_importance_weighted_bound_is_the_log_of_a_mean():
+  config = experiments.get_config('draw:debug')
+  built = experiments.build('draw:debug', config)
+  params, key = built.init(jax.random.key(0)), jax.random.key(1)
+  found = built.final_evaluate['test'](params, key)
+  model = draw(make_cell('lstm', 16), make_cell('lstm', 16), whole(28, 1), (28, 28, 1), 4)
+  images = load_images('', 28).splits['test'].images
+  key_pixels, key_noise = jax.random.split(jax.random.fold_in(key, 0))
+  taken = PIXELS['stochastic'].seen(images, key_pixels)
+  weights = [
+    np.asarray(jax.jit(functools.partial(bounds, model, steps=3))(params, taken, key=k).log_weight)
+    for k in jax.random.split(key_noise, 2)
+  ]
+  expected = -np.log(np.exp(np.float64(weights) - np.max(weights)).mean(0)) - np.max(weights)
+  assert found['importance_nats'] == pytest.approx(expected.mean(), rel=1e-5)
 
 
 @pytest.fixture(scope='module')
@@ -242,6 +283,13 @@ def test_drawing_from_python(drawer):
     completed = opened.complete(images, seen=seen, rounds=2)
     np.testing.assert_array_equal(np.where(kept, completed, 0), np.where(kept, images / 255, 0))
     assert ((completed > 0) & (completed < 1))[np.broadcast_to(~kept, images.shape)].all()
+    other = np.where(kept, images, 255 - images)  # of what is not seen
+    np.testing.assert_array_equal(completed, opened.complete(other, seen=seen, rounds=2))
+  for command in (opened.complete, opened.redraw):
+    with pytest.raises(
+      InputError, match=r'images have shape \(2, 8, 8, 1\), expected \[N, 28, 28, 1\]'
+    ):
+      command(images[:, :8, :8])
   assert half(28, 'top')[0, 13, 0, 0] and not half(28, 'top')[0, 14, 27, 0]
   assert half(28, 'right')[0, 0, 14, 0] and not half(28, 'right')[0, 27, 13, 0]
 
@@ -270,7 +318,7 @@ def test_modes(drawer, tmp_path, main):
   assert code == 1 and "output is 'a.jpg', expected a file that ends with .png or .gif" in err
 
 
-def test_pictures_in_colour_from_a_folder(tmp_path):
+def test_pictures_in_colour_from_a_folder(drawer, tmp_path, main):
   rng = np.random.default_rng(0)
   folder = tmp_path / 'set'
   folder.mkdir()
@@ -281,6 +329,16 @@ def test_pictures_in_colour_from_a_folder(tmp_path):
   flags = ['--config.data.size=8', '--config.data.pixels=levels', '--config.train.steps=2']
   run('--experiment=draw:debug', f'--config.data.path={folder}', f'--workdir={workdir}', *flags)
   shutil.rmtree(folder)
+  for mode, value in (('L', 90), ('RGB', (9, 200, 9))):
+    (tmp_path / mode).mkdir()
+    for number in range(3):
+      Image.new(mode, (8, 8), value).save(tmp_path / mode / f'{number}.png')
+  measured = lambda run, mode: main(
+    f'--workdir={run}', '--mode=evaluate', f'--config.data.path={tmp_path / mode}'
+  )
+  assert measured(workdir, 'L')[0] == 0  # read in three channels
+  code, _, err = measured(drawer, 'RGB')
+  assert code == 1 and 'data.path has pictures in colour, expected grey ones as in training' in err
   assert workdir_lib.load(workdir).draw(count=2).canvases.shape == (3, 2, 8, 8, 3)
 
 
@@ -295,11 +353,11 @@ def test_pictures_in_colour_from_a_folder(tmp_path):
     ({'data.objects': 2}, 'data.objects is 2, expected 1 without data.canvas'),
     (
       {'model.sight': 'attentive', 'model.read_size': 30},
-      'a glimpse has 30 x 30 pixels, expected 2 to 28 a side in an image of 28 x 28',
+      'model.read_size is 30, expected an integer from 2 to 28, the pixels of a side of the images',
     ),
     (
       {'model.sight': 'attentive', 'model.write_size': 1},
-      'a glimpse has 1 x 1 pixels, expected 2 to 28',
+      'model.write_size is 1, expected an integer from 2 to 28',
     ),
   ],
 )

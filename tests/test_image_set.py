@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rnn_research.data.image_set import load_images, read_images
+from rnn_research.data.image_set import as_trained, load_images, read_images
 from rnn_research.errors import InputError
 
 RED, GREY = (200, 30, 30), (90, 90, 90)
@@ -70,10 +70,42 @@ def test_an_empty_folder_is_refused(tmp_path):
   with pytest.raises(InputError, match=r'data\.path: .* has no picture'):
     load_images(str(tmp_path), 28)
   make_folder(tmp_path / 'set', [GREY], count=1)
-  with pytest.raises(InputError, match='of 1 pictures'):
+  with pytest.raises(InputError, match=r'has 1 picture\(s\), expected 3 at least'):
     load_images(str(tmp_path / 'set'), 28)
   with pytest.raises(FileNotFoundError):
     load_images(str(tmp_path / 'none'), 28)
+
+
+def test_pictures_beside_folders_of_them_are_refused(tmp_path):
+  folder = make_folder(tmp_path / 'set', count=3)
+  Image.new('L', (4, 4)).save(folder / 'beside.png')
+  with pytest.raises(InputError, match=r'has beside\.png beside folders of pictures'):
+    load_images(str(folder), 12)
+
+
+def test_pictures_are_those_that_a_model_knows_or_are_refused():
+  found = load_images('', 8)
+  assert as_trained(found, found.classes, 1).splits['test'].images.shape == (500, 8, 8, 1)
+  coloured = as_trained(found, None, 3).splits['test'].images
+  np.testing.assert_array_equal(coloured, np.repeat(found.splits['test'].images, 3, -1))
+  with pytest.raises(InputError, match=r'has the classes 0, .*, 9, expected those of training: a'):
+    as_trained(found, ('a',), 1)
+  with pytest.raises(InputError, match='pictures in colour, expected grey ones'):
+    as_trained(as_trained(found, None, 3), None, 1)
+
+
+def test_idx_files_of_letters_and_of_few_pictures(tmp_path):
+  for split, count in (('train', 4), ('t10k', 2)):
+    write_idx(tmp_path / f'{split}-images-idx3-ubyte', np.zeros((count, 8, 8)))
+    write_idx(tmp_path / f'{split}-labels-idx1-ubyte', np.full(count, 25))
+  found = load_images(str(tmp_path), 8)
+  assert len(found.classes) == 26
+  assert [len(part.labels) for part in found.splits.values()] == [3, 1, 2]
+
+
+def write_idx(path, array):
+  head = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, '>i4').tobytes()
+  path.write_bytes(head + array.astype(np.uint8).tobytes())
 
 
 def test_a_picture_in_colour_is_refused_where_the_model_has_seen_grey_ones(tmp_path):

@@ -2,6 +2,7 @@
 
 import shutil
 
+import jax
 import numpy as np
 import pytest
 from launching import read_json, run
@@ -10,10 +11,11 @@ from test_bad_input import assert_refused
 from test_image_set import make_folder
 
 import experiments
+from experiments.glimpse import _measure
 from rnn_research import workdir
 from rnn_research.data import examples
-from rnn_research.data.canvases import Canvas, arrange
-from rnn_research.data.image_set import Part
+from rnn_research.data.canvases import Asked, Canvas, arrange
+from rnn_research.data.image_set import Part, load_images
 from rnn_research.errors import InputError
 from rnn_research.tasks.glimpse.images import make_images
 from rnn_research.tasks.glimpse.looking import Look, known
@@ -335,8 +337,6 @@ def test_an_empty_folder_is_refused(main, tmp_path):
 
 @pytest.mark.parametrize('kind', ['conv_of_equal_size', 'conv_of_equal_work'])
 def test_a_convolutional_network_has_the_size_or_the_work_of_the_glimpse_network(kind):
-  import jax
-
   from experiments.glimpse import _glimpses, _make_model
   from rnn_research.models.classifier import conv_classifier
   from rnn_research.parameters import num_parameters
@@ -358,7 +358,7 @@ def test_a_convolutional_network_has_the_size_or_the_work_of_the_glimpse_network
   'flags',
   [
     ('--config.model.reader=gaussian', '--config.model.glimpse=3'),
-    ('--config.model.kind=conv_of_equal_work',),
+    ('--config.model.kind=conv_of_equal_size',),
     (
       '--config.data.size=10',
       '--config.data.canvas=24',
@@ -376,3 +376,57 @@ def test_other_networks_train_and_report(flags, main, tmp_path):
   code, out, _ = main('--experiment=glimpse:debug', *TINY, *flags, f'--workdir={tmp_path / "run"}')
   assert code == 0 and ('error_10_passes' in out) == ('kind' not in flags[0])
   assert (tmp_path / 'run' / 'report' / 'README.md').exists()
+  if 'kind' in flags[0]:
+    refused = main(f'--workdir={tmp_path / "run"}', '--mode=look', '--input=a.png')
+    assert_refused(refused, "model.kind is 'conv_of_equal_size', expected glimpses")
+
+
+def test_a_convolutional_network_that_cannot_be_so_cheap_is_refused():
+  made = changed(data={'canvas': 60}, model={'kind': 'conv_of_equal_work'})
+  with pytest.raises(InputError, match=r'smallest convolutional network costs 43,025, expected'):
+    experiments.build('glimpse:debug', made)
+
+
+def test_a_cell_without_h_cannot_be_told_where_to_begin():
+  values = {'num_layers': 2, 'context': 6, 'cell': 'lru'}
+  built = experiments.build('glimpse:debug', changed(model=values))
+  with pytest.raises(InputError, match='the state of this cell has no h'):
+    jax.eval_shape(built.init, jax.random.key(0))
+    jax.eval_shape(
+      lambda p: built.loss(p, (), next(built.train_data().iterator), jax.random.key(0), 0),
+      jax.eval_shape(built.init, jax.random.key(0)),
+    )
+
+
+def test_held_out_images_are_those_of_their_own_split():
+  found = load_images('', 28).splits
+  images = make_images('', 28, PLAIN, 0)
+  for split in ('valid', 'test'):
+    np.testing.assert_array_equal(images.held_out[split]().images, found[split].images)
+
+
+def test_several_passes_are_the_mean_of_their_probabilities():
+  asked = Asked(np.zeros((3, 4, 4, 1), np.uint8), np.array([[0], [1], [1]]))
+  passes = {}
+
+  def answer(params, images, key):
+    number = len(passes)
+    passes[number] = np.log(np.random.default_rng(number).dirichlet((1, 1, 1), (3, 1)))
+    return passes[number]
+
+  found = _measure(answer, asked, 4, None, jax.random.key(0))
+  wrong = lambda p: float((p.argmax(-1) != asked.targets).any(-1).mean())
+  assert found['error'] == pytest.approx(wrong(passes[0]))
+  assert found['error_4_passes'] == pytest.approx(wrong(np.exp(list(passes.values())).mean(0)))
+
+
+def test_other_classes_than_those_of_training_are_refused(colours, main, tmp_path):
+  for name in ('a', 'class 1'):
+    (tmp_path / 'set' / name).mkdir(parents=True)
+    for number in range(3):
+      Image.new('RGB', (9, 9), (9 * number, 99, 0)).save(tmp_path / 'set' / name / f'{number}.png')
+  place = f'--config.data.path={tmp_path / "set"}'
+  outcome = main(f'--workdir={colours / "run"}', '--mode=evaluate', place)
+  assert_refused(
+    outcome, 'has the classes a, class 1, expected those of training: class 0, class 1'
+  )

@@ -327,7 +327,7 @@ def _conv(measure):
     cost = lambda model: measure(model, jax.eval_shape(model.init, jax.random.key(0)))
     budget = cost(_glimpses(config, *sizes))
     conv = lambda units: conv_classifier(shape, units, *answers)
-    return conv(largest(lambda units: cost(conv(units)) <= budget))
+    return conv(largest(lambda units: cost(conv(units)), budget))
 
   return make
 

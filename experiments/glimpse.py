@@ -332,7 +332,7 @@ def _conv(measure):
         f'model.kind is {config.model.kind!r}: the smallest convolutional network costs '
         f'{cost(conv(1)):,}, expected at most {budget:,}, what the glimpses cost'
       )
-    return conv(largest(lambda units: cost(conv(units)) <= budget))
+    return conv(largest(lambda units: cost(conv(units)), budget))
 
   return make
 

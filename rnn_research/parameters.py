@@ -1,10 +1,12 @@
 """Parameters: their names, sizes that give models of different kinds the same number, and what
 another library can take."""
 
+import functools
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
+import numpy as np
 
 from rnn_research.errors import InputError
 from rnn_research.typing import PyTree
@@ -39,26 +41,47 @@ def fit_budget(make: Callable[[int], Any], hidden_size: int, num_params: int) ->
   """
   if not num_params:
     return make(hidden_size)
-  size = lambda hidden_size: num_parameters(
-    jax.eval_shape(make(hidden_size).init, jax.random.key(0))
+  size = functools.cache(
+    lambda units: num_parameters(jax.eval_shape(make(units).init, jax.random.key(0)))
   )
   if size(1) > num_params:
     raise InputError(
       f'model.num_params is {num_params}, expected at least {size(1)}, the parameters of a model '
       'of one unit'
     )
-  return make(largest(lambda hidden_size: size(hidden_size) <= num_params))
+  return make(largest(size, num_params))
 
 
-def largest(fits: Callable[[int], bool]) -> int:
-  """Returns the largest integer from 1 on that fits, where all smaller ones do; 1 always does."""
-  low, high = 1, 2
-  while fits(high):
-    low, high = high, 2 * high
+def largest(size: Callable[[int], float], most: float) -> int:
+  """Returns the largest integer n from 1 on for which `size(n) <= most`.
+
+  It asks for few sizes, five where they are a n^2 + b n + c: it starts where the parabola through
+  three of them meets `most`, and takes strides that double until the answer lies between two.
+
+  Args:
+    size: does not fall, grows beyond `most`, and `size(1) <= most`.
+    most: a budget.
+  """
+  size = functools.cache(size)
+  low = _crossing(size, most)
+  high, stride = low + 1, 1
+  while size(low) > most:
+    low, high, stride = max(1, low - stride), low, 2 * stride
+  while size(high) <= most:
+    low, high, stride = high, high + stride, 2 * stride
   while high - low > 1:
     middle = (low + high) // 2
-    low, high = (middle, high) if fits(middle) else (low, middle)
+    low, high = (middle, high) if size(middle) <= most else (low, middle)
   return low
+
+
+def _crossing(size, most):
+  """Returns about where the parabola through three sizes meets `most`, an integer >= 1."""
+  points = 1, 64, 128  # far apart: where sizes are rounded, small ones say little of large ones
+  a, b, c = np.polyfit(points, [size(n) for n in points], 2)
+  # The root in a form that is the line's where a is 0.
+  root = b + np.sqrt(max(0.0, b * b + 4 * a * (most - c)))
+  return max(1, int(2 * (most - c) / root + 1e-6)) if root > 0 else 1
 
 
 def require_plain(params: PyTree, kinds: tuple[type[Any], ...], library: str) -> None:

@@ -15,7 +15,7 @@ from rnn_research.cells import CELLS
 from rnn_research.data import examples, idx
 from rnn_research.errors import InputError
 from rnn_research.losses import cross_entropy
-from rnn_research.parameters import fit_budget, num_parameters
+from rnn_research.parameters import fit_budget, largest, num_parameters
 from rnn_research.tasks.long_memory import synthetic
 from rnn_research.training import config
 
@@ -249,6 +249,31 @@ def test_the_largest_size_within_a_budget():
   assert fit_budget(Model, 7, 0).size == 7
   with pytest.raises(InputError, match=r'model.num_params is 0.5, expected at least 1'):
     fit_budget(Model, 0, 0.5)
+
+
+@pytest.mark.parametrize(
+  ('size', 'calls'),
+  [
+    (lambda n: 4 * n * n + 70 * n + 3, 5),
+    (lambda n: 7 * n, 5),
+    (lambda n: n * n, 5),
+    (lambda n: (n // 8) ** 2 + 1, 10),
+    (lambda n: 3 * n * max(1, n // 5), 18),
+    (lambda n: n**3, 23),
+  ],
+)
+def test_few_sizes_are_asked_for(size, calls):
+  asked = []
+
+  def counted(n):
+    asked.append(n)
+    return size(n)
+
+  for most in (size(1), 500, 5_000, size(777) - 1, size(777), 10**6, 10**8 + 3):
+    asked.clear()
+    found = largest(counted, most)
+    assert size(found) <= most < size(found + 1) and found >= 1
+    assert len(asked) <= calls, most
 
 
 def test_a_small_network_learns_to_add(tmp_path, main):

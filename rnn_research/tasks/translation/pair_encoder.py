@@ -157,7 +157,7 @@ def _split(folder: Path, pieces: Labelled, sides: Sequence[_Side], display: Disp
         flat = itertools.chain.from_iterable(sentences)
         numbers = np.fromiter(map(side.numbers.__getitem__, flat), np.int64)
         with cache.sentence(folder, 'written'), open(_part(folder, split, name), 'ab') as file:
-          np.save(file, numbers.astype(np.min_scalar_type(len(side.numbers))))
+          kept.write_array(file, numbers.astype(np.min_scalar_type(len(side.numbers))))
     yield list(itertools.compress(piece.sources, labels == 0))
 
 
@@ -193,8 +193,7 @@ def _write(folder: Path, sides: Sequence[_Side], codecs: Sequence[TextCodec]) ->
           kept.write_header(file, kind, int(lengths.sum()))
           for numbers in _pieces_of(folder, name, side, split):
             file.write(ids[numbers].astype(kind).data)
-        np.save(
-          folder / f'{split}.{name}.lengths.npy', lengths.astype(np.min_scalar_type(lengths.max()))
-        )
+        with open(folder / f'{split}.{name}.lengths.npy', 'wb') as file:
+          kept.write_array(file, lengths.astype(np.min_scalar_type(lengths.max())))
         (folder / f'{split}.{name}.txt').write_bytes('\n'.join(side.texts[split]).encode())
         _part(folder, split, name).unlink()

@@ -112,6 +112,13 @@ def test_held_out_files_one_file_of_pairs_and_gzip(config, tmp_path, small_piece
   assert_equal(pair_store.load(config.data, RULES), in_memory(config.data))
 
 
+def test_held_out_files_are_looked_for_before_anything_is_encoded(config, tmp_path, small_pieces):
+  config.data.valid_source = str(tmp_path / 'none')
+  with pytest.raises(FileNotFoundError, match=r'^data\.valid_source: there is no file'):
+    pair_store.load(config.data, RULES)
+  assert not (tmp_path / 'cache').exists()
+
+
 def test_more_symbols_than_a_byte_has(config, tmp_path, monkeypatch):
   monkeypatch.setattr(kept, 'LARGE', 0)
   (tmp_path / 'text.de').write_text('\n'.join(map(chr, range(0x4E00, 0x4E00 + 60))))

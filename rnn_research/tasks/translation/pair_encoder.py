@@ -1,5 +1,6 @@
-"""How large files of sentence pairs are encoded: read in pieces, three times; no more of them is
-held in memory than a piece, the held-out sentences and a few numbers of every pair."""
+"""How large files of sentence pairs are encoded: read in pieces, three times, to learn subwords two
+times more. No more of them is held in memory than a piece, the held-out sentences and a few numbers
+of every pair."""
 
 import functools
 import itertools

@@ -11,6 +11,7 @@ import pytest
 from experiments import seq2seq
 from rnn_research.data import files
 from rnn_research.data.codec import RULES
+from rnn_research.data.lines import cut_lines
 from rnn_research.data.pairs import Pairs, pair_pieces, read_pairs
 from rnn_research.data.sentences import taken
 from rnn_research.errors import InputError
@@ -169,13 +170,14 @@ def test_the_codec_of_a_trained_model_stays(config, tmp_path, small_pieces):
   config.data.min_frequency = 3
   other = pair_store.load(config.data, RULES).codec
   config.data.min_frequency = 1
+  own = pair_store.load(config.data, RULES).codec
   found = pair_store.load(config.data, RULES, other)
   expected = corpus.load_corpus(config.data)
   assert found.codec == other
   for split, pairs in expected.splits.items():
     ids = corpus.encode_pairs(other, pairs)
     assert list(map(lists, found.encoded()[split])) == list(map(lists, ids))
-  assert pair_store.load(config.data, RULES).codec == in_memory(config.data).codec != other
+  assert pair_store.load(config.data, RULES).codec == own == in_memory(config.data).codec != other
   assert len(list((tmp_path / 'cache').iterdir())) == 3
 
 
@@ -342,6 +344,7 @@ def test_lines_that_are_cut_by_a_piece_stay_whole(tmp_path, monkeypatch, size):
   monkeypatch.setattr(files, '_PIECE', size)
   assert read_pairs(*paths) == expected
   assert len(list(pair_pieces(*paths))) > (1 if size == 1000 else 20)
+  assert cut_lines('\ufeff'.encode(), 'a', 'input', 'utf-8') == ['']
 
 
 def test_rows_that_are_as_one_before_them_are_found():

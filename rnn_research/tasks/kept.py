@@ -108,6 +108,12 @@ def write_header(file: BinaryIO, kind: np.dtype, size: int) -> None:
   np.lib.format.write_array_header_1_0(file, about)
 
 
+def write_array(file: BinaryIO, values: np.ndarray) -> None:
+  """Writes an array [N] as `np.save` does, which does not say why a disk refuses."""
+  write_header(file, values.dtype, len(values))
+  file.write(values.data)
+
+
 def read(folder: Path, open_all: Callable[[dict], Any]) -> Any:
   """Returns what `open_all` makes of what was said of the arrays of a folder; raises InputError
   where it fails: the folder is damaged."""

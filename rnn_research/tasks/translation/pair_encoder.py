@@ -1,5 +1,6 @@
-"""How large files of sentence pairs are encoded: read in pieces, three times; no more of them is
-held in memory than a piece, the held-out sentences and a few numbers of every pair."""
+"""How large files of sentence pairs are encoded: read in pieces, three times, to learn subwords two
+times more. No more of them is held in memory than a piece, the held-out sentences and a few numbers
+of every pair."""
 
 import functools
 import itertools
@@ -12,7 +13,6 @@ import numpy as np
 
 from rnn_research.data.codec import TextCodec, encoder, new_sentence_codec, with_symbols
 from rnn_research.data.pairs import Pairs, pair_pieces
-from rnn_research.errors import InputError
 from rnn_research.tasks import cache, kept
 from rnn_research.tasks.translation import shares
 from rnn_research.tasks.translation.corpus import Codec, fingerprint_of
@@ -69,7 +69,7 @@ def encode(
   places = data['source'], data['target'], 'data.source', data['encoding']
   read = functools.partial(pair_pieces, *places)
   labels, counts = _survey(read, data, names, digested=bool(names) and rules > 2)
-  pieces = functools.partial(_labelled, read, labels, data['source'])
+  pieces = functools.partial(_labelled, read, labels)
   sides = [_side(side, pieces, data, ('train', *names), saved) for side in SIDES]
   display = open_counter(len(labels), 'pairs')
   try:
@@ -114,15 +114,13 @@ def _survey(read, data, names, digested: bool) -> tuple[np.ndarray, dict[str, in
   return labels, {'empty': empty, 'duplicates': duplicates, 'columns': columns}
 
 
-def _labelled(read, labels: np.ndarray, name: str) -> Iterator[tuple[Pairs, np.ndarray]]:
-  """Yields pairs in pieces, and their labels."""
+def _labelled(read, labels: np.ndarray) -> Iterator[tuple[Pairs, np.ndarray]]:
+  """Yields pairs in pieces, and their labels; fewer of files that have grown meanwhile, which
+  `kept.ensure` refuses."""
   start = 0
   for piece in read():
-    own = labels[start : start + len(piece.sources)]
-    if len(own) < len(piece.sources):
-      raise InputError(f'data.source: {name} became longer while it was read')
-    start += len(own)
-    yield piece, own
+    yield piece, labels[start : start + len(piece.sources)]
+    start += len(piece.sources)
 
 
 def _training(pieces: Labelled, side: str) -> Iterator[list[str]]:
@@ -157,7 +155,7 @@ def _split(folder: Path, pieces: Labelled, sides: Sequence[_Side], display: Disp
         flat = itertools.chain.from_iterable(sentences)
         numbers = np.fromiter(map(side.numbers.__getitem__, flat), np.int64)
         with cache.sentence(folder, 'written'), open(_part(folder, split, name), 'ab') as file:
-          np.save(file, numbers.astype(np.min_scalar_type(len(side.numbers))))
+          kept.write_array(file, numbers.astype(np.min_scalar_type(len(side.numbers))))
     yield list(itertools.compress(piece.sources, labels == 0))
 
 
@@ -193,8 +191,7 @@ def _write(folder: Path, sides: Sequence[_Side], codecs: Sequence[TextCodec]) ->
           kept.write_header(file, kind, int(lengths.sum()))
           for numbers in _pieces_of(folder, name, side, split):
             file.write(ids[numbers].astype(kind).data)
-        np.save(
-          folder / f'{split}.{name}.lengths.npy', lengths.astype(np.min_scalar_type(lengths.max()))
-        )
+        with open(folder / f'{split}.{name}.lengths.npy', 'wb') as file:
+          kept.write_array(file, lengths.astype(np.min_scalar_type(lengths.max(initial=0))))
         (folder / f'{split}.{name}.txt').write_bytes('\n'.join(side.texts[split]).encode())
         _part(folder, split, name).unlink()

@@ -57,7 +57,10 @@ def load(data: Mapping[str, Any], rules: int, saved: Codec | None = None) -> Loa
     return Loaded(
       found, codec, lambda: {split: ids_of(pairs) for split, pairs in found.splits.items()}
     )
-  own = [name for name in ('valid', 'test') if data[f'{name}_source']]
+  # Read before anything is encoded, since they may not be there.
+  own = {
+    name: corpus.read_held_out(data, name) for name in ('valid', 'test') if data[f'{name}_source']
+  }
   names = shares.drawn_names(data, own)
   about = [_RULES, rules, names, [repr(data[field]) for field in _FIELDS]]
   folder = kept.folder_of(data['cache_dir'], 'pairs', about, files)
@@ -67,7 +70,7 @@ def load(data: Mapping[str, Any], rules: int, saved: Codec | None = None) -> Loa
   encode = functools.partial(pair_encoder.encode, folder, data, rules, names, saved)
   kept.ensure(folder, about, files, 'sentence pairs', encode)
   stored = kept.read(folder, functools.partial(_open, folder, data, names))
-  return _with_files(stored, data, own, saved)
+  return _with_files(stored, own, saved)
 
 
 def _files(data) -> kept.Files:
@@ -119,9 +122,9 @@ def _texts(folder, split, side):
   return (folder / f'{split}.{side}.txt').read_bytes().decode().split('\n')
 
 
-def _with_files(stored: Loaded, data, own, saved: Codec | None) -> Loaded:
+def _with_files(stored: Loaded, own: Mapping[str, Pairs], saved: Codec | None) -> Loaded:
   """Adds the held-out splits that have files of their own, which are read at every start."""
-  texts = {**stored.corpus.splits, **{name: corpus.read_held_out(data, name) for name in own}}
+  texts = {**stored.corpus.splits, **own}
   texts = {split: texts[split] for split in ('train', 'valid', 'test') if split in texts}
   codec = saved or stored.codec
 

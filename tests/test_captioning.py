@@ -1,5 +1,6 @@
 """`captioning` through the launcher: scenes or photos in, a captioner out; its modes and what it refuses."""
 
+import functools
 import io
 import shutil
 import sys
@@ -58,8 +59,11 @@ def train(*flags, final=lambda run: {}):
 
 
 @pytest.fixture(autouse=True)
-def few_scenes(monkeypatch):
+def few_pictures(monkeypatch):
+  """Makes few held-out scenes, and lets a network see few pictures at once: batches are filled up."""
   monkeypatch.setattr(material, '_HELD_OUT_SCENES', 20)
+  few = functools.partial(features.cached_features, batch_size=4)
+  monkeypatch.setattr(sight, 'cached_features', few)
 
 
 @pytest.fixture(scope='module')

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cells_under_test import drawn, noisy
 from launching import read_json, run
 from oracles import sigmoid
 from PIL import Image
@@ -38,9 +39,12 @@ def model_of(sight, cell='elman'):
 
 def random_params(model, seed=0):
   """Returns parameters none of which is zero."""
-  params = model.init(jax.random.key(seed))
-  rng = np.random.default_rng(seed)
-  return jax.tree.map(lambda a: a + jnp.asarray(0.3 * rng.normal(size=a.shape), a.dtype), params)
+  return noisy(drawn(model.init, seed=seed), seed + 1)
+
+
+@functools.cache
+def read_by(model):
+  return jax.jit(model.read)
 
 
 def inputs(seed=0):
@@ -91,8 +95,8 @@ def elman(params, h, x):
 def test_reading_equals_the_equations(sight):
   model = model_of(sight)
   params, (images, noise) = random_params(model), inputs()
-  state, drawn = jax.jit(model.read)(params, images, noise)
-  np.testing.assert_array_equal(state.canvas, drawn.canvas[-1])
+  state, found = read_by(model)(params, images, noise)
+  np.testing.assert_array_equal(state.canvas, found.canvas[-1])
   p = jax.tree.map(lambda a: np.asarray(a, np.float64), params)
   for row, image in enumerate(images.astype(np.float64)):
     canvas, encoder, decoder = p.canvas[0], np.zeros(5), np.zeros(4)
@@ -103,11 +107,11 @@ def test_reading_equals_the_equations(sight):
       z, variance = mu + np.exp(log_sigma) * e, np.exp(2 * log_sigma)
       decoder = elman(p.decoder, decoder, z)
       canvas = canvas + write(sight, p.sight, decoder)
-      np.testing.assert_allclose(drawn.canvas[t, row], canvas, rtol=2e-4, atol=2e-5)
+      np.testing.assert_allclose(found.canvas[t, row], canvas, rtol=2e-4, atol=2e-5)
       kl = 0.5 * (mu**2 + variance - np.log(variance) - 1).sum()
-      np.testing.assert_allclose(drawn.kl[t, row], kl, rtol=1e-4)
+      np.testing.assert_allclose(found.kl[t, row], kl, rtol=1e-4)
       densities = 0.5 * ((z - mu) ** 2 / variance + np.log(variance) - z**2).sum()
-      np.testing.assert_allclose(drawn.log_ratio[t, row], densities, rtol=1e-3, atol=1e-4)
+      np.testing.assert_allclose(found.log_ratio[t, row], densities, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize('sight', SIGHTS)
@@ -115,7 +119,7 @@ def test_imagining_is_reading_without_an_encoder(sight):
   model = model_of(sight)
   params, (images, noise) = random_params(model), inputs()
   blind = params._replace(latent=jax.tree.map(jnp.zeros_like, params.latent))
-  read, imagined = model.read(blind, images, noise)[1], model.imagine(params, noise)[1]
+  read, imagined = read_by(model)(blind, images, noise)[1], jax.jit(model.imagine)(params, noise)[1]
   np.testing.assert_allclose(read.canvas, imagined.canvas, rtol=1e-5, atol=1e-6)
   np.testing.assert_array_equal(read.kl, 0)
 
@@ -129,7 +133,7 @@ def test_any_cell_draws_and_gradients_are_finite(cell):
     found = bounds(model, params, images, jax.random.key(1), STEPS)
     return found.reconstruction.sum() + found.kl.sum(), found.kl
 
-  (_, kl), grads = jax.jit(jax.value_and_grad(total, has_aux=True))(model.init(jax.random.key(0)))
+  (_, kl), grads = jax.jit(jax.value_and_grad(total, has_aux=True))(drawn(model.init))
   assert kl.shape == (STEPS, ROWS) and bool((kl >= 0).all())
   for path, grad in jax.tree.leaves_with_path(grads):
     assert bool(jnp.isfinite(grad).all()), path
@@ -327,7 +331,8 @@ def test_pictures_in_colour_from_a_folder(drawer, tmp_path, main):
     picture.save(folder / f'{number}.png')
   workdir = tmp_path / 'run'
   flags = ['--config.data.size=8', '--config.data.pixels=levels', '--config.train.steps=2']
-  run('--experiment=draw:debug', f'--config.data.path={folder}', f'--workdir={workdir}', *flags)
+  flags += ['--experiment=draw:debug', f'--config.data.path={folder}', f'--workdir={workdir}']
+  assert main(*flags)[0] == 0
   shutil.rmtree(folder)
   for mode, value in (('L', 90), ('RGB', (9, 200, 9))):
     (tmp_path / mode).mkdir()

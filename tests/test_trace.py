@@ -182,10 +182,8 @@ def test_a_gate_that_is_always_one_is_absent(change, names):
 def test_a_trace_is_an_unroll(name):
   cell = make(name)
   params, xs = perturbed(cell), inputs()
-  found, (end, ys) = (
-    trace(cell, params, xs),
-    run(cell, params, xs, cell.initial_state(params, BATCH)),
-  )
+  start = cell.initial_state(params, BATCH)
+  found, (end, ys) = trace(cell, params, xs, start), run(cell, params, xs, start)
   np.testing.assert_allclose(found.ys, ys, rtol=2e-5, atol=2e-6)
   last = {
     jax.tree_util.keystr(path, simple=True, separator='.'): leaf

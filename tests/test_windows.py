@@ -1,5 +1,7 @@
 """Windows of filters on an image: laws, and twins in float64 that loop over pixels."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,6 +19,7 @@ def where(x, y, stride, variance=0.5, gamma=1.0):
   return glimpse.Place(*(jnp.asarray([number], jnp.float32) for number in numbers))
 
 
+@functools.partial(jax.jit, static_argnames='count')
 def window_of(place, count=COUNT):
   return glimpse.gaussian_window(place, HEIGHT, WIDTH, count)
 
@@ -93,7 +96,7 @@ def test_zeros_place_a_window_over_the_whole_image():
 @pytest.mark.parametrize('place', PLACES)
 def test_gradients_of_a_window_are_finite_and_reach_its_place(image, place):
   total = lambda place: (glimpse.read(window_of(place), image) ** 2).sum()
-  grads = jax.grad(total)(place)
+  grads = jax.jit(jax.grad(total))(place)
   assert all(bool(jnp.isfinite(grad).all()) for grad in grads)
   assert abs(float(grads.log_gamma[0])) > 0
 
@@ -131,14 +134,15 @@ def test_crop_equals_a_loop_over_pixels():
   rng = np.random.default_rng(0)
   images = rng.random((5, HEIGHT, WIDTH, 2), np.float32)
   centres = np.array([[0, 0], [-1, -1], [1, 0.3], [0.41, -0.77], [-0.2, 1]], np.float32)
-  found = glimpse.crop(jnp.asarray(images), jnp.asarray(centres), 3, 3)
+  crop = jax.jit(glimpse.crop, static_argnums=(2, 3))
+  found = crop(images, centres, 3, 3)
   for image, centre, patch in zip(images, centres, found, strict=True):
     np.testing.assert_allclose(patch, cropped(image, centre, 3, 3), atol=1e-6)
 
 
 def test_nothing_flows_from_a_crop_to_where_it_lies(image):
   total = lambda centres: glimpse.crop(image, centres, 3, 2).sum()
-  np.testing.assert_array_equal(jax.grad(total)(jnp.zeros((1, 2))), np.zeros((1, 2)))
+  np.testing.assert_array_equal(jax.jit(jax.grad(total))(jnp.zeros((1, 2))), np.zeros((1, 2)))
 
 
 def test_a_glimpse_larger_than_the_image_is_refused(image):

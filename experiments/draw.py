@@ -6,8 +6,8 @@
   python launch.py --workdir=DIR --mode=draw --count=64                    new images
 
   VARIANT     time   negative ELBO of the test images, nats   commit
-  whole       -      not yet run
-  attention   -      not yet run
+  whole       -      90.47                                   494325b
+  attention   -      88.63                                   6c1ee0f
   paper       -      not yet run
   two_digits  -      not yet run
   debug       -      nothing is learned in 20 steps
@@ -91,7 +91,7 @@ def get_config(variant: str = 'whole') -> ConfigDict:
 
 _CHANGES: dict[str, dict[str, Any]] = {
   'whole': {},
-  'attention': {'model': {'sight': 'attentive'}},
+  'attention': {'model': {'sight': 'attentive'}, 'train': {'epochs': 50}},
   'paper': {'model': {'sight': 'attentive', 'read_size': 2, 'steps': 64}},
   'two_digits': {
     'data': {'canvas': 60, 'objects': 2},

@@ -7,8 +7,8 @@ chooses where to look next.
   python launch.py --workdir=DIR --mode=look --input=PICTURE --output=glimpses.gif
 
   VARIANT        time   error of test images, one pass   commit
-  mnist          -      not yet run
-  translated     -      not yet run
+  mnist          -      1.30 % (100 epochs)             e0d3f56
+  translated     -      3.47 % (30 epochs)              896a48e
   cluttered      -      not yet run
   cluttered_100  -      not yet run
   pairs          -      not yet run

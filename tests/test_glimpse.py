@@ -373,7 +373,10 @@ def test_a_convolutional_network_has_the_size_or_the_work_of_the_glimpse_network
   ids=['gaussian', 'conv', 'pairs'],
 )
 def test_other_networks_train_and_report(flags, main, tmp_path):
-  code, out, _ = main('--experiment=glimpse:debug', *TINY, *flags, f'--workdir={tmp_path / "run"}')
+  few = '--config.train.steps=2'  # measured once
+  code, out, _ = main(
+    '--experiment=glimpse:debug', *TINY, few, *flags, f'--workdir={tmp_path / "run"}'
+  )
   assert code == 0 and ('error_10_passes' in out) == ('kind' not in flags[0])
   assert (tmp_path / 'run' / 'report' / 'README.md').exists()
   if 'kind' in flags[0]:

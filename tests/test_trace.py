@@ -161,11 +161,12 @@ def test_gates_read_the_parameters_that_a_step_reads(name):
   params, _ = cell.prepare(plain, None, BATCH, key=jax.random.key(3))
   state = noisy(cell.initial_state(params, BATCH), 7)
   u = project_one(cell, params, x)
-  found, (new, _) = cell.gates(params, state, u), cell.step(params, state, u)
+  gates = jax.jit(cell.gates)
+  found, (new, _) = gates(params, state, u), jax.jit(cell.step)(params, state, u)
   rebuilt = REBUILD[name](None, state._asdict(), found, None)
   for field, value in rebuilt.items():
     np.testing.assert_allclose(getattr(new, field), value, rtol=1e-5, atol=2e-6)
-  before = cell.gates(plain, state, project_one(cell, plain, x))
+  before = gates(plain, state, project_one(cell, plain, x))
   assert all(np.abs(found[gate] - before[gate]).max() > 1e-3 for gate in found)
 
 

@@ -10,7 +10,7 @@
   attention   -      88.63                                   6c1ee0f
   paper       -      not yet run
   two_digits  -      not yet run
-  debug       -      nothing is learned in 20 steps
+  debug       14 s   nothing is learned in 20 steps
 
 FOLDER has the idx files of MNIST, or pictures of any kind; without it digits of a font are drawn.
 `experiments.Variant` says what the times are.
@@ -40,7 +40,7 @@ VARIANTS = {
   'attention': 'reads and writes 5 x 5 Gaussian filters that it moves, 10 steps',
   'paper': 'reads 2 x 2 and writes 5 x 5, 64 steps',
   'two_digits': 'two digits anywhere on 60 x 60 pixels, reads 12 x 12, writes 5 x 5, 20 steps',
-  'debug': 'digits of a font, LSTMs of 16 units, 3 steps, 20 updates',
+  'debug': ('digits of a font, LSTMs of 16 units, 3 steps, 20 updates', '14 s'),
 }
 COMMANDS = commands.COMMANDS
 PLACES = ('data.path',)

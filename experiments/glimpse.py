@@ -12,7 +12,7 @@ chooses where to look next.
   cluttered      -      not yet run
   cluttered_100  -      not yet run
   pairs          -      not yet run
-  debug          -      nothing is learned in 30 steps
+  debug          13 s   nothing is learned in 30 steps
 
 FOLDER has the idx files of MNIST, or a folder of pictures for each class. One pass means that
 places are drawn once for each image; error_10_passes is of the mean of the probabilities of ten.
@@ -49,7 +49,7 @@ VARIANTS = {
   'cluttered': 'the same among pieces of other digits',
   'cluttered_100': 'the same on 100 x 100 pixels, four resolutions',
   'pairs': 'two digits on 100 x 100 pixels, named from left to right (Ba et al. 2015)',
-  'debug': 'digits of a font, 30 steps',
+  'debug': ('digits of a font, 30 steps', '13 s'),
 }
 COMMANDS = commands.COMMANDS
 PLACES = ('data.path',)

@@ -157,7 +157,7 @@ def check(config: ConfigDict) -> None:
   """Raises InputError for a field out of range."""
   check_model(config.model)
   _check_data(config.data)
-  model, side = config.model, config.data.canvas or config.data.size
+  model, side = config.model, _side(config.data)
   require_one_of('model.kind', model.kind, _KINDS)
   require_one_of('model.reader', model.reader, _EYES)
   require_one_of('model.looks', model.looks, _CHOICES)
@@ -224,9 +224,8 @@ def _check_data(data):
 def kept_bytes(config: ConfigDict) -> int:
   """Returns roughly what a step keeps for its backward pass."""
   model = config.model
-  side = config.data.canvas or config.data.size
   numbers = 6 * model.hidden_size + 3 * model.units + model.scales * model.glimpse**2
-  return 4 * rows_per_step(config) * (side**2 + model.glimpses * numbers)
+  return 4 * rows_per_step(config) * (_side(config.data) ** 2 + model.glimpses * numbers)
 
 
 def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
@@ -241,7 +240,8 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
   """
   load = functools.cache(lambda: _images(config.data, assets))
   known = assets or {'classes': list(load().classes), 'channels': load().channels}
-  classes, shape = known['classes'], _shape(config.data, known['channels'])
+  side, classes = _side(config.data), known['classes']
+  shape = side, side, known['channels']
   model = _make_model(config, shape, len(classes))
   answer = jax.jit(model.logits)
   looks = commands_of(model.look, classes, shape) if model.look else {}
@@ -279,9 +279,8 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
   )
 
 
-def _shape(data, channels):
-  side = data.canvas or data.size
-  return side, side, channels
+def _side(data):
+  return data.canvas or data.size
 
 
 def _images(data, known):
@@ -327,12 +326,13 @@ def _conv(measure):
     cost = lambda model: measure(model, jax.eval_shape(model.init, jax.random.key(0)))
     budget = cost(_glimpses(config, *sizes))
     conv = lambda units: conv_classifier(shape, units, *answers)
-    if cost(conv(1)) > budget:
+    cost_of = functools.cache(lambda units: cost(conv(units)))
+    if cost_of(1) > budget:
       raise InputError(
         f'model.kind is {config.model.kind!r}: the smallest convolutional network costs '
-        f'{cost(conv(1)):,}, expected at most {budget:,}, what the glimpses cost'
+        f'{cost_of(1):,}, expected at most {budget:,}, what the glimpses cost'
       )
-    return conv(largest(lambda units: cost(conv(units)), budget))
+    return conv(largest(cost_of, budget))
 
   return make
 

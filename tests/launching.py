@@ -7,6 +7,8 @@ import os
 import random
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jax
@@ -146,6 +148,18 @@ def assert_same_run(one, other, step):
   assert a.keys() == b.keys()
   assert [name for name in a if a[name].tobytes() != b[name].tobytes()] == []
   assert log_of(one) == log_of(other)
+
+
+def at_once(function):
+  """Returns what two calls of a function return that begin together, each in a thread."""
+  together = threading.Barrier(2)
+
+  def call(_):
+    together.wait()
+    return function()
+
+  with ThreadPoolExecutor(2) as threads:
+    return list(threads.map(call, range(2)))
 
 
 def files_of(folder):

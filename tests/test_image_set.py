@@ -5,6 +5,7 @@ import zipfile
 import numpy as np
 import pytest
 from PIL import Image
+from test_long_memory import write_idx
 
 from rnn_research.data.image_set import as_trained, load_images, read_images
 from rnn_research.errors import InputError
@@ -101,11 +102,6 @@ def test_idx_files_of_letters_and_of_few_pictures(tmp_path):
   found = load_images(str(tmp_path), 8)
   assert len(found.classes) == 26
   assert [len(part.labels) for part in found.splits.values()] == [3, 1, 2]
-
-
-def write_idx(path, array):
-  head = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, '>i4').tobytes()
-  path.write_bytes(head + array.astype(np.uint8).tobytes())
 
 
 def test_a_picture_in_colour_is_refused_where_the_model_has_seen_grey_ones(tmp_path):

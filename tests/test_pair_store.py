@@ -3,10 +3,10 @@
 import gzip
 import pathlib
 import re
-import threading
 
 import numpy as np
 import pytest
+from launching import at_once
 
 from experiments import seq2seq
 from rnn_research.data import files
@@ -213,22 +213,14 @@ def test_what_a_killed_process_left_is_written_again(config, tmp_path, small_pie
 
 
 def test_of_two_processes_one_encodes(config, small_pieces, monkeypatch):
-  times, encode, found, together = [], pair_encoder.encode, [], threading.Barrier(2)
+  times, encode = [], pair_encoder.encode
 
   def counted(*arguments):
     times.append(1)
     return encode(*arguments)
 
-  def load():
-    together.wait()
-    found.append(pair_store.load(config.data, RULES))
-
   monkeypatch.setattr(pair_encoder, 'encode', counted)
-  threads = [threading.Thread(target=load) for _ in range(2)]
-  for thread in threads:
-    thread.start()
-  for thread in threads:
-    thread.join()
+  found = at_once(lambda: pair_store.load(config.data, RULES))
   assert len(times) == 1
   for one in found:
     assert_equal(one, in_memory(config.data))

@@ -1,10 +1,10 @@
 """Large texts: encoded piece by piece and kept on disk, equal to what is encoded in memory."""
 
 import gzip
-import threading
 
 import numpy as np
 import pytest
+from launching import at_once
 
 from experiments import char_lm
 from rnn_research.data import codec as codec_lib
@@ -115,23 +115,14 @@ def test_what_a_killed_process_left_is_written_again(tmp_path, small_pieces, mon
 
 def test_of_two_processes_one_encodes(tmp_path, small_pieces, monkeypatch):
   (tmp_path / 'text').write_text(PROSE)
-  data, times, encode, found = fields(tmp_path), [], text_store._encode, []
-  together = threading.Barrier(2)
+  data, times, encode = fields(tmp_path), [], text_store._encode
 
-  def slow(*arguments):
+  def counted(*arguments):
     times.append(1)
     return encode(*arguments)
 
-  def load():
-    together.wait()
-    found.append(text_store.load_corpus(data, RULES))
-
-  monkeypatch.setattr(text_store, '_encode', slow)
-  threads = [threading.Thread(target=load) for _ in range(2)]
-  for thread in threads:
-    thread.start()
-  for thread in threads:
-    thread.join()
+  monkeypatch.setattr(text_store, '_encode', counted)
+  found = at_once(lambda: text_store.load_corpus(data, RULES))
   assert len(times) == 1
   for one in found:
     assert_equal(one, in_memory(data))

@@ -54,9 +54,7 @@ def arrange(
   if not canvas.size:
     images = _shifted(rng, part.images[rows], canvas.shift)
     return Asked(images, part.labels[rows, None])
-  chosen = np.concatenate(
-    [rows[:, None], rng.integers(len(part.labels), size=(len(rows), canvas.objects - 1))], 1
-  )
+  chosen = with_others(rng, rows, canvas.objects, len(part.labels))
   side, channels = part.images.shape[1], part.images.shape[-1]
   images = np.zeros((len(rows), canvas.size, canvas.size, channels), np.uint8)
   shape = len(rows), canvas.objects
@@ -70,6 +68,11 @@ def arrange(
     x, y = rng.integers(canvas.size - canvas.clutter_size + 1, size=(2, len(rows)))
     _put(images, pieces, x, y)
   return Asked(images, _targets(part.labels[chosen], num_classes))
+
+
+def with_others(rng: np.random.Generator, rows: np.ndarray, count: int, total: int) -> np.ndarray:
+  """Returns each of rows, [B] int, with others of `total` rows that are drawn: [B, count] int."""
+  return np.concatenate([rows[:, None], rng.integers(total, size=(len(rows), count - 1))], 1)
 
 
 def scatter(rng: np.random.Generator, pictures: np.ndarray, size: int) -> np.ndarray:
@@ -89,9 +92,8 @@ def scatter(rng: np.random.Generator, pictures: np.ndarray, size: int) -> np.nda
   count, number, side, _, channels = pictures.shape
   images = np.zeros((count, size, size, channels), np.uint16)
   places = rng.integers(size - side + 1, size=(count, number, 2))
-  for image, own, corners in zip(images, pictures, places, strict=True):
-    for picture, (y, x) in zip(own, corners, strict=True):
-      image[y : y + side, x : x + side] += picture
+  for own, (top, left) in zip(pictures.swapaxes(0, 1), places.transpose(1, 2, 0), strict=True):
+    _put(images, own, left, top, np.add)
   return np.minimum(images, 255).astype(np.uint8)
 
 
@@ -102,12 +104,12 @@ def _targets(labels, num_classes):
   return np.concatenate([labels, end], 1)
 
 
-def _put(images, pictures, left, top):
-  """Adds pictures [B, h, w, C] to images [B, S, S, C]."""
+def _put(images, pictures, left, top, join=np.maximum):
+  """Joins pictures [B, h, w, C] to what lies there on images [B, S, S, C]."""
   height, width = pictures.shape[1:3]
   for image, picture, x, y in zip(images, pictures, left, top, strict=True):
     place = image[y : y + height, x : x + width]
-    np.maximum(place, picture, out=place)
+    join(place, picture, out=place)
 
 
 def _pieces(rng, pictures, count, size):

@@ -83,6 +83,18 @@ def shuffled(
   return stream(batch, steps, fingerprint)
 
 
+def held_out_rng(seed: int, number: int) -> np.random.Generator:
+  """Returns random numbers for what is held out beside `shuffled` of the same seed, which never
+  meet its own.
+
+  Args:
+    seed: of both.
+    number: of what is held out, 1 or more: a stream of `shuffled` is (seed, epoch, 1 + step) or
+      (seed, epoch), and NumPy takes zeros at the end for nothing.
+  """
+  return np.random.default_rng((seed, 0, 0, number))
+
+
 def loaded(
   source: Sequence,
   load: Callable[[Any], dict],

@@ -67,7 +67,8 @@ def load_images(path: str, size: int) -> ImageSet:
     parts, classes = _of_folder(path, size)
   digest = hashlib.sha256(repr(classes).encode())
   for part in parts.values():
-    digest.update(part.images.tobytes() + part.labels.tobytes())
+    for array in part:
+      digest.update(np.ascontiguousarray(array).data)
   return ImageSet(parts, classes, digest.hexdigest())
 
 
@@ -91,6 +92,8 @@ def as_trained(found: ImageSet, classes: Sequence[str] | None, channels: int) ->
   here = found.splits['train'].images.shape[-1]
   if here > channels:
     raise InputError('data.path has pictures in colour, expected grey ones as in training')
+  if here == channels:
+    return found
   repeated = lambda part: part._replace(images=part.images.repeat(channels // here, -1))
   return found._replace(splits={name: repeated(part) for name, part in found.splits.items()})
 
@@ -108,6 +111,13 @@ def read_images(path: str, size: int, channels: int) -> dict[str, np.ndarray]:
     if channels == 1 and _has_colour(image):
       raise InputError(f'{name} is a picture in colour, expected grey as in training')
   return {name: _in_channels(image, channels) for name, image in images.items()}
+
+
+def check_shape(images: np.ndarray, shape: tuple[int, int, int]) -> None:
+  """Raises InputError unless images are [N, *shape]."""
+  if np.shape(images)[1:] != shape:
+    sides = ', '.join(map(str, shape))
+    raise InputError(f'images have shape {np.shape(images)}, expected [N, {sides}]')
 
 
 def _drawn(size):

@@ -1,7 +1,9 @@
 """Small images as pixels for people: side by side, enlarged, and one after the other as a GIF."""
 
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from rnn_research.data.files import expand
 from rnn_research.errors import InputError
 
 _GAP = 25  # of them make an image
+GREEN, RED, BLUE = (0, 158, 115), (213, 94, 0), (0, 114, 178)  # of Okabe and Ito 2008
 
 
 def as_rgb(images: np.ndarray) -> np.ndarray:
@@ -59,9 +62,18 @@ def write_picture(path: str, frames: Sequence[np.ndarray], seconds: float = 0.25
     'duration': [round(1000 * seconds)] * len(rest) + [2000],
     'loop': 0,
   }
+  save_picture(path, 'output', lambda file: first.save(file, **(several if rest else {})))
+
+
+def save_picture(path: str | os.PathLike, flag: str, save: Callable[[Path], Any]) -> None:
+  """Calls `save` with the place of a file, whose folder is made before.
+
+  Raises:
+    InputError: the file cannot be written; it names the flag.
+  """
   file = expand(path)
   try:
     file.parent.mkdir(parents=True, exist_ok=True)
-    first.save(file, **(several if rest else {}))
+    save(file)
   except OSError as error:
-    raise InputError(f'output: cannot write {file} ({error.strerror or error})') from error
+    raise InputError(f'{flag}: cannot write {file} ({error.strerror or error})') from error

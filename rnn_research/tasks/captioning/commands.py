@@ -1,13 +1,13 @@
 """Modes of a trained captioner: captions of photos; and what is said before training."""
 
 import functools
-import os
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import jax
 import numpy as np
 
+from rnn_research.analysis.reports.tiles import save_picture
 from rnn_research.data.codec import EOS, SPECIALS, TextCodec
 from rnn_research.data.files import expand, open_output
 from rnn_research.data.pictures import list_pictures, read_picture
@@ -168,12 +168,9 @@ def _draw(described: Described, path: str, one: bool) -> None:
   from rnn_research.tasks.captioning.attention_figure import Looked, attention_figure  # slow
 
   file = expand(path) if one else expand(path) / _map_name(described.name)
-  try:
-    os.makedirs(file.parent, exist_ok=True)
-    looked = Looked(described.picture, described.caption)
-    attention_figure([looked], described.caption.text).figure.savefig(file, dpi=100)
-  except OSError as error:
-    raise InputError(f'attention_map: cannot write {file} ({error.strerror})') from error
+  looked = Looked(described.picture, described.caption)
+  figure = attention_figure([looked], described.caption.text).figure
+  save_picture(file, 'attention_map', lambda file: figure.savefig(file, dpi=100))
   tell(f'attention: {file}')
 
 

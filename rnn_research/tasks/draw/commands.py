@@ -22,8 +22,9 @@ def draw_files(run, count: int, seed: int, output: str) -> None:
   require(
     'output', output, output.lower().endswith(_SUFFIXES), 'a file that ends with .png or .gif'
   )
-  drawn = frames(run.draw(count=count, seed=seed))
-  write_picture(output, drawn if output.lower().endswith('.gif') else drawn[-1:])
+  drawn = run.draw(count=count, seed=seed)
+  film = output.lower().endswith('.gif')
+  write_picture(output, frames(drawn) if film else [sheet(drawn.canvases[-1])])
   tell(f'written: {output}')
 
 

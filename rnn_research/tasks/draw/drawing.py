@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rnn_research.data.image_set import check_shape
 from rnn_research.encoders.glimpse import Place
-from rnn_research.errors import InputError, require, require_one_of, require_seed
+from rnn_research.errors import require, require_one_of, require_seed
 from rnn_research.models.draw import Draw, Drawn
 from rnn_research.tasks.draw.pixels import Pixels
 from rnn_research.typing import Params
@@ -69,6 +70,13 @@ def commands_of(
     functools.partial(_fill, model.read, noise, pixels.again), static_argnames='rounds'
   )
 
+  def take(images, seed):
+    """Returns images as the model takes them, and a key for what is drawn then."""
+    check_shape(images, model.shape)
+    require_seed('seed', seed)
+    key_pixels, key = jax.random.split(jax.random.key(seed))
+    return pixels.seen(pixels.kept(images, seed), key_pixels), key
+
   def draw(params: Params, count: int = 64, seed: int = 0) -> Drawing:
     """Returns new images, drawn from the prior.
 
@@ -83,12 +91,10 @@ def commands_of(
     """Returns images, [N, S, S, C] uint8, as the model takes them, and read and drawn again.
 
     Raises:
-      InputError: images of another shape.
+      InputError: images of another shape, or no seed.
     """
-    _check_shape(images, model.shape)
-    key_pixels, key_noise = jax.random.split(jax.random.key(seed))
-    taken = pixels.seen(pixels.kept(images, seed), key_pixels)
-    drawn = read(params, taken, noise(key_noise, len(images)))[1]
+    taken, key = take(images, seed)
+    drawn = read(params, taken, noise(key, len(images)))[1]
     return np.asarray(taken), _drawing(drawn, sizes)
 
   def complete(
@@ -109,12 +115,9 @@ def commands_of(
     Raises:
       InputError: there is no such half, a number out of range, or images of another shape.
     """
-    _check_shape(images, model.shape)
     require_one_of('seen', seen, _HALVES)
     require('rounds', rounds, rounds >= 1, 'an integer >= 1')
-    require_seed('seed', seed)
-    key_pixels, key = jax.random.split(jax.random.key(seed))
-    taken = pixels.seen(pixels.kept(images, seed), key_pixels)
+    taken, key = take(images, seed)
     return np.asarray(fill(params, taken, half(images.shape[1], seen), key, rounds=rounds))
 
   return {'draw': draw, 'redraw': redraw, 'complete': complete}
@@ -132,12 +135,6 @@ def _fill(read, noise, seen, params, images, kept, key, rounds):
   start = jnp.where(kept, images, seen(blank, key_first))
   _, levels = jax.lax.scan(again, start, jax.random.split(key_rounds, rounds))
   return jnp.where(kept, images, levels[-1])
-
-
-def _check_shape(images, shape):
-  if np.shape(images)[1:] != shape:
-    sides = ', '.join(map(str, shape))
-    raise InputError(f'images have shape {np.shape(images)}, expected [N, {sides}]')
 
 
 def half(size: int, seen: str) -> np.ndarray:

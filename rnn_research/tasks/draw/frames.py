@@ -3,10 +3,10 @@
 import numpy as np
 from PIL import Image, ImageDraw
 
-from rnn_research.analysis.reports.tiles import as_rgb, enlarged, tiled
+from rnn_research.analysis.reports.tiles import GREEN, RED, as_rgb, enlarged, tiled
 from rnn_research.tasks.draw.drawing import Box, Drawing
 
-READ, WROTE = (0, 158, 115), (213, 94, 0)  # green, red of Okabe and Ito 2008
+READ, WROTE = GREEN, RED
 _SIDE = 800  # pixels of a sheet, about
 
 
@@ -30,8 +30,8 @@ def frames(drawing: Drawing) -> list[np.ndarray]:
 def framed(
   images: np.ndarray, boxes: Box, step: int, scale: int, colour: tuple[int, int, int]
 ) -> np.ndarray:
-  """Returns images [N, H, W, 3] uint8 with the window of a step around what it covers, its line as
-  thick as its filters are wide.
+  """Returns images [N, H, W, 3] uint8 with the window of a step around what it covers, its line
+  thicker where its filters are wider.
 
   Args:
     images: enlarged.

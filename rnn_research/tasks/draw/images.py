@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rnn_research.data import examples
-from rnn_research.data.canvases import scatter
+from rnn_research.data.canvases import scatter, with_others
 from rnn_research.data.image_set import as_trained, load_images
 from rnn_research.experiment import TrainData
 from rnn_research.tasks.draw.pixels import Pixels
@@ -67,14 +67,15 @@ def make_images(
     own = pictures(split)
     if not canvas:
       return own[rows]
-    others = rng.integers(len(own), size=(len(rows), objects - 1))
-    return scatter(rng, own[np.concatenate([rows[:, None], others], 1)], canvas)
+    return scatter(rng, own[with_others(rng, rows, objects, len(own))], canvas)
 
   @functools.cache
   def part(split):
-    # Training draws from (seed, epoch, 1 + step); SeedSequence ends in zeros.
-    rng = np.random.default_rng((seed, 0, 0, 1 + _SPLITS.index(split)))
-    return arranged(rng, split, np.arange(len(pictures(split))))
+    own = pictures(split)
+    if not canvas:
+      return own  # not a copy
+    rng = examples.held_out_rng(seed, 1 + _SPLITS.index(split))
+    return arranged(rng, split, np.arange(len(own)))
 
   def train_data(batch_size):
     def change(rng, batch):

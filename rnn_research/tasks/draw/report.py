@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import jax
 import numpy as np
 
 from rnn_research.analysis.reports import curve_report
@@ -39,13 +40,14 @@ def write_report(
   drawn = commands['draw'](count=_SHEET)
   write_picture(str(Path(out_dir) / 'drawings.gif'), frames(drawn))
   train, test = parts['train'](), parts['test']()
+  given, redrawn = commands['redraw'](test[:_ROWS])
   sections = [
     Section('All splits', before=result_markdown(read_result(workdir))),
     Section('New images', before='![New images, step by step](drawings.gif)'),
     _nearest(drawn.canvases[-1], train),
     _steps(drawn),
-    _redrawn(commands, test[:_ROWS]),
-    _completed(commands, test[:_ROWS]),
+    _redrawn(given, redrawn),
+    _completed(commands, given),
     _bound(bound['kl'], bound['reconstruction'], min(len(test), BOUND_IMAGES)),
   ]
   curve_report.write_run(workdir, out_dir, sections)
@@ -70,10 +72,7 @@ def nearest_rows(images: np.ndarray, among: np.ndarray) -> np.ndarray:
 
 
 def _steps(drawn) -> Section:
-  few = drawn._replace(
-    canvases=drawn.canvases[:, :_ROWS],
-    wrote=drawn.wrote and type(drawn.wrote)(*(side[:, :_ROWS] for side in drawn.wrote)),
-  )
+  few = jax.tree.map(lambda a: a[:, :_ROWS], drawn)
   plot = figures.steps_figure(few, None, f'Canvases after steps, from the prior.{_windows(few)}')
   return Section('Drawn step by step', 'steps', plot)
 
@@ -85,15 +84,13 @@ def _windows(drawing):
   return f' Windows, {lines}, a thicker line where the filters are wider.' if names else ''
 
 
-def _redrawn(commands, images) -> Section:
-  given, drawn = commands['redraw'](images)
+def _redrawn(given, drawn) -> Section:
   text = f'Test images, read and drawn again.{_windows(drawn)}'
   return Section('Read and drawn again', 'redrawn', figures.steps_figure(drawn, given, text))
 
 
-def _completed(commands, images) -> Section:
-  given, _ = commands['redraw'](images)
-  columns = [('all', given), ('given', np.where(half(images.shape[1], 'top'), given, 0.5))]
+def _completed(commands, given) -> Section:
+  columns = [('all', given), ('given', np.where(half(given.shape[1], 'top'), given, 0.5))]
   again = np.round(255 * given).astype(np.uint8)  # the same half for all four
   columns += [
     (f'drawn {seed + 1}', commands['complete'](again, seen='top', seed=seed)) for seed in range(4)

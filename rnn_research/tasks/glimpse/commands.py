@@ -1,10 +1,7 @@
 """Modes of a trained glimpse network: what it sees of pictures."""
 
-import os
-
-from rnn_research.analysis.reports.tiles import write_picture
-from rnn_research.data.files import expand
-from rnn_research.errors import InputError, require
+from rnn_research.analysis.reports.tiles import save_picture, write_picture
+from rnn_research.errors import require
 from rnn_research.experiment import Command
 from rnn_research.tasks.glimpse.film import frames
 from rnn_research.tasks.glimpse.looking import answered, chance
@@ -42,12 +39,8 @@ def _draw(looks, output):
     'Numbers: the middles of glimpses. Frames: the last one. Right: all that was seen; what was '
     'not is grey.'
   )
-  file = expand(output)
-  try:
-    os.makedirs(file.parent, exist_ok=True)
-    path_figure(looks, [one.name for one in looks], text).figure.savefig(file, dpi=100)
-  except OSError as error:
-    raise InputError(f'output: cannot write {file} ({error.strerror})') from error
+  figure = path_figure(looks, [one.name for one in looks], text).figure
+  save_picture(output, 'output', lambda file: figure.savefig(file, dpi=100))
 
 
 COMMANDS = {

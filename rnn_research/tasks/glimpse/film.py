@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
-from rnn_research.analysis.reports.tiles import as_rgb, enlarged, tiled
+from rnn_research.analysis.reports.tiles import BLUE, RED, as_rgb, enlarged, tiled
 from rnn_research.tasks.glimpse.looking import Look, known
 
-NOW, BEFORE = (213, 94, 0), (0, 114, 178)  # red, blue of Okabe and Ito 2008
+NOW, BEFORE = RED, BLUE
 _WIDTH = 900  # pixels of a frame, about
 
 

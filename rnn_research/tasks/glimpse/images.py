@@ -70,8 +70,7 @@ def make_images(
 
 def _held_out(found: ImageSet, split, canvas, seed):
   part = found.splits[split]
-  # Training draws from (seed, epoch, 1 + step); SeedSequence ends in zeros.
-  rng = np.random.default_rng((seed, 0, 0, _SPLITS.index(split)))
+  rng = examples.held_out_rng(seed, _SPLITS.index(split))
   still = canvas._replace(shift=0)
   return arrange(rng, part, np.arange(len(part.labels)), still, len(found.classes))
 

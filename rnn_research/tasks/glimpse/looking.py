@@ -6,8 +6,8 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from rnn_research.data.image_set import read_images
-from rnn_research.errors import InputError, require_seed
+from rnn_research.data.image_set import check_shape, read_images
+from rnn_research.errors import require_seed
 from rnn_research.typing import Params
 
 
@@ -55,9 +55,7 @@ def commands_of(
     Raises:
       InputError: images of another shape, or no seed.
     """
-    if np.shape(images)[1:] != shape:
-      sides = ', '.join(map(str, shape))
-      raise InputError(f'images have shape {np.shape(images)}, expected [N, {sides}]')
+    check_shape(images, shape)
     require_seed('seed', seed)
     logits, boxes, patches = map(np.asarray, run(params, images, jax.random.key(seed)))
     probabilities = np.asarray(jax.nn.softmax(logits))

@@ -28,8 +28,9 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from rnn_research.benchmark import contenders, groups
-from rnn_research.benchmark.contenders import CELLS, PARTS, RIVALS, Setting
+from rnn_research.benchmark.contenders import PARTS, RIVALS, Setting
 from rnn_research.benchmark.measure import Effort
+from rnn_research.cells import CELLS
 from rnn_research.engines.dispatch import DESCRIPTIONS
 from rnn_research.errors import comma_list, require, require_one_of
 from rnn_research.experiment import Study
@@ -41,8 +42,8 @@ VARIANTS = {
   'debug': ('an Elman network of 8 units: to see that everything works', '48 s'),
 }
 GROUPS = (
-  *('comparisons', 'parallel', 'scaling', 'sampling', 'translation', 'captioning', 'machines'),
-  *('pipeline', 'memory'),
+  *('comparisons', 'launch', 'parallel', 'scaling', 'sampling', 'translation', 'captioning'),
+  *('machines', 'pipeline', 'memory'),
 )
 _LEFT_OUT = (
   'No GPU: engines for long sequences, minutes on a CPU, were left out '
@@ -73,6 +74,7 @@ _CHANGES = {
     'sampling': (8, 1),
     'sample_length': 20,
     'translation': (8, 4, 5),
+    'learning_to_translate': (8, 2, 100),
     'captioning': (8, 2, 4),
     'machines': (8, 2, 3),
     'long_steps': 100,
@@ -91,10 +93,11 @@ def get_config(variant: str = 'full') -> ConfigDict:
     {
       'seed': 0,
       'measure': {
-        # Some of comparisons, parallel, scaling, sampling, translation, captioning, machines,
-        # pipeline, memory, with commas; '' is all, but parallel only where there is a GPU.
+        # Some of comparisons, launch, parallel, scaling, sampling, translation, captioning,
+        # machines, pipeline, memory, with commas; '' is all, parallel only where there is a GPU.
         'groups': '',
-        'cells': ','.join(CELLS),  # with commas
+        # Names of `--list --cells`, with commas; others than these are compared with a plain scan.
+        'cells': ','.join(contenders.CELLS),
         'parts': ','.join(PARTS),  # programs: forward, gradient, step, with commas
         'rivals': '',  # some of scan, linen, nnx, cudnn, torch, bfloat16, with commas; '' is all
         'engine': 'auto',  # of our cells
@@ -110,6 +113,7 @@ def get_config(variant: str = 'full') -> ConfigDict:
         'sampling': (512, 2),  # H, L of the model that writes
         'sample_length': 10_000,  # characters that it writes
         'translation': (256, 64, 20),  # H, B, T of the model that translates
+        'learning_to_translate': (256, 2000, 1000),  # H, pairs, symbols of a batch
         'captioning': (512, 32, 20),  # H, B pictures, T words of the model that captions
         'machines': (100, 16, 20),  # H, B, symbols that a neural Turing machine copies
         'long_steps': 100_000,  # of a sequence whose states do not fit into memory
@@ -142,7 +146,7 @@ def check(config: ConfigDict) -> None:
     require(f'measure.{field}', shapes, holds, expected)
   num_factors = max(1, len(measure.scaling_factors))
   counts = {'scaling_base': 4, 'scaling_factors': num_factors, 'sampling': 2}
-  counts |= {'translation': 3, 'captioning': 3, 'machines': 3}
+  counts |= {'translation': 3, 'learning_to_translate': 3, 'captioning': 3, 'machines': 3}
   for field, count in counts.items():
     holds = _sizes(measure[field], count)
     require(f'measure.{field}', measure[field], holds, f'integers >= 1, {count} of them')
@@ -209,7 +213,11 @@ def _groups(config, present):
   gru = lambda hidden_size, *rows_and_steps: Setting('gru', hidden_size, 1, *rows_and_steps, seed)
   scaled = Setting('lstm', *measure.scaling_base, seed, measure.engine)
   written = Setting('lstm', *measure.sampling, 1, measure.sample_length, seed)
-  translated = gru(*measure.translation)
+  translated, (hidden_size, *sizes) = gru(*measure.translation), measure.learning_to_translate
+  translators = [
+    Setting('gru', hidden_size, 1, *sizes, seed),
+    Setting('lstm', hidden_size, 2, *sizes, seed),
+  ]
   hidden_size, *rows_and_words = measure.captioning
   learned = Setting('lstm', hidden_size, 1, *rows_and_words, seed)
   hidden_size, *rows_and_symbols = measure.machines
@@ -217,10 +225,13 @@ def _groups(config, present):
   drawn = [Setting('lstm', 1, 1, *shape, seed) for shape in dict.fromkeys(s[2:] for s in shapes)]
   return {
     'comparisons': lambda: groups.comparisons(compared, rivals, effort),
+    'launch': lambda: groups.launch(compared, effort),
     'parallel': lambda: groups.parallel([gru(*sizes) for sizes in measure.parallel], effort),
     'scaling': lambda: groups.scaling(scaled, measure.scaling_factors, effort),
     'sampling': lambda: groups.sampling(written, contenders.sampling(present), effort),
-    'translation': lambda: groups.translation(translated, contenders.translation(present), effort),
+    'translation': lambda: groups.translation(
+      translators, translated, contenders.translation(present), effort
+    ),
     'captioning': lambda: groups.captioning(learned, contenders.captioning(present), effort),
     'machines': lambda: groups.machines(copied, contenders.machines(present), effort),
     'pipeline': lambda: groups.pipeline(drawn, effort),

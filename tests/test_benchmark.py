@@ -11,7 +11,6 @@ import jax
 import numpy as np
 import optax
 import pytest
-from cells_under_test import noisy
 
 from rnn_research.analysis.reports import plots
 from rnn_research.benchmark import (
@@ -20,6 +19,7 @@ from rnn_research.benchmark import (
   flax_contenders,
   groups,
   jax_contenders,
+  loops,
   machine,
   measure,
   report,
@@ -33,8 +33,8 @@ from rnn_research.benchmark.jax_programs import carried
 from rnn_research.benchmark.measure import Effort
 from rnn_research.data.streams import text_stream
 from rnn_research.errors import InputError
-from rnn_research.parameters import num_parameters
-from rnn_research.torch_compat import params_to_torch
+from rnn_research.training.metrics_log import read_log
+from rnn_research.training.step import unpack
 
 SETTING = Setting('lstm', 4, 2, 2, 3)
 STUB = """
@@ -294,10 +294,11 @@ def test_who_is_compared():
   assert labels('gru', gpu, names=wanted) == ['ours', 'flax.linen.RNN', *reduced]
   both = ['PyTorch with oneDNN', 'PyTorch without oneDNN']
   assert labels('gru', cpu, names=['torch', 'bfloat16']) == ['ours', *both]
+  assert labels('mgu', cpu, names=contenders.RIVALS) == ['ours', 'plain lax.scan']
   without = cpu._replace(torch=False)
   assert labels('gru', without, names=['torch', 'scan']) == ['ours', 'plain lax.scan']
   assert list(contenders.sampling(cpu)) == ['ours', 'PyTorch']
-  assert list(contenders.translation(without)) == ['ours']
+  assert [list(who) for who in contenders.translation(without).values()] == [['ours'], ['ours']]
 
 
 def test_every_contender_exists_and_has_its_options():
@@ -305,12 +306,23 @@ def test_every_contender_exists_and_has_its_options():
   tables = [
     *(
       who(present)
-      for who in (contenders.sampling, contenders.translation, contenders.machines)
+      for who in (contenders.sampling, contenders.machines)
       for present in (on_cpu, on_gpu)
     ),
     *(contenders.comparison('lstm', present) for present in (on_cpu, on_gpu)),
-    *(part for present in (on_cpu, on_gpu) for part in contenders.captioning(present).values()),
-    *(contenders.STEP, contenders.ENGINES, contenders.PIPELINE, contenders.LIBRARIES),
+    *(
+      part
+      for who in (contenders.translation, contenders.captioning)
+      for present in (on_cpu, on_gpu)
+      for part in who(present).values()
+    ),
+    *(
+      contenders.STEP,
+      contenders.LAUNCH,
+      contenders.ENGINES,
+      contenders.PIPELINE,
+      contenders.LIBRARIES,
+    ),
     contenders.long_gradients(100),
   ]
   for one in (one for table in tables for one in table.values()):
@@ -517,7 +529,7 @@ def test_figures_show_what_there_is(tmp_path):
 @pytest.fixture
 def one_device(monkeypatch):
   """Lets JAX's contenders run in this process, whose backend has started."""
-  monkeypatch.setattr(jax_contenders, '_configure', lambda setting: None)
+  monkeypatch.setattr(jax_contenders, 'configure', lambda setting: None)
 
 
 @pytest.fixture
@@ -541,7 +553,7 @@ def loss_of(module, part, result):
   """Returns the loss in nats per symbol that a program of JAX gave."""
   if module is flax_contenders:
     return float(result[0] if part == 'gradient' else result)
-  return float(result['loss'] if part == 'step' else result[0][0] / result[0][1])
+  return float(unpack(result)['loss'] if part == 'step' else result[0][0] / result[0][1])
 
 
 def assert_trains(losses, tolerance, least):
@@ -609,6 +621,21 @@ def test_engines_for_long_sequences_agree(engine, plain_gradient):
     np.testing.assert_allclose(a, b, atol=1e-6)
 
 
+def test_the_loop_and_the_step_alone(monkeypatch, tmp_path, one_device):
+  monkeypatch.setattr(loops.tempfile, 'mkdtemp', lambda: str(tmp_path))
+  programs = {part: make() for part, make in loops.launched(SETTING).items()}
+  assert list(programs) == ['loop', 'step']
+  for program in programs.values():
+    assert program.times == loops.num_steps(SETTING) == 50
+    program.run()
+    program.run()
+  log = read_log(tmp_path)
+  assert [row['step'] for row in log] == [50, 100]
+  assert all(row['train/loss'] == pytest.approx(math.log(65), abs=0.2) for row in log)
+  assert all(row['units_per_second'] > 0 for row in log)
+  assert loops.num_steps(Setting('lstm', 512, 3, 100, 100)) == 5
+
+
 def test_the_pipeline_draws_batches(monkeypatch):
   drawn = []
 
@@ -668,67 +695,6 @@ def test_torch_writes_to_the_full_length():
     ids = make().run().numpy()
     assert ids.shape == (SETTING.unroll_length,)
     assert ((ids >= 0) & (ids < contenders.NUM_SYMBOLS)).all()
-
-
-def translate(translator, params):
-  found = translator(params, contenders.sentences(SETTING))
-  assert found.ids.shape == (SETTING.batch_size, 1, SETTING.unroll_length)
-  return found.ids[:, 0]
-
-
-def test_ours_translates_to_the_full_length(monkeypatch):
-  monkeypatch.setattr(workloads.backend, 'configure', lambda num_devices: None)
-  model, translator = workloads.translator(SETTING)
-  sources = contenders.sentences(SETTING)
-  ids = translate(translator, model.init(jax.random.key(SETTING.seed), sources))
-  assert not np.isin(ids, contenders.NEVER_WRITTEN).any()
-  found = workloads.translation(SETTING)['greedy']().run()
-  np.testing.assert_array_equal(found.ids[:, 0], ids)
-
-
-def test_pytorch_writes_the_translations_of_ours():
-  """With the same parameters, of which PyTorch has a second bias for two gates of every GRU: zeros."""
-  torch = pytest.importorskip('torch')
-  from rnn_research.benchmark import torch_contenders
-
-  model, translator = workloads.translator(SETTING)
-  params = noisy(model.init(jax.random.key(0), contenders.sentences(SETTING)), 1, 0.3)
-  theirs = torch_contenders.Translator(SETTING.hidden_size)
-  assert (
-    sum(p.numel() for p in theirs.parameters())
-    == num_parameters(params) + 3 * 2 * SETTING.hidden_size
-  )
-  theirs.load_state_dict(
-    {name: torch.tensor(np.array(a)) for name, a in in_pytorch(params).items()}
-  )
-  ids = theirs.translate(torch.from_numpy(contenders.sentences(SETTING)), SETTING.unroll_length)
-  np.testing.assert_array_equal(ids, translate(translator, params))
-  written = torch_contenders.translation(SETTING, 'cpu')['greedy']().run()
-  assert written.shape == ids.shape
-  assert not np.isin(written, contenders.NEVER_WRITTEN).any()
-
-
-def in_pytorch(params):
-  """Returns our parameters under the names and in the layout of `torch_contenders.Translator`."""
-  decoder = params['decoder'][0]
-  (bridge,) = jax.tree.leaves(params['bridge'], is_leaf=lambda a: isinstance(a, dict))
-  (forward, backward), score = params['encoder']['layers'][0], decoder.attention
-  dense = lambda name, w, b=None: (
-    {f'{name}.weight': w.T} | ({} if b is None else {f'{name}.bias': b})
-  )
-  named = lambda name, arrays: {f'{name}.{n}': a for n, a in arrays.items()}
-  cell = {n.removesuffix('_l0'): a for n, a in params_to_torch([decoder.cell]).items()}
-  return {
-    'source.weight': params['encoder']['embedding'],
-    'target.weight': params['embedding'],
-    **named('encoder', params_to_torch([(forward, backward)])),
-    **named('decoder', cell),
-    **dense('bridge', **bridge),
-    **dense('query', score.w_q),
-    **dense('key', score.w_k, score.b),
-    **dense('score', score.v[:, None]),
-    **dense('head', **params['readout']['head']),
-  }
 
 
 def test_an_accelerator_takes_steps_in_a_row(monkeypatch):

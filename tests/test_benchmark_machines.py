@@ -10,6 +10,7 @@ from rnn_research.benchmark.contenders import Setting
 from rnn_research.parameters import num_parameters
 from rnn_research.torch_compat import params_to_torch
 from rnn_research.training import backend
+from rnn_research.training.step import unpack
 
 SETTING = Setting('ntm', 6, 1, 2, 3)
 
@@ -29,7 +30,7 @@ def test_ours_learns(monkeypatch):
   def watched(setting, advance, state, seconds):
     def advance_and_keep(state):
       state, metrics = advance(state)
-      losses.append(float(metrics['loss']))
+      losses.append(unpack(metrics)['loss'])
       return state, metrics
 
     return carried(setting, advance_and_keep, state, seconds)

@@ -181,7 +181,7 @@ import jax, jax.numpy as jnp, numpy as np, optax
 jax.config.update('jax_num_cpu_devices', 2)
 from rnn_research.experiment import Experiment
 from rnn_research.training import backend, grid
-from rnn_research.training.step import create_state, make_step
+from rnn_research.training.step import create_state, make_step, unpack
 
 def loss(params, carry, batch, key, step):
   bad = (batch['x'] == 3.0) & (params['w'] > 1.5)
@@ -196,9 +196,10 @@ mesh = backend.data_mesh(4 // {micro_batches}, {num_devices})
 state = create_state(whole, tx, jax.random.key(0), 4, False, mesh)
 describe = lambda grads, means: grid.describe(
     lambda grads: {{'gradient_norm': optax.tree.norm(grads)}}, grads, means)
-batch = backend.shard_batch(mesh, {{'x': np.float32([0, 1, 2, 3])}})
+batch = backend.fed(mesh, {{'x': np.float32([0, 1, 2, 3])}})
 step = make_step(whole, mesh, jax.random.key(1), micro_batches={micro_batches}, ema_decay=0.0, describe=describe)
 state, metrics = step(state, batch)(state, batch)
+metrics = unpack(metrics)
 np.testing.assert_allclose(state.params['w'], [1.0 - 1.5, 2.0])
 np.testing.assert_allclose([metrics['loss'], metrics['finite']], [1.5, 0.5])
 np.testing.assert_array_equal(metrics['loss_members'], [1.5, np.nan])

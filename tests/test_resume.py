@@ -49,13 +49,13 @@ sys.path.insert(0, {str(ROOT)!r})
 import launch
 from rnn_research.training import loop
 number, step = int(sys.argv.pop(1)), int(sys.argv.pop(1))
-take, calls = loop.shard_batch, []
+take, calls = loop.fed, []
 def counted(*args):
   calls.append(1)
   if len(calls) == step + 1:  # the first call is the compilation's
     os.kill(os.getpid(), number)
   return take(*args)
-loop.shard_batch = counted
+loop.fed = counted
 sys.exit(launch.main(None))
 """
 

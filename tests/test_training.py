@@ -19,7 +19,7 @@ from rnn_research.experiment import Command
 from rnn_research.models import language_model
 from rnn_research.tasks.language import text_store
 from rnn_research.training import backend, config, loop, optimizer
-from rnn_research.training.step import create_state, make_step
+from rnn_research.training.step import create_state, make_step, unpack
 
 LOSSES = ['train/loss', 'train/gradient_norm', 'valid/nats_per_symbol']
 LAUNCH = [
@@ -70,12 +70,12 @@ def stepper(values, loss=lambda loss: loss):
     describe=lambda grads, means: {},
   )
   position = data.iterator.get_state()
-  compiled = make(state, backend.shard_batch(mesh, next(data.iterator)))
+  compiled = make(state, backend.fed(mesh, next(data.iterator)))
   data.iterator.set_state(position)
 
   def step(state):
-    state, metrics = compiled(state, backend.shard_batch(mesh, next(data.iterator)))
-    return jax.block_until_ready((state, metrics))
+    state, metrics = compiled(state, backend.fed(mesh, next(data.iterator)))
+    return jax.block_until_ready(state), unpack(metrics)
 
   return state, step
 
@@ -211,13 +211,15 @@ def test_the_carry_goes_on_from_step_to_step(text):
 
 def test_bfloat16_keeps_float32_where_it_must(text):
   for cell in ('gru', 'lstm'):
-    state, step = stepper(
-      tiny(text, model__dtype='bfloat16', model__cell=cell, train__ema_decay=0.5)
-    )
+    values = tiny(text, model__dtype='bfloat16', model__cell=cell, train__ema_decay=0.5)
+    experiment = experiments.build('char_lm:debug', values)
+    state, step = stepper(values)
+    batch, key = next(experiment.train_data().iterator), jax.random.key(0)
+    told = jax.eval_shape(experiment.loss, state.params, state.carry, batch, key, state.step)
     for _ in range(3):
       state, metrics = step(state)
     assert np.isfinite(metrics['loss'])
-    kept = jax.tree.leaves((state.params, state.carry, state.average, metrics))
+    kept = jax.tree.leaves((state.params, state.carry, state.average, told))
     assert {leaf.dtype for leaf in kept} == {np.dtype('float32')}
 
 
@@ -318,7 +320,7 @@ def test_every_experiment_trains_stops_and_goes_on(name, text, tmp_path, monkeyp
 
   experiment = build()
   assert start('whole', experiment).finished
-  put, calls = loop.shard_batch, []
+  put, calls = loop.fed, []
   compiled = len(experiment.train_data().shapes) or 1
 
   def terminated(*args):
@@ -327,7 +329,7 @@ def test_every_experiment_trains_stops_and_goes_on(name, text, tmp_path, monkeyp
       os.kill(os.getpid(), signal.SIGTERM)
     return put(*args)
 
-  monkeypatch.setattr(loop, 'shard_batch', terminated)
+  monkeypatch.setattr(loop, 'fed', terminated)
   stopped = start('stopped', experiment)
   assert (stopped.step, stopped.finished) == (2, False)
   assert start('stopped', build()).finished  # as in a process of its own

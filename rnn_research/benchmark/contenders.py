@@ -14,12 +14,13 @@ from rnn_research.data.codec import BOS, EOS, PAD, UNK
 
 NUM_SYMBOLS = 65  # of tiny Shakespeare
 CLIP_NORM, LEARNING_RATE = 5.0, 2e-3
-CELLS = ('lstm', 'gru', 'elman')
+CELLS = ('lstm', 'gru', 'elman')  # which other libraries have, too
 PARTS = ('forward', 'gradient', 'step')
 # Short names of those who are compared with ours.
 RIVALS = ('scan', 'linen', 'nnx', 'cudnn', 'torch', 'bfloat16')
 BATCHES_DRAWN = 100  # by one call of the data pipeline
 SOURCE_LENGTH, VOCABULARY_SIZE = 14, 6000  # of a translation, the same size in both languages
+TRANSLATION_DROPOUT, TRANSLATION_CLIP_NORM = 0.3, 1.0
 NEVER_WRITTEN = (PAD, BOS, EOS, UNK)  # without an end every translation is as long as the others
 # Of the long sequence, and the bytes beyond what the process held before.
 LONG_HIDDEN, LONG_BATCH, LONG_LIMIT = 64, 4, 512 * 2**20
@@ -32,12 +33,13 @@ DROPOUT, CAPTION_CLIP_NORM = 0.5, 1.0
 # Of a machine that copies: rows of its memory and numbers in each, bits of a symbol.
 MEMORY, COPIED_BITS = (128, 20), 8
 
-_JAX, _FLAX, _TORCH, _WORK, _CAPTIONS, _TORCH_CAPTIONS, _MACHINES, _TORCH_MACHINES = (
-  f'rnn_research.benchmark.{name}'
-  for name in (
-    *('jax_contenders', 'flax_contenders', 'torch_contenders', 'workloads'),
-    *('captioners', 'torch_captioners', 'machines', 'torch_machines'),
-  )
+_MODULE = 'rnn_research.benchmark.{}'.format
+_JAX, _FLAX, _TORCH, _WORK, _LOOPS = map(
+  _MODULE, ('jax_contenders', 'flax_contenders', 'torch_contenders', 'workloads', 'loops')
+)
+_TRANSLATIONS, _CAPTIONS, _MACHINES = map(_MODULE, ('translators', 'captioners', 'machines'))
+_TORCH_TRANSLATIONS, _TORCH_CAPTIONS, _TORCH_MACHINES = map(
+  _MODULE, ('torch_translators', 'torch_captioners', 'torch_machines')
 )
 
 
@@ -82,10 +84,13 @@ def comparison(
   found = {
     'ours': Contender(_JAX, 'ours'),
     'plain lax.scan': Contender(_JAX, 'ours', {'engine': 'scan'}, name='scan'),
-    'flax.linen.RNN': Contender(_FLAX, 'linen', name='linen'),
-    'flax.nnx.RNN': Contender(_FLAX, 'nnx', name='nnx'),
-    **(on_gpu if present.gpu else on_cpu),
   }
+  if cell in CELLS:
+    found |= {
+      'flax.linen.RNN': Contender(_FLAX, 'linen', name='linen'),
+      'flax.nnx.RNN': Contender(_FLAX, 'nnx', name='nnx'),
+      **(on_gpu if present.gpu else on_cpu),
+    }
   return {
     label: one._replace(parts=parts)
     for label, one in _runnable(found, present).items()
@@ -99,52 +104,61 @@ EITHER = {'PyTorch': ('PyTorch with oneDNN', 'PyTorch without oneDNN')}
 
 def sampling(present: Present) -> Rivals:
   """Returns those who write symbols one after the other."""
-  return _writing('sampling', ('sampler',), ('LSTMCell', 'nn.LSTM'), present)
+  theirs = Contender(_TORCH, 'sampling', _device(present), parts=('LSTMCell', 'nn.LSTM'))
+  found = {'ours': Contender(_WORK, 'sampling', parts=('sampler',)), 'PyTorch': theirs}
+  return _runnable(found, present)
 
 
-def translation(present: Present) -> Rivals:
-  """Returns those who translate a batch of sentences."""
-  return _writing('translation', ('greedy',), ('greedy',), present)
+def translation(present: Present) -> Mapping[str, Rivals]:
+  """Returns those who learn to translate, and those who translate: part -> rivals."""
+  return {
+    'epoch': _both('training', 'epoch', _TRANSLATIONS, _TORCH_TRANSLATIONS, present),
+    'greedy': _both('translation', 'greedy', _TRANSLATIONS, _TORCH_TRANSLATIONS, present),
+  }
 
 
 def captioning(present: Present) -> Mapping[str, Rivals]:
   """Returns those who learn to caption pictures, and those who write captions: part -> rivals."""
-  device = {'device': 'cuda' if present.gpu else 'cpu'}
   learner = functools.partial(Contender, function='training', parts=('step',))
-  writer = functools.partial(Contender, function='writing', parts=('greedy',))
-  loop = lambda by_length: learner(_TORCH_CAPTIONS, options=device | {'by_length': by_length})
+  loop = lambda by_length: learner(
+    _TORCH_CAPTIONS, options=_device(present) | {'by_length': by_length}
+  )
   learn = {
     'ours': learner(_CAPTIONS),
     'PyTorch, padded': loop(False),
     'PyTorch, sorted by length': loop(True),
   }
-  write = {'ours': writer(_CAPTIONS), 'PyTorch': writer(_TORCH_CAPTIONS, options=device)}
-  return {'step': _runnable(learn, present), 'greedy': _runnable(write, present)}
+  return {
+    'step': _runnable(learn, present),
+    'greedy': _both('writing', 'greedy', _CAPTIONS, _TORCH_CAPTIONS, present),
+  }
 
 
 def machines(present: Present) -> Rivals:
   """Returns those whose neural Turing machine learns to copy."""
-  device = {'device': 'cuda' if present.gpu else 'cpu'}
-  learner = functools.partial(Contender, function='training', parts=('step',))
-  found = {'ours': learner(_MACHINES), 'PyTorch': learner(_TORCH_MACHINES, options=device)}
-  return _runnable(found, present)
+  return _both('training', 'step', _MACHINES, _TORCH_MACHINES, present)
 
 
-def _writing(function, ours, theirs, present):
-  device = {'device': 'cuda' if present.gpu else 'cpu'}
+def _both(function, part, ours, theirs, present):
+  """Returns two modules with a function of one name."""
   found = {
-    'ours': Contender(_WORK, function, parts=ours),
-    'PyTorch': Contender(_TORCH, function, device, parts=theirs),
+    'ours': Contender(ours, function, parts=(part,)),
+    'PyTorch': Contender(theirs, function, _device(present), parts=(part,)),
   }
   return _runnable(found, present)
 
 
+def _device(present):
+  return {'device': 'cuda' if present.gpu else 'cpu'}
+
+
 def _runnable(found, present):
-  torch = _TORCH, _TORCH_CAPTIONS, _TORCH_MACHINES
+  torch = _TORCH, _TORCH_TRANSLATIONS, _TORCH_CAPTIONS, _TORCH_MACHINES
   return {label: one for label, one in found.items() if present.torch or one.module not in torch}
 
 
 STEP = {'ours': Contender(_JAX, 'ours', parts=('step',))}
+LAUNCH = {'ours': Contender(_LOOPS, 'launched', parts=('loop', 'step'))}
 # For one long sequence.
 _ENGINES = {'plain lax.scan': 'scan', 'fused': 'fused', 'newton': 'newton', 'shooting': 'shooting'}
 ENGINES = {
@@ -165,7 +179,7 @@ def long_gradients(num_steps: int) -> Rivals:
   }
 
 
-def symbols(setting: Setting) -> Mapping[str, np.ndarray]:
+def symbols(setting: Setting) -> dict[str, np.ndarray]:
   """Returns the batch that all contenders train on: {'inputs', 'targets'}, [B, T] int32 each,
   uniform symbols."""
   ids = _uniform(setting, 0, NUM_SYMBOLS, setting.unroll_length + 1)
@@ -176,6 +190,16 @@ def sentences(setting: Setting) -> np.ndarray:
   """Returns the sources that all contenders translate: [B, `SOURCE_LENGTH`] int32, uniform
   symbols."""
   return _uniform(setting, len(NEVER_WRITTEN), VOCABULARY_SIZE, SOURCE_LENGTH)
+
+
+def pairs(setting: Setting) -> tuple[list[np.ndarray], list[np.ndarray]]:
+  """Returns what all contenders learn to translate: B sources and targets, [length] int32 each, of
+  lengths as in Multi30k."""
+  rng, count = np.random.default_rng(setting.seed), setting.batch_size
+  lengths = np.clip(rng.normal(12.0, 4.0, count), 3, 40)
+  others = np.clip(lengths + rng.normal(0.0, 2.0, count), 3, 40)
+  draw = lambda length: rng.integers(len(NEVER_WRITTEN), VOCABULARY_SIZE, int(length), np.int32)
+  return [draw(length) for length in lengths], [draw(length) for length in others]
 
 
 def pictures(setting: Setting) -> Mapping[str, np.ndarray]:

@@ -28,6 +28,13 @@ def comparisons(
   return [_row('contenders', setting, found[setting], describe) for setting in settings]
 
 
+def launch(settings: Sequence[Setting], effort: Effort) -> list[dict[str, Any]]:
+  """Returns {'setting', 'parts': 'loop' and 'step' -> quartiles} of each setting."""
+  found = measure(settings, lambda setting: contenders.LAUNCH, effort._replace(calls=1))
+  describe = lambda values: values if 'failed' in values else {'parts': values['parts']}
+  return [{'setting': one._asdict(), **describe(found[one]['ours'])} for one in settings]
+
+
 def parallel(settings: Sequence[Setting], effort: Effort) -> list[dict[str, Any]]:
   """Returns {'setting', 'engines'} of each setting: label -> {'parts', 'difference', 'ratios': part
   -> median of the plain scan / median, so above 1 the engine is quicker}."""
@@ -78,10 +85,20 @@ def sampling(setting: Setting, rivals: Rivals, effort: Effort) -> Results:
   }
 
 
-def translation(setting: Setting, rivals: Rivals, effort: Effort) -> Results:
-  """Returns label -> quartiles of a batch of sentences."""
-  found = measure([setting], lambda setting: rivals, effort)[setting]
-  return {label: _part(result, 'greedy') for label, result in found.items()}
+def translation(
+  settings: Sequence[Setting], written: Setting, rivals: Mapping[str, Rivals], effort: Effort
+) -> dict[str, Any]:
+  """Returns 'epoch': {'setting', 'times': label -> quartiles of an epoch of training} each; and
+  'greedy': label -> quartiles of a batch of sentences."""
+  once = effort._replace(calls=1)
+  learned = measure(settings, lambda setting: rivals['epoch'], once, discard=0)
+  found = measure([written], lambda setting: rivals['greedy'], effort)[written]
+  return {
+    'epoch': [
+      {'setting': one._asdict(), 'times': _parts(learned[one], 'epoch')} for one in settings
+    ],
+    'greedy': _parts(found, 'greedy'),
+  }
 
 
 def captioning(
@@ -93,16 +110,13 @@ def captioning(
     'step': measure([setting], lambda setting: rivals['step'], effort._replace(calls=1), discard=0),
     'greedy': measure([setting], lambda setting: rivals['greedy'], effort),
   }
-  return {
-    part: {label: _part(result, part) for label, result in own[setting].items()}
-    for part, own in found.items()
-  }
+  return {part: _parts(own[setting], part) for part, own in found.items()}
 
 
 def machines(setting: Setting, rivals: Rivals, effort: Effort) -> Results:
   """Returns label -> quartiles of a training step."""
   found = measure([setting], lambda setting: rivals, effort)[setting]
-  return {label: _part(result, 'step') for label, result in found.items()}
+  return _parts(found, 'step')
 
 
 def pipeline(settings: Sequence[Setting], effort: Effort) -> list[dict[str, Any]]:
@@ -121,6 +135,10 @@ def pipeline(settings: Sequence[Setting], effort: Effort) -> list[dict[str, Any]
 
 def _part(result, part):
   return result if 'failed' in result else result['parts'][part]
+
+
+def _parts(results, part):
+  return {label: _part(result, part) for label, result in results.items()}
 
 
 def memory(num_steps: int) -> Results:

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.sharding import PartitionSpec
 from ml_collections import ConfigDict
@@ -31,9 +32,9 @@ def about() -> dict:
 def ours(setting: Setting, engine: str = '', dtype: str = 'float32'):
   """What the training loop runs, with the engine of the setting unless another is given; products
   in `dtype`."""
-  _configure(setting)
+  configure(setting)
   batch = contenders.symbols(setting)
-  experiment = _experiment(setting, batch, engine or setting.engine, jnp.dtype(dtype))
+  experiment = symbol_experiment(setting, batch, engine or setting.engine, jnp.dtype(dtype))
   mesh, key, start_of, make, place = training_of(setting, experiment, contenders.CLIP_NORM)
   placed = lambda: place(batch)
 
@@ -44,11 +45,11 @@ def ours(setting: Setting, engine: str = '', dtype: str = 'float32'):
 
   def without_update(function):
     """`function(params, carry, batch, step) -> (result, carry, ...)`, sharded."""
-    start = start_of()
-    compiled = jax.jit(function).lower(start.params, start.carry, placed(), start.step).compile()
+    start, rows = start_of(), lambda: backend.shard_batch(mesh, batch)
+    compiled = jax.jit(function).lower(start.params, start.carry, rows(), start.step).compile()
 
     def advance(carry):
-      result, carry, *more = compiled(start.params, carry, placed(), start.step)
+      result, carry, *more = compiled(start.params, carry, rows(), start.step)
       return carry, (result, more)
 
     return carried(setting, advance, start.carry)
@@ -64,7 +65,8 @@ def ours(setting: Setting, engine: str = '', dtype: str = 'float32'):
 _first: list[Any] = []
 
 
-def _configure(setting):
+def configure(setting: Setting) -> None:
+  """Sets up this process for a setting, unless that was done for an earlier one."""
   if _first:
     return
   _first.append(setting)
@@ -74,7 +76,10 @@ def _configure(setting):
   backend.configure(setting.batch_size, kept_bytes=kept)
 
 
-def _experiment(setting, batch, engine, dtype):
+def symbol_experiment(
+  setting: Setting, batch: dict[str, np.ndarray], engine: str, dtype=jnp.float32
+) -> Experiment:
+  """Returns the training of a language model on one batch, over and over."""
   cell = make_cell(setting.cell, setting.hidden_size, engine=engine, dtype=dtype)
   model = language_model((cell,) * setting.num_layers, contenders.NUM_SYMBOLS, dtype=dtype)
 
@@ -85,7 +90,7 @@ def _experiment(setting, batch, engine, dtype):
   return Experiment(
     init=model.init,
     loss=loss,
-    train_data=lambda: TrainData(itertools.repeat(batch), 1, ''),
+    train_data=lambda: TrainData(itertools.repeat(batch), 1, ''),  # type: ignore[arg-type]
     evaluate={},
     headline=('train', 'loss', 'min'),
     initial_carry=model.initial_state,

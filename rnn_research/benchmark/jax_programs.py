@@ -22,7 +22,7 @@ class Training(NamedTuple):
     key: of the run.
     start: `() -> state` before the first step.
     make: of `training.step.make_step`: `(state, batch) -> step`, compiled.
-    placed: `(batch) -> batch` on the devices.
+    placed: `(batch) -> batch` as the step takes it.
   """
 
   mesh: Mesh
@@ -44,7 +44,7 @@ def training_of(setting: Setting, experiment: Experiment, clip_norm: float) -> T
     key,
     lambda: create_state(experiment, tx, key, setting.batch_size, False, mesh),
     make_step(experiment, mesh, key, micro_batches=1, ema_decay=0.0, describe=describe),
-    lambda batch: backend.shard_batch(mesh, batch),
+    lambda batch: backend.fed(mesh, batch),
   )
 
 

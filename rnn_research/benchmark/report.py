@@ -132,6 +132,23 @@ def _times(comparisons):
   return Section('Times', before='\n'.join(['In bold: the ratio to ours.\n', *blocks]))
 
 
+def _launch(launched, effort):
+  text = (
+    'A step of the training loop, which draws batches of a text, brings them onto the devices, '
+    'reads metrics and writes the log, and of the compiled program alone, on a batch that is '
+    'there: means of as many steps in a row, and the share of the loop that is the program.'
+  )
+  columns = {
+    'loop, ms': lambda row: tables.milliseconds(row['parts']['loop']),
+    'step, ms': lambda row: tables.milliseconds(row['parts']['step']),
+    'step / loop': lambda row: (
+      f'{row["parts"]["step"]["median"] / row["parts"]["loop"]["median"]:.3f}'
+    ),
+  }
+  rows = [([str(Setting(**row['setting']))], row) for row in launched]
+  return Section('The training loop', before=f'{text}\n\n{tables.table([""], columns, rows)}')
+
+
 def _parallel(parallel, effort):
   text = (
     'One GRU layer in float32 reads random numbers: its outputs, and the gradient of their mean '
@@ -171,14 +188,34 @@ def _sampling(sampling, effort):
 
 def _translation(translation, effort):
   hidden_size, batch_size, num_written = effort['translation']
+  units, count, symbols = effort['learning_to_translate']
   text = (
-    f'Greedily, {batch_size} sentences at once: {contenders.SOURCE_LENGTH} symbols are read and '
-    f'{num_written} written of each, in vocabularies of {contenders.VOCABULARY_SIZE:,}. A GRU in '
-    f'both directions, additive attention, a GRU; embeddings and layers of {hidden_size} units.'
+    f'Two vocabularies of {contenders.VOCABULARY_SIZE:,} symbols. Training: an epoch of {count:,} '
+    'pairs of random symbols, as long as sentences of Multi30k, in batches of at most '
+    f'{symbols:,} symbols of a side, with dropout, clipping by global norm and Adam; layers of '
+    f'{units} units, embeddings of {units // 2}. Both put pairs of like length together; PyTorch '
+    'reads with a packed `nn.GRU` or `nn.LSTM` and writes with a loop over cells.'
   )
-  return Section(
-    'Translating', before=f'{text}\n\n{tables.rates_table(translation, batch_size, "sentences")}'
+  written = (
+    f'Writing: greedily, {batch_size} sentences at once: {contenders.SOURCE_LENGTH} symbols are '
+    f'read and {num_written} written of each. A GRU in both directions, additive attention, a GRU; '
+    f'embeddings and layers of {hidden_size} units.'
   )
+  learned = [
+    f'{_TRANSLATORS[row["setting"]["cell"]]}:\n\n'
+    + tables.rates_table(row['times'], count, 'pairs')
+    for row in translation['epoch']
+  ]
+  wrote = tables.rates_table(translation['greedy'], batch_size, 'sentences')
+  return Section('Translating', before='\n\n'.join([text, *learned, written, wrote]))
+
+
+_TRANSLATORS = {
+  'gru': 'A GRU in both directions, and a GRU with additive attention before its step (Bahdanau et '
+  'al. 2015)',
+  'lstm': 'Two LSTMs in both directions, and two with general attention after their step and input '
+  'feeding (Luong et al. 2015)',
+}
 
 
 def _captioning(captioning, effort):
@@ -234,6 +271,7 @@ def _memory(gradients, effort):
 
 
 _OTHERS = {
+  'launch': _launch,
   'parallel': _parallel,
   'scaling': _scaling,
   'sampling': _sampling,

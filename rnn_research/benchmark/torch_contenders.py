@@ -9,9 +9,8 @@ import torch
 from torch import nn
 
 from rnn_research.benchmark import contenders
-from rnn_research.benchmark.contenders import NUM_SYMBOLS, VOCABULARY_SIZE
+from rnn_research.benchmark.contenders import NUM_SYMBOLS
 from rnn_research.benchmark.serve import Program, Setting
-from rnn_research.data.codec import BOS
 from rnn_research.training.backend import num_cores
 
 _LAYERS = {'lstm': nn.LSTM, 'gru': nn.GRU, 'elman': nn.RNN}
@@ -116,48 +115,3 @@ def sampling(setting: Setting, device: str):
     'LSTMCell': lambda: Program(lambda: write(through_cells, [pair(1) for _ in cells])),
     'nn.LSTM': lambda: Program(lambda: write(through_lstm, pair(num_layers, 1))),
   }
-
-
-class Translator(nn.Module):
-  """A GRU in both directions, and a GRU that reads it by additive attention; all sizes but the
-  vocabularies' are H."""
-
-  def __init__(self, size: int):
-    super().__init__()
-    self.source = nn.Embedding(VOCABULARY_SIZE, size)
-    self.target = nn.Embedding(VOCABULARY_SIZE, size)
-    self.encoder = nn.GRU(size, size, batch_first=True, bidirectional=True)
-    self.bridge = nn.Linear(2 * size, size)
-    self.query = nn.Linear(size, size, bias=False)
-    self.key = nn.Linear(2 * size, size)
-    self.score = nn.Linear(size, 1, bias=False)
-    self.decoder = nn.GRUCell(3 * size, size)
-    self.head = nn.Linear(4 * size, VOCABULARY_SIZE)
-
-  @torch.no_grad()
-  def translate(self, sources: torch.Tensor, num_symbols: int) -> torch.Tensor:
-    """Returns the most probable symbols one after the other, [B, T] int64, of sources [B, S]
-    without padding."""
-    values, ends = self.encoder(self.source(sources))
-    keys, state = self.key(values), torch.tanh(self.bridge(torch.cat([*ends], -1)))
-    ids, written = torch.full((len(sources),), BOS, device=sources.device), []
-    for _ in range(num_symbols):
-      weights = torch.softmax(self.score(torch.tanh(self.query(state)[:, None] + keys)), 1)
-      context = torch.bmm(weights.transpose(1, 2), values)[:, 0]
-      x = self.target(ids)
-      state = self.decoder(torch.cat([x, context], -1), state)
-      logits = self.head(torch.cat([state, context, x], -1))
-      logits[:, contenders.NEVER_WRITTEN] = -torch.inf
-      ids = logits.argmax(-1)
-      written.append(ids)
-    return torch.stack(written, 1)
-
-
-def translation(setting: Setting, device: str):
-  """Greedily, a loop over the symbols to write; on an NVIDIA GPU with TF32 products as JAX has them
-  there."""
-  _configure(setting, allow_tf32=True)
-  model = Translator(setting.hidden_size).to(device)
-  sources = torch.from_numpy(contenders.sentences(setting)).to(device)
-  translate = lambda: model.translate(sources, setting.unroll_length).cpu()  # waits for a GPU
-  return {'greedy': lambda: Program(translate)}

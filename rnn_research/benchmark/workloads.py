@@ -5,7 +5,6 @@ All but the last are functions `(setting) -> part -> () -> Program`; see `conten
 """
 
 import resource
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -13,19 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnn_research.benchmark import contenders
-from rnn_research.benchmark.contenders import NUM_SYMBOLS, VOCABULARY_SIZE
+from rnn_research.benchmark.contenders import NUM_SYMBOLS
 from rnn_research.benchmark.serve import Program, Setting, process_memory, timed
-from rnn_research.cells import gru, lstm, make_cell
-from rnn_research.data.codec import BOS
+from rnn_research.cells import lstm, make_cell
 from rnn_research.data.streams import text_stream
 from rnn_research.decoding.language import sampler
 from rnn_research.decoding.sampling import Sampling
-from rnn_research.decoding.single import greedy
-from rnn_research.decoding.step import Rules
-from rnn_research.encoders.recurrent import embedded, recurrent_encoder
-from rnn_research.memory.attention import additive
-from rnn_research.models.conditional_model import ConditionalModel, conditional_model
-from rnn_research.models.decoders import attends_before
+from rnn_research.experiment import TrainData
 from rnn_research.models.language_model import language_model
 from rnn_research.training import backend
 from rnn_research.unroll import unroll
@@ -47,45 +40,23 @@ def sampling(setting: Setting):
   return {'sampler': lambda: Program(write)}
 
 
-def translation(setting: Setting):
-  """Encoder, decoder and search in one jitted program, as the translator runs them."""
-  backend.configure(1)
-  model, translate = translator(setting)
-  sources = contenders.sentences(setting)
-  params = model.init(jax.random.key(setting.seed), sources)
-  return {'greedy': lambda: Program(lambda: jax.device_get(translate(params, sources)))}
-
-
-def translator(setting: Setting) -> tuple[ConditionalModel, Callable]:
-  """Returns the model and `translate(params, sources [B, S] int32) -> Hypotheses`, which writes T
-  symbols a row."""
-  size, length = setting.hidden_size, setting.unroll_length
-  cells = (gru(size),)
-  encoder = embedded(recurrent_encoder(cells, cells), VOCABULARY_SIZE, size)
-  model = conditional_model(encoder, attends_before(cells, additive(size)), VOCABULARY_SIZE, size)
-
-  @jax.jit
-  def translate(params, sources):
-    encoded, num_rows = model.encode(params, sources), len(sources)
-    step, rules = model.stepper(params, encoded, 1), Rules(length, contenders.NEVER_WRITTEN)
-    first, limits = jnp.full(num_rows, BOS), jnp.full(num_rows, length)
-    return greedy(step, encoded.states, first, limits, rules)
-
-  return model, translate
-
-
 def batches(setting: Setting):
   """Draws `BATCHES_DRAWN` batches of [B, T] inputs and targets, as the training loop does; no
   device is used."""
-  size = max(_TEXT_SIZE, setting.batch_size * setting.unroll_length + 1)
-  ids = np.random.default_rng(setting.seed).integers(NUM_SYMBOLS, size=size, dtype=np.int32)
-  iterator = text_stream(ids, setting.batch_size, setting.unroll_length, '').iterator
+  iterator = random_text(setting).iterator
 
   def run():
     for _ in range(contenders.BATCHES_DRAWN):
       next(iterator)
 
   return {'batches': lambda: Program(run)}
+
+
+def random_text(setting: Setting) -> TrainData:
+  """Returns the batches of a text of random symbols."""
+  size = max(_TEXT_SIZE, setting.batch_size * setting.unroll_length + 1)
+  ids = np.random.default_rng(setting.seed).integers(NUM_SYMBOLS, size=size, dtype=np.int32)
+  return text_stream(ids, setting.batch_size, setting.unroll_length, '')
 
 
 def long_gradient(num_steps: int, every: int | None) -> dict:

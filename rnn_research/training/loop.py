@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,12 +15,15 @@ from rnn_research.errors import InputError
 from rnn_research.experiment import Experiment, TrainData
 from rnn_research.parameters import num_parameters
 from rnn_research.training import checkpoint, grid, optimizer, records, signals
-from rnn_research.training.backend import replicate, shard_batch
+from rnn_research.training.backend import fed, replicate
 from rnn_research.training.metrics_log import open_log
 from rnn_research.training.progress import open_display, warn
 from rnn_research.training.records import Best, Progress, Stopwatch, Training, Window
 from rnn_research.training.result import versions, write_json
-from rnn_research.training.step import compile_shapes, create_state, make_step
+from rnn_research.training.schedules import learning_rate
+from rnn_research.training.step import Metrics, compile_shapes, create_state, make_step
+
+Pending = tuple[int, Metrics] | None  # the number of a step, and what it told
 
 
 class Stopped(NamedTuple):
@@ -92,7 +95,8 @@ def train(
       total=total,
       eval_every=eval_every,
       checkpoint_every=config.train.checkpoint_every or eval_every,
-      schedule=schedule,
+      # Compiled as a whole: operation by operation it took a second of every run.
+      rate=jax.jit(functools.partial(learning_rate, schedule)),
       checkpoints=checkpoints,
       log=log,
       display=display,
@@ -169,7 +173,7 @@ def _compile(training, state, mesh, key, describe):
   batches = training.data.shapes or (_first(training.data.iterator),)
   shapes = f' for batches of {len(batches)} shapes' if len(batches) > 1 else ''
   training.display.show(f'compiling{shapes}')
-  take_step, peak = compile_shapes(make, state, [shard_batch(mesh, batch) for batch in batches])
+  take_step, peak = compile_shapes(make, state, [fed(mesh, batch) for batch in batches])
   params, members = num_parameters(state.params), len(training.experiment.learning_rates)
   of_each = f'{members} x {params // members:,}' if members else f'{params:,}'
   training.display.show(
@@ -194,18 +198,11 @@ def _loop(training, take_step, at, mesh, started, asked):
     records.show(training, at)
   pending, watch = None, Stopwatch(time.monotonic(), at.step)
   while at.step < training.total:
-    state, metrics = take_step(at.state, shard_batch(mesh, next(training.data.iterator)))
-    at = at._replace(state=state, step=at.step + 1)
-    if mesh.devices.flat[0].platform == 'cpu':
-      # Two steps in flight can deadlock: threads that wait in one step's psum starve the other step
-      # of threads.
-      jax.block_until_ready(metrics)
-    # One step late, so that the host prepares the next step while an accelerator runs this one.
-    at, pending = _settled(training, at, pending), (at.step, metrics)
-    due = _due(training, at.step, asked)
+    at, pending = advance(training, take_step, at, pending, mesh)
+    due = due_after(training, at.step, asked)
     if not any(due):
       continue
-    at, pending = _settled(training, at, pending), None
+    at, pending = settled(training, at, pending), None
     if due.log:
       records.write_window(training, at, watch)
       at, watch = at._replace(window=Window()), Stopwatch(time.monotonic(), at.step)
@@ -223,6 +220,38 @@ def _loop(training, take_step, at, mesh, started, asked):
   return Stopped(at.step, time.monotonic() - started, True, at.best)
 
 
+def advance(
+  training: Training, take_step: Callable, at: Progress, pending: Pending, mesh: jax.sharding.Mesh
+) -> tuple[Progress, Pending]:
+  """Takes a step.
+
+  Args:
+    training: of the run.
+    take_step: `(state, batch) -> (state, Metrics)`.
+    at: before the step, whose state is donated.
+    pending: metrics of the step before, which are added to the window one step late, while the
+      devices are at work.
+    mesh: of the devices.
+
+  Returns:
+    Where the run is after the step, and its metrics, which are in no window yet.
+  """
+  state, metrics = take_step(at.state, fed(mesh, next(training.data.iterator)))
+  at = settled(training, at._replace(state=state), pending)
+  if mesh.devices.flat[0].platform == 'cpu':
+    # Two steps in flight can deadlock: threads that wait in one step's psum starve the other step
+    # of threads.
+    jax.block_until_ready(metrics)
+  return at._replace(step=at.step + 1), (at.step + 1, metrics)
+
+
+def settled(training: Training, at: Progress, pending: Pending) -> Progress:
+  """Returns the progress with pending metrics in its window."""
+  if pending is None:
+    return at
+  return at._replace(window=records.settle(training, at.window, *pending))
+
+
 class Due(NamedTuple):
   """What is to be done after a step."""
 
@@ -233,7 +262,8 @@ class Due(NamedTuple):
   stop: bool
 
 
-def _due(training, step, asked):
+def due_after(training: Training, step: int, asked: Callable[[], str]) -> Due:
+  """Returns what is due after a step; `asked() -> str` is the signal that asks to stop, or ''."""
   at_end, train = step == training.total, training.config.train
   log = step % train.log_every == 0 or at_end
   return Due(
@@ -251,12 +281,6 @@ def _shows(training, step):
     return False
   shown = training.config.train.show_steps
   return step in shown or (bool(shown) and step == training.total)
-
-
-def _settled(training, at, pending):
-  if pending is None:
-    return at
-  return at._replace(window=records.settle(training, at.window, *pending))
 
 
 def _pause(training, at, mesh, due, started):

@@ -16,8 +16,7 @@ from rnn_research.training.backend import local_copy
 from rnn_research.training.checkpoint_io import Folder
 from rnn_research.training.metrics_log import Log
 from rnn_research.training.progress import Display
-from rnn_research.training.schedules import learning_rate
-from rnn_research.training.step import TrainState
+from rnn_research.training.step import Metrics, TrainState, unpack
 from rnn_research.typing import Key, Params
 
 
@@ -27,7 +26,7 @@ class Training(NamedTuple):
   Attributes:
     total: steps of the whole run.
     eval_every, checkpoint_every: steps between two.
-    schedule: step -> learning rate.
+    rate: `(opt_state, step) -> [] float32`, the learning rate of update `step`.
     key: of evaluations and samples.
   """
 
@@ -38,7 +37,7 @@ class Training(NamedTuple):
   total: int
   eval_every: int
   checkpoint_every: int
-  schedule: Callable
+  rate: Callable
   checkpoints: Folder
   log: Log
   display: Display
@@ -96,13 +95,13 @@ def progress_of(state: TrainState, step: int, meta: Mapping[str, Any]) -> Progre
   return Progress(state, step, best, window, meta['seconds'])
 
 
-def settle(training: Training, window: Window, step: int, metrics: Mapping[str, Any]) -> Window:
+def settle(training: Training, window: Window, step: int, metrics: Metrics) -> Window:
   """Waits for a step's metrics and returns the window with them added.
 
   Raises:
     FloatingPointError: the loss or the gradient norm is not finite.
   """
-  values = {name: np.float64(value) for name, value in jax.device_get(metrics).items()}
+  values = unpack(metrics)
   loss, norm = float(values['loss']), float(values['gradient_norm'])
   if not (math.isfinite(loss) and math.isfinite(norm)):
     raise _diverged(training, step, f'the loss is {loss} and the gradient norm is {norm}')
@@ -121,7 +120,7 @@ def write_window(training: Training, at: Progress, watch: Stopwatch) -> None:
       **{f'train/{name}': value for name, value in means.items()},
       'train/largest_gradient_norm': at.window.largest_gradient_norm,
       'train/epoch': at.step / training.data.steps_per_epoch,
-      'learning_rate': float(learning_rate(training.schedule, at.state.opt_state, at.step - 1)),
+      'learning_rate': float(training.rate(at.state.opt_state, at.step - 1)),
       'units_per_second': rate,
     },
   )

@@ -26,7 +26,7 @@ from rnn_research.errors import InputError, UsageError, require_one_of
 from rnn_research.experiment import Experiment, Recurrence
 from rnn_research.parameters import num_parameters
 from rnn_research.training import checkpoint
-from rnn_research.training.config import trains, update_from_json
+from rnn_research.training.config import DTYPES, trains, update_from_json
 from rnn_research.typing import Params
 
 
@@ -108,7 +108,9 @@ def _method(name, call):
   return method
 
 
-def load(workdir: str | Path, places: Mapping[str, Any] = MappingProxyType({})) -> Run:
+def load(
+  workdir: str | Path, places: Mapping[str, Any] = MappingProxyType({}), dtype: str = ''
+) -> Run:
   """Opens the run in a workdir.
 
   Its engine is 'auto', whatever it was trained with: that may be missing here.
@@ -117,9 +119,10 @@ def load(workdir: str | Path, places: Mapping[str, Any] = MappingProxyType({})) 
     workdir: its folder.
     places: config fields that say where data are, and what they are now, such as {'data.path':
       'elsewhere'}; others are as they were when it was trained.
+    dtype: precision of the products, float32 or bfloat16; '' is that of the training.
 
   Raises:
-    InputError: there is no run, or its experiment has no such place.
+    InputError: there is no run, or its experiment has no such place or precision.
   """
   import experiments  # goes up, here and in `build`: only the workdir knows which one it needs
 
@@ -131,6 +134,11 @@ def load(workdir: str | Path, places: Mapping[str, Any] = MappingProxyType({})) 
     raise InputError(f'workdir: {folder} holds a run of {name}, which trains no model to open')
   if 'engine' in config.get('model', {}):
     config.model.engine = 'auto'
+  if dtype:
+    require_one_of(
+      'dtype', dtype, DTYPES if 'dtype' in config.get('model', {}) else (), f' for {name}'
+    )
+    config.model.dtype = dtype
   known = experiments.places(name)
   for place, value in places.items():
     require_one_of('place', place, known, f' for {name}')

@@ -136,6 +136,19 @@ def test_an_engine_that_is_missing_here_does_not_matter(workdir):
   assert len(workdir_lib.load(workdir).sample(length=3)) == 3
 
 
+def test_products_in_another_precision(trained, main):
+  exact, rounded = workdir_lib.load(trained), workdir_lib.load(trained, dtype='bfloat16')
+  text = 'the quick brown fox'
+  difference = abs(exact.score(text) - rounded.score(text))
+  assert 0 < difference.max() < 0.1
+  write = lambda *flags: main(f'--workdir={trained}', '--mode=sample', '--prompt=the ', *flags)[1]
+  assert write('--length=40', '--config.model.dtype=bfloat16') == (
+    rounded.sample('the ', length=40) + '\n'
+  )
+  with pytest.raises(InputError, match="dtype is 'half', expected one of float32, bfloat16 for"):
+    workdir_lib.load(trained, dtype='half')
+
+
 NOTEBOOK = """
 import sys, warnings
 warnings.simplefilter('error')

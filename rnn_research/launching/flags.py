@@ -45,7 +45,7 @@ class Mode(NamedTuple):
   Attributes:
     run: `(start, **values of flags) -> None`, see `config.Start`.
     flags: of its own: name -> (default value, whose type is the flag's type; one line of help).
-    config: whether fields of the config may be given; the engine always may.
+    config: whether fields of the config may be given; those of `COMPUTING` always may.
     num_devices: whether that flag may be given.
   """
 
@@ -58,6 +58,7 @@ class Mode(NamedTuple):
 # What computes, not what is computed: a model may be used on a machine that lacks the one it was
 # trained with.
 ENGINE = 'model.engine'
+COMPUTING = ENGINE, 'model.dtype'  # of a trained model
 OF_EVERY_RUN = {
   'experiment': 'name or name:variant, see --list',
   'workdir': 'folder of the run; one with a checkpoint goes on from it',
@@ -131,7 +132,7 @@ def read_values(request: Request, mode: Mode, commands: Mapping[str, Command]) -
     field = word.split('=')[0]
     if not word.startswith('--config.'):
       raise UsageError(_unexpected(word, this, mode.flags, commands))
-    if not mode.config and (request.list or field != f'--config.{ENGINE}'):
+    if not mode.config and (request.list or field.removeprefix('--config.') not in COMPUTING):
       raise UsageError(f'{field} is not used by {this}')
   if values['num_devices'].present and not mode.num_devices:
     raise UsageError('--num_devices belongs to --mode=train')

@@ -10,7 +10,7 @@ from rnn_research.experiment import Command
 from rnn_research.launching import runs, words
 from rnn_research.launching.begin import begin
 from rnn_research.launching.config import CHANGEABLE, Start, check_unchanged
-from rnn_research.launching.flags import ENGINE, Mode, Request
+from rnn_research.launching.flags import COMPUTING, Mode, Request
 from rnn_research.training import backend, checkpoint
 from rnn_research.training.config import rows_per_step, trains
 
@@ -118,10 +118,10 @@ def _of_study(request, name):
 
 
 def _open(start, places):
-  """Returns the trained run of a workdir, which may read other data and have another engine."""
+  """Returns the trained run of a workdir, which may read other data and be computed otherwise."""
   if backend.is_distributed():
     raise _not_distributed()
-  check_unchanged(start, (ENGINE, *places))
+  check_unchanged(start, (*COMPUTING, *places))
   backend.configure(1)
   experiment = workdir.build(start.workdir, start.name, start.config)
   return workdir.restore(start.workdir, start.name, start.config, experiment)

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import documents
 import pytest
@@ -21,6 +22,11 @@ from rnn_research.errors import InputError
 from rnn_research.experiment import Experiment
 from rnn_research.launching import config, listing, modes
 from rnn_research.training.config import flat
+
+# Those of the house, and those that pages show.
+EXPERIMENTS = experiments.names()
+EXPERIMENTS += [Path(file).stem for file in documents.files() if file.startswith('experiments/')]
+every_experiment = pytest.mark.parametrize('name', EXPERIMENTS)
 
 
 @pytest.fixture
@@ -72,6 +78,9 @@ def test_the_experiment_of_the_docs_learns(written, main, tmp_path):
   workdir = tmp_path / 'run'
   assert main('--experiment=recall:debug', f'--workdir={workdir}')[0] == 0
   assert read_json(workdir, 'result.json')['steps'] == 20
+  code, out, err = main(f'--workdir={workdir}', '--mode=first', '--symbols=3 1 4')
+  assert (code, err) == (0, '')
+  assert int(out) in range(8)
 
 
 def test_contracts_list_the_fields_of_the_classes():
@@ -102,11 +111,12 @@ def understand(tmp_path, monkeypatch):
   return call
 
 
-@pytest.fixture(scope='module')
-def workdirs(tmp_path_factory):
-  """Returns experiment -> a folder that holds the config of a run of it; not to be changed."""
-  folders = {name: tmp_path_factory.mktemp(name) for name in experiments.names()}
+@pytest.fixture
+def workdirs(written, tmp_path):
+  """Returns experiment -> a folder that holds the config of a run of it, also of those that pages show."""
+  folders = {name: tmp_path / name for name in EXPERIMENTS}
   for name, folder in folders.items():
+    folder.mkdir()
     saved = experiments.get_config(name).to_dict()
     about = {'experiment': ':'.join(experiments.split_name(name)), 'config': saved}
     (folder / 'config.json').write_text(json.dumps(about))
@@ -122,7 +132,7 @@ def filled_in(words, folder):
 
 
 @pytest.mark.parametrize('page', [p for p in PAGES if documents.commands(p)], ids=name_of)
-def test_launch_understands_the_commands_of_a_page(page, written, understand, workdirs, tmp_path):
+def test_launch_understands_the_commands_of_a_page(page, understand, workdirs, tmp_path):
   for words in documents.commands(page):
     named = any(word.startswith('--experiment=') for word in words)
     folders = [tmp_path / 'new'] if named else workdirs.values()
@@ -133,7 +143,7 @@ def test_launch_understands_the_commands_of_a_page(page, written, understand, wo
 @pytest.mark.parametrize('page', [p for p in PAGES if documents.fragments(p)], ids=name_of)
 def test_flags_in_the_text_of_a_page_exist(page, understand, workdirs):
   for words in documents.fragments(page):
-    assert any(understood(words, name, understand, workdirs) for name in experiments.names()), words
+    assert any(understood(words, name, understand, workdirs) for name in EXPERIMENTS), words
 
 
 def understood(words, name, understand, workdirs):
@@ -159,7 +169,7 @@ def test_a_flag_that_does_not_exist_is_noticed(understand, workdirs):
     ['--temprature=1'],
     [':coppy'],
   ):
-    assert not any(understood(words, name, understand, workdirs) for name in experiments.names())
+    assert not any(understood(words, name, understand, workdirs) for name in EXPERIMENTS)
 
 
 def test_every_fence_is_closed():
@@ -174,13 +184,22 @@ def test_links_of_the_readme_lead_somewhere():
     assert not heading or heading in documents.headings(file), (file, heading)
 
 
-@pytest.mark.parametrize('name', experiments.names())
-def test_every_config_field_has_a_meaning(name, monkeypatch):
+@every_experiment
+def test_every_config_field_has_a_meaning(name, written, monkeypatch):
   monkeypatch.syspath_prepend(ROOT / 'docs' / 'hooks')
   comments = importlib.import_module('config_reference').comments_of(name)
   for variant in experiments.variants(name):
     for field in flat(experiments.get_config(f'{name}:{variant}')):
       assert comments.get(field), f'{field} has no comment beside it'
+
+
+@every_experiment
+def test_every_docstring_has_the_time_of_every_variant(name, written):
+  lines = importlib.import_module(f'experiments.{name}').__doc__.splitlines()
+  for variant, told in experiments.variants(name).items():
+    rows = [line for line in lines if line.startswith(f'  {variant} ')]
+    assert rows, f'{variant} is missing'
+    assert any(f' {told.time or "-"} ' in row for row in rows), rows
 
 
 @pytest.mark.slow

@@ -1,7 +1,6 @@
 """`launch.py` from the first run to the report, as a subprocess."""
 
 import gzip
-import importlib
 import io
 import json
 import math
@@ -503,15 +502,6 @@ def test_what_is_started_is_said_before_jax_is_loaded(trained, tmp_path):
     f'takes about {time} on 1 or 2 CPU cores with the data it was measured with False',
     f'writes to {tmp_path}/new; Ctrl-C stops it, the same --workdir goes on True',
   ]
-
-
-@pytest.mark.parametrize('name', experiments.names())
-def test_every_docstring_has_the_time_of_every_variant(name):
-  lines = importlib.import_module(f'experiments.{name}').__doc__.splitlines()
-  for variant, told in experiments.variants(name).items():
-    rows = [line for line in lines if line.startswith(f'  {variant} ')]
-    assert rows, f'{variant} is missing'
-    assert any(f' {told.time or "-"} ' in row for row in rows), rows
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,9 @@ def test_the_examples_of_a_page_run_one_after_the_other(
 
 
 def test_the_experiment_of_the_docs_learns(written, main, tmp_path):
+  values = experiments.get_config('recall:debug')
+  made = experiments.build('recall:debug', values)
+  assert ('show_steps' in values.train) == (made.show is not None)
   workdir = tmp_path / 'run'
   assert main('--experiment=recall:debug', f'--workdir={workdir}')[0] == 0
   assert read_json(workdir, 'result.json')['steps'] == 20

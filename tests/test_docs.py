@@ -10,7 +10,12 @@ import sys
 from pathlib import Path
 
 import documents
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
+from cells_under_test import assert_near, gradients, inputs, noisy, perturbed
+from cells_under_test import run as run_cell
 from documents import PAGES, ROOT, name_of
 from launching import TINY, read_json, run
 
@@ -84,6 +89,28 @@ def test_the_experiment_of_the_docs_learns(written, main, tmp_path):
   code, out, err = main(f'--workdir={workdir}', '--mode=first', '--symbols=3 1 4')
   assert (code, err) == (0, '')
   assert int(out) in range(8)
+
+
+@pytest.mark.parametrize('dtype', [jnp.float32, jnp.bfloat16])
+def test_the_fused_form_of_the_docs_equals_stepping(written, dtype):
+  (page,) = [page for page in PAGES if page.name == 'form.md']
+  names = {}
+  exec(documents.examples(page)[0].code, names)
+  stepping, fused = (
+    names['fused_ugrnn'](5, engine=engine, dtype=dtype) for engine in ('scan', 'fused')
+  )
+  params, xs, mask = perturbed(stepping), inputs(), np.arange(8)[:, None] < np.array([8, 0, 5])
+  state, reset = noisy(stepping.initial_state(params, 3), 3), mask & (np.arange(3) == 2)
+  got, expected = (
+    gradients(c, params, xs, state, mask=mask, reset=reset) for c in (fused, stepping)
+  )
+  assert [a.dtype for a in jax.tree.leaves(got)] == [a.dtype for a in jax.tree.leaves(expected)]
+  assert_near(got, expected, 1e-4 if dtype == jnp.float32 else 0.03)
+  # The products are rounded, not the state.
+  (_, (end, _)), _ = got
+  assert (end.h != end.h.astype(jnp.bfloat16)).any()
+  exact = run_cell(names['fused_ugrnn'](5), params, xs, state, mask=mask, reset=reset)[0]
+  assert bool((end.h != exact.h).any()) == (dtype == jnp.bfloat16)
 
 
 def test_contracts_list_the_fields_of_the_classes():

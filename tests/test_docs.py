@@ -21,6 +21,7 @@ from launching import TINY, read_json, run
 
 import experiments
 import launch
+from rnn_research import CELLS, cells
 from rnn_research.cell import Cell
 from rnn_research.encoders.encoder import Encoded, Encoder
 from rnn_research.errors import InputError
@@ -200,6 +201,22 @@ def test_a_flag_that_does_not_exist_is_noticed(understand, workdirs):
     [':coppy'],
   ):
     assert not any(understood(words, name, understand, workdirs) for name in EXPERIMENTS)
+
+
+def test_pages_count_and_name_the_registered_cells():
+  readme, index = ((ROOT / page).read_text('utf-8') for page in ('README.md', 'docs/index.md'))
+  counts = re.findall(r'(\d+)(?: cells, in JAX| recurrences|, from Elman)', readme + index)
+  assert counts == 4 * [str(len(CELLS))]
+  table = readme.split('[start:cells]')[1].split('[end:cells]')[0]
+  rows = [line.split('|')[1] for line in table.splitlines() if line.startswith('| `')]
+  assert sorted(re.findall(r'`(\w+)`', ' '.join(rows[1:]))) == sorted(CELLS)
+
+
+def test_registered_cells_are_in_the_reference_and_may_be_imported():
+  factories = {getattr(factory, 'func', factory) for factory in CELLS.values()}
+  reference = (ROOT / 'docs' / 'reference' / 'cells.md').read_text('utf-8').splitlines()
+  assert {f'::: {factory.__module__}' for factory in factories} - {*reference} == set()
+  assert {factory.__name__ for factory in factories} - {*cells.__all__} == set()
 
 
 def test_every_fence_is_closed():

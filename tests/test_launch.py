@@ -19,7 +19,7 @@ import experiments
 from experiments import _first_words as first_words
 from rnn_research import workdir as workdir_lib
 from rnn_research.data import codec
-from rnn_research.launching import config, flags
+from rnn_research.launching import config, flags, words
 from rnn_research.training import checkpoint
 
 
@@ -552,6 +552,19 @@ def test_where_a_run_goes_on_is_said(workdir, main):
   for changed in ([], ['--config.train.log_every=7']):
     code, out, _ = main(f'--workdir={workdir}', *changed)
     assert out.startswith(f'finished at step 13 in {workdir}; its result again:\n')
+
+
+@pytest.mark.parametrize(
+  ('pages', 'told'), [(['a.md', 'README.md', 'z.md'], 'README.md'), (['own.md'], 'own.md')]
+)
+def test_the_first_page_of_a_report_is_told(tmp_path, capsys, pages, told):
+  (tmp_path / 'report').mkdir()
+  for page in pages:
+    (tmp_path / 'report' / page).write_text('# A title\n\nNo picture.\n')
+  words.say_report(str(tmp_path))
+  assert capsys.readouterr().out == f'the report is in {tmp_path}/report/{told}\n'
+  words.say_report(str(tmp_path / 'none'))
+  assert capsys.readouterr().out == ''
 
 
 def test_what_to_do_next_runs_as_it_is_printed(trained, tmp_path):

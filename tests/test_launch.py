@@ -16,10 +16,9 @@ from jax._src.monitoring import unregister_event_duration_listener
 from launching import ROOT, TINY, environment, files_of, log_of, prose, read_json, run
 
 import experiments
-from experiments import _first_words as first_words
 from rnn_research import workdir as workdir_lib
 from rnn_research.data import codec
-from rnn_research.launching import config, flags, words
+from rnn_research.launching import config, first_words, flags, words
 from rnn_research.training import checkpoint
 
 
@@ -34,6 +33,12 @@ def test_lists(main):
     experiment, variant = name.split(':')
     text, time = experiments.variants(experiment)[variant]
     assert told.split() == f'{time or "-"} {text}'.split()
+
+
+def test_a_list_loads_no_jax(main):
+  code = "import sys, launch; launch.launch(['--list']); print('jax' in sys.modules)"
+  out, err = run(code=code, fresh=True)
+  assert (out, err) == (f'{main("--list")[1]}False\n', '')
 
 
 def test_lists_cells(main):

@@ -6,20 +6,19 @@ import sys
 from absl import app, logging
 
 import experiments
-from experiments import _first_words as first_words
+from rnn_research.errors import exit_code
+from rnn_research.launching import first_words, flags, listing
 
 
 def launch(argv: list[str]) -> None:
   """Does what the command line asks for; raises InputError or OSError with one sentence for
   people."""
-  from rnn_research.launching import flags, listing  # with JAX, which is slow to load
-
   request = flags.read_request(argv)
   if request.list:
     flags.read_values(request, listing.LISTING, {})
     print(listing.cell_listing() if request.cells else listing.experiment_listing())
     return
-  # Slow to load, and a list needs none of it.
+  # With JAX, which is slow to load; a list needs none of it.
   from rnn_research.launching import config, manual, modes
 
   start = config.resolve(request)
@@ -38,9 +37,7 @@ def main(_):
   """Runs the command line of this process; returns its exit status."""
   logging.set_verbosity(logging.WARNING)
   sys.stdout.reconfigure(errors='replace')  # samples may hold what the terminal cannot say
-  from rnn_research import errors
-
-  return errors.exit_code(lambda: launch(sys.argv[1:]))
+  return exit_code(lambda: launch(sys.argv[1:]))
 
 
 if __name__ == '__main__':

@@ -104,10 +104,10 @@ def check(name: str, config: ConfigDict) -> None:
   """Checks what 'experiment:variant' alone knows of its config.
 
   Raises:
-    InputError: a field out of range, or a field of `model` that the chosen cell lacks and that is
-      not the variant's.
+    InputError: a field out of range, an engine that the chosen cell lacks, or a field of `model`
+      that it lacks and that is not the variant's.
   """
-  _check_cell_options(config.get('model', {}), get_config(name).get('model', {}))
+  _check_cell(config.get('model', {}), get_config(name).get('model', {}))
   _offer(name, 'check', lambda config: None)(config)
 
 
@@ -123,11 +123,13 @@ def build(name: str, config: ConfigDict, assets: dict | None = None) -> Any:
   return _module(split_name(name)[0]).build(config, assets)
 
 
-def _check_cell_options(model, default):
-  """Raises InputError where an option of other cells was changed, which the chosen one ignores."""
+def _check_cell(model, default):
+  """Raises InputError where an option of other cells was changed, which the chosen one ignores, or
+  where it has no such engine."""
   if 'cell' not in model:
     return
   from rnn_research.cells import CELLS, options_of
+  from rnn_research.engines.dispatch import check_engine
   from rnn_research.errors import require
 
   if model.cell in CELLS:
@@ -135,6 +137,8 @@ def _check_cell_options(model, default):
     for field in sorted(others & set(model) & set(default)):
       expected = f'{default[field]!r} for {model.cell}, which has no such option'
       require(f'model.{field}', model[field], model[field] == default[field], expected)
+    if 'engine' in model:
+      check_engine('model.engine', model.engine, CELLS[model.cell](1), model.cell)
 
 
 def _module(name):

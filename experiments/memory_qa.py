@@ -145,6 +145,8 @@ def check(config: ConfigDict) -> None:
   require_one_of('model.name', model.name, (*_BY_SENTENCE, *CELLS))
   if model.name in _BY_SENTENCE:
     require('model.engine', model.engine, model.engine == 'auto', f"'auto' for {model.name}")
+  else:
+    dispatch.check_engine('model.engine', model.engine, CELLS[model.name](1), model.name)
   require_one_of('model.tying', model.tying, TYINGS)
   require('data.made', data.made, data.made >= 0, 'an integer >= 0 (0 reads data.path)')
   for block, field in (

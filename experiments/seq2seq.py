@@ -116,7 +116,7 @@ def get_config(variant: str = 'dates') -> ConfigDict:
   )
   config.model = ConfigDict(
     {
-      'decoder': 'bahdanau',  # sutskever, cho, bahdanau, luong
+      'decoder': 'bahdanau',  # see `models.decoders`
       'score': 'additive',  # of the attention: additive (also called concat), general, dot
       'cell': 'gru',  # a name of `--list --cells`
       'hidden_size': 512,  # units of a layer

@@ -8,8 +8,6 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from numbers import Integral
 
-import jax
-
 from rnn_research.terminal import fitted
 
 
@@ -108,6 +106,8 @@ def _sentence(error):
     return f'{error.filename or "a file"} cannot be used ({error.strerror})'
   if isinstance(error, InputError | OSError | FloatingPointError):
     return str(error)
-  if isinstance(error, jax.errors.JaxRuntimeError) and 'RESOURCE_EXHAUSTED' in str(error):
+  from jax.errors import JaxRuntimeError  # slow to load, and what is said above needs none of it
+
+  if isinstance(error, JaxRuntimeError) and 'RESOURCE_EXHAUSTED' in str(error):
     return f'{str(error).splitlines()[0]} Use a smaller model or batch, or more train.micro_batches'
   return None

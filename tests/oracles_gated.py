@@ -16,7 +16,9 @@ def variant_step(blocks, change):
         blocks, np.split(product(x, p.w_x) + product(h, p.w_h) + p.b, len(blocks), -1), strict=True
       )
     )
-    peephole = dict(zip([name for name in 'ifo' if name in blocks], p.peepholes, strict=True))
+    names = [name for name in 'ifo' if name in blocks]
+    weights = np.zeros(len(names)) if p.peepholes is None else p.peepholes
+    peephole = dict(zip(names, weights, strict=True))
     back = dict.fromkeys('ifo', 0.0)
     if 'gates' in state:
       for column, name in enumerate('ifo'):
@@ -90,6 +92,7 @@ ORACLES = {
   'lstm_nfg': (variant_step('igo', 'nfg'), -0.712838912966),
   'lstm_niaf': (variant_step('ifgo', 'niaf'), 0.232004079687),
   'lstm_nig': (variant_step('fgo', 'nig'), -0.306136953126),
+  'lstm_np': (variant_step('ifgo', 'np'), 0.149439042943),
   'lstm_peephole': (variant_step('ifgo', ''), 0.161945573398),
   'lstm_noaf': (variant_step('ifgo', 'noaf'), 0.171940814699),
   'lstm_nog': (variant_step('ifg', 'nog'), 0.055447136246),

@@ -223,12 +223,16 @@ def test_numbers_out_of_range(main, text, tmp_path, assignment):
 @pytest.mark.parametrize(
   ('engine', 'said'),
   [
-    ('warp', "engine is 'warp', expected one of auto, scan, fused"),
-    ('cudnn', 'expected one of auto, scan, fused'),
+    ('warp', "error: model.engine is 'warp', expected one of auto, scan, fused"),
+    ('cudnn', "model.engine is 'cudnn', expected one of auto, scan, fused"),
     ('pallas', "engine 'pallas' cannot run: "),
     (
       'fused --config.model.cell=lru',
-      "engine is 'fused', expected one of auto, scan, linear, newton, shooting for lru",
+      "model.engine is 'fused', expected one of auto, scan, linear, newton, shooting for lru",
+    ),
+    (
+      'fused --config.model.cell=mgu',
+      "model.engine is 'fused', expected one of auto, scan, newton, shooting for mgu",
     ),
     (
       'auto --config.model.cell=lru --config.model.weight_dropout=0.3',
@@ -239,15 +243,15 @@ def test_numbers_out_of_range(main, text, tmp_path, assignment):
 def test_an_engine_that_cannot_run(main, text, tmp_path, engine, said):
   if jax.default_backend() == 'gpu':
     pytest.skip('there it may run')
-  assert_refused(
-    main(
-      '--experiment=char_lm:debug',
-      f'--workdir={tmp_path / "run"}',
-      f'--config.data.path={text}',
-      *f'--config.model.engine={engine}'.split(),
-    ),
-    said,
+  outcome = main(
+    '--experiment=char_lm:debug',
+    f'--workdir={tmp_path / "run"}',
+    f'--config.data.path={text}',
+    *f'--config.model.engine={engine}'.split(),
   )
+  assert_refused(outcome, said)
+  # What is wrong with the flag is said before where the run is written.
+  assert ('writes to' in outcome[1]) == ('model.engine' not in said)
   assert not list(tmp_path.iterdir())
 
 

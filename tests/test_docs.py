@@ -7,20 +7,32 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import documents
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
+from cells_under_test import assert_near, gradients, inputs, noisy, perturbed
+from cells_under_test import run as run_cell
 from documents import PAGES, ROOT, name_of
 from launching import TINY, read_json, run
 
 import experiments
 import launch
+from rnn_research import CELLS, cells
 from rnn_research.cell import Cell
 from rnn_research.encoders.encoder import Encoded, Encoder
 from rnn_research.errors import InputError
 from rnn_research.experiment import Experiment
 from rnn_research.launching import config, listing, modes
 from rnn_research.training.config import flat
+
+# Those of the house, and those that pages show.
+EXPERIMENTS = experiments.names()
+EXPERIMENTS += [Path(file).stem for file in documents.files() if file.startswith('experiments/')]
+every_experiment = pytest.mark.parametrize('name', EXPERIMENTS)
 
 
 @pytest.fixture
@@ -69,9 +81,37 @@ def test_the_examples_of_a_page_run_one_after_the_other(
 
 
 def test_the_experiment_of_the_docs_learns(written, main, tmp_path):
+  values = experiments.get_config('recall:debug')
+  made = experiments.build('recall:debug', values)
+  assert ('show_steps' in values.train) == (made.show is not None)
   workdir = tmp_path / 'run'
   assert main('--experiment=recall:debug', f'--workdir={workdir}')[0] == 0
   assert read_json(workdir, 'result.json')['steps'] == 20
+  code, out, err = main(f'--workdir={workdir}', '--mode=first', '--symbols=3 1 4')
+  assert (code, err) == (0, '')
+  assert int(out) in range(8)
+
+
+@pytest.mark.parametrize('dtype', [jnp.float32, jnp.bfloat16])
+def test_the_fused_form_of_the_docs_equals_stepping(written, dtype):
+  (page,) = [page for page in PAGES if page.name == 'form.md']
+  names = {}
+  exec(documents.examples(page)[0].code, names)
+  stepping, fused = (
+    names['fused_ugrnn'](5, engine=engine, dtype=dtype) for engine in ('scan', 'fused')
+  )
+  params, xs, mask = perturbed(stepping), inputs(), np.arange(8)[:, None] < np.array([8, 0, 5])
+  state, reset = noisy(stepping.initial_state(params, 3), 3), mask & (np.arange(3) == 2)
+  got, expected = (
+    gradients(c, params, xs, state, mask=mask, reset=reset) for c in (fused, stepping)
+  )
+  assert [a.dtype for a in jax.tree.leaves(got)] == [a.dtype for a in jax.tree.leaves(expected)]
+  assert_near(got, expected, 1e-4 if dtype == jnp.float32 else 0.03)
+  # The products are rounded, not the state.
+  (_, (end, _)), _ = got
+  assert (end.h != end.h.astype(jnp.bfloat16)).any()
+  exact = run_cell(names['fused_ugrnn'](5), params, xs, state, mask=mask, reset=reset)[0]
+  assert bool((end.h != exact.h).any()) == (dtype == jnp.bfloat16)
 
 
 def test_contracts_list_the_fields_of_the_classes():
@@ -102,11 +142,12 @@ def understand(tmp_path, monkeypatch):
   return call
 
 
-@pytest.fixture(scope='module')
-def workdirs(tmp_path_factory):
-  """Returns experiment -> a folder that holds the config of a run of it; not to be changed."""
-  folders = {name: tmp_path_factory.mktemp(name) for name in experiments.names()}
+@pytest.fixture
+def workdirs(written, tmp_path):
+  """Returns experiment -> a folder that holds the config of a run of it, also of those that pages show."""
+  folders = {name: tmp_path / name for name in EXPERIMENTS}
   for name, folder in folders.items():
+    folder.mkdir()
     saved = experiments.get_config(name).to_dict()
     about = {'experiment': ':'.join(experiments.split_name(name)), 'config': saved}
     (folder / 'config.json').write_text(json.dumps(about))
@@ -122,7 +163,7 @@ def filled_in(words, folder):
 
 
 @pytest.mark.parametrize('page', [p for p in PAGES if documents.commands(p)], ids=name_of)
-def test_launch_understands_the_commands_of_a_page(page, written, understand, workdirs, tmp_path):
+def test_launch_understands_the_commands_of_a_page(page, understand, workdirs, tmp_path):
   for words in documents.commands(page):
     named = any(word.startswith('--experiment=') for word in words)
     folders = [tmp_path / 'new'] if named else workdirs.values()
@@ -133,7 +174,7 @@ def test_launch_understands_the_commands_of_a_page(page, written, understand, wo
 @pytest.mark.parametrize('page', [p for p in PAGES if documents.fragments(p)], ids=name_of)
 def test_flags_in_the_text_of_a_page_exist(page, understand, workdirs):
   for words in documents.fragments(page):
-    assert any(understood(words, name, understand, workdirs) for name in experiments.names()), words
+    assert any(understood(words, name, understand, workdirs) for name in EXPERIMENTS), words
 
 
 def understood(words, name, understand, workdirs):
@@ -159,7 +200,23 @@ def test_a_flag_that_does_not_exist_is_noticed(understand, workdirs):
     ['--temprature=1'],
     [':coppy'],
   ):
-    assert not any(understood(words, name, understand, workdirs) for name in experiments.names())
+    assert not any(understood(words, name, understand, workdirs) for name in EXPERIMENTS)
+
+
+def test_pages_count_and_name_the_registered_cells():
+  readme, index = ((ROOT / page).read_text('utf-8') for page in ('README.md', 'docs/index.md'))
+  counts = re.findall(r'(\d+)(?: cells, in JAX| recurrences|, from Elman)', readme + index)
+  assert counts == 4 * [str(len(CELLS))]
+  table = readme.split('[start:cells]')[1].split('[end:cells]')[0]
+  rows = [line.split('|')[1] for line in table.splitlines() if line.startswith('| `')]
+  assert sorted(re.findall(r'`(\w+)`', ' '.join(rows[1:]))) == sorted(CELLS)
+
+
+def test_registered_cells_are_in_the_reference_and_may_be_imported():
+  factories = {getattr(factory, 'func', factory) for factory in CELLS.values()}
+  reference = (ROOT / 'docs' / 'reference' / 'cells.md').read_text('utf-8').splitlines()
+  assert {f'::: {factory.__module__}' for factory in factories} - {*reference} == set()
+  assert {factory.__name__ for factory in factories} - {*cells.__all__} == set()
 
 
 def test_every_fence_is_closed():
@@ -174,13 +231,22 @@ def test_links_of_the_readme_lead_somewhere():
     assert not heading or heading in documents.headings(file), (file, heading)
 
 
-@pytest.mark.parametrize('name', experiments.names())
-def test_every_config_field_has_a_meaning(name, monkeypatch):
+@every_experiment
+def test_every_config_field_has_a_meaning(name, written, monkeypatch):
   monkeypatch.syspath_prepend(ROOT / 'docs' / 'hooks')
   comments = importlib.import_module('config_reference').comments_of(name)
   for variant in experiments.variants(name):
     for field in flat(experiments.get_config(f'{name}:{variant}')):
       assert comments.get(field), f'{field} has no comment beside it'
+
+
+@every_experiment
+def test_every_docstring_has_the_time_of_every_variant(name, written):
+  lines = importlib.import_module(f'experiments.{name}').__doc__.splitlines()
+  for variant, told in experiments.variants(name).items():
+    rows = [line for line in lines if line.startswith(f'  {variant} ')]
+    assert rows, f'{variant} is missing'
+    assert any(f' {told.time or "-"} ' in row for row in rows), rows
 
 
 @pytest.mark.slow

@@ -25,19 +25,25 @@ from rnn_research.cells.elman import elman
 from rnn_research.engines import dispatch, fused
 from rnn_research.errors import InputError
 
-FUSED = ['elman', 'irnn', 'lstm', 'gru', 'gru_reset_before']
+
+def forms_of(name):
+  """Returns the names of a cell's whole-sequence forms, the first of which runs everywhere."""
+  scan = make_cell(name, 4).scan
+  return [] if scan is None else [form.name for form in scan.forms]
+
+
+FUSED = [name for name in CELLS if 'fused' in forms_of(name)]
 CHUNK, LONG = 40, 89  # steps: two chunks and a rest
-GATES = {'elman': 1, 'irnn': 1, 'lstm': 4, 'gru': 3, 'gru_reset_before': 3}
 
 
 @pytest.fixture(params=FUSED)
 def long(request, monkeypatch):
   """Returns a cell, parameters that keep its states bounded, inputs of LONG steps and a state."""
-  # Steps, rows, gates, units, bytes.
-  monkeypatch.setattr(fused, '_CACHE_BYTES', CHUNK * 3 * GATES[request.param] * 5 * 4)
-  cell = CELLS[request.param](5)
+  cell, xs = CELLS[request.param](5), inputs(LONG)
   params = jax.tree.map(lambda a: 0.5 * a, perturbed(cell, scale=0.1))
-  return cell, params, inputs(LONG), noisy(cell.initial_state(params, 3), 3)
+  gates = jax.tree.leaves(jax.eval_shape(cell.project, params, xs[:CHUNK]))
+  monkeypatch.setattr(fused, '_CACHE_BYTES', sum(4 * u.size for u in gates))
+  return cell, params, xs, noisy(cell.initial_state(params, 3), 3)
 
 
 def test_chunks_equal_stepping_in_values_and_gradients(long):
@@ -84,6 +90,11 @@ def test_the_input_is_cut_into_chunks(long):
   cell, params, xs, state = long
   assert outer_loops(cell, params, xs, state) == [2]
   assert outer_loops(cell, params, xs[:84], state) == [3]
+
+
+def test_a_state_without_h_is_refused():
+  with pytest.raises(ValueError, match='tuple has no field h, which a fused scan gives'):
+    fused.fused_scan(None, None, inputs(), ())
 
 
 def outer_loops(cell, *args):
@@ -155,23 +166,20 @@ def test_the_choice_is_explained():
 
 
 PLAIN = 'step by step under lax.scan'
-OF_AUTO = {
-  **dict.fromkeys(['elman', 'irnn', 'rin', 'gru', 'gru_reset_before', 'lstm'], 'fused'),
-  **dict.fromkeys(['lru', 'min_gru', 'min_lstm'], 'linear'),
-}
 
 
 @pytest.mark.parametrize('name', CELLS)
 def test_what_is_explained_of_auto_is_what_runs(name):
   if jax.default_backend() != 'cpu':
-    pytest.skip('the table is that of a CPU')
-  cell, engine = make_cell(name, 4), OF_AUTO.get(name)
+    pytest.skip('on a CPU every form that was measured can run')
+  cell, measured = make_cell(name, 4), dispatch.FASTEST.get(('cpu', name), ())
   said = dispatch.explain(name, 'auto', cell.scan)
-  if engine is None:
-    assert cell.scan is None
+  if cell.scan is None:
+    assert not measured
     assert said == f'{PLAIN} ({name} has no form of its own for whole sequences)'
     return
-  why = 'the fastest measured' if engine == 'fused' else 'the default, nothing was measured'
+  engine = (*measured, *forms_of(name))[0]
+  why = 'the fastest measured' if measured else 'the default, nothing was measured'
   assert cell.scan.cell == name and cell.scan.name() == engine
   assert said == f'{dispatch.DESCRIPTIONS[engine]} ({why} for {name} on cpu)'
 

@@ -3,8 +3,12 @@
 import ast
 import graphlib
 import pathlib
+import sys
 
 import pytest
+
+import rnn_research
+from rnn_research import names
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -48,7 +52,7 @@ FLOORS = [
 # `load` finds out which experiment a workdir belongs to only when it is called.
 UP = {('rnn_research.workdir', 'experiments')}
 # Names for notebooks, from everywhere; nothing inside imports it.
-FRONT_DOOR = 'rnn_research'
+FRONT_DOOR = {'rnn_research', 'rnn_research.names'}
 
 
 def modules():
@@ -91,12 +95,12 @@ def floor_of(name):
   raise AssertionError(f'{name} stands on no floor: add it to FLOORS')
 
 
-@pytest.mark.parametrize('name', sorted(MODULES.keys() - {FRONT_DOOR}))
+@pytest.mark.parametrize('name', sorted(MODULES.keys() - FRONT_DOOR))
 def test_imports_go_down(name):
   up = {
     (one, other)
     for one, other in ARROWS
-    if one == name and (other == FRONT_DOOR or floor_of(other) < floor_of(one))
+    if one == name and (other in FRONT_DOOR or floor_of(other) < floor_of(one))
   }
   assert up == set()
 
@@ -114,3 +118,13 @@ def test_what_is_excused_is_still_there():
 def test_every_floor_is_inhabited():
   for room in (room for rooms in FLOORS for room in rooms):
     assert any(name == room or name.startswith(f'{room}.') for name in MODULES), room
+
+
+def test_the_front_door_offers_its_names_beside_the_modules():
+  assert rnn_research.__all__ == names.__all__
+  for name in names.__all__:
+    assert getattr(rnn_research, name) is getattr(names, name), name
+  assert {*dir(rnn_research)} >= {*names.__all__}
+  assert 'rnn_research.unroll' in sys.modules  # whose function has the same name
+  with pytest.raises(AttributeError, match="'rnn_research' has no attribute 'lsmt'"):
+    _ = rnn_research.lsmt

@@ -107,6 +107,7 @@ def test_what_was_found_is_verified(workdir, files, main, quick):
   head, *lines = out.strip().splitlines()
   assert head.startswith('concept') and lines
   table = (workdir / 'report' / 'units' / 'verified.md').read_text('utf-8')
+  assert table.startswith('# char_lm:debug\n\n| concept |')
   assert table.count('\n| ') == len(lines) + 2 and 'written to' in err
   run = workdirs.load(workdir)
   made = run.interpret(str(text), concepts=str(own))

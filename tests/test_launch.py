@@ -1,7 +1,6 @@
 """`launch.py` from the first run to the report, as a subprocess."""
 
 import gzip
-import importlib
 import io
 import json
 import math
@@ -17,10 +16,9 @@ from jax._src.monitoring import unregister_event_duration_listener
 from launching import ROOT, TINY, environment, files_of, log_of, prose, read_json, run
 
 import experiments
-from experiments import _first_words as first_words
 from rnn_research import workdir as workdir_lib
 from rnn_research.data import codec
-from rnn_research.launching import config, flags
+from rnn_research.launching import config, first_words, flags, words
 from rnn_research.training import checkpoint
 
 
@@ -35,6 +33,12 @@ def test_lists(main):
     experiment, variant = name.split(':')
     text, time = experiments.variants(experiment)[variant]
     assert told.split() == f'{time or "-"} {text}'.split()
+
+
+def test_a_list_loads_no_jax(main):
+  code = "import sys, launch; launch.launch(['--list']); print('jax' in sys.modules)"
+  out, err = run(code=code, fresh=True)
+  assert (out, err) == (f'{main("--list")[1]}False\n', '')
 
 
 def test_lists_cells(main):
@@ -505,15 +509,6 @@ def test_what_is_started_is_said_before_jax_is_loaded(trained, tmp_path):
   ]
 
 
-@pytest.mark.parametrize('name', experiments.names())
-def test_every_docstring_has_the_time_of_every_variant(name):
-  lines = importlib.import_module(f'experiments.{name}').__doc__.splitlines()
-  for variant, told in experiments.variants(name).items():
-    rows = [line for line in lines if line.startswith(f'  {variant} ')]
-    assert rows, f'{variant} is missing'
-    assert any(f' {told.time or "-"} ' in row for row in rows), rows
-
-
 @pytest.mark.parametrize(
   ('flags', 'expected'),
   [
@@ -562,6 +557,19 @@ def test_where_a_run_goes_on_is_said(workdir, main):
   for changed in ([], ['--config.train.log_every=7']):
     code, out, _ = main(f'--workdir={workdir}', *changed)
     assert out.startswith(f'finished at step 13 in {workdir}; its result again:\n')
+
+
+@pytest.mark.parametrize(
+  ('pages', 'told'), [(['a.md', 'README.md', 'z.md'], 'README.md'), (['own.md'], 'own.md')]
+)
+def test_the_first_page_of_a_report_is_told(tmp_path, capsys, pages, told):
+  (tmp_path / 'report').mkdir()
+  for page in pages:
+    (tmp_path / 'report' / page).write_text('# A title\n\nNo picture.\n')
+  words.say_report(str(tmp_path))
+  assert capsys.readouterr().out == f'the report is in {tmp_path}/report/{told}\n'
+  words.say_report(str(tmp_path / 'none'))
+  assert capsys.readouterr().out == ''
 
 
 def test_what_to_do_next_runs_as_it_is_printed(trained, tmp_path):

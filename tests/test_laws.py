@@ -53,9 +53,13 @@ every_step = pytest.mark.parametrize(
 every_form = pytest.mark.parametrize(
   'name', [name for name in CASES if name.removeprefix('lstm_') not in {*VARIANTS} - {'fgr'}]
 )
-# What `unroll` decides: all that scan or draw by themselves, and a few of those that step, which share one loop.
+# What `unroll` decides: every registered cell, and of the combinators, which step in one loop, those that draw and one.
 every_loop = pytest.mark.parametrize(
-  'name', sorted({*FUSED, *STOCHASTIC, 'lstm_peephole', 'lstm_projection', 'nas', 'layer_norm'})
+  'name',
+  sorted(
+    {name for name in CELLS if name.removeprefix('lstm_') not in VARIANTS}
+    | {*FUSED, *STOCHASTIC, 'lstm_projection', 'layer_norm'}
+  ),
 )
 fused_cell = pytest.mark.parametrize('name', FUSED)
 fused_registered_cell = pytest.mark.parametrize('name', [name for name in FUSED if name in CELLS])

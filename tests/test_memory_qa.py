@@ -84,6 +84,8 @@ def test_a_run(trained_grid):
   text = (report / 'README.md').read_text('utf-8')
   assert '| 1 single supporting fact |' in text and '| mean |' in text
   assert '| median at rate 0.02, % |' in text and '\n| median | 0.02 |' in text
+  for stem in ('tasks', 'members', 'task_1', 'curves'):
+    assert text.count(f'Numbers: [{stem}.csv]({stem}.csv)') == 1
   assert (report / 'task_1.png').stat().st_size > 1000
   with open(report / 'members.csv', encoding='utf-8') as f:
     assert [row['seed'] for row in csv.DictReader(f)] == ['0', '1']
@@ -214,11 +216,13 @@ def test_a_variant_is_built_from_real_data(data_dir):
     ('data.path=/nowhere', "data.path is '/nowhere', expected ''"),
     ('data.tasks=2', "data.tasks is '2', expected all or 1"),
     ('model.engine=foo', "model.engine is 'foo', expected 'auto'"),
+    ('model.engine=foo model.name=gru', "model.engine is 'foo', expected one of auto, scan, fused"),
     ('train.batch_size=201', 'train.batch_size is 201, expected 200 at most'),
   ],
 )
 def test_bad_fields(flag, said, tmp_path, main):
-  code, _, err = main(DEBUG, f'--workdir={tmp_path}', f'--config.{flag}')
+  flags = [f'--config.{one}' for one in flag.split()]
+  code, _, err = main(DEBUG, f'--workdir={tmp_path}', *flags)
   assert code == 1 and said in err
 
 

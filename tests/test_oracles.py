@@ -11,7 +11,7 @@ import pytest
 from cells_under_test import BATCH, CASES, NUM_INPUTS, NUM_STEPS
 from oracles import product, sigmoid
 
-from rnn_research import elman, unroll
+from rnn_research import CELLS, elman, unroll
 from rnn_research.cells.elman import ElmanParams, ElmanState
 from rnn_research.models.language_model import language_model, sequence_loss
 
@@ -98,6 +98,10 @@ ORACLES = {
 }
 ORACLES |= oracles_gated.ORACLES
 ORACLES |= oracles_searched.ORACLES
+
+
+def test_every_registered_cell_has_an_oracle():
+  assert CELLS.keys() - ORACLES.keys() == set()
 
 
 def constants(shape, offset):

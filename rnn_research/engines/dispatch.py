@@ -84,12 +84,23 @@ def with_engine(cell: Cell, engine: str) -> Cell:
   Raises:
     InputError: the cell has no such engine.
   """
+  check_engine(
+    'engine', engine, cell, cell.scan.cell if isinstance(cell.scan, Auto) else 'this cell'
+  )
   if engine in _FOR_EVERY_CELL:
     return _FOR_EVERY_CELL[engine](cell)
-  name, forms = cell.scan if isinstance(cell.scan, Auto) else ('this cell', ())
-  scans = {'auto': cell.scan, 'scan': None} | {form.name: form.scan for form in forms}
-  require_one_of('engine', engine, (*scans, *_FOR_EVERY_CELL), f' for {name}')
-  return cell._replace(scan=scans[engine])
+  return cell._replace(scan=_scans(cell)[engine])
+
+
+def check_engine(field: str, engine: str, cell: Cell, name: str) -> None:
+  """Raises InputError, which begins with the field, unless the cell of this name has the engine."""
+  require_one_of(field, engine, (*_scans(cell), *_FOR_EVERY_CELL), f' for {name}')
+
+
+def _scans(cell):
+  """Returns the engines that differ in `scan` alone: name -> `scan`."""
+  forms = cell.scan.forms if isinstance(cell.scan, Auto) else ()
+  return {'auto': cell.scan, 'scan': None} | {form.name: form.scan for form in forms}
 
 
 def explain(cell: str, engine: str, scan: ScanFn | None) -> str:

@@ -137,9 +137,12 @@ def fused_scan(
     The state after the last step, and `h` of every step, [T, B, H] float32.
 
   Raises:
-    ValueError: `xs` is not [T, B, F]; see `unroll.check_flags` for `mask` and `reset`.
+    ValueError: `xs` is not [T, B, F]; the state has no `h`; see `unroll.check_flags` for `mask` and
+      `reset`.
   """
   check_features(xs)
+  if not hasattr(state, 'h'):
+    raise ValueError(f'{type(state).__name__} has no field h, which a fused scan gives as output')
   num_steps, batch_size, _ = xs.shape
   check_flags(mask, reset, reset_state, (num_steps, batch_size))
 

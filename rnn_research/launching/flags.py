@@ -4,15 +4,19 @@ No flag is defined on import, and none in absl's global `FLAGS`: every parse has
 `FlagValues`.
 """
 
+from __future__ import annotations
+
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from rnn_research.errors import UsageError, did_you_mean
-from rnn_research.experiment import Command
+
+if TYPE_CHECKING:
+  from rnn_research.experiment import Command
 
 
 class Request(NamedTuple):

@@ -1,12 +1,7 @@
-"""What `--list` prints."""
-
-import jax
-import jax.numpy as jnp
+"""What `--list` prints; JAX, which is slow to load, only where cells are counted."""
 
 import experiments
-from rnn_research.cells import CELLS
 from rnn_research.launching.flags import Mode
-from rnn_research.parameters import num_parameters
 from rnn_research.terminal import fitted, table
 
 # As far as flags go, a mode of its own.
@@ -36,6 +31,12 @@ def experiment_listing() -> str:
 
 def cell_listing(input_size: int = 64, hidden_size: int = 128) -> str:
   """Returns all cells, one line each, with their parameter counts at one size."""
+  import jax
+  import jax.numpy as jnp
+
+  from rnn_research.cells import CELLS
+  from rnn_research.parameters import num_parameters
+
   x = jax.ShapeDtypeStruct((1, input_size), jnp.float32)
   lines = [f'{"cell":20} parameters at {input_size} inputs and {hidden_size} hidden units']
   for name, factory in CELLS.items():

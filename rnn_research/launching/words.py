@@ -33,8 +33,8 @@ def say_after(name: str, workdir: str) -> None:
 
 def say_report(workdir: str) -> None:
   """Prints where the report of a workdir is and how to open its first picture, if it has one."""
-  pages = [path for path in map(Path(workdir, 'report').joinpath, _PAGES) if path.exists()]
-  for page in pages:
+  pages = sorted(Path(workdir, 'report').glob('*.md'), key=lambda page: page.name != 'README.md')
+  for page in pages[:1]:
     pictures = re.findall(r'\]\(([^()]+\.png)\)', page.read_text('utf-8'))
     told = f'the report is in {page}'
     print(fitted(f'{told}; its first picture:' if pictures else told), flush=True)
@@ -43,7 +43,6 @@ def say_report(workdir: str) -> None:
 
 
 _OPEN = 'open' if sys.platform == 'darwin' else 'xdg-open'
-_PAGES = 'README.md', 'speed.md'
 
 
 def _place(start, step):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rnn_research.analysis.reports import plots
-from rnn_research.analysis.reports.tables import Rows, samples_markdown
+from rnn_research.analysis.reports.tables import Rows, Table, samples_markdown, write_csv
 from rnn_research.training.result import write_text
 
 
@@ -18,12 +18,13 @@ class Section(NamedTuple):
 
   Attributes:
     title: its heading; '' for none.
-    stem: of the files of its figure, 'loss' for loss.png and loss.csv; None without a figure.
-    plot: the figure; None without one.
+    stem: of its files, 'loss' for loss.png and loss.csv; None without any.
+    plot: the figure, with its numbers; None without one.
     shows: what stands in the place of a figure that cannot be shown; '' for the heading.
     before: Markdown above the figure.
     after: Markdown below the figure.
     metrics: group -> {name: number}, for result.json.
+    columns: name -> numbers that are written without a figure; {} for none.
   """
 
   title: str
@@ -33,6 +34,7 @@ class Section(NamedTuple):
   before: str = ''
   after: str = ''
   metrics: Mapping[str, Mapping[str, float]] = MappingProxyType({})
+  columns: Table = MappingProxyType({})
 
 
 def write(
@@ -54,6 +56,8 @@ def write(
   for section in sections:
     if section.plot is not None:
       plots.save(section.plot, out / f'{section.stem}.png')
+    if section.columns:
+      write_csv(out / f'{section.stem}.csv', section.columns)
     blocks += _blocks(section)
     for group, numbers in section.metrics.items():
       metrics.setdefault(group, {}).update({k: v for k, v in numbers.items() if np.isfinite(v)})
@@ -67,6 +71,7 @@ def _blocks(section):
   yield section.before
   if section.plot is not None:
     yield f'![{section.shows or section.title}]({section.stem}.png)'
+  if section.plot is not None or section.columns:
     yield f'Numbers: [{section.stem}.csv]({section.stem}.csv)'
   yield section.after
 

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
+from rnn_research.analysis.reports.sections import Section, write
 from rnn_research.analysis.reports.tables import markdown
 from rnn_research.experiment import Command
 from rnn_research.tasks.language.interpret import INTERPRET
 from rnn_research.tasks.language.verify import PEERS, SAME, STEPS, Verified
 from rnn_research.terminal import aligned
 from rnn_research.training.progress import tell
-from rnn_research.training.result import report_folder, write_text
+from rnn_research.training.result import report_folder
 
 _HEADER = (
   *('concept', 'unit', 'symbols', 'loss without', 'of peers', 'most', 'everywhere'),
@@ -56,7 +57,8 @@ def print_verified(run: Any, **options) -> None:
     return
   table = rows(verified)
   out = report_folder(run.workdir, 'units')
-  write_text(f'{out}/verified.md', f'# {run.name}\n\n{markdown(table[0], table[1:])}\n{_ABOUT}')
+  page = Section('', before=markdown(table[0], table[1:]), after=_ABOUT)
+  write(out, run.name, [page], 'verified.md')
   print(aligned(table))
   tell(f'{_ABOUT}\nwritten to {out}/verified.md')
 

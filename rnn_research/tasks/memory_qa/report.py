@@ -13,7 +13,7 @@ from rnn_research.analysis.reports import run_curves, sections
 from rnn_research.analysis.reports.curve_figure import curve_figure
 from rnn_research.analysis.reports.plots import Plot
 from rnn_research.analysis.reports.sections import Section
-from rnn_research.analysis.reports.tables import Rows, markdown, read_result, write_csv
+from rnn_research.analysis.reports.tables import Rows, markdown, read_result
 from rnn_research.data.babi import NAMES, PASSED, Question
 from rnn_research.tasks.memory_qa.answering import Readings
 from rnn_research.tasks.memory_qa.attention_figure import attention_figure
@@ -57,16 +57,17 @@ def write_report(held_out: HeldOut, workdir: str | os.PathLike, out_dir: str | o
   tasks = by_task(held_out, right)
   members = of_members(rows, grid.members(config))
   at_end = _medians_of_tasks(rows, members, len(tasks['task']))
-  write_csv(Path(out_dir) / 'tasks.csv', tasks | at_end)
-  if members:
-    write_csv(Path(out_dir) / 'members.csv', members)
   sections.write(
     out_dir,
     about['experiment'],
     [
       Section('', before=_about(about, workdir)),
-      Section('Test error by task', before=_task_table(tasks, at_end)),
-      Section('Seeds', before=_member_table(members)) if members else Section(''),
+      Section(
+        'Test error by task', 'tasks', columns=tasks | at_end, before=_task_table(tasks, at_end)
+      ),
+      Section('Seeds', 'members', columns=members, before=_member_table(members))
+      if members
+      else Section(''),
       *(_example(held_out, right, int(task)) for task in tasks['task']),
       _curves(workdir),
       sections.gradient_section(rows),
@@ -211,7 +212,7 @@ def _task_table(columns: Mapping[str, np.ndarray], at_end: Mapping[str, np.ndarr
       "Behind the errors: the share of each hop's attention that lies on supporting sentences, and "
       'beside it what even attention would have there.'
     )
-  return f'{table}\n{" ".join(notes)} Numbers: [tasks.csv](tasks.csv)'
+  return f'{table}\n{" ".join(notes)}'
 
 
 def _member_table(columns: Mapping[str, np.ndarray]) -> str:
@@ -233,7 +234,7 @@ def _member_table(columns: Mapping[str, np.ndarray]) -> str:
   return (
     f'{markdown(header, rows)}\nMean errors over the tasks in percent, at the last evaluation, and '
     'at the one where the member itself was best on validation; medians are over the seeds of a '
-    f'learning rate{_DIVERGED}. Numbers: [members.csv](members.csv)'
+    f'learning rate{_DIVERGED}.'
   )
 
 

@@ -1,18 +1,12 @@
-"""What a start is going to do, said before JAX is loaded, which takes a second or more.
-
-Nothing here may import `rnn_research`, which loads it; so it stands among the experiments, whose
-names begin without an underscore.
-"""
+"""What a start is going to do, said before JAX is loaded, which takes a second or more."""
 
 import contextlib
 import json
 import os
-import shutil
-import sys
-import textwrap
 from pathlib import Path
 
 import experiments
+from rnn_research.terminal import fitted
 
 
 def say(argv: list[str]) -> None:
@@ -32,14 +26,14 @@ def say(argv: list[str]) -> None:
     experiment, variant = experiments.split_name(_experiment(given))
     name, (text, time) = f'{experiment}:{variant}', experiments.variants(experiment)[variant]
     changed = [flag for flag in given if flag.startswith('config.')]
-    print(_fitted(name if _begun(given) else f'{name}: {text}'), flush=True)
+    print(fitted(name if _begun(given) else f'{name}: {text}'), flush=True)
     if changed:
       fields = ', '.join(f'{flag.removeprefix("config.")}={given[flag]}' for flag in changed)
-      print(_fitted(f'but with {fields}'), flush=True)
+      print(fitted(f'but with {fields}'), flush=True)
     # With other settings than those of the variant nobody knows.
     if time and not _begun(given) and all(flag.startswith('config.data.') for flag in changed):
       data = ' with the data it was measured with' if changed else ''
-      print(_fitted(f'takes about {time} on 1 or 2 CPU cores{data}'), flush=True)
+      print(fitted(f'takes about {time} on 1 or 2 CPU cores{data}'), flush=True)
 
 
 def _is_known(name):
@@ -61,8 +55,3 @@ _OF_A_RUN = 'checkpoints', 'result.json'
 
 def _workdir(given):
   return Path(given.get('workdir', '')).expanduser()
-
-
-def _fitted(line):
-  columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else len(line) + 1
-  return textwrap.fill(line, columns, subsequent_indent='  ')

@@ -297,8 +297,11 @@ def test_who_is_compared():
   assert labels('mgu', cpu, names=contenders.RIVALS) == ['ours', 'plain lax.scan']
   without = cpu._replace(torch=False)
   assert labels('gru', without, names=['torch', 'scan']) == ['ours', 'plain lax.scan']
-  assert list(contenders.sampling(cpu)) == ['ours', 'PyTorch']
-  assert [list(who) for who in contenders.translation(without).values()] == [['ours'], ['ours']]
+  assert list(contenders.sampling(cpu)) == ['ours', 'ours, bfloat16', 'PyTorch']
+  assert [list(who) for who in contenders.translation(without).values()] == [
+    ['ours'],
+    ['ours', 'ours, bfloat16'],
+  ]
 
 
 def test_every_contender_exists_and_has_its_options():

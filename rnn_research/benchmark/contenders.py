@@ -105,15 +105,15 @@ EITHER = {'PyTorch': ('PyTorch with oneDNN', 'PyTorch without oneDNN')}
 def sampling(present: Present) -> Rivals:
   """Returns those who write symbols one after the other."""
   theirs = Contender(_TORCH, 'sampling', _device(present), parts=('LSTMCell', 'nn.LSTM'))
-  found = {'ours': Contender(_WORK, 'sampling', parts=('sampler',)), 'PyTorch': theirs}
-  return _runnable(found, present)
+  return _runnable(_in_two_precisions(_WORK, 'sampling', 'sampler') | {'PyTorch': theirs}, present)
 
 
 def translation(present: Present) -> Mapping[str, Rivals]:
   """Returns those who learn to translate, and those who translate: part -> rivals."""
   return {
     'epoch': _both('training', 'epoch', _TRANSLATIONS, _TORCH_TRANSLATIONS, present),
-    'greedy': _both('translation', 'greedy', _TRANSLATIONS, _TORCH_TRANSLATIONS, present),
+    'greedy': _in_two_precisions(_TRANSLATIONS, 'translation', 'greedy')
+    | _both('translation', 'greedy', _TRANSLATIONS, _TORCH_TRANSLATIONS, present),
   }
 
 
@@ -137,6 +137,14 @@ def captioning(present: Present) -> Mapping[str, Rivals]:
 def machines(present: Present) -> Rivals:
   """Returns those whose neural Turing machine learns to copy."""
   return _both('training', 'step', _MACHINES, _TORCH_MACHINES, present)
+
+
+def _in_two_precisions(module, function, part):
+  """Returns ours with products in float32, and in bfloat16."""
+  return {
+    'ours': Contender(module, function, parts=(part,)),
+    'ours, bfloat16': Contender(module, function, {'dtype': 'bfloat16'}, parts=(part,)),
+  }
 
 
 def _both(function, part, ours, theirs, present):

@@ -33,21 +33,24 @@ def training(setting: Setting):
   return {'epoch': lambda: _epoch(setting)}
 
 
-def translation(setting: Setting):
-  """Encoder, decoder and search in one jitted program, as the translator runs them."""
+def translation(setting: Setting, dtype: str = 'float32'):
+  """Encoder, decoder and search in one jitted program, as the translator runs them; products in
+  `dtype`."""
   backend.configure(1)
-  model = translator(setting, setting.hidden_size)
+  model = translator(setting, setting.hidden_size, dtype=jnp.dtype(dtype))
   translate, sources = writer(model, setting.unroll_length), contenders.sentences(setting)
   params = model.init(jax.random.key(setting.seed), sources)
   return {'greedy': lambda: Program(lambda: jax.device_get(translate(params, sources)))}
 
 
-def translator(setting: Setting, embedding_size: int, dropout: float = 0.0) -> ConditionalModel:
+def translator(
+  setting: Setting, embedding_size: int, dropout: float = 0.0, dtype=jnp.float32
+) -> ConditionalModel:
   """Returns the model: of GRUs with additive attention before the step, of LSTMs with input feeding
   and general attention after it; the encoder reads in both directions."""
   decoder, score = {'gru': ('bahdanau', 'additive'), 'lstm': ('luong', 'general')}[setting.cell]
   return translation_model(
-    (make_cell(setting.cell, setting.hidden_size),) * setting.num_layers,
+    (make_cell(setting.cell, setting.hidden_size, dtype=dtype),) * setting.num_layers,
     (VOCABULARY_SIZE, VOCABULARY_SIZE),
     decoder=decoder,
     score=score,
@@ -55,6 +58,7 @@ def translator(setting: Setting, embedding_size: int, dropout: float = 0.0) -> C
     embedding_size=embedding_size,
     bidirectional=True,
     dropout=dropout,
+    dtype=dtype,
   )
 
 

@@ -27,11 +27,12 @@ _TEXT_SIZE = 1_000_000  # symbols, as in tiny Shakespeare
 _LONG_INPUTS = 16
 
 
-def sampling(setting: Setting):
-  """Our sampler, which writes `unroll_length` symbols one after the other."""
+def sampling(setting: Setting, dtype: str = 'float32'):
+  """Our sampler, which writes `unroll_length` symbols one after the other; products in `dtype`."""
   backend.configure(1)
-  cell = make_cell(setting.cell, setting.hidden_size, engine=setting.engine)
-  model = language_model((cell,) * setting.num_layers, NUM_SYMBOLS)
+  precision = jnp.dtype(dtype)
+  cell = make_cell(setting.cell, setting.hidden_size, engine=setting.engine, dtype=precision)
+  model = language_model((cell,) * setting.num_layers, NUM_SYMBOLS, dtype=precision)
   params = model.init(jax.random.key(setting.seed))
   generate, prompt = sampler(model), contenders.symbols(setting)['inputs'][:, :1]
   write = lambda: list(

@@ -28,7 +28,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from rnn_research.cells import make_cell, options_for
+from rnn_research.cells import CELLS, make_cell, options_for
 from rnn_research.data import codec as text_codec
 from rnn_research.data.views import VIEWS
 from rnn_research.decoding.beam import Beam
@@ -215,6 +215,7 @@ def check(config: ConfigDict) -> None:
   """Raises InputError for a field out of range."""
   data, model, train = config.data, config.model, config.train
   check_model(model)
+  require_one_of('model.cell', model.cell, CELLS)
   _check_data(data)
   require_one_of('model.decoder', model.decoder, CAPTIONERS)
   require_one_of('model.encoder', model.encoder, (*NETWORKS, sight.OWN))

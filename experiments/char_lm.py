@@ -32,7 +32,7 @@ import numpy as np
 from jax.nn.initializers import lecun_normal
 from ml_collections import ConfigDict
 
-from rnn_research.cells import make_cell, options_for
+from rnn_research.cells import CELLS, make_cell, options_for
 from rnn_research.combinators.weights import weight_dropout
 from rnn_research.data import running_text, streams, text
 from rnn_research.decoding.language import sampler
@@ -282,6 +282,7 @@ def check(config: ConfigDict) -> None:
   """Raises InputError for a field out of range."""
   model, train = config.model, config.train
   check_model(model)
+  require_one_of('model.cell', model.cell, CELLS)
   rate = model.weight_dropout
   require('model.weight_dropout', rate, 0.0 <= rate < 1.0, 'a number in [0, 1)')
   for field in ('unroll_length', 'eval_lanes'):

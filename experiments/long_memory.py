@@ -36,7 +36,7 @@ from jax.tree_util import Partial
 from ml_collections import ConfigDict
 
 from rnn_research import initializers
-from rnn_research.cells import make_cell, options_for
+from rnn_research.cells import CELLS, make_cell, options_for
 from rnn_research.engines import dispatch
 from rnn_research.errors import InputError, require, require_one_of
 from rnn_research.experiment import Experiment, Recurrence
@@ -127,6 +127,7 @@ _CHANGES = {
 def check(config: ConfigDict) -> None:
   """Raises InputError for a field out of range."""
   check_model(config.model)
+  require_one_of('model.cell', config.model.cell, CELLS)
   data, model = config.data, config.model
   require_one_of('data.task', data.task, tasks.TASKS)
   require('data.length', data.length, data.length >= 2, 'an integer >= 2')

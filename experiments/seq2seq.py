@@ -30,7 +30,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from rnn_research.cells import make_cell, options_for
+from rnn_research.cells import CELLS, make_cell, options_for
 from rnn_research.data.buckets import evaluation_batches, make_buckets, pair_stream
 from rnn_research.data.codec import RULES, SENTENCE_UNITS
 from rnn_research.data.pairs import Pairs
@@ -224,6 +224,7 @@ def check(config: ConfigDict) -> None:
   data, model, train = config.data, config.model, config.train
   corpus.check_places(data)
   check_model(model)
+  require_one_of('model.cell', model.cell, CELLS)
   for field, least in (('examples', 3), ('max_length', 1), ('buckets', 1), ('min_frequency', 1)):
     require(f'data.{field}', data[field], data[field] >= least, f'an integer >= {least}')
   require(

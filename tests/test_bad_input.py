@@ -65,7 +65,14 @@ COMMAND_LINES = {
   'flag file of bytes': (f'--flagfile={sys.executable}', ['flagfile: it is not UTF-8'], 2),
   'value of a negated flag': ('--nocells=', ['--nocells= does not take an argument'], 2),
   'text for a switch': ('--list=x', ["--list is 'x', expected true or false"], 2),
-  'cell': ('--config.model.cell=lstn', ["unknown cell 'lstn', did you mean lstm?", 'elman'], 1),
+  **{
+    f'cell of {name}': (
+      f'--experiment={name} --config.model.cell=lstn',
+      ["model.cell is 'lstn', expected one of elman,", 'did you mean lstm?'],
+      1,
+    )
+    for name in ('char_lm', 'seq2seq', 'long_memory', 'captioning')
+  },
   'optimiser': ('--config.optimizer.name=adm', ["is 'adm'", 'did you mean adam?'], 1),
   'schedule': ('--config.optimizer.schedule=cosin', ["is 'cosin'", 'did you mean cosine?'], 1),
   'dtype': ('--config.model.dtype=bfloat', ["is 'bfloat'", 'did you mean bfloat16?'], 1),

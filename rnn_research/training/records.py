@@ -211,7 +211,8 @@ def _diverged(training, step, found):
     if good is None
     else f'the last good checkpoint is that of step {good}'
   )
+  clipped = 0.0 < training.config.optimizer.clip_norm <= 1.0
   return FloatingPointError(
-    f'step {step}: {found}; {kept}; try a lower optimizer.learning_rate or '
-    'optimizer.clip_norm=1 in a new workdir'
+    f'step {step}: {found}; {kept}; try a lower optimizer.learning_rate'
+    f'{"" if clipped else " or optimizer.clip_norm=1"} in a new workdir'
   )

@@ -9,8 +9,8 @@ from torch.nn.functional import cross_entropy
 from rnn_research.benchmark import contenders
 from rnn_research.benchmark.contenders import CAPTION_SYMBOLS, CHANNELS, COPIES, STEPS
 from rnn_research.benchmark.serve import Program, Setting
+from rnn_research.benchmark.torch_contenders import configure
 from rnn_research.data.codec import BOS, PAD
-from rnn_research.training.backend import num_cores
 
 
 class Captioner(nn.Module):
@@ -93,20 +93,14 @@ class Captioner(nn.Module):
 def training(setting: Setting, device: str, by_length: bool):
   """A training step on pictures in random order, their captions padded to the longest of the batch
   or taken by their lengths."""
-  _configure(setting)
+  configure(setting)
   return {'step': lambda: _step(setting, device, by_length)}
 
 
 def writing(setting: Setting, device: str):
   """Captions written greedily."""
-  _configure(setting)
+  configure(setting)
   return {'greedy': lambda: _greedy(setting, device)}
-
-
-def _configure(setting):
-  torch.backends.cuda.matmul.allow_tf32 = True  # as JAX has products on a GPU
-  torch.set_num_threads(num_cores())
-  torch.manual_seed(setting.seed)
 
 
 def _step(setting, device, by_length):

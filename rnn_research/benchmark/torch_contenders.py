@@ -25,7 +25,7 @@ def training(setting: Setting, device='cpu', dtype='float32', onednn=True):
   """A training step, on the cores with oneDNN or without, or on an NVIDIA GPU: in float32 with TF32
   products as JAX has them there, or under autocast to bfloat16."""
   torch.backends.mkldnn.set_flags(onednn)
-  _configure(setting, allow_tf32=dtype == 'float32')
+  configure(setting, allow_tf32=dtype == 'float32')
   network = _LAYERS[setting.cell](NUM_SYMBOLS, setting.hidden_size, setting.num_layers).to(device)
   head = nn.Linear(setting.hidden_size, NUM_SYMBOLS).to(device)
   params = [*network.parameters(), *head.parameters()]
@@ -63,7 +63,8 @@ def training(setting: Setting, device='cpu', dtype='float32', onednn=True):
   return {name: functools.partial(_program, setting, part, device) for name, part in parts.items()}
 
 
-def _configure(setting, allow_tf32):
+def configure(setting: Setting, allow_tf32: bool = True) -> None:
+  """Sets up PyTorch: all cores; on an NVIDIA GPU TF32 products, as JAX has them there."""
   if allow_tf32:
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
   torch.set_num_threads(num_cores())
@@ -84,7 +85,7 @@ def _program(setting, part, device):
 
 def sampling(setting: Setting, device: str):
   """Symbols one after the other, with a loop over `LSTMCell`s and with an `nn.LSTM` of one step."""
-  _configure(setting, allow_tf32=False)
+  configure(setting, allow_tf32=False)
   size, num_layers = setting.hidden_size, setting.num_layers
   cells = [nn.LSTMCell(size if i else NUM_SYMBOLS, size, device=device) for i in range(num_layers)]
   lstm = nn.LSTM(NUM_SYMBOLS, size, num_layers, device=device)

@@ -8,7 +8,7 @@ from torch.nn import functional
 from rnn_research.benchmark import contenders
 from rnn_research.benchmark.contenders import COPIED_BITS
 from rnn_research.benchmark.serve import Program, Setting
-from rnn_research.training.backend import num_cores
+from rnn_research.benchmark.torch_contenders import configure
 
 _SHIFTS = 3
 
@@ -66,8 +66,7 @@ class Machine(nn.Module):
 
 def training(setting: Setting, device: str):
   """A training step."""
-  torch.set_num_threads(num_cores())
-  torch.manual_seed(setting.seed)
+  configure(setting)
   return {'step': lambda: _step(setting, device)}
 
 

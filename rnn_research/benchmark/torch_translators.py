@@ -10,8 +10,8 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from rnn_research.benchmark import contenders
 from rnn_research.benchmark.contenders import VOCABULARY_SIZE
 from rnn_research.benchmark.serve import Program, Setting
+from rnn_research.benchmark.torch_contenders import configure
 from rnn_research.data.codec import BOS, EOS, PAD
-from rnn_research.training.backend import num_cores
 
 
 class Bahdanau(nn.Module):
@@ -130,24 +130,17 @@ def _loss(logits, targets):
 
 def training(setting: Setting, device: str):
   """An epoch of training steps, on pairs of like length."""
-  _configure(setting)
+  configure(setting)
   return {'epoch': lambda: _epoch(setting, device)}
 
 
 def translation(setting: Setting, device: str):
-  """Greedily, a loop over the symbols to write; on an NVIDIA GPU with TF32 products as JAX has them
-  there."""
-  _configure(setting)
+  """Greedily, a loop over the symbols to write."""
+  configure(setting)
   model = Bahdanau(setting.hidden_size, setting.hidden_size).to(device)
   sources = torch.from_numpy(contenders.sentences(setting)).to(device)
   translate = lambda: model.translate(sources, setting.unroll_length).cpu()  # waits for a GPU
   return {'greedy': lambda: Program(translate)}
-
-
-def _configure(setting):
-  torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-  torch.set_num_threads(num_cores())
-  torch.manual_seed(setting.seed)
 
 
 def _epoch(setting, device):

@@ -11,7 +11,7 @@ chooses where to look next.
   translated     -      3.47 % (30 epochs)              896a48e
   cluttered      -      not yet run
   cluttered_100  -      not yet run
-  pairs          -      not yet run
+  pairs          -      5.43 % of pairs (40 epochs)     de9f497
   debug          13 s   nothing is learned in 30 steps
 
 FOLDER has the idx files of MNIST, or a folder of pictures for each class. One pass means that

@@ -61,7 +61,10 @@ def entnet(num_slots: int, *, dtype=jnp.float32) -> Cell:
   def init(key, x, ctx=None):
     size = x.shape[-1]
     keys = jax.random.split(key, 4)
-    draw = lambda key, rows: normal(0.1)(key, (rows, size), jnp.float32)
+
+    def draw(key, rows):
+      return normal(0.1)(key, (rows, size), jnp.float32)
+
     return EntNetParams(
       keys=draw(keys[0], num_slots),
       u=draw(keys[1], size),

@@ -110,13 +110,16 @@ def _backward(dtype, saved, cotangents):
 
   steps = xs, mask, hs, candidates, dgs
   dh, (dns, das, dcs) = lax.scan(body, dlast, steps, reverse=True)
-  flat = lambda a: a.reshape(-1, a.shape[-1])
   dweights = Weights(
-    u=matmul(flat(hs).T, flat(das), dtype),
+    u=matmul(_flat(hs).T, _flat(das), dtype),
     own=das.sum((0, 1)),
-    slope=flat(dns * jnp.minimum(candidates, 0.0)).sum(0),
+    slope=_flat(dns * jnp.minimum(candidates, 0.0)).sum(0),
   )
   return dweights, dh, Sentences(jnp.einsum('tbm,tbmd->tbd', dcs, hs), das.sum(2), dcs), None
+
+
+def _flat(a):
+  return a.reshape(-1, a.shape[-1])
 
 
 entity_scan.defvjp(_forward, _backward)

@@ -121,15 +121,18 @@ def _depended(pictures, codec, model, params, captions, rows):
 def _row(name: str, scores: PointingScores | None) -> list[str]:
   if scores is None:
     return [name, '0', *['-'] * (len(_NAMES) - 1)]
-  share = lambda value: f'{value:.1%}'
   return [
     name,
     f'{scores.words:,}',
     f'{scores.photos:,}',
-    share(scores.accuracy),
-    share(scores.centre),
+    _share(scores.accuracy),
+    _share(scores.centre),
     f'{100 * scores.gain:+.1f} points',
     f'{100 * scores.low:+.1f} to {100 * scores.high:+.1f}',
-    share(scores.mass),
-    share(scores.area),
+    _share(scores.mass),
+    _share(scores.area),
   ]
+
+
+def _share(value):
+  return f'{value:.1%}'

@@ -182,13 +182,16 @@ def slot_names(keys: np.ndarray, embedding: np.ndarray, words: Sequence[str]) ->
     embedding: [V, D] float32; row 0 is padding.
     words: V of them.
   """
-  length = lambda a: np.maximum(np.linalg.norm(a, axis=1, keepdims=True), 1e-12)
-  cosines = (keys / length(keys)) @ (embedding[1:] / length(embedding[1:])).T
+  cosines = (keys / _length(keys)) @ (embedding[1:] / _length(embedding[1:])).T
   nearest = [words[1 + i] for i in cosines.argmax(1)]
   return tuple(
     f'{word} {nearest[: i + 1].count(word)}' if nearest.count(word) > 1 else word
     for i, word in enumerate(nearest)
   )
+
+
+def _length(a):
+  return np.maximum(np.linalg.norm(a, axis=1, keepdims=True), 1e-12)
 
 
 def _main(run, story: str = '', question: str = '') -> None:

@@ -179,7 +179,10 @@ def evaluation_batches(encoded: Encoded) -> Iterator[tuple[list[int], dict[str, 
   stories = encoded.stories
   for places, length in like_lengths(np.maximum(encoded.lengths, 1)):
     sentences, rows = min(length, stories.shape[1]), evaluation_rows(length)
-    fill = lambda a, rows=rows: np.pad(a, [(0, rows - len(a)), *[(0, 0)] * (a.ndim - 1)])
+
+    def fill(a, rows=rows):
+      return np.pad(a, [(0, rows - len(a)), *[(0, 0)] * (a.ndim - 1)])
+
     yield (
       places,
       {

@@ -129,7 +129,10 @@ def of_members(rows: Rows, members: Sequence[grid.Member]) -> dict[str, np.ndarr
   logged = [row for row in rows if f'test/error{grid.MEMBERS}' in row]
   if not members or not logged:
     return {}
-  figures = lambda name: np.array([row[f'{name}{grid.MEMBERS}'] for row in logged], np.float64)
+
+  def figures(name):
+    return np.array([row[f'{name}{grid.MEMBERS}'] for row in logged], np.float64)
+
   valid, test = figures('valid/error'), figures('test/error')
   chosen = np.nan_to_num(figures('valid/expected_error'), nan=np.inf).argmin(0)
   every = np.arange(len(members))

@@ -10,7 +10,7 @@ from rnn_research.cell import Cell
 from rnn_research.losses import cross_entropy
 from rnn_research.models.classifier import Classifier, floats, wrong
 from rnn_research.models.eyes import Eye
-from rnn_research.models.glimpse_start import Start
+from rnn_research.models.glimpse_start import GlimpseStart
 from rnn_research.typing import Array
 from rnn_research.unroll import unroll
 
@@ -48,7 +48,7 @@ class _Unrolled(NamedTuple):
 def glimpse_classifier(
   eye: Eye,
   cell: Cell,
-  start: Start,
+  start: GlimpseStart,
   hidden_size: int,
   num_glimpses: int,
   num_answers: int,

@@ -10,7 +10,12 @@ from rnn_research.data.babi import Question, Sentence, words_of
 from rnn_research.data.files import decode_text, read_input
 from rnn_research.errors import InputError, did_you_mean
 from rnn_research.experiment import Command, flags_of
-from rnn_research.tasks.memory_qa.corpus import Encoded, Vocabulary, encode, evaluation_batches
+from rnn_research.tasks.memory_qa.corpus import (
+  QuestionIds,
+  StoryVocabulary,
+  encode,
+  evaluation_batches,
+)
 from rnn_research.training.progress import show
 from rnn_research.typing import Params
 
@@ -55,7 +60,7 @@ class Readings(NamedTuple):
   weights: list[np.ndarray]
 
 
-def read_all(explain: Callable, params: Params, encoded: Encoded) -> Readings:
+def read_all(explain: Callable, params: Params, encoded: QuestionIds) -> Readings:
   """Returns what a model makes of questions.
 
   Args:
@@ -76,7 +81,7 @@ def read_all(explain: Callable, params: Params, encoded: Encoded) -> Readings:
 def answer(
   explain: Callable,
   columns_of: Callable,
-  vocabulary: Vocabulary,
+  vocabulary: StoryVocabulary,
   by_word: bool,
   params: Params,
   story: str,
@@ -121,7 +126,7 @@ def answer(
 
 
 def num_read(
-  sentences: Sequence[Sentence], asked: Sentence, vocabulary: Vocabulary, by_word: bool
+  sentences: Sequence[Sentence], asked: Sentence, vocabulary: StoryVocabulary, by_word: bool
 ) -> int:
   """Returns how many of the last sentences a model reads: as many as it was trained with at most.
 
@@ -146,7 +151,7 @@ def _sentences(story: str) -> Iterator[str]:
       yield from (part.strip() for part in parts if words_of(part))
 
 
-def _check(name: str, sentences: Iterable[Sentence], vocabulary: Vocabulary) -> None:
+def _check(name: str, sentences: Iterable[Sentence], vocabulary: StoryVocabulary) -> None:
   for words in sentences:
     if len(words) > vocabulary.longest:
       raise InputError(

@@ -187,9 +187,10 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     write_report(given, bound, parts, workdir, out_dir)
 
   measures = _measures(model, pixels.seen, config.model.steps)
-  measure = lambda split, draws, params, key: _means(
-    _measure(measures, load().parts[split](), draws, params, key)
-  )
+
+  def measure(split, draws, params, key):
+    return _means(_measure(measures, load().parts[split](), draws, params, key))
+
   draws = config.model.importance_samples
   return Experiment(
     init=model.init,

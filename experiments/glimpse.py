@@ -323,9 +323,15 @@ def _conv(measure):
 
   def make(config, *sizes):
     shape, *answers = sizes
-    cost = lambda model: measure(model, jax.eval_shape(model.init, jax.random.key(0)))
+
+    def cost(model):
+      return measure(model, jax.eval_shape(model.init, jax.random.key(0)))
+
     budget = cost(_glimpses(config, *sizes))
-    conv = lambda units: conv_classifier(shape, units, *answers)
+
+    def conv(units):
+      return conv_classifier(shape, units, *answers)
+
     cost_of = functools.cache(lambda units: cost(conv(units)))
     if cost_of(1) > budget:
       raise InputError(
@@ -369,10 +375,16 @@ def _measure(answer, asked, passes, params, key):
     keys = jax.random.split(jax.random.fold_in(key, number), passes)
     logits = [answer(params, asked.images[rows], k) for k in keys]
     targets = asked.targets[rows]
-    wrong = lambda logits, targets=targets: (logits.argmax(-1) != targets).any(-1)
-    one.append(wrong(logits[0]))
+    one.append(_wrong(logits[0], targets))
     nats.append(cross_entropy(logits[0], targets).sum(-1))
-    averaged.append(wrong(sum(jax.nn.softmax(a) for a in logits)))
-  mean = lambda parts: float(np.concatenate(parts).mean(dtype=np.float64))
-  found = {'error': mean(one), 'nats': mean(nats)}
-  return found if passes == 1 else found | {f'error_{passes}_passes': mean(averaged)}
+    averaged.append(_wrong(sum(jax.nn.softmax(a) for a in logits), targets))
+  found = {'error': _mean(one), 'nats': _mean(nats)}
+  return found if passes == 1 else found | {f'error_{passes}_passes': _mean(averaged)}
+
+
+def _wrong(logits, targets):
+  return (logits.argmax(-1) != targets).any(-1)
+
+
+def _mean(parts):
+  return float(np.concatenate(parts).mean(dtype=np.float64))

@@ -171,10 +171,13 @@ def _report_untrained(config, cells, gated, workdir, out_dir):
   from rnn_research.tasks.gradient_flow import report  # matplotlib is slow to load
 
   settings, keys = config.flow, jax.random.split(jax.random.key(config.seed), config.flow.draws + 1)
-  draws = lambda cell: [
-    flow.untrained(cell, settings.hidden_size, settings.num_steps, settings.batch_size, key)
-    for key in keys[1:]
-  ]
+
+  def draws(cell):
+    return [
+      flow.untrained(cell, settings.hidden_size, settings.num_steps, settings.batch_size, key)
+      for key in keys[1:]
+    ]
+
   networks = {name: draws(cell) for name, cell in cells.items()}
   about = (
     f'Untrained cells of {settings.hidden_size} units, T = {settings.num_steps} steps of '

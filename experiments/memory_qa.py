@@ -252,11 +252,13 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
 
   def report(params, workdir, out_dir):
     # Matplotlib is slow to load.
-    from rnn_research.tasks.memory_qa.report import HeldOut, write_report
+    from rnn_research.tasks.memory_qa.report import AnsweredQuestions, write_report
 
     readings = answering.read_all(explain, params, encoded('test'))
     hops = config.model.name == 'memn2n'
-    held_out = HeldOut(load().splits['test'], readings, vocabulary, columns_of(params), hops)
+    held_out = AnsweredQuestions(
+      load().splits['test'], readings, vocabulary, columns_of(params), hops
+    )
     write_report(held_out, workdir, out_dir)
 
   answerer = explain, columns_of, vocabulary, config.model.name not in _BY_SENTENCE

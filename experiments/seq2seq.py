@@ -350,12 +350,12 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
 
   def report(params, workdir, out_dir):
     # Matplotlib is slow to load.
-    from rnn_research.tasks.translation.report import HeldOut, write_report
+    from rnn_research.tasks.translation.report import TranslatedSentences, write_report
 
     split = splits[-1]
     pairs, references, _ = held_out(split)
     found = [best for best, *_ in greedy(params, pairs.sources)]
-    write_report(HeldOut(split, pairs.sources, references, found), workdir, out_dir)
+    write_report(TranslatedSentences(split, pairs.sources, references, found), workdir, out_dir)
 
   return Experiment(
     init=lambda key: model.init(key, SOURCES),

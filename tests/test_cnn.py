@@ -13,7 +13,7 @@ from rnn_research.encoders.cnn import efficientnet_lite2, mobilenet_v2
 from rnn_research.encoders.cnn.cnn import Pixels, cnn, maps
 from rnn_research.encoders.cnn.forms import (
   TRANSPOSED,
-  Form,
+  WeightForm,
   params_of,
   shapes,
   torch_normed,
@@ -278,7 +278,7 @@ def tiny():
     'two': torch_place('second'),
     'classifier/fc': torch_place('fc', TRANSPOSED),
   }
-  form = Form(network, 'a tiny model', places, eps=0.1)
+  form = WeightForm(network, 'a tiny model', places, eps=0.1)
   arrays = {name: RNG.normal(size=shape).astype(np.float32) for name, shape in shapes(form).items()}
   arrays['bn.running_var'] = np.abs(arrays['bn.running_var'])
   return form, arrays

@@ -153,7 +153,7 @@ def test_what_was_not_read_is_said(trained_grid):
 
 def test_a_cell_reads_whole_sentences():
   told = [('mary', 'went')] * 3
-  vocabulary = corpus.Vocabulary(('', 'mary', 'went'), 5, 3, 7, (1,))
+  vocabulary = corpus.StoryVocabulary(('', 'mary', 'went'), 5, 3, 7, (1,))
   assert num_read(told, ('mary',), vocabulary, by_word=True) == 3
   assert num_read(told, ('mary', 'went'), vocabulary, by_word=True) == 2
   assert num_read(told, ('mary', 'went'), vocabulary, by_word=False) == 3

@@ -7,7 +7,7 @@ import pytest
 from launching import read_json
 
 from rnn_research.analysis.measures import soft_memory
-from rnn_research.analysis.measures.soft_memory import SELECTIONS, Memory
+from rnn_research.analysis.measures.soft_memory import SELECTIONS, SoftMemory
 
 pytestmark = pytest.mark.usefixtures('strict_shapes')
 N, D, STRENGTH = 6, 4, 3.0
@@ -17,9 +17,9 @@ N, D, STRENGTH = 6, 4, 3.0
 def test_equals_the_closed_form(name):
   with jax.enable_x64(True):
     rng = np.random.default_rng(0)
-    memory, query = Memory(rng.normal(size=(N, D)), rng.normal(size=D)), rng.normal(size=D)
+    memory, query = SoftMemory(rng.normal(size=(N, D)), rng.normal(size=D)), rng.normal(size=D)
     found = soft_memory.reading(
-      SELECTIONS[name], Memory(*map(jnp.asarray, memory)), query, STRENGTH
+      SELECTIONS[name], SoftMemory(*map(jnp.asarray, memory)), query, STRENGTH
     )
   m, u = memory
   logits = STRENGTH * m @ query
@@ -47,7 +47,7 @@ def test_a_sharp_softmax_starves_the_cells_that_gates_feed():
 
 def test_changes_of_a_softmax_come_at_once_where_the_cell_changes():
   # Two cells at right angles: the logits cross in the middle, at beta (2 t - 1).
-  memory = Memory(jnp.eye(2), jnp.array([0.6, 0.8]))
+  memory = SoftMemory(jnp.eye(2), jnp.array([0.6, 0.8]))
   found = soft_memory.shaking(SELECTIONS['softmax'], memory, 40.0, 22)
   assert found.read.argmax() == found.gradient.argmax() == 10
   assert found.read.max() > 0.5

@@ -13,7 +13,7 @@ from rnn_research.analysis.reports import glyphs, plots
 from rnn_research.analysis.reports.length_figure import compare_lengths, length_edges, length_figure
 from rnn_research.metrics.bleu import LengthGroup, corpus_bleu
 from rnn_research.tasks.translation import alignment_figure as alignment
-from rnn_research.tasks.translation.report import HeldOut, score_curve, write_report
+from rnn_research.tasks.translation.report import TranslatedSentences, score_curve, write_report
 from rnn_research.tasks.translation.translator import Translation
 
 EOS = '<eos>'
@@ -57,7 +57,7 @@ def words(count, first=0):
 def held_out(make=translation, count=30):
   sources = [words(3 + i % 12, i) for i in range(count)]
   found = [make(source, source if i % 3 else words(4)) for i, source in enumerate(sources)]
-  return HeldOut('test', sources, list(sources), found)
+  return TranslatedSentences('test', sources, list(sources), found)
 
 
 def report(tmp_path, held, rows=LOGS['whole'], unit='word', metric='bleu'):
@@ -236,7 +236,7 @@ def test_a_decoder_without_attention_has_no_heat_map(tmp_path):
 @pytest.mark.parametrize('unit', ['word', 'char', 'subword'])
 def test_a_report_of_one_sentence_and_of_empty_translations(tmp_path, unit):
   empty = translation('# `a` | b', '')
-  held = HeldOut('valid', ['# `a` | b'], ['```\n*x*'], [empty])
+  held = TranslatedSentences('valid', ['# `a` | b'], ['```\n*x*'], [empty])
   out = report(tmp_path, held, [], unit)
   assert any(
     '# `a` | b\n  = \n  (```\n*x*)' in block

@@ -20,7 +20,7 @@ from rnn_research.experiment import Experiment
 from rnn_research.memory.attention import additive
 from rnn_research.models import captioners
 from rnn_research.models.conditional_model import ConditionalModel, conditional_model
-from rnn_research.tasks.captioning.batches import Encoded, Seen, captioned, train_stream
+from rnn_research.tasks.captioning.batches import CaptionIds, Seen, captioned, train_stream
 from rnn_research.tasks.captioning.objective import Options, training_loss
 from rnn_research.training import backend
 from rnn_research.training.step import compile_shapes
@@ -60,7 +60,7 @@ def _step(setting):
     lambda rows, rng=None: {'deep': material['features'][rows]},
     lambda number: None,
   )
-  encoded = Encoded(material['targets'], material['lengths'], 0)
+  encoded = CaptionIds(material['targets'], material['lengths'], 0)
   data = train_stream(seen, encoded, setting.batch_size, COPIES, _BUCKETS, setting.seed, '')
 
   def loss(params, carry, batch, key, step):

@@ -77,7 +77,9 @@ def dnc(
     return Normalized(w_i, jnp.ones(interface_size), jnp.zeros(interface_size))
 
   def initial_state(params, batch_size):
-    zeros = lambda *shape: jnp.zeros((batch_size, *shape), params.scale.dtype)
+    def zeros(*shape):
+      return jnp.zeros((batch_size, *shape), params.scale.dtype)
+
     memory = DNCMemory(
       content=zeros(row_size, num_rows) + FIRST_CONTENT,
       used=zeros(num_rows),

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.nn.initializers import normal
 
 from rnn_research.cell import Cell
-from rnn_research.engines.entity import Sentences, Weights, candidate, entity_scan, update
+from rnn_research.engines.entity import EntityInputs, EntityWeights, candidate, entity_scan, update
 from rnn_research.errors import require_size
 from rnn_research.layers import check_features, matmul
 from rnn_research.typing import Array
@@ -61,7 +61,10 @@ def entnet(num_slots: int, *, dtype=jnp.float32) -> Cell:
   def init(key, x, ctx=None):
     size = x.shape[-1]
     keys = jax.random.split(key, 4)
-    draw = lambda key, rows: normal(0.1)(key, (rows, size), jnp.float32)
+
+    def draw(key, rows):
+      return normal(0.1)(key, (rows, size), jnp.float32)
+
     return EntNetParams(
       keys=draw(keys[0], num_slots),
       u=draw(keys[1], size),
@@ -77,12 +80,12 @@ def entnet(num_slots: int, *, dtype=jnp.float32) -> Cell:
 
   def weights(params):
     bias = jnp.broadcast_to(params.b, params.keys.shape)
-    return Weights(params.u, matmul(params.keys, params.v, dtype) + bias, params.slope)
+    return EntityWeights(params.u, matmul(params.keys, params.v, dtype) + bias, params.slope)
 
   def project(params, xs):
     check_features(xs)
     scores = xs @ params.keys.T
-    return Sentences(
+    return EntityInputs(
       xs, matmul(xs, params.w, dtype), scores + jnp.broadcast_to(params.b_g, scores.shape)
     )
 

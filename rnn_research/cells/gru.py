@@ -137,9 +137,12 @@ def _recurrent_bias(params: GRUParams) -> Array:
 
 def _separate(params):
   """Returns the weights of a fused scan with a block per gate."""
-  gates = lambda a: tuple(jnp.split(a, 3, -1))
-  w_h = gates(params.w_h) if params.w_hn is None else (*jnp.split(params.w_h, 2, -1), params.w_hn)
-  return Weights(gates(params.w_x), w_h, gates(params.b), (None, None, params.b_hn))
+  w_h = _gates(params.w_h) if params.w_hn is None else (*jnp.split(params.w_h, 2, -1), params.w_hn)
+  return Weights(_gates(params.w_x), w_h, _gates(params.b), (None, None, params.b_hn))
+
+
+def _gates(a):
+  return tuple(jnp.split(a, 3, -1))
 
 
 def _joined(params):

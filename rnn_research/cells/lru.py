@@ -98,7 +98,9 @@ def lru(
     )
 
   def initial_state(params, batch_size):
-    zeros = lambda: jnp.zeros((batch_size, hidden_size), params.nu_log.dtype)
+    def zeros():
+      return jnp.zeros((batch_size, hidden_size), params.nu_log.dtype)
+
     return LRUState(zeros(), zeros())  # two arrays: one buffer cannot be donated twice
 
   def project(params, xs):

@@ -101,7 +101,9 @@ def lstm(
     )
 
   def initial_state(params, batch_size):
-    zeros = lambda size: jnp.zeros((batch_size, size), params.b.dtype)
+    def zeros(size):
+      return jnp.zeros((batch_size, size), params.b.dtype)
+
     return LSTMState(zeros(hidden_size), zeros(output_size))
 
   def project(params, xs):

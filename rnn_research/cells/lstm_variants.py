@@ -43,14 +43,17 @@ class Variant(NamedTuple):
   gate_recurrence: bool = False
 
 
-_IDENTITY = lambda a: a
+def _identity(a):
+  return a
+
+
 VARIANTS = {
   '': Variant(),
   'nig': Variant('fgo'),
   'nfg': Variant('igo'),
   'nog': Variant('ifg'),
-  'niaf': Variant(g=_IDENTITY),
-  'noaf': Variant(h=_IDENTITY),
+  'niaf': Variant(g=_identity),
+  'noaf': Variant(h=_identity),
   'cifg': Variant('igo', coupled=True),
   'np': Variant(peepholes=False),
   'fgr': Variant(gate_recurrence=True),
@@ -115,7 +118,10 @@ def lstm_variant(
 
   def init(key, x, ctx=None):
     key_x, key_h, key_q, key_b = jax.random.split(key, 4)
-    square = lambda k: w_h_init(k, (hidden_size, hidden_size), jnp.float32)
+
+    def square(k):
+      return w_h_init(k, (hidden_size, hidden_size), jnp.float32)
+
     return LSTMVariantParams(
       w_x=w_x_init(key_x, (x.shape[-1], len(blocks) * hidden_size), jnp.float32),
       w_h=jnp.concatenate([square(k) for k in jax.random.split(key_h, 4)[: len(blocks)]], 1),
@@ -136,7 +142,9 @@ def lstm_variant(
     )
 
   def initial_state(params, batch_size):
-    zeros = lambda width: jnp.zeros((batch_size, width), params.b.dtype)
+    def zeros(width):
+      return jnp.zeros((batch_size, width), params.b.dtype)
+
     state = zeros(hidden_size), zeros(hidden_size)
     return (
       GateState(*state, zeros(3 * hidden_size)) if variant.gate_recurrence else LSTMState(*state)
@@ -177,7 +185,9 @@ def _cell_and_gates(
     if params.peepholes is None
     else dict(zip(blocks.replace('g', ''), params.peepholes[:, None], strict=True))
   )
-  gate = lambda name, c: sigmoid(z[name] + p[name] * c if name in p else z[name])
+
+  def gate(name, c):
+    return sigmoid(z[name] + p[name] * c if name in p else z[name])
 
   gates = {name: gate(name, state.c) for name in 'if' if name in blocks} | {'g': variant.g(z['g'])}
   if variant.coupled:

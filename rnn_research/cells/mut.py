@@ -116,7 +116,10 @@ def _mut(name, hidden_size, w_x_init, w_h_init, dtype):
   def init(key, x, ctx=None):
     key_x, key_bare, *keys = jax.random.split(key, 5)
     num_inputs = x.shape[-1]
-    square = lambda k: w_h_init(k, (hidden_size, hidden_size), jnp.float32)
+
+    def square(k):
+      return w_h_init(k, (hidden_size, hidden_size), jnp.float32)
+
     projected = unit.bare and num_inputs != hidden_size
     return MUTParams(
       w_x=w_x_init(key_x, (num_inputs, len(unit.blocks) * hidden_size), jnp.float32),

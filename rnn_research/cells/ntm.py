@@ -93,7 +93,9 @@ def ntm(
     )
 
   def initial_state(params, batch_size):
-    of_each = lambda a: jnp.tile(a[None], (batch_size, 1, 1))
+    def of_each(a):
+      return jnp.tile(a[None], (batch_size, 1, 1))
+
     content = jnp.full((batch_size, row_size, num_rows), FIRST_CONTENT, params.places.dtype)
     weights = of_each(jax.nn.softmax(params.places, -1))
     return NTMMemory(content, weights), of_each(jnp.tanh(params.reads))

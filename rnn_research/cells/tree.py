@@ -96,7 +96,9 @@ def tree_cell(
     )
 
   def initial_state(params, batch_size):
-    zeros = lambda: jnp.zeros((batch_size, hidden_size), jax.tree.leaves(params)[0].dtype)
+    def zeros():
+      return jnp.zeros((batch_size, hidden_size), jax.tree.leaves(params)[0].dtype)
+
     return TreeState(c=zeros(), h=zeros())
 
   def project(params, xs):

@@ -30,7 +30,10 @@ def prepared_builder(name: str, data_dir: str = '', download: bool = False):
   from tensorflow_datasets.core import constants, read_only_builder, registered
 
   data_dir = str(expand(data_dir)) if data_dir else ''
-  find = lambda: read_only_builder.builder_from_files(name, data_dir=data_dir or None)
+
+  def find():
+    return read_only_builder.builder_from_files(name, data_dir=data_dir or None)
+
   try:
     return find()
   except registered.DatasetNotFoundError:

@@ -114,13 +114,16 @@ def _paired(pieces: Iterable[tuple[Iterable[Sequence[str]], int]], name: str) ->
 def _joined(pieces: Iterable[Pairs]) -> Pairs:
   """Returns pairs that come in pieces as one."""
   parts = list(pieces)
-  join = lambda sides: list(itertools.chain.from_iterable(sides))
   return Pairs(
-    join(part.sources for part in parts),
-    join(part.targets for part in parts),
+    _join(part.sources for part in parts),
+    _join(part.targets for part in parts),
     sum(part.empty for part in parts),
     columns=parts[-1].columns,
   )
+
+
+def _join(sides):
+  return list(itertools.chain.from_iterable(sides))
 
 
 def read_tfds_pairs(name: str, data_dir: str, split: str) -> Pairs:

@@ -58,8 +58,11 @@ def _batch(
   epoch, step = divmod(item, steps)
   segments = (np.arange(len(inputs)) + epoch) % len(inputs)
   columns = slice(step * unroll_length, (step + 1) * unroll_length)
+
   # A text on disk is kept in fewer bytes.
-  read = lambda part: np.asarray(part[segments, columns], np.int32)
+  def read(part):
+    return np.asarray(part[segments, columns], np.int32)
+
   return {'inputs': read(inputs), 'targets': read(targets)}
 
 

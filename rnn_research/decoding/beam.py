@@ -99,7 +99,9 @@ def beam_search(
   check_coverage(beam.coverage_penalty, attends)
   # Of a memory that the model does not look at nothing is to be covered.
   seen = source_mask if attends else None
-  norm = lambda lengths: ((5.0 + lengths) / 6.0) ** beam.length_penalty
+
+  def norm(lengths):
+    return ((5.0 + lengths) / 6.0) ** beam.length_penalty
 
   def advance(carry):
     t, alive, _, trellis = carry
@@ -255,7 +257,10 @@ def _trace(finished, trellis, pad):
 
 def _of_parents(a, parents, inside):
   """Returns [B, K, ...] of each hypothesis's parent, 0 where it has ended."""
-  over = lambda b: b.reshape(*b.shape, *[1] * (a.ndim - 2))
+
+  def over(b):
+    return b.reshape(*b.shape, *[1] * (a.ndim - 2))
+
   return jnp.where(over(inside), jnp.take_along_axis(a, over(parents), 1), 0)
 
 

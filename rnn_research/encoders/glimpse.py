@@ -15,7 +15,7 @@ from rnn_research.typing import Array
 _CLIP = 10.0  # beyond it an exponential overflows soon
 
 
-class Window(NamedTuple):
+class Filterbank(NamedTuple):
   """Filters over the pixels of an image of H x W.
 
   Attributes:
@@ -79,7 +79,7 @@ def place(raw: Array, height: int, width: int, count: int) -> Place:
   )
 
 
-def gaussian_window(where: Place, height: int, width: int, count: int) -> Window:
+def gaussian_window(where: Place, height: int, width: int, count: int) -> Filterbank:
   """Returns N x N Gaussian filters on a grid.
 
     mu_i = middle + (i - (N - 1) / 2) stride,   i = 0..N-1
@@ -107,10 +107,10 @@ def gaussian_window(where: Place, height: int, width: int, count: int) -> Window
     precision = jnp.exp(-where.log_variance)[:, None, None]
     return jax.nn.softmax(-0.5 * further * precision, axis=-1)
 
-  return Window(filters(where.y, height), filters(where.x, width), jnp.exp(where.log_gamma))
+  return Filterbank(filters(where.y, height), filters(where.x, width), jnp.exp(where.log_gamma))
 
 
-def read(window: Window, images: Array) -> Array:
+def read(window: Filterbank, images: Array) -> Array:
   """Returns the patch that a window shows, `gamma F_Y x F_X^T` (Gregor et al. 2015, equation 27).
 
   Args:
@@ -124,7 +124,7 @@ def read(window: Window, images: Array) -> Array:
   return _scaled(window.gamma, jnp.einsum('bjw,biwc->bijc', window.columns, bands))
 
 
-def write(window: Window, patches: Array) -> Array:
+def write(window: Filterbank, patches: Array) -> Array:
   """Returns the image that a patch is through a window, `F_Y^T w F_X / gamma` (Gregor et al. 2015,
   equation 29): `<read(x), w> = gamma^2 <x, write(w)>`.
 
@@ -168,7 +168,7 @@ def crop(images: Array, centres: Array, size: int, scales: int) -> Array:
   for scale in range(scales):
     rows = _boxes(centres[:, 1], height, size, 2**scale)
     columns = _boxes(centres[:, 0], width, size, 2**scale)
-    patches.append(read(Window(rows, columns, gamma), images))
+    patches.append(read(Filterbank(rows, columns, gamma), images))
   return jnp.stack(patches, 1)
 
 

@@ -17,7 +17,7 @@ from rnn_research.typing import Array
 _LEAST = 1e-12  # the square of a length below which a slot keeps it: at 0 it has no direction
 
 
-class Weights(NamedTuple):
+class EntityWeights(NamedTuple):
   """What all steps share."""
 
   u: Array  # [D, D] float32
@@ -25,7 +25,7 @@ class Weights(NamedTuple):
   slope: Array  # [D] float32, of the PReLU
 
 
-class Sentences(NamedTuple):
+class EntityInputs(NamedTuple):
   """What the steps read."""
 
   s: Array  # [T, B, D] float32
@@ -38,12 +38,14 @@ def prelu(x: Array, slope: Array) -> Array:
   return jnp.maximum(x, 0.0) + jnp.broadcast_to(slope, x.shape) * jnp.minimum(x, 0.0)
 
 
-def candidate(weights: Weights, h: Array, w_s: Array, dtype=jnp.float32) -> Array:
+def candidate(weights: EntityWeights, h: Array, w_s: Array, dtype=jnp.float32) -> Array:
   """Returns `h_j U + own_j + W s`, [B, M, D] float32, which the PReLU is taken of."""
   return matmul(h, weights.u, dtype) + weights.own[None] + w_s[:, None]
 
 
-def update(weights: Weights, h: Array, a: Array, s: Array, c: Array) -> tuple[Array, Array, Array]:
+def update(
+  weights: EntityWeights, h: Array, a: Array, s: Array, c: Array
+) -> tuple[Array, Array, Array]:
   """Returns the gates g [B, M], the slots before they get length 1, `z = h + g n`, and their
   reciprocal lengths [B, M, 1], or 1 for a slot of no length, which stays as it is.
 
@@ -62,7 +64,7 @@ def update(weights: Weights, h: Array, a: Array, s: Array, c: Array) -> tuple[Ar
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def entity_scan(
-  dtype, weights: Weights, h: Array, xs: Sentences, mask: Array
+  dtype, weights: EntityWeights, h: Array, xs: EntityInputs, mask: Array
 ) -> tuple[Array, Array]:
   """Runs all steps.
 
@@ -110,13 +112,16 @@ def _backward(dtype, saved, cotangents):
 
   steps = xs, mask, hs, candidates, dgs
   dh, (dns, das, dcs) = lax.scan(body, dlast, steps, reverse=True)
-  flat = lambda a: a.reshape(-1, a.shape[-1])
-  dweights = Weights(
-    u=matmul(flat(hs).T, flat(das), dtype),
+  dweights = EntityWeights(
+    u=matmul(_flat(hs).T, _flat(das), dtype),
     own=das.sum((0, 1)),
-    slope=flat(dns * jnp.minimum(candidates, 0.0)).sum(0),
+    slope=_flat(dns * jnp.minimum(candidates, 0.0)).sum(0),
   )
-  return dweights, dh, Sentences(jnp.einsum('tbm,tbmd->tbd', dcs, hs), das.sum(2), dcs), None
+  return dweights, dh, EntityInputs(jnp.einsum('tbm,tbmd->tbd', dcs, hs), das.sum(2), dcs), None
+
+
+def _flat(a):
+  return a.reshape(-1, a.shape[-1])
 
 
 entity_scan.defvjp(_forward, _backward)

@@ -266,16 +266,22 @@ def _split_by_mask(taken, held, mask):
 
 
 def _weight_gradients(weights, xs, factors, dus, dms, dtype):
-  rows = lambda a: a.reshape(-1, a.shape[-1])
-  product = lambda a, d, w: matmul(_transposed(rows(a)), rows(d), dtype).astype(w.dtype)
+
+  def product(a, d, w):
+    return matmul(_transposed(_flat(a)), _flat(d), dtype).astype(w.dtype)
+
   return Weights(
     x=tuple(product(xs, du, w) for du, w in zip(dus, weights.x, strict=True)),
     h=tuple(product(a, dm, w) for a, dm, w in zip(factors, dms, weights.h, strict=True)),
-    b=tuple(rows(du).sum(0) for du in dus),
+    b=tuple(_flat(du).sum(0) for du in dus),
     b_h=tuple(
-      None if b is None else rows(dm).sum(0) for b, dm in zip(weights.b_h, dms, strict=True)
+      None if b is None else _flat(dm).sum(0) for b, dm in zip(weights.b_h, dms, strict=True)
     ),
   )
+
+
+def _flat(a):
+  return a.reshape(-1, a.shape[-1])
 
 
 def _transposed(a):

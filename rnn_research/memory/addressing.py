@@ -54,11 +54,14 @@ def content_weights(memory: Array, keys: Array, strengths: Array) -> Array:
   Source: Graves et al. 2014 (arXiv 1410.5401), equations 5 and 6. Deviates from the paper: eps, so
   that neither a value nor a gradient of an empty row or key is not-a-number.
   """
-  norms = lambda a, axis: jnp.sqrt(jnp.sum(a * a, axis, keepdims=True) + NORM_EPSILON)
   # The strength and the key's norm scale the key, not the product, which is larger.
-  scaled = keys * (strengths[..., None] / norms(keys, 2))
+  scaled = keys * (strengths[..., None] / _norms(keys, 2))
   products = einsum('brw,bwn->brn', scaled, memory)
-  return jax.nn.softmax(products / norms(memory, 1), -1)
+  return jax.nn.softmax(products / _norms(memory, 1), -1)
+
+
+def _norms(a, axis):
+  return jnp.sqrt(jnp.sum(a * a, axis, keepdims=True) + NORM_EPSILON)
 
 
 def interpolate(new: Array, old: Array, gates: Array) -> Array:

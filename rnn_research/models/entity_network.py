@@ -46,14 +46,13 @@ def entity_network(
 
   def init(key):
     keys = jax.random.split(key, 4)
-    draw = lambda key, *shape: normal(0.1)(key, shape, jnp.float32)
     return {
-      'embedding': draw(keys[0], num_words, size),
+      'embedding': _draw(keys[0], num_words, size),
       'story_mask': jnp.ones((longest, size), jnp.float32),
       'question_mask': jnp.ones((longest, size), jnp.float32),
       'cell': cell.init(keys[1], jax.ShapeDtypeStruct((1, size), jnp.float32)),
-      'h': draw(keys[2], size, size),
-      'r': draw(keys[3], size, num_words),
+      'h': _draw(keys[2], size, size),
+      'r': _draw(keys[3], size, num_words),
     }
 
   def encode(table, mask, ids):
@@ -94,7 +93,7 @@ def story_reader(cell: Cell, num_words: int, embedding_size: int, most_words: in
     params = jax.eval_shape(cell.init, keys[1], x)
     y = jax.eval_shape(lambda p: unroll(cell, p, jnp.zeros((1, 1, embedding_size)))[1], params)
     return {
-      'embedding': normal(0.1)(keys[0], (num_words, embedding_size), jnp.float32),
+      'embedding': _draw(keys[0], num_words, embedding_size),
       'cell': cell.init(keys[1], x),
       'head': layers.init_dense(keys[2], y.shape[-1], num_words),
     }
@@ -110,3 +109,7 @@ def story_reader(cell: Cell, num_words: int, embedding_size: int, most_words: in
     return logits, jnp.zeros((len(stories), 0, stories.shape[1]), jnp.float32)
 
   return Answerer(init, outputs)
+
+
+def _draw(key, *shape):
+  return normal(0.1)(key, shape, jnp.float32)

@@ -141,7 +141,10 @@ def gaussian_eye(shape: tuple[int, int, int], size: int) -> Eye:
   """
   height, width, channels = shape
   glimpse.check_glimpse(size, height, width, least=2)
-  where = lambda place: glimpse.place(place, height, width, size)
+
+  def where(place):
+    return glimpse.place(place, height, width, size)
+
   # Numbers of 0 would leave gaps between filters; sigma is half of the stride at first.
   usual = jnp.array([0.0, 0.0, 2 * math.log((max(height, width) - 1) / (size - 1) / 2), 0.0, 0.0])
 

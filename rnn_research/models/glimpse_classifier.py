@@ -10,7 +10,7 @@ from rnn_research.cell import Cell
 from rnn_research.losses import cross_entropy
 from rnn_research.models.classifier import Classifier, floats, wrong
 from rnn_research.models.eyes import Eye
-from rnn_research.models.glimpse_start import Start
+from rnn_research.models.glimpse_start import GlimpseStart
 from rnn_research.typing import Array
 from rnn_research.unroll import unroll
 
@@ -48,7 +48,7 @@ class _Unrolled(NamedTuple):
 def glimpse_classifier(
   eye: Eye,
   cell: Cell,
-  start: Start,
+  start: GlimpseStart,
   hidden_size: int,
   num_glimpses: int,
   num_answers: int,
@@ -97,12 +97,11 @@ def glimpse_classifier(
     begun = start.begin(params['start'], own, images, chance[0])
     _, ys = unroll(cell, own, chance[1:], begun.state, ctx=images)
     answers = layers.dense(params['answer'], ys.h[num_glimpses - 1 :: num_glimpses])
-    before = lambda first, later: jnp.concatenate([first[None], later[:-1]])
     return _Unrolled(
       logits=jnp.moveaxis(answers, 0, 1),
       places=ys.place,
-      means=before(begun.mean, ys.mean),
-      gazes=before(begun.gaze, ys.gaze),
+      means=_before(begun.mean, ys.mean),
+      gazes=_before(begun.gaze, ys.gaze),
     )
 
   def loss(params, images, targets, key):
@@ -127,7 +126,10 @@ def glimpse_classifier(
     passed, num_images = run(params, images, key), len(images)
     places = jnp.moveaxis(passed.places, 0, 1).reshape(-1, eye.num_numbers)
     seen = eye.see(jnp.repeat(floats(images), num_steps, 0), places)
-    grouped = lambda a: a.reshape(num_images, num_steps, *a.shape[1:])
+
+    def grouped(a):
+      return a.reshape(num_images, num_steps, *a.shape[1:])
+
     patches = seen.reshape(-1, *eye.patches)
     return Path(passed.logits, grouped(eye.boxes(places)), grouped(patches))
 
@@ -143,3 +145,7 @@ def glimpse_classifier(
 def _products(params):
   """Returns the multiply-adds of one use of all matrices; what an eye computes is not counted."""
   return sum(leaf.size for leaf in jax.tree.leaves(params) if leaf.ndim == 2)
+
+
+def _before(first, later):
+  return jnp.concatenate([first[None], later[:-1]])

@@ -121,7 +121,9 @@ def glimpse_cell(
     return params._replace(cells=own), ctx
 
   def step(params, state, u, *, key=None, ctx=None):
-    advance = lambda cell, p, before, x: cell.step(p, before, project_one(cell, p, x), key=key)
+    def advance(cell, p, before, x):
+      return cell.step(p, before, project_one(cell, p, x), key=key)
+
     what = _two(params.what, eye.see(ctx, state.place))
     glimpse = join(what, _two(params.where, state.place))
     inner, h = advance(first, params.cells[0], state.cells[0], glimpse)

@@ -31,7 +31,7 @@ class Begun(NamedTuple):
   mean: Array
 
 
-class Start(NamedTuple):
+class GlimpseStart(NamedTuple):
   """How a series of glimpses begins.
 
   Attributes:
@@ -43,7 +43,7 @@ class Start(NamedTuple):
   begin: Callable[[Params, GlimpseParams, Array, Array], Begun]
 
 
-def anywhere(eye: Eye, cell: Cell) -> Start:
+def anywhere(eye: Eye, cell: Cell) -> GlimpseStart:
   """The first place of the eye, nothing being known of the image."""
 
   def begin(params, own, images, chance):
@@ -52,10 +52,12 @@ def anywhere(eye: Eye, cell: Cell) -> Start:
     gaze = jnp.zeros((len(images), own.place[0]['w'].shape[0]), jnp.float32)
     return Begun(state, gaze, place)
 
-  return Start(lambda key: (), begin)
+  return GlimpseStart(lambda key: (), begin)
 
 
-def context(eye: Eye, cell: Cell, upper: Cell, size: int, channels: int, units: int) -> Start:
+def context(
+  eye: Eye, cell: Cell, upper: Cell, size: int, channels: int, units: int
+) -> GlimpseStart:
   """A coarse image, which decides the first place and the first state of what looks.
 
     c = relu(Lin(relu(Lin(coarse(x))))),    gaze_0 = tanh(Lin(c)),    l_0 ~ p(l | gaze_0)
@@ -96,7 +98,7 @@ def context(eye: Eye, cell: Cell, upper: Cell, size: int, channels: int, units: 
     before = cell.initial_state(own, len(images)).cells
     return Begun(GlimpseState(place, (*before[:-1], last)), gaze, mean)
 
-  return Start(init, begin)
+  return GlimpseStart(init, begin)
 
 
 def _known(summary):

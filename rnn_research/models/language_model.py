@@ -207,9 +207,9 @@ def read_on(
   num_steps, lanes = ids.shape
   chunk = max(1, min(1024, num_steps, _LOGITS_LIMIT // (lanes * params['head']['b'].shape[0])))
   blocks = -(-num_steps // chunk)
-  cut = lambda a: jnp.pad(a, ((0, blocks * chunk - num_steps), (0, 0))).reshape(
-    blocks, chunk, lanes
-  )
+
+  def cut(a):
+    return jnp.pad(a, ((0, blocks * chunk - num_steps), (0, 0))).reshape(blocks, chunk, lanes)
 
   def body(states, inputs):
     x, y, m = inputs

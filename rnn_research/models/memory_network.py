@@ -88,18 +88,17 @@ def memory_network(
 
   def init(key):
     keys = jax.random.split(key, 6)
-    draw = lambda key, *shape: normal(0.1)(key, shape, jnp.float32)
     count = num_hops + 1 if adjacent else 2
     params = {
-      'embedding': draw(keys[0], count, num_words, size),
-      'time_embedding': draw(keys[1], count, memory_size, size),
+      'embedding': _draw(keys[0], count, num_words, size),
+      'time_embedding': _draw(keys[1], count, memory_size, size),
     }
     if adjacent:
       return params
     return params | {
-      'question_embedding': draw(keys[2], num_words, size),
-      'h': draw(keys[3], size, size),
-      'w': draw(keys[4], size, num_words),
+      'question_embedding': _draw(keys[2], num_words, size),
+      'h': _draw(keys[3], size, size),
+      'w': _draw(keys[4], size, num_words),
     }
 
   def rows(table):
@@ -196,3 +195,7 @@ def ages(told: Array, memory_size: int, noise: float = 0.0, key=None) -> Array:
     drawn = jnp.arange(most) < blanks
     newer = newer + (drawn[:, None] & (places[:, None] <= newer[..., None])).sum(-1)
   return jnp.minimum(newer, memory_size - 1)
+
+
+def _draw(key, *shape):
+  return normal(0.1)(key, shape, jnp.float32)

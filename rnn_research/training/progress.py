@@ -57,11 +57,14 @@ def _open(
   total: int, describe: Callable, units: str, console: Console, say: Callable[[str], None]
 ) -> Display:
   if jax.process_index() > 0:
-    silent = lambda *args: None
-    return Display(silent, silent, silent, silent)
+    return Display(_silent, _silent, _silent, _silent)
   if console.is_terminal:
     return _bar(total, describe, console)
   return _lines(total, describe, units, say)
+
+
+def _silent(*args):
+  pass
 
 
 def _pacer(total: int) -> Callable[[int], tuple[float, str]]:

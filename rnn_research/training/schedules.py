@@ -32,22 +32,26 @@ def make_schedule(config: ConfigDict, steps_per_epoch: int, total_steps: int) ->
 
   with u the progress after warm-up and f = final_fraction.
   """
+  warmup = config.warmup_steps
+  main = _without_warmup(config, steps_per_epoch, total_steps)
+  return (lambda step: main(step) * jnp.minimum(1.0, (step + 1) / warmup)) if warmup else main
+
+
+def _without_warmup(config, steps_per_epoch, total_steps):
   rate, warmup = config.learning_rate, config.warmup_steps
   if config.schedule == 'exponential':
     every = config.decay_every * steps_per_epoch
     after = config.decay_after * steps_per_epoch
-    main = lambda step: rate * config.decay_factor ** jnp.maximum((step - after) // every + 1, 0)
-  elif config.schedule == 'cosine':
+    return lambda step: rate * config.decay_factor ** jnp.maximum((step - after) // every + 1, 0)
+  if config.schedule == 'cosine':
     if total_steps <= warmup:
       raise InputError(
         f'optimizer.warmup_steps is {warmup}, expected less than the {total_steps} training steps; '
         '--config.optimizer.warmup_steps=0 goes without'
       )
     cosine = optax.cosine_decay_schedule(rate, total_steps - warmup, config.final_fraction)
-    main = lambda step: cosine(jnp.maximum(step - warmup, 0))
-  else:
-    main = optax.constant_schedule(rate)
-  return (lambda step: main(step) * jnp.minimum(1.0, (step + 1) / warmup)) if warmup else main
+    return lambda step: cosine(jnp.maximum(step - warmup, 0))
+  return optax.constant_schedule(rate)
 
 
 def reduce_on_plateau(
@@ -81,6 +85,9 @@ def reduce_on_plateau(
 def learning_rate(schedule: optax.Schedule, opt_state: PyTree, step: Array | int) -> Array:
   """Returns [] float32, the rate of update `step` after the plateau reductions kept in
   `opt_state`."""
-  is_plateau = lambda node: isinstance(node, PlateauState)
-  states = filter(is_plateau, jax.tree.leaves(opt_state, is_leaf=is_plateau))
+  states = filter(_is_plateau, jax.tree.leaves(opt_state, is_leaf=_is_plateau))
   return math.prod((state.rule.scale for state in states), start=jnp.float32(schedule(step)))
+
+
+def _is_plateau(node):
+  return isinstance(node, PlateauState)

@@ -145,9 +145,12 @@ def compile_shapes(
   """
   with ThreadPoolExecutor(num_cores()) as pool:
     programs = list(pool.map(lambda batch: compile_step(state, batch), batches))
-  shape = lambda batch: tuple(array.shape for array in batch.values())
-  of_shape = {shape(batch): program for batch, program in zip(batches, programs, strict=True)}
-  return lambda state, batch: of_shape[shape(batch)](state, batch), max(map(_peak, programs))
+  of_shape = {_shape(batch): program for batch, program in zip(batches, programs, strict=True)}
+  return lambda state, batch: of_shape[_shape(batch)](state, batch), max(map(_peak, programs))
+
+
+def _shape(batch):
+  return tuple(array.shape for array in batch.values())
 
 
 def _peak(program):
@@ -179,7 +182,9 @@ def _local_gradients(loss, key, micro_batches, params, carry, batch, step):
   """Runs on each device, over its rows: gradients are summed over slices and then once over
   devices."""
   key = jax.random.fold_in(jax.random.fold_in(key, step), lax.axis_index('data'))
-  rows = lambda a: a.reshape(micro_batches, a.shape[0] // micro_batches, *a.shape[1:])
+
+  def rows(a):
+    return a.reshape(micro_batches, a.shape[0] // micro_batches, *a.shape[1:])
 
   def one(inputs):
     carry, batch, index = inputs

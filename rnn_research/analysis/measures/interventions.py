@@ -189,7 +189,10 @@ def patch(
     steps: M.
     units: K of one layer and leaf.
   """
-  cut = lambda ends, first, last: np.stack([ids[e + 1 + first : e + 1 + last] for e in ends], 1)
+
+  def cut(ends, first, last):
+    return np.stack([ids[e + 1 + first : e + 1 + last] for e in ends], 1)
+
   layer, leaf = units[0].layer - 1, units[0].leaf
 
   @jax.jit

@@ -26,7 +26,7 @@ SELECTIONS: dict[str, Callable[[Array], Array]] = {
 }
 
 
-class Memory(NamedTuple):
+class SoftMemory(NamedTuple):
   """A memory that is read, and a loss of what is read. Cells and u are random unit vectors."""
 
   cells: Array  # [N, D] float32
@@ -48,14 +48,14 @@ class Shaking(NamedTuple):
   gradient: Array  # [T - 1] float32, the same of dL/dm
 
 
-def draw(key: Key, num_cells: int, size: int) -> Memory:
+def draw(key: Key, num_cells: int, size: int) -> SoftMemory:
   """Returns a random memory of `num_cells` cells of `size` numbers."""
   vectors = jax.random.normal(key, (num_cells + 1, size))
   vectors = vectors / jnp.linalg.norm(vectors, axis=1, keepdims=True)
-  return Memory(vectors[:-1], vectors[-1])
+  return SoftMemory(vectors[:-1], vectors[-1])
 
 
-def reading(select: Callable, memory: Memory, query: Array, strength: float) -> Reading:
+def reading(select: Callable, memory: SoftMemory, query: Array, strength: float) -> Reading:
   """Returns what a query [D] reads, and the gradient of the loss with respect to all cells, which
   reaches a cell through its content and through its logit."""
 
@@ -68,7 +68,7 @@ def reading(select: Callable, memory: Memory, query: Array, strength: float) -> 
   return Reading(weights, read, gradient)
 
 
-def shares(select: Callable, memory: Memory, strength: float) -> tuple[Array, Array]:
+def shares(select: Callable, memory: SoftMemory, strength: float) -> tuple[Array, Array]:
   """Returns the weight of each cell relative to the largest, [N] float32, falling, and which share
   of the norms of all cells' gradients reaches it, [N] float32. The query is the first cell."""
   found = reading(select, memory, memory.cells[0], strength)
@@ -77,7 +77,7 @@ def shares(select: Callable, memory: Memory, strength: float) -> tuple[Array, Ar
   return (found.weights / found.weights.max())[order], (norms / norms.sum())[order]
 
 
-def shaking(select: Callable, memory: Memory, strength: float, num_steps: int) -> Shaking:
+def shaking(select: Callable, memory: SoftMemory, strength: float, num_steps: int) -> Shaking:
   """Returns how much the reading changes in each step of a query that goes straight from the first
   cell to the second, so that the selected cell changes on the way."""
   parts = jnp.linspace(0.0, 1.0, num_steps)[:, None]

@@ -131,7 +131,10 @@ def gains(labels: np.ndarray, log_probs: np.ndarray) -> Gains:
     log_probs: [2, N] float64, nats.
   """
   names, place, counts = np.unique(labels, return_inverse=True, return_counts=True)
-  mean = lambda rows: np.stack([np.bincount(place, row) / counts for row in rows])
+
+  def mean(rows):
+    return np.stack([np.bincount(place, row) / counts for row in rows])
+
   probs, logs = mean(np.exp(log_probs)), mean(log_probs)
   rank = np.argsort(probs[1] - probs[0], kind='stable')
   return Gains(names[rank], counts[rank], probs[:, rank], logs[:, rank])

@@ -121,17 +121,20 @@ def write_page(path: str | os.PathLike, page: ActivationPage) -> None:
     OSError: `path` cannot be written.
   """
   require_alike(page.text, page.tracks, page.guesses)
-  read = lambda name: (_TEMPLATE / name).read_text('utf-8')
   # Escaped: no text in the data can end the element that holds them.
   data = json.dumps(jsonable(_content(page)), separators=(',', ':')).replace('<', '\\u003c')
   parts = {
     # A lone surrogate, which UTF-8 does not have, becomes the sign for an unknown character.
     'title': html.escape(page.title).encode('ascii', 'xmlcharrefreplace').decode(),
-    'css': read('page.css') + activation_colours.stylesheet(),
-    'js': '\n'.join(map(read, _SCRIPTS)),
+    'css': _read('page.css') + activation_colours.stylesheet(),
+    'js': '\n'.join(map(_read, _SCRIPTS)),
     'data': data,
   }
-  write_text(path, re.sub(r'\{\{(\w+)\}\}', lambda slot: parts[slot[1]], read('page.html')))
+  write_text(path, re.sub(r'\{\{(\w+)\}\}', lambda slot: parts[slot[1]], _read('page.html')))
+
+
+def _read(name):
+  return (_TEMPLATE / name).read_text('utf-8')
 
 
 def require_alike(

@@ -52,7 +52,10 @@ def curve_figure(
 
 def _draw(axes: Axes, curve: Curves, style, lowest: float | None) -> None:
   colour, line, marker = style
-  shown = lambda values: finite(values) if lowest is None else np.maximum(finite(values), lowest)
+
+  def shown(values):
+    return finite(values) if lowest is None else np.maximum(finite(values), lowest)
+
   for values in curve.values:
     axes.plot(curve.steps, shown(values), color=colour, alpha=0.35, linewidth=1)
   axes.plot(

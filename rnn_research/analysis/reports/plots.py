@@ -257,8 +257,11 @@ def finish(axes: Axes) -> None:
 def styles(count: int) -> list[tuple[str, Any, str]]:
   """Returns colour, line style and marker of so many curves, any two of which differ in two of
   these at least."""
-  cycle = lambda values, i: values[i % len(values)]
-  return [(cycle(_COLOURS, i), cycle(_LINES, i), cycle(_MARKERS, i)) for i in range(count)]
+  return [(_cycle(_COLOURS, i), _cycle(_LINES, i), _cycle(_MARKERS, i)) for i in range(count)]
+
+
+def _cycle(values, i):
+  return values[i % len(values)]
 
 
 def of_grid(rows: Rows, rest: str) -> str:

@@ -6,7 +6,7 @@ TensorFlow's EfficientNet-Lite. Deviates from the paper: pictures of 224 x 224, 
 """
 
 from rnn_research.encoders.cnn.cnn import Pixels
-from rnn_research.encoders.cnn.forms import PLAIN, Form, Place
+from rnn_research.encoders.cnn.forms import PLAIN, LayerPlace, WeightForm
 from rnn_research.encoders.cnn.layers import same
 from rnn_research.encoders.cnn.mobile import Stage, convolutions, mobile, timm_places
 
@@ -24,19 +24,20 @@ STAGES = (
 
 def _folded_places():
   places = {
-    layer: Place(f'{layer}/kernel', f'{layer}/bias', layout=PLAIN) for layer in convolutions(STAGES)
+    layer: LayerPlace(f'{layer}/kernel', f'{layer}/bias', layout=PLAIN)
+    for layer in convolutions(STAGES)
   }
-  places['classifier/fc'] = Place('classifier/kernel', 'classifier/bias', layout=PLAIN)
+  places['classifier/fc'] = LayerPlace('classifier/kernel', 'classifier/bias', layout=PLAIN)
   return places
 
 
 FORMS = (
-  Form(
+  WeightForm(
     mobile(NAME, 'folded', Pixels(224, (127.0,) * 3, (128.0,) * 3), STAGES, same),
     'EfficientNet-Lite2 with batch norms folded',
     _folded_places(),
   ),
-  Form(
+  WeightForm(
     mobile(NAME, 'timm', Pixels(224, (127.5,) * 3, (127.5,) * 3), STAGES, same),
     "timm's tf_efficientnet_lite2",
     timm_places(STAGES),

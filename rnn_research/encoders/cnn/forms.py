@@ -38,7 +38,7 @@ OIHW = axes(3, 2, 0, 1)  # kernels of PyTorch and Caffe
 TRANSPOSED = axes(1, 0)  # matrices of PyTorch
 
 
-class Place(NamedTuple):
+class LayerPlace(NamedTuple):
   """Where a file keeps a layer.
 
   Attributes:
@@ -56,24 +56,24 @@ class Place(NamedTuple):
   bias_layout: Layout = PLAIN
 
 
-def names_of(place: Place) -> tuple[str, ...]:
+def names_of(place: LayerPlace) -> tuple[str, ...]:
   """Returns the names of the kernel and of the bias, or else of the batch norm's gamma, beta, mean
   and variance."""
   norm = ('weight', 'bias', 'running_mean', 'running_var')
   return place.kernel, *([place.bias] if place.bias else [f'{place.norm}.{part}' for part in norm])
 
 
-def torch_place(module: str, layout: Layout = OIHW) -> Place:
+def torch_place(module: str, layout: Layout = OIHW) -> LayerPlace:
   """Returns the place of a module of PyTorch that has a bias."""
-  return Place(f'{module}.weight', f'{module}.bias', layout=layout)
+  return LayerPlace(f'{module}.weight', f'{module}.bias', layout=layout)
 
 
-def torch_normed(module: str, norm: str) -> Place:
+def torch_normed(module: str, norm: str) -> LayerPlace:
   """Returns the place of a convolution of PyTorch that a batch norm follows."""
-  return Place(f'{module}.weight', norm=norm)
+  return LayerPlace(f'{module}.weight', norm=norm)
 
 
-class Form(NamedTuple):
+class WeightForm(NamedTuple):
   """Weights of one origin.
 
   Attributes:
@@ -85,11 +85,11 @@ class Form(NamedTuple):
 
   cnn: Cnn
   title: str
-  places: Mapping[str, Place]
+  places: Mapping[str, LayerPlace]
   eps: float = 0.0
 
 
-def shapes(form: Form) -> dict[str, Shape]:
+def shapes(form: WeightForm) -> dict[str, Shape]:
   """Returns name -> shape of every array that a file of this form has, from the first layer on."""
   ours, found = _our_shapes(form.cnn), {}
   for layer, place in form.places.items():
@@ -100,7 +100,7 @@ def shapes(form: Form) -> dict[str, Shape]:
   return found
 
 
-def require_fit(form: Form, arrays: Mapping[str, np.ndarray], source: str) -> None:
+def require_fit(form: WeightForm, arrays: Mapping[str, np.ndarray], source: str) -> None:
   """Raises InputError, which names the first array that differs, unless these are the arrays of a
   form; `source` names where they were found."""
   expected = shapes(form)
@@ -117,7 +117,7 @@ def require_fit(form: Form, arrays: Mapping[str, np.ndarray], source: str) -> No
     raise InputError(f'{source} has the array {extra[0]}, which {form.title} lacks')
 
 
-def params_of(form: Form, arrays: Mapping[str, np.ndarray]) -> Params:
+def params_of(form: WeightForm, arrays: Mapping[str, np.ndarray]) -> Params:
   """Returns parameters of a form's network, batch norms folded, from arrays that fit it.
 
     y = gamma (W * x - mean) / sqrt(var + eps) + beta

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from flax import linen as nn
 
 from rnn_research.encoders.cnn.cnn import Cnn, Pixels, cnn
-from rnn_research.encoders.cnn.forms import TRANSPOSED, Place, torch_normed, torch_place
+from rnn_research.encoders.cnn.forms import TRANSPOSED, LayerPlace, torch_normed, torch_place
 from rnn_research.encoders.cnn.layers import (
   Convolution,
   Depthwise,
@@ -94,7 +94,7 @@ def convolutions(stages: tuple[Stage, ...]) -> tuple[str, ...]:
   return ('stem', *blocks, 'head')
 
 
-def timm_places(stages: tuple[Stage, ...]) -> dict[str, Place]:
+def timm_places(stages: tuple[Stage, ...]) -> dict[str, LayerPlace]:
   """Returns where timm's state dicts keep the layers."""
   places = {'stem': torch_normed('conv_stem', 'bn1')}
   for block, i, j, stage in enumerated(stages):

@@ -6,9 +6,9 @@ Source: Sandler et al. 2018 (arXiv 1801.04381), table 2. Deviates from the paper
 from rnn_research.encoders.cnn.cnn import IMAGENET, Pixels
 from rnn_research.encoders.cnn.forms import (
   TRANSPOSED,
-  Form,
+  LayerPlace,
   Layout,
-  Place,
+  WeightForm,
   axes,
   torch_normed,
   torch_place,
@@ -41,13 +41,13 @@ _CLASSES = Layout(lambda shape: (shape[0] + 1,), lambda a: a[1:])
 
 def _tflite_places():
   places = {
-    layer: Place(
+    layer: LayerPlace(
       f'op{i:02}/w', f'op{i:02}/b', layout=_DEPTHWISE if layer.endswith('/depthwise') else _OHWI
     )
     for i, layer in enumerate(convolutions(STAGES))
   }
   last = f'op{len(places)}'
-  places['classifier/fc'] = Place(
+  places['classifier/fc'] = LayerPlace(
     f'{last}/w', f'{last}/b', layout=_CLASSIFIER, bias_layout=_CLASSES
   )
   return places
@@ -68,19 +68,19 @@ def _torchvision_places():
 
 
 FORMS = (
-  Form(
+  WeightForm(
     mobile(NAME, 'torchvision', IMAGENET, STAGES, symmetric),
     "torchvision's mobilenet_v2",
     _torchvision_places(),
     eps=1e-5,
   ),
-  Form(
+  WeightForm(
     mobile(NAME, 'timm', IMAGENET, STAGES, symmetric),
     "timm's mobilenetv2_100",
     timm_places(STAGES),
     eps=1e-5,
   ),
-  Form(
+  WeightForm(
     mobile(NAME, 'tflite', Pixels(224, (128.0,) * 3, (128.0,) * 3), STAGES, same),
     "TensorFlow Lite's MobileNetV2 1.0 224",
     _tflite_places(),

@@ -9,7 +9,7 @@ import itertools
 from flax import linen as nn
 
 from rnn_research.encoders.cnn.cnn import IMAGENET, cnn
-from rnn_research.encoders.cnn.forms import TRANSPOSED, Form, torch_normed, torch_place
+from rnn_research.encoders.cnn.forms import TRANSPOSED, WeightForm, torch_normed, torch_place
 from rnn_research.encoders.cnn.layers import (
   Convolution,
   PooledClassifier,
@@ -69,4 +69,4 @@ def _places():
 
 
 # timm's resnet50 has the same arrays.
-FORMS = (Form(_network(), "torchvision's or timm's resnet50", _places(), eps=1e-5),)
+FORMS = (WeightForm(_network(), "torchvision's or timm's resnet50", _places(), eps=1e-5),)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from rnn_research.encoders.cnn.cnn import IMAGENET, Cnn, Layer, Pixels, cnn
-from rnn_research.encoders.cnn.forms import OIHW, Form, Layout, Place, torch_place
+from rnn_research.encoders.cnn.forms import OIHW, LayerPlace, Layout, WeightForm, torch_place
 from rnn_research.encoders.cnn.layers import Convolution, Padding, max_pool, padded
 
 NAME = 'squeezenet'
@@ -74,14 +74,14 @@ def _places(stem, fires, layers, classifier, place):
 def _caffe_places():
   names = [name for name, _, _ in FIRES]
   layers = ('/conv1x1_1', '/conv1x1_2', '/conv3x3_2')
-  places = _places('conv1', names, layers, 'conv_final', lambda n: Place(f'{n}/w', f'{n}/b'))
+  places = _places('conv1', names, layers, 'conv_final', lambda n: LayerPlace(f'{n}/w', f'{n}/b'))
   # Caffe's pictures are BGR: its first kernels are turned around, so that ours may be RGB.
   turned = Layout(OIHW.shape, lambda a: OIHW.read(a)[:, :, ::-1])
   return places | {'stem': places['stem']._replace(layout=turned)}
 
 
 FORMS = (
-  Form(
+  WeightForm(
     _network('torchvision', IMAGENET, padded(0)),
     "torchvision's squeezenet1_0",
     _places(
@@ -92,7 +92,7 @@ FORMS = (
       torch_place,
     ),
   ),
-  Form(
+  WeightForm(
     _network('caffe', Pixels(227, (123.0, 117.0, 104.0), (1.0, 1.0, 1.0)), padded(1)),
     "Caffe's SqueezeNet 1.0",
     _caffe_places(),

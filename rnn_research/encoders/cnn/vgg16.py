@@ -7,7 +7,7 @@ nothing; no dropout, since this is a network that has been trained.
 from flax import linen as nn
 
 from rnn_research.encoders.cnn.cnn import IMAGENET, cnn
-from rnn_research.encoders.cnn.forms import TRANSPOSED, Form, Layout, torch_place
+from rnn_research.encoders.cnn.forms import TRANSPOSED, Layout, WeightForm, torch_place
 from rnn_research.encoders.cnn.layers import Convolution, Dense, max_pool
 
 NAME = 'vgg16'
@@ -56,4 +56,4 @@ def _places():
   return places
 
 
-FORMS = (Form(_network(), "torchvision's vgg16", _places()),)
+FORMS = (WeightForm(_network(), "torchvision's vgg16", _places()),)

@@ -16,13 +16,13 @@ from rnn_research.encoders.cnn import (
   vgg16,
 )
 from rnn_research.encoders.cnn.cnn import Cnn
-from rnn_research.encoders.cnn.forms import Form, names_of, params_of, require_fit
+from rnn_research.encoders.cnn.forms import WeightForm, names_of, params_of, require_fit
 from rnn_research.errors import InputError, require_one_of
 from rnn_research.typing import Params
 
 FIELD = 'model.encoder_weights'
 # name of a network -> the forms in which its weights are found
-NETWORKS: dict[str, tuple[Form, ...]] = {
+NETWORKS: dict[str, tuple[WeightForm, ...]] = {
   network.NAME: network.FORMS
   for network in (efficientnet_lite2, mobilenet_v2, squeezenet, vgg16, resnet50)
 }

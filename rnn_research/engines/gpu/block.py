@@ -32,7 +32,7 @@ class Scratch(NamedTuple):
   pieces_here: Any
 
 
-class Place(NamedTuple):
+class BlockPlace(NamedTuple):
   """The part of the work that belongs to a block."""
 
   block: Any  # its number in the cluster
@@ -50,7 +50,7 @@ class Place(NamedTuple):
 def enter(w, scratch, hidden_size):
   """Returns the block's place, once its rows of the weights are in shared memory: 64 of every H."""
   num_blocks = hidden_size // UNITS
-  place = Place(lax.axis_index('block') if num_blocks > 1 else 0, num_blocks)
+  place = BlockPlace(lax.axis_index('block') if num_blocks > 1 else 0, num_blocks)
   num_parts, num_rows, _ = scratch.weights.shape
   for p in range(num_parts):
     for k in range(num_rows // UNITS):

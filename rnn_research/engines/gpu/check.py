@@ -70,7 +70,10 @@ def _run(scan, given):
 def _example(cell):
   """Returns parameters without zeros, a state and inputs."""
   rng = np.random.default_rng(0)
-  noise = lambda shape, scale: jnp.asarray(rng.normal(0.0, scale, shape), jnp.float32)
+
+  def noise(shape, scale):
+    return jnp.asarray(rng.normal(0.0, scale, shape), jnp.float32)
+
   xs = noise((_NUM_STEPS, _BATCH_SIZE, _NUM_INPUTS), 1.0)
   params = jax.tree.map(
     lambda a: a + noise(a.shape, 0.3 / (a.shape[0] ** 0.5 if a.ndim > 1 else 1.0)),

@@ -79,8 +79,7 @@ def run_forward(cell: Elementwise, w_h, us, start, biases, *, keep: bool, interp
     or None.
   """
   hidden_size = w_h.shape[1]
-  num_steps, num_clusters = us.shape[:2]
-  like = lambda size: jax.ShapeDtypeStruct((num_steps, num_clusters, size, ROWS), jnp.float32)
+  num_steps = us.shape[0]
 
   def kernel(w_t, us, start, biases, end, hs, residuals, scratch):
     place = enter(w_t, scratch, hidden_size)
@@ -116,8 +115,8 @@ def run_forward(cell: Elementwise, w_h, us, start, biases, *, keep: bool, interp
 
   out_type = (
     start,
-    like(hidden_size),
-    like(cell.num_residuals * hidden_size) if keep else None,
+    _like(us, hidden_size),
+    _like(us, cell.num_residuals * hidden_size) if keep else None,
   )
   return _launch(
     kernel,
@@ -138,13 +137,15 @@ def run_backward(cell: Elementwise, w_h, dhs, residuals, dend, *, interpret):
     * H, R] or None.
   """
   hidden_size, size = w_h.shape[1:]
-  num_steps, num_clusters = dhs.shape[:2]
+  num_steps = dhs.shape[0]
   num_pieces = 1 + cell.num_residuals
-  like = lambda size: jax.ShapeDtypeStruct((num_steps, num_clusters, size, ROWS), jnp.float32)
 
   def kernel(w_h, dhs, residuals, dend, dstart, dms, dus, scratch):
     place = enter(w_h, scratch, hidden_size)
-    pieces_of = lambda t: place.cut(dhs.at[t], 1) + place.cut(residuals.at[t], cell.num_residuals)
+
+    def pieces_of(t):
+      return place.cut(dhs.at[t], 1) + place.cut(residuals.at[t], cell.num_residuals)
+
     sources = [piece for leaf in dend for piece in place.cut(leaf, 1)]
     dstate = type(dend)(*fetch(scratch, sources, scratch.constants_here))
     request(scratch, pieces_of(num_steps - 1), scratch.pieces_here)
@@ -173,8 +174,8 @@ def run_backward(cell: Elementwise, w_h, dhs, residuals, dend, *, interpret):
 
   out_type = (
     dend,
-    like(size),
-    like(len(cell.apart) * hidden_size) if cell.apart else None,
+    _like(dhs, size),
+    _like(dhs, len(cell.apart) * hidden_size) if cell.apart else None,
   )
   return _launch(
     kernel,
@@ -185,6 +186,11 @@ def run_backward(cell: Elementwise, w_h, dhs, residuals, dend, *, interpret):
     num_constants=len(dend),
     interpret=interpret,
   )
+
+
+def _like(a, size):
+  """Returns the shape and type of [T, N, size, R] float32 for `a` [T, N, ..]."""
+  return jax.ShapeDtypeStruct((*a.shape[:2], size, ROWS), jnp.float32)
 
 
 def _launch(kernel, operands, out_type, *, tiles, num_pieces, num_constants, interpret):

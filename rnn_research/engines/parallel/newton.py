@@ -228,8 +228,11 @@ def _linearise(flat_step, jacobian, problem, before):
     lambda before: _all_steps(flat_step, problem, before)[0], before
   )
   units = jnp.eye(before.shape[-1], dtype=before.dtype)
+
   # Rows are independent, so one tangent gives a column of the Jacobians of all of them.
-  column = lambda unit: tangent(jnp.broadcast_to(unit, before.shape))
+  def column(unit):
+    return tangent(jnp.broadcast_to(unit, before.shape))
+
   if jacobian == 'full':
     columns = jax.vmap(column)(units)
   else:

@@ -190,19 +190,25 @@ def _run(cell, problem, starts):
   """Runs every chunk from its start, as rows of one batch: ends [C, B, ...] and outputs
   [K, C, B, ...]."""
   num_chunks, batch_size = jax.tree.leaves(problem.chunks)[0].shape[1:3]
-  merge = lambda tree, at: jax.tree.map(lambda a: lax.collapse(a, at, at + 2), tree)
-  split = lambda tree, at: jax.tree.map(
-    lambda a: a.reshape(*a.shape[:at], num_chunks, batch_size, *a.shape[at + 1 :]), tree
-  )
+
+  def split(tree, at):
+    return jax.tree.map(
+      lambda a: a.reshape(*a.shape[:at], num_chunks, batch_size, *a.shape[at + 1 :]), tree
+    )
+
   (ends,), ys = run_layers(
     (cell._replace(prepare=None),),
     (_repeat_masks(problem.params, num_chunks),),
-    (merge(starts, 0),),
-    merge(problem.chunks, 1),
+    (_merge(starts, 0),),
+    _merge(problem.chunks, 1),
     (_repeat(problem.reset_state, num_chunks),),
     keys=(None,),
   )
   return split(ends, 0), split(ys, 1)
+
+
+def _merge(tree, at):
+  return jax.tree.map(lambda a: lax.collapse(a, at, at + 2), tree)
 
 
 def _repeat(tree, num_chunks):
@@ -212,11 +218,14 @@ def _repeat(tree, num_chunks):
 def _repeat_masks(params, num_chunks):
   """Repeats the one thing in prepared parameters that belongs to a row: the masks of
   `layers.Masked`."""
-  masked = lambda a: isinstance(a, Masked)
   repeat = lambda a: (
-    Masked(_repeat_masks(a.w, num_chunks), _repeat(a.mask, num_chunks)) if masked(a) else a
+    Masked(_repeat_masks(a.w, num_chunks), _repeat(a.mask, num_chunks)) if _is_masked(a) else a
   )
-  return jax.tree.map(repeat, params, is_leaf=masked)
+  return jax.tree.map(repeat, params, is_leaf=_is_masked)
+
+
+def _is_masked(a):
+  return isinstance(a, Masked)
 
 
 def _hand_on(problem, ends):

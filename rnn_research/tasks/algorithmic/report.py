@@ -88,9 +88,8 @@ def _members(rows, name, about) -> Section:
   values = np.array([*last.values()], np.float64).T  # [G, metrics]
   grid = members(ConfigDict(about['config']))
   names = [metric_name(one.removesuffix(MEMBERS).replace('/', ' ')) for one in last]
-  shown = lambda label, rate, numbers: [label, f'{rate:g}', *(f'{a:.4g}' for a in numbers)]
   table = [
-    shown(str(one.seed), one.learning_rate, row) for one, row in zip(grid, values, strict=True)
+    _row(str(one.seed), one.learning_rate, row) for one, row in zip(grid, values, strict=True)
   ]
   head = ['seed', 'learning rate', *names]
   if name in _LEARNABLE:
@@ -99,10 +98,14 @@ def _members(rows, name, about) -> Section:
       row.append(step)
   rates = np.array([one.learning_rate for one in grid])
   table += [
-    shown('median', rate, np.median(values[rates == rate], 0)) + [''] * (name in _LEARNABLE)
+    _row('median', rate, np.median(values[rates == rate], 0)) + [''] * (name in _LEARNABLE)
     for rate in dict.fromkeys(rates)
   ]
   return Section('Members at the last evaluation', before=markdown(head, table))
+
+
+def _row(label, rate, numbers):
+  return [label, f'{rate:g}', *(f'{a:.4g}' for a in numbers)]
 
 
 _COMPARED = '_without_memory', '_optimal'

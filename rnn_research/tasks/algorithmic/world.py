@@ -48,7 +48,10 @@ def world(rng: np.random.Generator, batch_size: int, lengths: Range) -> Examples
 def _simulate(rng, number):
   """Returns what happens at the events of these numbers, [B, T]: whether it does, and the channel
   that tells it; and where the agents are at last, [B, 2, 2]: row, agent, (x, y)."""
-  drawn = lambda low, high: rng.integers(low, high, number.shape)
+
+  def drawn(low, high):
+    return rng.integers(low, high, number.shape)
+
   first, rows = (number >= 0) & (number < FIRST_EVENTS), np.arange(len(number))
   agent, heading = np.where(first, number // 2, drawn(0, 2)), drawn(0, len(_HEADINGS))
   x, y, far = drawn(0, SIDE), drawn(0, SIDE), rng.random(number.shape)

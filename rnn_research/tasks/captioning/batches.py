@@ -44,7 +44,7 @@ class Seen(NamedTuple):
   picture: Callable[[int], np.ndarray]
 
 
-class Encoded(NamedTuple):
+class CaptionIds(NamedTuple):
   """Captions as ids, C of each picture at most.
 
   Attributes:
@@ -64,7 +64,7 @@ def captioned(batch: Mapping[str, Array]) -> Captioned:
   return Captioned(inputs, batch['ids'], batch['targets'], batch['lengths'])
 
 
-def encode(codec: TextCodec, captions: Sequence[Sequence[str]], max_length: int) -> Encoded:
+def encode(codec: TextCodec, captions: Sequence[Sequence[str]], max_length: int) -> CaptionIds:
   """Returns captions as ids, without those of more than `max_length` symbols or of none."""
   counts = [len(own) for own in captions]
   ids = codec.encode_all(tokenized(caption) for own in captions for caption in own)
@@ -79,7 +79,7 @@ def encode(codec: TextCodec, captions: Sequence[Sequence[str]], max_length: int)
       targets[row, slot, : len(one)] = one
       targets[row, slot, len(one)] = EOS
       lengths[row, slot] = len(one) + 1
-  return Encoded(targets, lengths, sum(counts) - int((lengths > 0).sum()))
+  return CaptionIds(targets, lengths, sum(counts) - int((lengths > 0).sum()))
 
 
 def require_batch(count: int, batch_size: int) -> None:
@@ -93,7 +93,7 @@ def require_batch(count: int, batch_size: int) -> None:
 
 def train_stream(
   seen: Seen,
-  encoded: Encoded,
+  encoded: CaptionIds,
   batch_size: int,
   copies: int,
   buckets: int,
@@ -161,7 +161,7 @@ def _edges(lengths: np.ndarray, copies: int, buckets: int) -> np.ndarray:
 
 
 def evaluation_batches(
-  seen: Seen, encoded: Encoded
+  seen: Seen, encoded: CaptionIds
 ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
   """Yields rows of `seen` and their batch, with all of their captions; the last one is padded by
   pictures without captions."""

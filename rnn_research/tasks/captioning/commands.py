@@ -17,7 +17,7 @@ from rnn_research.errors import InputError, require, require_seed
 from rnn_research.experiment import Command, flags_of
 from rnn_research.models.captioners import looks
 from rnn_research.models.conditional_model import ConditionalModel
-from rnn_research.tasks.captioning.batches import EVALUATED, Encoded
+from rnn_research.tasks.captioning.batches import EVALUATED, CaptionIds
 from rnn_research.tasks.captioning.describer import Caption, describer
 from rnn_research.tasks.captioning.material import Material
 from rnn_research.tasks.captioning.sight import Sight
@@ -201,7 +201,7 @@ COMMANDS = {
 }
 
 
-def describe(codec: TextCodec, loaded: Material, encoded: Encoded, max_length: int) -> str:
+def describe(codec: TextCodec, loaded: Material, encoded: CaptionIds, max_length: int) -> str:
   """Returns what is worth knowing of the data before training."""
   lines = [*loaded.about]
   if encoded.left_out:

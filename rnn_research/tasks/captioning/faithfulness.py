@@ -9,7 +9,7 @@ import numpy as np
 
 from rnn_research.losses import cross_entropy
 from rnn_research.models.conditional_model import ConditionalModel
-from rnn_research.tasks.captioning.batches import Encoded, Seen, captioned, evaluation_batches
+from rnn_research.tasks.captioning.batches import CaptionIds, Seen, captioned, evaluation_batches
 from rnn_research.tasks.captioning.objective import for_each, taught
 from rnn_research.typing import Params
 from rnn_research.unroll import length_mask
@@ -35,7 +35,7 @@ def hide(
   model: ConditionalModel,
   params: Params,
   pictures: Seen,
-  encoded: Encoded,
+  encoded: CaptionIds,
   places: Sequence[int],
   seed: int = 0,
 ) -> Hidden:

@@ -114,7 +114,10 @@ def _ahead(items: Sequence, load: Callable) -> Iterator[tuple[Any, Any, str]]:
 
 def _digests(pictures, names):
   """Returns name -> digest of its file, and name -> why it cannot be read."""
-  digest = lambda name: hashlib.sha256(pictures.read(name)).digest()
+
+  def digest(name):
+    return hashlib.sha256(pictures.read(name)).digest()
+
   found = list(_ahead(list(dict.fromkeys(names)), digest))
   return (
     {name: digest for name, digest, _ in found if digest},

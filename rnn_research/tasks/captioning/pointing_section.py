@@ -11,7 +11,7 @@ from rnn_research.analysis.reports.sections import Section
 from rnn_research.analysis.reports.tables import markdown
 from rnn_research.data.codec import PAD, TextCodec
 from rnn_research.models.conditional_model import ConditionalModel
-from rnn_research.tasks.captioning.batches import Encoded, Seen, captioned, evaluation_batches
+from rnn_research.tasks.captioning.batches import CaptionIds, Seen, captioned, evaluation_batches
 from rnn_research.tasks.captioning.boxes import read_boxes
 from rnn_research.tasks.captioning.describer import Caption
 from rnn_research.tasks.captioning.objective import taught
@@ -25,7 +25,7 @@ _NAMES = ('nouns', 'photos', 'hits', 'centre', 'gain', '95 % interval', 'mass', 
 def pointing_section(
   path: str,
   pictures: Seen,
-  encoded: Encoded,
+  encoded: CaptionIds,
   codec: TextCodec,
   model: ConditionalModel,
   params: Params,
@@ -105,7 +105,7 @@ def _depended(pictures, codec, model, params, captions, rows):
   targets = np.full((len(rows), 1, longest), PAD, np.int32)
   for row, words in enumerate(captions):
     targets[row, 0, : len(words)] = [ids_of[word] for word in words]
-  written = Encoded(targets, np.array([[len(words)] for words in captions], np.int32), 0)
+  written = CaptionIds(targets, np.array([[len(words)] for words in captions], np.int32), 0)
   own = pictures._replace(
     names=[pictures.names[row] for row in rows],
     inputs=lambda at, rng=None: pictures.inputs(np.array(rows)[at]),
@@ -121,15 +121,18 @@ def _depended(pictures, codec, model, params, captions, rows):
 def _row(name: str, scores: PointingScores | None) -> list[str]:
   if scores is None:
     return [name, '0', *['-'] * (len(_NAMES) - 1)]
-  share = lambda value: f'{value:.1%}'
   return [
     name,
     f'{scores.words:,}',
     f'{scores.photos:,}',
-    share(scores.accuracy),
-    share(scores.centre),
+    _share(scores.accuracy),
+    _share(scores.centre),
     f'{100 * scores.gain:+.1f} points',
     f'{100 * scores.low:+.1f} to {100 * scores.high:+.1f}',
-    share(scores.mass),
-    share(scores.area),
+    _share(scores.mass),
+    _share(scores.area),
   ]
+
+
+def _share(value):
+  return f'{value:.1%}'

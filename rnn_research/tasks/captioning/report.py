@@ -107,12 +107,15 @@ def _table(result: Mapping[str, Any] | None, split: str) -> str:
 
 def _captions_section(pictures, found, scores, split):
   order = np.argsort(-scores, kind='stable')
-  judged = lambda rows: [
-    Judged(
-      pictures.picture(i), pictures.names[i], found[i].text, pictures.captions[i][0], scores[i]
-    )
-    for i in rows
-  ]
+
+  def judged(rows):
+    return [
+      Judged(
+        pictures.picture(i), pictures.names[i], found[i].text, pictures.captions[i][0], scores[i]
+      )
+      for i in rows
+    ]
+
   groups = [
     ('Like the references', judged(order[:_SHOWN])),
     ('Unlike them', judged(order[::-1][:_SHOWN])),

@@ -65,7 +65,10 @@ def commands_of(
     sizes: N of the windows with which it reads and writes; None where there are none.
   """
   imagine, read = jax.jit(model.imagine), jax.jit(model.read)
-  noise = lambda key, count: jax.random.normal(key, (steps, count, model.latent_size))
+
+  def noise(key, count):
+    return jax.random.normal(key, (steps, count, model.latent_size))
+
   fill = jax.jit(
     functools.partial(_fill, model.read, noise, pixels.again), static_argnames='rounds'
   )

@@ -16,7 +16,7 @@ from rnn_research.tasks.draw.pixels import Pixels
 _SPLITS = 'train', 'valid', 'test'
 
 
-class Images(NamedTuple):
+class DrawImages(NamedTuple):
   """Images without labels.
 
   Attributes:
@@ -39,7 +39,7 @@ def make_images(
   pixels: Pixels,
   seed: int,
   channels: int | None = None,
-) -> Images:
+) -> DrawImages:
   """Returns the images of `data.image_set.load_images`, or canvases on which they lie.
 
   Args:
@@ -88,4 +88,4 @@ def make_images(
 
   side, channels = canvas or size, found.splits['train'].images.shape[-1]
   parts = {split: functools.partial(part, split) for split in _SPLITS}
-  return Images((side, side, channels), parts, train_data)
+  return DrawImages((side, side, channels), parts, train_data)

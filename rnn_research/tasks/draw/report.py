@@ -33,7 +33,7 @@ def write_report(
     commands: what the model can do, see `drawing.commands_of`, its parameters given.
     bound: 'kl' [T] of each step, and 'reconstruction', nats: means over the first `BOUND_IMAGES`
       test images.
-    parts: split -> its images, see `Images`.
+    parts: split -> its images, see `DrawImages`.
     workdir: of the run.
     out_dir: an existing folder.
   """

@@ -16,7 +16,7 @@ from rnn_research.experiment import TrainData
 _SPLITS = 'train', 'valid', 'test'
 
 
-class Images(NamedTuple):
+class GlimpseImages(NamedTuple):
   """Images with questions.
 
   Attributes:
@@ -34,7 +34,7 @@ class Images(NamedTuple):
 
 def make_images(
   path: str, size: int, canvas: Canvas, seed: int, known: Mapping[str, Any] | None = None
-) -> Images:
+) -> GlimpseImages:
   """Returns what is asked of the pictures of `data.image_set.load_images`.
 
   Args:
@@ -60,7 +60,7 @@ def make_images(
     split: functools.cache(functools.partial(_held_out, found, split, canvas, seed))
     for split in _SPLITS[1:]
   }
-  return Images(
+  return GlimpseImages(
     found.classes,
     found.splits['train'].images.shape[-1],
     functools.partial(_train_data, found, canvas, seed),

@@ -69,13 +69,12 @@ class Task(NamedTuple):
 
 def adding(data: Data) -> Task:
   """The sum of two marked numbers; the error is squared."""
-  squared = lambda answers, targets: jnp.square(answers[:, 0] - targets)
   return Task(
     input_size=2,
     output_size=1,
     every_step=False,
-    loss=squared,
-    measures=lambda answers, targets: {'mse': squared(answers, targets)},
+    loss=_squared,
+    measures=lambda answers, targets: {'mse': _squared(answers, targets)},
     trivial=lambda targets: {'mse': np.square(targets - 1.0).mean()},
     headline=('mse', 'min'),
     **_drawn(data, synthetic.adding, {'valid': data.length, 'test': data.length}),
@@ -85,14 +84,13 @@ def adding(data: Data) -> Task:
 def copy(data: Data) -> Task:
   """Ten symbols after many blanks; nats are the mean over all steps."""
   copied, symbols = synthetic.COPIED, synthetic.NUM_DIGITS + 2
-  nats = lambda answers, targets: cross_entropy(answers, targets).mean(-1)
   return Task(
     input_size=symbols,
     output_size=symbols,
     every_step=True,
-    loss=nats,
+    loss=_nats,
     measures=lambda answers, targets: {
-      'nats': nats(answers, targets),
+      'nats': _nats(answers, targets),
       'recalled': _right(answers, targets)[:, -copied:].mean(-1),
     },
     trivial=lambda targets: {
@@ -106,16 +104,15 @@ def copy(data: Data) -> Task:
 
 def modular(data: Data) -> Task:
   """The sum of all digits so far, at every step; also over sequences longer than in training."""
-  nats = lambda answers, targets: cross_entropy(answers, targets).mean(-1)
   return Task(
     input_size=data.modulus,
     output_size=data.modulus,
     every_step=True,
-    loss=nats,
+    loss=_nats,
     measures=lambda answers, targets: {
       'accuracy': _right(answers, targets).mean(-1),
       'last_accuracy': _right(answers, targets)[:, -1],
-      'nats': nats(answers, targets),
+      'nats': _nats(answers, targets),
     },
     trivial=lambda targets: {'accuracy': 1.0 / data.modulus},
     headline=('accuracy', 'max'),
@@ -191,3 +188,11 @@ def _drawn(data, draw, splits):
 
 def _right(answers, targets):
   return (answers.argmax(-1) == targets).astype(jnp.float32)
+
+
+def _squared(answers, targets):
+  return jnp.square(answers[:, 0] - targets)
+
+
+def _nats(answers, targets):
+  return cross_entropy(answers, targets).mean(-1)

@@ -10,7 +10,12 @@ from rnn_research.data.babi import Question, Sentence, words_of
 from rnn_research.data.files import decode_text, read_input
 from rnn_research.errors import InputError, did_you_mean
 from rnn_research.experiment import Command, flags_of
-from rnn_research.tasks.memory_qa.corpus import Encoded, Vocabulary, encode, evaluation_batches
+from rnn_research.tasks.memory_qa.corpus import (
+  QuestionIds,
+  StoryVocabulary,
+  encode,
+  evaluation_batches,
+)
 from rnn_research.training.progress import show
 from rnn_research.typing import Params
 
@@ -55,7 +60,7 @@ class Readings(NamedTuple):
   weights: list[np.ndarray]
 
 
-def read_all(explain: Callable, params: Params, encoded: Encoded) -> Readings:
+def read_all(explain: Callable, params: Params, encoded: QuestionIds) -> Readings:
   """Returns what a model makes of questions.
 
   Args:
@@ -76,7 +81,7 @@ def read_all(explain: Callable, params: Params, encoded: Encoded) -> Readings:
 def answer(
   explain: Callable,
   columns_of: Callable,
-  vocabulary: Vocabulary,
+  vocabulary: StoryVocabulary,
   by_word: bool,
   params: Params,
   story: str,
@@ -121,7 +126,7 @@ def answer(
 
 
 def num_read(
-  sentences: Sequence[Sentence], asked: Sentence, vocabulary: Vocabulary, by_word: bool
+  sentences: Sequence[Sentence], asked: Sentence, vocabulary: StoryVocabulary, by_word: bool
 ) -> int:
   """Returns how many of the last sentences a model reads: as many as it was trained with at most.
 
@@ -146,7 +151,7 @@ def _sentences(story: str) -> Iterator[str]:
       yield from (part.strip() for part in parts if words_of(part))
 
 
-def _check(name: str, sentences: Iterable[Sentence], vocabulary: Vocabulary) -> None:
+def _check(name: str, sentences: Iterable[Sentence], vocabulary: StoryVocabulary) -> None:
   for words in sentences:
     if len(words) > vocabulary.longest:
       raise InputError(
@@ -182,13 +187,16 @@ def slot_names(keys: np.ndarray, embedding: np.ndarray, words: Sequence[str]) ->
     embedding: [V, D] float32; row 0 is padding.
     words: V of them.
   """
-  length = lambda a: np.maximum(np.linalg.norm(a, axis=1, keepdims=True), 1e-12)
-  cosines = (keys / length(keys)) @ (embedding[1:] / length(embedding[1:])).T
+  cosines = (keys / _length(keys)) @ (embedding[1:] / _length(embedding[1:])).T
   nearest = [words[1 + i] for i in cosines.argmax(1)]
   return tuple(
     f'{word} {nearest[: i + 1].count(word)}' if nearest.count(word) > 1 else word
     for i, word in enumerate(nearest)
   )
+
+
+def _length(a):
+  return np.maximum(np.linalg.norm(a, axis=1, keepdims=True), 1e-12)
 
 
 def _main(run, story: str = '', question: str = '') -> None:

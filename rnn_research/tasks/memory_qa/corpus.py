@@ -17,7 +17,7 @@ from rnn_research.experiment import TrainData
 from rnn_research.tasks.memory_qa.synthetic import make_stories
 
 
-class Vocabulary(NamedTuple):
+class StoryVocabulary(NamedTuple):
   """What a trained model knows of the language.
 
   Attributes:
@@ -35,7 +35,7 @@ class Vocabulary(NamedTuple):
   tasks: tuple[int, ...]
 
 
-class Encoded(NamedTuple):
+class QuestionIds(NamedTuple):
   """N questions as ids, of the smallest type that holds them.
 
   Attributes:
@@ -69,14 +69,14 @@ def load(config: ConfigDict) -> Babi:
   return load_babi(config.path, config.tasks)
 
 
-def make_vocabulary(babi: Babi, max_sentences: int) -> Vocabulary:
+def make_vocabulary(babi: Babi, max_sentences: int) -> StoryVocabulary:
   """Returns the vocabulary of the questions to train on and to validate with."""
   questions = [*babi.splits['train'], *babi.splits['valid']]
   sentences = set().union(*(_told(question, max_sentences) for question in questions))
   asked = {question.question for question in questions}
   words = {word for sentence in sentences | asked for word in sentence}
   told = [_told(question, max_sentences) for question in questions]
-  return Vocabulary(
+  return StoryVocabulary(
     ('', *sorted(words | {question.answer for question in questions})),
     max(map(len, sentences | asked)),
     max(map(len, told)),
@@ -88,7 +88,7 @@ def make_vocabulary(babi: Babi, max_sentences: int) -> Vocabulary:
   )
 
 
-def encode(vocabulary: Vocabulary, questions: Sequence[Question]) -> Encoded:
+def encode(vocabulary: StoryVocabulary, questions: Sequence[Question]) -> QuestionIds:
   """Returns questions as ids; words that the vocabulary lacks are left out."""
   ids = {word: i for i, word in enumerate(vocabulary.words)}
   kind = np.min_scalar_type(len(ids))
@@ -100,7 +100,7 @@ def encode(vocabulary: Vocabulary, questions: Sequence[Question]) -> Encoded:
     lengths[i] = len(told)
     if told:
       stories[i, : len(told)] = [row(sentence) for sentence in told]
-  return Encoded(
+  return QuestionIds(
     stories,
     np.array([row(question.question) for question in questions]),
     np.array([ids.get(question.answer, PAD) for question in questions], np.int32),
@@ -110,7 +110,7 @@ def encode(vocabulary: Vocabulary, questions: Sequence[Question]) -> Encoded:
 
 
 def train_data(
-  encoded: Encoded, vocabulary: Vocabulary, batch_size: int, num_buckets: int, seed: int
+  encoded: QuestionIds, vocabulary: StoryVocabulary, batch_size: int, num_buckets: int, seed: int
 ) -> TrainData:
   """Returns batches of questions in a new order in every epoch: 'stories' [B, S, J], 'questions'
   [B, J], 'answers' [B].
@@ -166,20 +166,23 @@ def _bucket_ends(lengths: np.ndarray, num_buckets: int, batch_size: int) -> list
   return [int(groups[end - 1]) for end in [*kept[:-1], ends[-1]]]
 
 
-def _digest(encoded: Encoded, vocabulary: Vocabulary) -> str:
+def _digest(encoded: QuestionIds, vocabulary: StoryVocabulary) -> str:
   digest = hashlib.sha256('\n'.join(vocabulary.words).encode())
   for array in encoded:
     digest.update(np.ascontiguousarray(array).tobytes())
   return digest.hexdigest()
 
 
-def evaluation_batches(encoded: Encoded) -> Iterator[tuple[list[int], dict[str, np.ndarray]]]:
+def evaluation_batches(encoded: QuestionIds) -> Iterator[tuple[list[int], dict[str, np.ndarray]]]:
   """Yields batches that together have every question once: the places of its first n rows, and the
   batch; its stories have like length, and rows behind n are empty."""
   stories = encoded.stories
   for places, length in like_lengths(np.maximum(encoded.lengths, 1)):
     sentences, rows = min(length, stories.shape[1]), evaluation_rows(length)
-    fill = lambda a, rows=rows: np.pad(a, [(0, rows - len(a)), *[(0, 0)] * (a.ndim - 1)])
+
+    def fill(a, rows=rows):
+      return np.pad(a, [(0, rows - len(a)), *[(0, 0)] * (a.ndim - 1)])
+
     yield (
       places,
       {
@@ -190,7 +193,7 @@ def evaluation_batches(encoded: Encoded) -> Iterator[tuple[list[int], dict[str, 
     )
 
 
-def about(babi: Babi, vocabulary: Vocabulary) -> str:
+def about(babi: Babi, vocabulary: StoryVocabulary) -> str:
   """Returns what is worth knowing of the data before training."""
   sizes = ', '.join(f'{len(questions):,} {name}' for name, questions in babi.splits.items())
   lines = [
@@ -205,15 +208,15 @@ def about(babi: Babi, vocabulary: Vocabulary) -> str:
   return '\n'.join(lines)
 
 
-def to_json(vocabulary: Vocabulary) -> dict:
+def to_json(vocabulary: StoryVocabulary) -> dict:
   """Returns what a checkpoint keeps of the vocabulary."""
   return vocabulary._asdict()
 
 
-def from_json(saved: dict) -> Vocabulary:
+def from_json(saved: dict) -> StoryVocabulary:
   """Returns the vocabulary of a checkpoint."""
   lists = {name: tuple(saved[name]) for name in ('words', 'tasks')}
-  return Vocabulary(**(saved | lists))
+  return StoryVocabulary(**(saved | lists))
 
 
 def _told(question: Question, most: int) -> tuple[Sentence, ...]:

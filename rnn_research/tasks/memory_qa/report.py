@@ -17,7 +17,7 @@ from rnn_research.analysis.reports.tables import Rows, markdown, read_result
 from rnn_research.data.babi import NAMES, PASSED, Question
 from rnn_research.tasks.memory_qa.answering import Readings
 from rnn_research.tasks.memory_qa.attention_figure import attention_figure
-from rnn_research.tasks.memory_qa.corpus import Vocabulary
+from rnn_research.tasks.memory_qa.corpus import StoryVocabulary
 from rnn_research.training import grid
 from rnn_research.training.metrics_log import read_log
 
@@ -25,7 +25,7 @@ _DIVERGED = ', where one that diverged counts as 100 %'
 _LENGTH = 8  # sentences, about, of the story that is drawn
 
 
-class HeldOut(NamedTuple):
+class AnsweredQuestions(NamedTuple):
   """Test questions and what a model makes of them.
 
   Attributes:
@@ -38,12 +38,14 @@ class HeldOut(NamedTuple):
 
   questions: Sequence[Question]
   readings: Readings
-  vocabulary: Vocabulary
+  vocabulary: StoryVocabulary
   columns: tuple[str, ...]
   hops: bool
 
 
-def write_report(held_out: HeldOut, workdir: str | os.PathLike, out_dir: str | os.PathLike) -> None:
+def write_report(
+  held_out: AnsweredQuestions, workdir: str | os.PathLike, out_dir: str | os.PathLike
+) -> None:
   """Writes README.md, tasks.csv, members.csv of a grid, and a figure per task with its numbers.
 
   Args:
@@ -75,7 +77,7 @@ def write_report(held_out: HeldOut, workdir: str | os.PathLike, out_dir: str | o
   )
 
 
-def by_task(held_out: HeldOut, right: Sequence[bool]) -> dict[str, np.ndarray]:
+def by_task(held_out: AnsweredQuestions, right: Sequence[bool]) -> dict[str, np.ndarray]:
   """Returns columns with an entry per task: its number, the error in percent and, where there are
   hops, the share of each hop's attention that lies on supporting sentences, beside the share that
   even attention would have there; not a number where no question has any.
@@ -99,7 +101,7 @@ def by_task(held_out: HeldOut, right: Sequence[bool]) -> dict[str, np.ndarray]:
   return columns
 
 
-def _right(held_out: HeldOut) -> list[bool]:
+def _right(held_out: AnsweredQuestions) -> list[bool]:
   words, guesses = held_out.vocabulary.words, held_out.readings.probs.argmax(1)
   return [
     words[guess] == question.answer
@@ -107,7 +109,7 @@ def _right(held_out: HeldOut) -> list[bool]:
   ]
 
 
-def _mass(held_out: HeldOut, i: int) -> list[float]:
+def _mass(held_out: AnsweredQuestions, i: int) -> list[float]:
   """Returns the share of supporting sentences, and of the attention of every hop that is theirs."""
   weights, supports = held_out.readings.weights[i], _supports(held_out, i)
   if not supports:
@@ -115,7 +117,7 @@ def _mass(held_out: HeldOut, i: int) -> list[float]:
   return [len(supports) / weights.shape[1], *weights[:, supports].sum(1).tolist()]
 
 
-def _supports(held_out: HeldOut, i: int) -> list[int]:
+def _supports(held_out: AnsweredQuestions, i: int) -> list[int]:
   """Returns the places of the supporting sentences among those that were read."""
   question, read = held_out.questions[i], held_out.readings.weights[i].shape[1]
   left_out = len(question.story) - read
@@ -129,7 +131,10 @@ def of_members(rows: Rows, members: Sequence[grid.Member]) -> dict[str, np.ndarr
   logged = [row for row in rows if f'test/error{grid.MEMBERS}' in row]
   if not members or not logged:
     return {}
-  figures = lambda name: np.array([row[f'{name}{grid.MEMBERS}'] for row in logged], np.float64)
+
+  def figures(name):
+    return np.array([row[f'{name}{grid.MEMBERS}'] for row in logged], np.float64)
+
   valid, test = figures('valid/error'), figures('test/error')
   chosen = np.nan_to_num(figures('valid/expected_error'), nan=np.inf).argmin(0)
   every = np.arange(len(members))
@@ -238,7 +243,7 @@ def _member_table(columns: Mapping[str, np.ndarray]) -> str:
   )
 
 
-def _example(held_out: HeldOut, right: Sequence[bool], task: int) -> Section:
+def _example(held_out: AnsweredQuestions, right: Sequence[bool], task: int) -> Section:
   """Returns the section of a story: one that was understood, of about 8 sentences, if there is."""
   own = [i for i, question in enumerate(held_out.questions) if question.task == task]
   chosen = min(own, key=lambda i: (not right[i], abs(len(held_out.questions[i].story) - _LENGTH)))
@@ -253,7 +258,7 @@ def _example(held_out: HeldOut, right: Sequence[bool], task: int) -> Section:
   return Section(title, f'task_{task}', plot, before=asked, shows=f'Sentences of task {task}')
 
 
-def _plot(held_out: HeldOut, chosen: int, asked: str) -> Plot:
+def _plot(held_out: AnsweredQuestions, chosen: int, asked: str) -> Plot:
   weights = held_out.readings.weights[chosen]
   told = held_out.questions[chosen].story[-weights.shape[1] :]
   what = (

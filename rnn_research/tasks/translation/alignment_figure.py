@@ -30,7 +30,10 @@ def choose(translations: Sequence[Translation], similar: Sequence[float]) -> lis
     translations: N of them; those without attention are left out.
     similar: N numbers, how like its reference each of them is.
   """
-  size = lambda row: max(translations[row].weights.shape)
+
+  def size(row):
+    return max(translations[row].weights.shape)
+
   looking = [row for row, found in enumerate(translations) if found.weights.size]
   if not looking:
     return []
@@ -43,16 +46,20 @@ def choose(translations: Sequence[Translation], similar: Sequence[float]) -> lis
     [row for row in fitting if similar[row] >= enough],
     [row for row in fitting if similar[row] < enough],
   )
-  length, crossed = (
-    (lambda row: len(translations[row].source)),
-    (lambda row: _crossings(translations[row].weights)),
-  )
+
+  def length(row):
+    return len(translations[row].source)
+
   longest = f'the longest, up to {max(map(size, fitting))} symbols, of the best tenth by chrF'
   other = ('another long one of them', good, length)
   chosen = {}
   for why, rows, key in (
     (longest, good, length),
-    ('of this tenth the one most out of order', good, crossed),
+    (
+      'of this tenth the one most out of order',
+      good,
+      lambda row: _crossings(translations[row].weights),
+    ),
     ('the one with the lowest chrF', worse, lambda row: -similar[row]),
     other,
     other,

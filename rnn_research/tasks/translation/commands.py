@@ -275,10 +275,9 @@ def _given_pairs(run, source, target, encoding):
 
 
 def _write_scores(values, lengths, pairs, f):
-  blank = lambda text: text.replace('\t', ' ')
   f.write('log_probability\tsymbols\tsource\ttarget\n')
   f.writelines(
-    f'{value:.6f}\t{length}\t{blank(a)}\t{blank(b)}\n'
+    f'{value:.6f}\t{length}\t{_blank(a)}\t{_blank(b)}\n'
     for value, length, a, b in zip(values, lengths, pairs.sources, pairs.targets, strict=True)
   )
   per_symbol = -values.sum() / sum(lengths)
@@ -286,6 +285,10 @@ def _write_scores(values, lengths, pairs, f):
     f'{len(values)} pairs, {pairs.empty} empty ones left out, {per_symbol:.4f} nats per target '
     f'symbol, perplexity {np.exp(per_symbol):.2f}{_third_column(pairs)}'
   )
+
+
+def _blank(text):
+  return text.replace('\t', ' ')
 
 
 _ENCODING = UTF8, 'of the text that is read, such as utf-16 or latin-1'

@@ -219,7 +219,10 @@ def train_codec(corpus: ParallelCorpus, data: Mapping[str, Any]) -> Codec:
   """
   train = corpus.splits['train']
   names = 'unit', 'lower', 'min_frequency', 'vocabulary_size'
-  side = lambda texts: train_sentence_codec(texts, **{name: data[name] for name in names})
+
+  def side(texts):
+    return train_sentence_codec(texts, **{name: data[name] for name in names})
+
   return Codec(side(train.sources), side(train.targets), corpus.languages)
 
 

@@ -32,7 +32,7 @@ from rnn_research.training.metrics_log import read_log
 _SAMPLES = 5
 
 
-class HeldOut(NamedTuple):
+class TranslatedSentences(NamedTuple):
   """Held-out sentences as a model translates them.
 
   Attributes:
@@ -48,7 +48,9 @@ class HeldOut(NamedTuple):
   translations: Sequence[Translation]
 
 
-def write_report(held_out: HeldOut, workdir: str | os.PathLike, out_dir: str | os.PathLike) -> None:
+def write_report(
+  held_out: TranslatedSentences, workdir: str | os.PathLike, out_dir: str | os.PathLike
+) -> None:
   """Writes README.md, figures with their numbers as CSV, and samples.md to `out_dir`.
 
   Args:
@@ -124,7 +126,7 @@ def score_curve(rows: Rows, metric: str) -> Plot:
   return Plot(figure, table)
 
 
-def _by_length(held_out: HeldOut, about: Mapping[str, Any]) -> Plot:
+def _by_length(held_out: TranslatedSentences, about: Mapping[str, Any]) -> Plot:
   """Counts words whether a model reads words or subwords, so that such models can be compared."""
   kind, unit = (
     ('char', 'characters') if about['config']['data']['unit'] == 'char' else ('word', 'words')
@@ -143,7 +145,7 @@ def _by_length(held_out: HeldOut, about: Mapping[str, Any]) -> Plot:
 
 
 def _alignments(
-  held_out: HeldOut, about: Mapping[str, Any], looks: Sequence[tuple[str, int]]
+  held_out: TranslatedSentences, about: Mapping[str, Any], looks: Sequence[tuple[str, int]]
 ) -> Plot:
   model = about['config']['model']
   why = '; '.join(

@@ -37,7 +37,7 @@ every_experiment = pytest.mark.parametrize('name', EXPERIMENTS)
 
 @pytest.fixture
 def written(tmp_path, monkeypatch):
-  """Puts the files that pages show beside those of the packages."""
+  """Puts the files that pages show beside those of the packages, and the cell among the registered ones."""
   for path, code in documents.files().items():
     file = tmp_path / 'written' / path
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -46,6 +46,7 @@ def written(tmp_path, monkeypatch):
     if str(file.parent) not in package.__path__:
       monkeypatch.setattr(package, '__path__', [*package.__path__, str(file.parent)])
     monkeypatch.delitem(sys.modules, path.removesuffix('.py').replace('/', '.'), raising=False)
+  monkeypatch.setitem(CELLS, 'ugrnn', importlib.import_module('rnn_research.cells.ugrnn').ugrnn)
 
 
 @pytest.fixture(scope='session')
@@ -159,6 +160,7 @@ def filled_in(words, folder):
   words = [re.sub(r'^--workdir=.*$', f'--workdir={folder}', word) for word in words]
   words = [re.sub(r'^(--experiment=\w+):VARIANT$', r'\1', word) for word in words]
   words = [re.sub(r'^(--num_devices)=N$', r'\1=1', word) for word in words]
+  words = [re.sub(r'^(--config.model.cell)=CELL$', r'\1=gru', word) for word in words]
   return [word for word in words if word != '--experiment=NAME' and not word.isupper()]
 
 

@@ -8,7 +8,7 @@ chooses where to look next.
 
   VARIANT        time   error of test images, one pass   commit
   mnist          -      .77 % (300 epochs)              555d187
-  translated     -      3.47 % (30 epochs)              896a48e
+  translated     -      2.56 % (80 epochs)              de9f497
   cluttered      -      not yet run
   cluttered_100  -      not yet run
   pairs          -      5.43 % of pairs (40 epochs)     de9f497

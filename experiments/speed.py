@@ -74,7 +74,7 @@ _CHANGES = {
     'sampling': (8, 1),
     'sample_length': 20,
     'translation': (8, 4, 5),
-    'learning_to_translate': (8, 2, 100),
+    'learning_to_translate': (8, 1, 100),
     'captioning': (8, 2, 4),
     'machines': (8, 2, 3),
     'long_steps': 100,

@@ -9,8 +9,8 @@ import numpy as np
 
 from rnn_research.benchmark import contenders
 from rnn_research.benchmark.contenders import CAPTION_SYMBOLS, COPIES, STEPS
-from rnn_research.benchmark.jax_programs import training_of
-from rnn_research.benchmark.serve import Program, Setting, timed
+from rnn_research.benchmark.jax_programs import streamed, training_of
+from rnn_research.benchmark.serve import Program, Setting
 from rnn_research.cells import lstm
 from rnn_research.data.codec import BOS
 from rnn_research.decoding.single import greedy
@@ -23,7 +23,6 @@ from rnn_research.models.conditional_model import ConditionalModel, conditional_
 from rnn_research.tasks.captioning.batches import CaptionIds, Seen, captioned, train_stream
 from rnn_research.tasks.captioning.objective import Options, training_loss
 from rnn_research.training import backend
-from rnn_research.training.step import compile_shapes
 
 _BUCKETS = 5  # lengths that captions are padded to, as in the experiment
 _KEPT_BYTES = 2**30  # so much that memory is kept as for a large step
@@ -75,17 +74,7 @@ def _step(setting):
     initial_carry=lambda params, batch_size: jnp.zeros(batch_size, jnp.float32),
   )
   training = training_of(setting, experiment, contenders.CAPTION_CLIP_NORM)
-  held, placed = [training.start()], training.placed
-  (take_step, _), seconds = timed(
-    lambda: compile_shapes(training.make, held[0], [placed(batch) for batch in data.shapes])
-  )
-
-  def run():
-    for _ in range(STEPS):
-      held[0], metrics = take_step(held[0], placed(next(data.iterator)))
-      jax.block_until_ready(metrics)
-
-  return Program(run, seconds, times=STEPS)
+  return streamed(training, data, STEPS)._replace(times=STEPS)
 
 
 def _greedy(setting):

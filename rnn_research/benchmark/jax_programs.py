@@ -7,10 +7,10 @@ import jax
 from jax.sharding import Mesh
 
 from rnn_research.benchmark import contenders
-from rnn_research.benchmark.serve import Program, Setting
-from rnn_research.experiment import Experiment
+from rnn_research.benchmark.serve import Program, Setting, timed
+from rnn_research.experiment import Experiment, TrainData
 from rnn_research.training import backend, optimizer
-from rnn_research.training.step import create_state, make_step
+from rnn_research.training.step import compile_shapes, create_state, make_step
 from rnn_research.typing import Key
 
 
@@ -65,6 +65,22 @@ def carried(
     jax.block_until_ready((held[0], result))
 
   return Program(run, compile_seconds, device_memory(), times=times)
+
+
+def streamed(training: Training, data: TrainData, count: int) -> Program:
+  """Returns a program that takes `count` steps, as the loop does, on the next batches of a stream
+  that knows the shapes of its batches."""
+  held, placed = [training.start()], training.placed
+  (take_step, _), seconds = timed(
+    lambda: compile_shapes(training.make, held[0], [placed(batch) for batch in data.shapes])
+  )
+
+  def run():
+    for _ in range(count):
+      held[0], metrics = take_step(held[0], placed(next(data.iterator)))
+      jax.block_until_ready(metrics)
+
+  return Program(run, seconds)
 
 
 def device_memory() -> Callable[[], int] | None:

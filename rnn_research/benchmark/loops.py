@@ -15,7 +15,7 @@ from rnn_research.benchmark.serve import Program, Setting
 from rnn_research.benchmark.workloads import random_text
 from rnn_research.training import loop, records
 from rnn_research.training.metrics_log import open_log
-from rnn_research.training.progress import Display
+from rnn_research.training.progress import SILENT
 
 _WORK = 60_000_000  # units x steps of a call, so that long ones have few
 
@@ -61,7 +61,6 @@ def _recorded(experiment, data):
   """Returns what the loop records with: a log on disk; nobody looks."""
   folder = tempfile.mkdtemp()
   never = ConfigDict({'train': {'log_every': 2**31, 'show_steps': ()}})
-  silent = lambda *args: None
   return records.Training(
     experiment=experiment,
     config=never,
@@ -73,7 +72,7 @@ def _recorded(experiment, data):
     rate=lambda opt_state, step: contenders.LEARNING_RATE,
     checkpoints=None,  # type: ignore[arg-type]
     log=open_log(folder, -1),
-    display=Display(silent, silent, silent, silent),
+    display=SILENT,
     key=jax.random.key(0),
   )
 

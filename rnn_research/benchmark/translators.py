@@ -8,8 +8,8 @@ import jax.numpy as jnp
 
 from rnn_research.benchmark import contenders
 from rnn_research.benchmark.contenders import VOCABULARY_SIZE
-from rnn_research.benchmark.jax_programs import training_of
-from rnn_research.benchmark.serve import Program, Setting, timed
+from rnn_research.benchmark.jax_programs import streamed, training_of
+from rnn_research.benchmark.serve import Program, Setting
 from rnn_research.cells import make_cell
 from rnn_research.data.buckets import EncodedPairs, make_buckets, pair_stream
 from rnn_research.data.codec import BOS
@@ -21,7 +21,6 @@ from rnn_research.models.conditional_loss import LossOptions, training_loss
 from rnn_research.models.conditional_model import ConditionalModel
 from rnn_research.tasks.translation.model import SOURCES, example_of, translation_model
 from rnn_research.training import backend
-from rnn_research.training.step import compile_shapes
 
 _BUCKETS, _ROWS = 6, 8  # shapes of batches, and what their rows are a multiple of: the experiment's
 _LOGITS = 3 * 4 * VOCABULARY_SIZE  # bytes kept of a symbol
@@ -99,14 +98,4 @@ def _epoch(setting):
   )
   rows = setting._replace(batch_size=_ROWS)
   training = training_of(rows, experiment, contenders.TRANSLATION_CLIP_NORM)
-  held, placed = [training.start()], training.placed
-  (take_step, _), seconds = timed(
-    lambda: compile_shapes(training.make, held[0], [placed(batch) for batch in data.shapes])
-  )
-
-  def run():
-    for _ in range(data.steps_per_epoch):
-      held[0], metrics = take_step(held[0], placed(next(data.iterator)))
-      jax.block_until_ready(metrics)
-
-  return Program(run, seconds)
+  return streamed(training, data, data.steps_per_epoch)

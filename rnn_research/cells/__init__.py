@@ -19,7 +19,7 @@ from rnn_research.cells.mut import mut1, mut2, mut3
 from rnn_research.cells.nas import nas
 from rnn_research.cells.rhn import recurrent_highway
 from rnn_research.cells.tree import Tree, tree_cell
-from rnn_research.engines.dispatch import check_engine, with_engine
+from rnn_research.engines.dispatch import with_engine
 from rnn_research.errors import InputError, did_you_mean
 
 # name -> factory(hidden_size, *, dtype=...). A new cell is one file and one line here.
@@ -111,6 +111,4 @@ def make_cell(name: str, hidden_size: int, *, engine: str = 'auto', **options) -
     if option not in known:
       near = did_you_mean(option, known)
       raise InputError(f'{name} has no option {option!r}{near} (options: {", ".join(known)})')
-  cell = CELLS[name](hidden_size, **options)
-  check_engine('engine', engine, cell, name)
-  return with_engine(cell, engine)
+  return with_engine(CELLS[name](hidden_size, **options), engine, name)

@@ -73,20 +73,20 @@ class Auto(NamedTuple):
     return next((n for n in ranked if forms[n].unavailable() is None), self.forms[0].name)
 
 
-def with_engine(cell: Cell, engine: str) -> Cell:
+def with_engine(cell: Cell, engine: str, name: str = '') -> Cell:
   """Returns the cell with the whole-sequence form of this name, or without one, to step.
 
   Args:
     cell: its `scan` is an `Auto` where it has forms to choose from.
     engine: 'auto' (the `scan` it has), 'scan' (steps), 'newton', 'shooting' (its chunks run in the
       form of 'auto') or the name of one of its forms.
+    name: what an error calls the cell; '' is what its forms call it.
 
   Raises:
     InputError: the cell has no such engine.
   """
-  check_engine(
-    'engine', engine, cell, cell.scan.cell if isinstance(cell.scan, Auto) else 'this cell'
-  )
+  known = cell.scan.cell if isinstance(cell.scan, Auto) else 'this cell'
+  check_engine('engine', engine, cell, name or known)
   if engine in _FOR_EVERY_CELL:
     return _FOR_EVERY_CELL[engine](cell)
   return cell._replace(scan=_scans(cell)[engine])

@@ -57,7 +57,7 @@ def _open(
   total: int, describe: Callable, units: str, console: Console, say: Callable[[str], None]
 ) -> Display:
   if jax.process_index() > 0:
-    return Display(_silent, _silent, _silent, _silent)
+    return SILENT
   if console.is_terminal:
     return _bar(total, describe, console)
   return _lines(total, describe, units, say)
@@ -65,6 +65,9 @@ def _open(
 
 def _silent(*args):
   pass
+
+
+SILENT = Display(_silent, _silent, _silent, _silent)
 
 
 def _pacer(total: int) -> Callable[[int], tuple[float, str]]:

@@ -128,9 +128,8 @@ def test_hiding_places_costs_what_a_memory_without_them_costs():
 def test_pointing_is_scored_for_what_is_written_and_for_references(tmp_path):
   model, params = looking()
   boxes = tmp_path / 'boxes.tsv'
-  header = 'image\tphrase\tx1\ty1\tx2\ty2\twidth\theight\n'
   boxes.write_text(
-    f'{header}p0.jpg\ta dog\t1\t1\t33\t50\t99\t100\np1.jpg\tcats\t1\t1\t9\t9\t\t\n', 'utf-8'
+    f'{HEADER}p0.jpg\ta dog\t1\t1\t33\t50\t99\t100\np1.jpg\tcats\t1\t1\t9\t9\t\t\n', 'utf-8'
   )
   left = np.zeros((4, 2, 3))
   left[:, 0, 0] = 1.0
@@ -149,11 +148,48 @@ def test_pointing_is_scored_for_what_is_written_and_for_references(tmp_path):
   assert gradients[:3] == ['| gradients, written', '1', '1']
 
 
+HEADER = 'image\tphrase\tx1\ty1\tx2\ty2\twidth\theight\n'
+LEFT = 'a dog\t1\t1\t33\t100\t99\t100'  # the left third
+# Most weight lies left, in two places, but the largest is one at the right.
+SPREAD = np.tile([[0.3, 0.0, 0.35], [0.3, 0.0, 0.0]], (4, 1, 1))
+
+
+@pytest.mark.parametrize(
+  'others, smooth',
+  [
+    ([caption('a dog sits', SPREAD)] * 3, True),
+    ([caption('a dog sits', SPREAD[:, :, ::-1])] * 3, False),
+    ([caption('a cat sits', SPREAD)] * 3, False),  # without boxes
+  ],
+)
+def test_how_far_to_smooth_is_chosen_on_another_split(tmp_path, others, smooth):
+  model, params = looking()
+  boxes = tmp_path / 'boxes.tsv'
+  boxes.write_text(f'{HEADER}p0.jpg\t{LEFT}\nv0.jpg\t{LEFT}\n', 'utf-8')
+  written = [caption('a dog sits', SPREAD)] * 3
+  valid = seen()._replace(names=['v0.jpg', 'v1.jpg', 'v2.jpg'])
+  section = pointing_section(
+    str(boxes),
+    seen(),
+    encode(CODEC, TEXTS, 6),
+    CODEC,
+    model,
+    params,
+    written,
+    lambda: (valid, others),
+  )
+  rows = [line.split(' | ') for line in section.before.splitlines() if line.startswith('| ')]
+  hits = {row[0]: row[3] for row in rows}
+  assert hits['| weights, written'] == '0.0%'
+  assert hits.get('| weights, written, smoothed') == ('100.0%' if smooth else None)
+  assert ('| weights, in references, smoothed' in hits) == smooth
+  assert ('validation split' in section.before) == smooth
+
+
 def test_pointing_of_a_model_that_does_not_look(tmp_path):
   model, params = made('merge')
   boxes = tmp_path / 'boxes.tsv'
-  header = 'image\tphrase\tx1\ty1\tx2\ty2\twidth\theight\n'
-  boxes.write_text(f'{header}p0.jpg\ta dog\t1\t1\t99\t100\t99\t100\n', 'utf-8')
+  boxes.write_text(f'{HEADER}p0.jpg\ta dog\t1\t1\t99\t100\t99\t100\n', 'utf-8')
   written = [caption('a dog sits', np.zeros(0))] * 3
   section = pointing_section(
     str(boxes), seen(), encode(CODEC, TEXTS, 6), CODEC, model, params, written

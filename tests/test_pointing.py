@@ -16,6 +16,7 @@ from rnn_research.tasks.captioning.pointing import (
   inside,
   pointed,
   pointing_scores,
+  smoothed,
 )
 
 HEADER = 'image\tphrase\tx1\ty1\tx2\ty2\twidth\theight'
@@ -216,3 +217,16 @@ def test_the_boxes_of_flickr8k(data_dir):
   assert np.all((every >= 0) & (every <= 1) & (every[:, [2, 3, 2, 3]] >= every))
   hits = np.mean([inside(0.5, 0.5, box[None]) for box in every])
   assert hits == pytest.approx(0.386, abs=0.002)
+
+
+def test_smoothing_is_gaussian_and_nothing_lies_outside():
+  grid = np.random.default_rng(0).random((2, 3, 5))
+  np.testing.assert_array_equal(smoothed(grid, 0.0), grid)
+  found, width = smoothed(grid, 0.2), 0.2
+  for n, y, x in np.ndindex(grid.shape):
+    expected = sum(
+      grid[n, i, j] * np.exp(-(((y - i) / (3 * width)) ** 2 + ((x - j) / (5 * width)) ** 2) / 2)
+      for i, j in np.ndindex(3, 5)
+    )
+    assert found[n, y, x] == pytest.approx(expected, rel=1e-12)
+  assert np.argmax(smoothed(np.ones((5, 5)), 0.2)) == 12  # even weights point to the middle

@@ -96,6 +96,29 @@ def pointed(
   return Pointed(*(np.array(column, kind) for column, kind in zip(columns, kinds, strict=True)))
 
 
+def smoothed(grid: np.ndarray, width: float) -> np.ndarray:
+  """Returns weights [..., h, w] smoothed by a Gaussian, nothing lying outside of the photo.
+
+  Even weights become largest in the middle: where attention says little, the middle is pointed at.
+
+  Args:
+    grid: at least 0.
+    width: standard deviation, as a share of the side of the photo; 0 changes nothing.
+
+  Source: Xu et al. 2015 (arXiv 1502.03044), section 5.4, where weights are smoothed to be shown.
+  """
+  if not width:
+    return grid
+  rows, columns = (_gaussian(size, width * size) for size in grid.shape[-2:])
+  return rows @ grid @ columns
+
+
+def _gaussian(size, width):
+  """Returns what reaches each of so many cells from every other, [size, size]."""
+  apart = np.subtract.outer(np.arange(size), np.arange(size))
+  return np.exp(-0.5 * np.square(apart / width))
+
+
 def boxes_of(word: str, phrases: Sequence[Phrase]) -> np.ndarray:
   """Returns [K, 4], the boxes of all phrases whose head is the word, in singular or plural."""
   head = singular(word)

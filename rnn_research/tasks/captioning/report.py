@@ -71,6 +71,7 @@ def write_report(
   pictures = held_out.seen(split)
   found = describe(params, all_inputs(pictures))
   scores = _each(found, pictures)
+  encoded = encode(held_out.codec, pictures.captions, held_out.max_length)
   result = read_result(workdir)
   sections.write_samples(out_dir, rows)
   sections.write(
@@ -80,7 +81,8 @@ def write_report(
       Section('', before=f'{result_markdown(result)}\n{_table(result, split)}'),
       sections.loss_section(rows, 'every word given those before it'),
       _captions_section(pictures, found, scores, split),
-      *_attention(held_out, boxes, pictures, model, params, found, scores, rows),
+      *_attention(pictures, encoded, model, params, found, scores, rows),
+      *_pointing(held_out, split, boxes, describe, encoded, model, params, found),
       sections.gradient_section(rows),
     ],
   )
@@ -128,16 +130,9 @@ def _captions_section(pictures, found, scores, split):
   return Section('Captions', 'captions', contact_sheet(groups, text), 'Pictures and captions')
 
 
-def _attention(held_out, boxes, pictures, model, params, found, scores, rows: Rows):
-  encoded = encode(held_out.codec, pictures.captions, held_out.max_length)
-  pointing = (
-    [pointing_section(boxes, pictures, encoded, held_out.codec, model, params, found)]
-    if boxes
-    else []
-  )
+def _attention(pictures, encoded, model, params, found, scores, rows: Rows):
   if not found[0].weights.size:
     yield Section('Attention', before='The decoder has no attention: it sees the whole picture.')
-    yield from pointing
     return
   order = np.argsort(-scores, kind='stable')
   places = [int(q * (len(order) - 1)) for q in (0.0, 0.5, 1.0)][: min(_OVERLAYS, len(order))]
@@ -154,11 +149,24 @@ def _attention(held_out, boxes, pictures, model, params, found, scores, rows: Ro
   yield Section('Attention', 'attention', plot, 'Where the model looked for every word')
   if any('train/attention_entropy' in row for row in rows):
     yield Section('Entropy', 'entropy', _entropy(rows), 'Entropy of the attention over steps')
-  yield from pointing
   places = _places(int(np.prod(found[0].weights.shape[1:])))
   hidden = hide(model, params, pictures, encoded, places)
   yield Section(
     'Faithfulness', 'faithfulness', _faithfulness(hidden), 'Loss where places are hidden'
+  )
+
+
+def _pointing(held_out, split, boxes, describe, encoded, model, params, found):
+  if not boxes:
+    return
+
+  def others():
+    valid = held_out.seen('valid')
+    return valid, describe(params, all_inputs(valid))
+
+  tuned = others if split != 'valid' and 'valid' in held_out.material().splits else None
+  yield pointing_section(
+    boxes, held_out.seen(split), encoded, held_out.codec, model, params, found, tuned
   )
 
 

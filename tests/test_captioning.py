@@ -267,6 +267,10 @@ MISUSED = {
     ['--input={photos}/0.png', '--attention_map=maps'],
     ["attention_map is 'maps', expected a file that ends with .png"],
   ),
+  'map that cannot be written': (
+    ['--input={photos}/0.png', '--attention_map={photos}/note.txt/map.png'],
+    ['attention_map: cannot write ', 'note.txt'],
+  ),
 }
 
 

@@ -315,11 +315,15 @@ def test_modes(drawer, tmp_path, main):
     ([], "input is '', expected a picture or a folder of pictures"),
     ([f'--input={red}'], 'red.png is a picture in colour, expected grey as in training'),
     ([f'--input={picture}', '--seen=middle'], "seen is 'middle', expected one of top"),
+    # Before pictures are read.
+    ([f'--input={red}', f'--output={red}/a.png'], 'output: cannot write'),
   ):
     code, _, err = main(*flags, *more)
     assert code == 1 and sentence in err and 'Traceback' not in err
   code, _, err = main(f'--workdir={drawer}', '--mode=draw', '--output=a.jpg')
   assert code == 1 and "output is 'a.jpg', expected a file that ends with .png or .gif" in err
+  code, _, err = main(f'--workdir={drawer}', '--mode=draw', f'--output={red}/a.gif', '--count=0')
+  assert code == 1 and 'output: cannot write' in err
 
 
 def test_pictures_in_colour_from_a_folder(drawer, tmp_path, main):

@@ -271,6 +271,11 @@ def test_what_look_refuses(digits, colours, main, tmp_path):
   assert_refused(main(*start, red), '0.png is a picture in colour, expected grey as in training')
   assert_refused(main(*start), "input is '', expected a picture or a folder of pictures")
   assert_refused(main(*start, red, '--output=a.jpg'), 'expected a file that ends with .png or .gif')
+  (tmp_path / 'file').touch()
+  # Before pictures are read, whose colour is refused.
+  assert_refused(
+    main(*start, red, f'--output={tmp_path / "file" / "a.gif"}'), 'output: cannot write'
+  )
   (tmp_path / 'empty').mkdir()
   assert_refused(main(*start, f'--input={tmp_path / "empty"}'), 'has no picture')
   assert_refused(main(*start, f'--input={tmp_path / "none.png"}'), 'none.png')

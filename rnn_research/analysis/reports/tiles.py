@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from rnn_research.data.files import expand
-from rnn_research.errors import InputError
+from rnn_research.errors import InputError, require
 
 _GAP = 25  # of them make an image
 GREEN, RED, BLUE = (0, 158, 115), (213, 94, 0), (0, 114, 178)  # of Okabe and Ito 2008
@@ -63,6 +63,18 @@ def write_picture(path: str, frames: Sequence[np.ndarray], seconds: float = 0.25
     'loop': 0,
   }
   save_picture(path, 'output', lambda file: first.save(file, **(several if rest else {})))
+
+
+def require_picture(path: str, flag: str, *suffixes: str) -> None:
+  """Raises InputError, naming the flag, unless a picture can be written to the file, which must end
+  with one of `suffixes`; its folder is made."""
+  endings = ' or '.join(suffixes)
+  require(flag, path, path.lower().endswith(suffixes), f'a file that ends with {endings}')
+  file = expand(path)
+  new = not file.exists()
+  save_picture(file, flag, lambda file: file.open('ab').close())
+  if new:
+    file.unlink()
 
 
 def save_picture(path: str | os.PathLike, flag: str, save: Callable[[Path], Any]) -> None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from rnn_research.analysis.reports.tiles import save_picture
+from rnn_research.analysis.reports.tiles import require_picture, save_picture
 from rnn_research.data.codec import EOS, SPECIALS, TextCodec
 from rnn_research.data.files import expand, open_output
 from rnn_research.data.pictures import list_pictures, read_picture
@@ -156,12 +156,11 @@ def _check_map(run, path, one):
     looks(decoder),
     f"'' for a run of {decoder}, which has no attention",
   )
-  require(
-    'attention_map',
-    path,
-    path.endswith('.png') == one,
-    'a file that ends with .png' if one else 'a folder, since there may be several photos',
-  )
+  if one:
+    require_picture(path, 'attention_map', '.png')
+  else:
+    folder = not path.lower().endswith('.png')
+    require('attention_map', path, folder, 'a folder, since there may be several photos')
 
 
 def _draw(described: Described, path: str, one: bool) -> None:

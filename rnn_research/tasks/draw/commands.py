@@ -2,15 +2,13 @@
 
 import numpy as np
 
-from rnn_research.analysis.reports.tiles import write_picture
+from rnn_research.analysis.reports.tiles import require_picture, write_picture
 from rnn_research.data.image_set import read_images
 from rnn_research.errors import require
 from rnn_research.experiment import Command
 from rnn_research.tasks.draw import drawing
 from rnn_research.tasks.draw.frames import frames, sheet
 from rnn_research.training.progress import tell
-
-_SUFFIXES = '.png', '.gif'
 
 
 def draw_files(run, count: int, seed: int, output: str) -> None:
@@ -19,9 +17,7 @@ def draw_files(run, count: int, seed: int, output: str) -> None:
   Raises:
     InputError: what `draw` refuses, or a file that cannot be written.
   """
-  require(
-    'output', output, output.lower().endswith(_SUFFIXES), 'a file that ends with .png or .gif'
-  )
+  require_picture(output, 'output', '.png', '.gif')
   drawn = run.draw(count=count, seed=seed)
   film = output.lower().endswith('.gif')
   write_picture(output, frames(drawn) if film else [sheet(drawn.canvases[-1])])
@@ -36,7 +32,7 @@ def complete_files(run, input: str, seen: str, rounds: int, seed: int, output: s
       written.
   """
   require('input', input, bool(input), 'a picture or a folder of pictures')
-  require('output', output, output.lower().endswith('.png'), 'a file that ends with .png')
+  require_picture(output, 'output', '.png')
   channels = run.experiment.assets['channels']
   side = run.config.data.canvas or run.config.data.size
   images = np.stack([*read_images(input, side, channels).values()])

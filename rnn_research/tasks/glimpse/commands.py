@@ -1,6 +1,6 @@
 """Modes of a trained glimpse network: what it sees of pictures."""
 
-from rnn_research.analysis.reports.tiles import save_picture, write_picture
+from rnn_research.analysis.reports.tiles import require_picture, save_picture, write_picture
 from rnn_research.errors import require
 from rnn_research.experiment import Command
 from rnn_research.tasks.glimpse.film import frames
@@ -19,12 +19,11 @@ def look_files(run, input: str, seed: int, output: str) -> None:
   kind = run.config.model.kind
   require('model.kind', kind, kind == 'glimpses', 'glimpses: others see all at once')
   require('input', input, bool(input), 'a picture or a folder of pictures')
-  ends = output.lower().endswith
-  require('output', output, ends(('.png', '.gif')), 'a file that ends with .png or .gif')
+  require_picture(output, 'output', '.png', '.gif')
   looks = run.look(input, seed=seed)
   for one in looks:
     print(f'{one.name}\t{answered(one)}\t{chance(one):.3f}')
-  if ends('.gif'):
+  if output.lower().endswith('.gif'):
     write_picture(output, frames(looks[:_MOST]), seconds=0.6)
   else:
     _draw(looks[:_MOST], output)

@@ -8,7 +8,7 @@ with attention by looking at another place for every word.
   VARIANT          FLAGS     time   score on test pictures, beam 3                 commit
   shapes                     71 s   exact 98.0 %, attention inside 93.2 %          3262e96
   soft_attention   PHOTOS    -      BLEU-4 20.8, CIDEr-D .543                      08fdc33
-  hard_attention   PHOTOS    -      not yet run
+  hard_attention   PHOTOS    -      BLEU-4 20.3, CIDEr-D .509                      0ac65dd
   show_and_tell    PHOTOS    -      BLEU-4 19.7, CIDEr-D .483                      08fdc33
   merge            PHOTOS    -      not yet run
   init_state       PHOTOS    -      not yet run

@@ -382,9 +382,10 @@ def test_other_networks_train_and_report(flags, main, tmp_path):
   code, out, _ = main(
     '--experiment=glimpse:debug', *TINY, few, *flags, f'--workdir={tmp_path / "run"}'
   )
-  assert code == 0 and ('error_10_passes' in out) == ('kind' not in flags[0])
+  looks = 'kind' not in flags[0]
+  assert code == 0 and ('error_10_passes' in out) == looks == ('--mode=look' in out)
   assert (tmp_path / 'run' / 'report' / 'README.md').exists()
-  if 'kind' in flags[0]:
+  if not looks:
     refused = main(f'--workdir={tmp_path / "run"}', '--mode=look', '--input=a.png')
     assert_refused(refused, "model.kind is 'conv_of_equal_size', expected glimpses")
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 import experiments
 from rnn_research import workdir
 from rnn_research.errors import UsageError, did_you_mean
-from rnn_research.experiment import Command
+from rnn_research.experiment import Command, Experiment
 from rnn_research.launching import runs, words
 from rnn_research.launching.begin import begin
 from rnn_research.launching.config import CHANGEABLE, Start, check_unchanged
@@ -17,17 +17,20 @@ from rnn_research.training.config import rows_per_step, trains
 
 def train(start: Start) -> None:
   """Trains, and says what to do next."""
-  go(start, configure)
+  experiment = go(start, configure)
   if backend.is_first() and checkpoint.is_finished(start.workdir):
-    words.say_after(start.name, start.workdir)
+    words.say_after(start.name, start.workdir, experiment.commands)
 
 
-def go(start: Start, set_up: Callable[[Start], None]) -> None:
+def go(start: Start, set_up: Callable[[Start], None]) -> Experiment:
   """Trains, from the newest checkpoint of the workdir if there is one, else from `init_from`.
 
   Args:
     start: of `config.resolve`, with the resolved config.
     set_up: sets up JAX, as `configure` does.
+
+  Returns:
+    What was trained.
 
   Raises:
     InputError: the checkpoint is that of a run with another identity, or what is wrong with the
@@ -48,6 +51,7 @@ def go(start: Start, set_up: Callable[[Start], None]) -> None:
   else:
     experiment = begin(experiments.build(start.name, start.config), start)
   runs.train(experiment, start)
+  return experiment
 
 
 def configure(start: Start) -> None:

@@ -5,6 +5,7 @@ import re
 import shlex
 import shutil
 import sys
+from collections.abc import Container
 from pathlib import Path
 
 import experiments
@@ -19,11 +20,12 @@ def say_place(start: Start) -> None:
   print(fitted(_place(start, checkpoint.newest_step(start.workdir))), flush=True)
 
 
-def say_after(name: str, workdir: str) -> None:
-  """Prints how the report of a workdir is opened, if it has one, and what a trained model can do
-  next."""
+def say_after(name: str, workdir: str, can: Container[str]) -> None:
+  """Prints how the report of a workdir is opened, if it has one, and which of what a model `can` do
+  is next."""
   say_report(workdir)
-  examples = {mode: own.example for mode, own in experiments.commands(name).items() if own.example}
+  modes = experiments.commands(name)
+  examples = {mode: own.example for mode, own in modes.items() if own.example and mode in can}
   if examples:
     print('next:')
   for mode, flags in examples.items():

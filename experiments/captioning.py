@@ -28,32 +28,28 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from rnn_research.cells import CELLS, make_cell, options_for
+from rnn_research.cells import CELLS
 from rnn_research.data import codec as text_codec
 from rnn_research.data.views import VIEWS
 from rnn_research.decoding.beam import Beam
 from rnn_research.encoders.cnn.weights import NETWORKS
-from rnn_research.encoders.grid import grid_encoder
-from rnn_research.engines import dispatch
 from rnn_research.errors import InputError, require, require_one_of
 from rnn_research.experiment import Experiment, Vocabulary
-from rnn_research.memory.attention import additive
 from rnn_research.metrics.captions.score import score_captions
-from rnn_research.models.captioners import CAPTIONERS, looks
-from rnn_research.models.conditional_model import conditional_model
-from rnn_research.models.decoders import has_h
+from rnn_research.models.captioners import CAPTIONERS
 from rnn_research.tasks.captioning import commands, corpus, evaluation, material, sight
-from rnn_research.tasks.captioning.batches import (
-  captioned,
-  encode,
-  require_batch,
-  train_stream,
-)
-from rnn_research.tasks.captioning.boxes import read_boxes
+from rnn_research.tasks.captioning.batches import captioned
 from rnn_research.tasks.captioning.describer import describer
-from rnn_research.tasks.captioning.objective import Options, nats, training_loss
-from rnn_research.tasks.captioning.self_critical import cider_reward, self_critical_loss
-from rnn_research.training.config import DTYPES, base_config, check_model, check_readout
+from rnn_research.tasks.captioning.model import (
+  WEIGHTS,
+  caption_cell,
+  caption_model,
+  engine_of,
+  sight_of,
+)
+from rnn_research.tasks.captioning.objective import nats
+from rnn_research.tasks.captioning.training import OBJECTIVES, loss_of, train_data
+from rnn_research.training.config import base_config, check_model, check_readout
 
 VARIANTS = {
   'shapes': (
@@ -82,7 +78,6 @@ PLACES = (
 MOVABLE = ('data.path', 'data.images', 'data.data_dir', 'data.cache_dir')
 
 _BEAM = Beam(3)
-_WEIGHTS = 'encoder.weights'  # in the workdir: a copy, so that captioning needs no other file
 
 
 def get_config(variant: str = 'shapes') -> ConfigDict:
@@ -229,7 +224,7 @@ def check(config: ConfigDict) -> None:
     0.0 <= train.label_smoothing < 1.0,
     'a number in [0, 1)',
   )
-  require_one_of('train.objective', train.objective, _OBJECTIVES)
+  require_one_of('train.objective', train.objective, OBJECTIVES)
   require('train.samples', train.samples, train.samples >= 2, 'an integer >= 2')
   require(
     'init_from',
@@ -304,9 +299,10 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
   codec = (
     text_codec.from_json(assets['codec']) if assets else material.train_codec(load(), config.data)
   )
-  look, form = _sight(config, assets)
-  cell = _make_cell(config.model)
-  model = _make_model(config.model, cell, look, len(codec.symbols))
+  look, form = sight_of(config, assets)
+  cell = caption_cell(config.model)
+  make_model = functools.partial(caption_model, config.model, cell, look)
+  model = make_model(len(codec.symbols))
   held_out = evaluation.HeldOut(
     codec,
     config.data.max_length,
@@ -337,8 +333,8 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
 
   return Experiment(
     init=lambda key: model.init(key, look.inputs),
-    loss=_OBJECTIVES[config.train.objective](config, model, codec, trained),
-    train_data=functools.partial(_train_data, config, codec, load, trained),
+    loss=loss_of(config, model, codec, trained),
+    train_data=functools.partial(train_data, config, codec, load, trained),
     evaluate={'valid': functools.partial(measure, 'valid', {'': greedy}, score_captions)}
     if 'valid' in splits
     else {},
@@ -354,71 +350,17 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     show=write if splits else None,
     report=report if splits else None,
     commands=commands.commands_of(model, codec, config.data.max_length, look),
-    engine=_engine(config.model, cell),
+    engine=engine_of(config.model, cell),
     unit='words',
     vocabularies={
       'captions': Vocabulary(
         'word',
         codec.symbols,
-        lambda size: lambda key: _make_model(config.model, cell, look, size).init(key, look.inputs),
+        lambda size: lambda key: make_model(size).init(key, look.inputs),
       )
     },
     pretrained={'encoder/reader': config.train.encoder_rate} if config.train.encoder_rate else {},
-    files={_WEIGHTS: look.file} if look.file else {},
-  )
-
-
-def _sight(config, assets):
-  """Returns how pictures are seen, and the form of the encoder's weights."""
-  model = config.model
-  if model.encoder == sight.OWN:
-    return sight.own_sight(), ''
-  file = f'{assets["workdir"]}/{_WEIGHTS}' if assets else model.encoder_weights
-  form = assets['encoder'] if assets else sight.form_of(model.encoder, file)
-  see = sight.tuned_sight if config.train.encoder_rate else sight.network_sight
-  return see(model.encoder, form, model.grid, file), form
-
-
-def _make_cell(config):
-  cell = make_cell(
-    config.cell,
-    config.hidden_size,
-    engine=config.engine,
-    dtype=DTYPES[config.dtype],
-    **options_for(config.cell, forget_bias=config.forget_bias),
-  )
-  require('model.cell', config.cell, has_h(cell), 'a cell whose state has an h')
-  return cell
-
-
-def _engine(config, cell):
-  chosen = dispatch.explain(config.cell, config.engine, cell.scan)
-  steps = '; the decoder, whose every step looks, steps' if looks(config.decoder) else ''
-  return f'{chosen}{steps}'
-
-
-def _make_model(config, cell, look, vocabulary_size):
-  dtype = DTYPES[config.dtype]
-  encoder = grid_encoder(
-    look.reader,
-    config.annotation_size,
-    config.embedding_size,
-    dropout=config.dropout,
-    dtype=dtype,
-  )
-  attention = additive(config.attention_size, dtype=dtype)
-  decoder = CAPTIONERS[config.decoder](
-    (cell,) * config.num_layers, attention, dropout=config.dropout
-  )
-  return conditional_model(
-    encoder,
-    decoder,
-    vocabulary_size,
-    config.embedding_size,
-    readout_size=config.readout_size,
-    tied=config.tied,
-    dropout=config.dropout,
-    dtype=dtype,
+    files={WEIGHTS: look.file} if look.file else {},
   )
 
 
@@ -433,60 +375,3 @@ def _seen(data, look, load, assets, split):
     )
   require_one_of('split', split, loaded.splits)
   return material.seen(loaded, split, look, ('plain',), data.cache_dir)
-
-
-def _likelihood(config, model, codec, trained):
-  """Returns the loss of captions that people wrote."""
-  options = Options(**{name: config.train[name] for name in Options._fields})
-
-  def loss(params, carry, batch, key, step):
-    return training_loss(model, options, params, carry, captioned(batch), key)
-
-  return loss
-
-
-def _self_critical(config, model, codec, trained):
-  """Returns the loss of captions that the model draws."""
-  # Weighed when the first are drawn: a model that is opened needs none.
-  made = functools.cache(lambda: cider_reward(codec, trained().captions))
-  reward = lambda rows, ids: made()(rows, ids)
-
-  def loss(params, carry, batch, key, step):
-    inputs = captioned(batch).inputs
-    total, (weight, sums) = self_critical_loss(
-      model,
-      reward,
-      config.train.samples,
-      config.data.max_length,
-      params,
-      inputs,
-      batch['rows'],
-      key,
-    )
-    return total, (weight, carry, sums)
-
-  return loss
-
-
-_OBJECTIVES = {'likelihood': _likelihood, 'cider': _self_critical}
-
-
-def _train_data(config, codec, load, trained):
-  """Returns the training batches."""
-  data, loaded = config.data, load()
-  if data.boxes:
-    read_boxes(data.boxes)  # which the report would find damaged only after training
-  # Before pictures are read, which may take long.
-  require_batch(len(loaded.splits['train']), config.train.batch_size)
-  pictures = trained()
-  encoded = encode(codec, pictures.captions, data.max_length)
-  about = commands.describe(codec, loaded, encoded, data.max_length)
-  return train_stream(
-    pictures,
-    encoded,
-    config.train.batch_size,
-    data.captions_per_picture,
-    data.buckets,
-    config.seed,
-    loaded.fingerprint,
-  )._replace(about=about)

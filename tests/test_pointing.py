@@ -10,7 +10,9 @@ from rnn_research.errors import InputError
 from rnn_research.tasks.captioning.boxes import Phrase, read_boxes
 from rnn_research.tasks.captioning.nouns import head_noun, singular
 from rnn_research.tasks.captioning.pointing import (
+  WIDTHS,
   Pointed,
+  best_width,
   boxes_of,
   coverage,
   inside,
@@ -230,3 +232,17 @@ def test_smoothing_is_gaussian_and_nothing_lies_outside():
     )
     assert found[n, y, x] == pytest.approx(expected, rel=1e-12)
   assert np.argmax(smoothed(np.ones((5, 5)), 0.2)) == 12  # even weights point to the middle
+
+
+def test_the_narrowest_width_with_most_hits_is_chosen():
+  left = [Phrase('a dog', 'dog', np.array([[0.0, 0.0, 1 / 3, 1.0]]))]
+  # Most weight lies left, in two places, but the largest is one at the right.
+  spread = np.array([[[0.3, 0.0, 0.32], [0.3, 0.0, 0.0]]])
+  width = best_width([['dog']], [spread], [left])
+  assert 0 < width < max(WIDTHS)
+  assert [bool(pointed([['dog']], [smoothed(spread, w)], [left]).hits) for w in WIDTHS] == [
+    w >= width for w in WIDTHS
+  ]
+  assert best_width([['dog']], [spread[..., ::-1]], [left]) == 0.0  # all hit
+  assert best_width([['cat']], [spread], [left]) == 0.0  # none to hit
+  assert best_width([], [], []) == 0.0

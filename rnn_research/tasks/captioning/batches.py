@@ -44,6 +44,17 @@ class Seen(NamedTuple):
   picture: Callable[[int], np.ndarray]
 
 
+def some(seen: Seen, rows: Sequence[int]) -> Seen:
+  """Returns only some of the pictures."""
+  own = np.asarray(rows, np.int64)
+  return Seen(
+    [seen.names[row] for row in rows],
+    [seen.captions[row] for row in rows],
+    lambda at, rng=None: seen.inputs(own[at], rng),
+    lambda number: seen.picture(own[number]),
+  )
+
+
 class CaptionIds(NamedTuple):
   """Captions as ids, C of each picture at most.
 

@@ -1,5 +1,6 @@
 """The report of a captioner: figures, the best and the worst captions, where it looked."""
 
+import functools
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -82,7 +83,7 @@ def write_report(
       sections.loss_section(rows, 'every word given those before it'),
       _captions_section(pictures, found, scores, split),
       *_attention(pictures, encoded, model, params, found, scores, rows),
-      *_pointing(held_out, split, boxes, describe, encoded, model, params, found),
+      *_pointing(held_out, split, boxes, model, params, found),
       sections.gradient_section(rows),
     ],
   )
@@ -156,17 +157,19 @@ def _attention(pictures, encoded, model, params, found, scores, rows: Rows):
   )
 
 
-def _pointing(held_out, split, boxes, describe, encoded, model, params, found):
+def _pointing(held_out, split, boxes, model, params, found):
   if not boxes:
     return
-
-  def others():
-    valid = held_out.seen('valid')
-    return valid, describe(params, all_inputs(valid))
-
-  tuned = others if split != 'valid' and 'valid' in held_out.material().splits else None
+  with_valid = split != 'valid' and 'valid' in held_out.material().splits
   yield pointing_section(
-    boxes, held_out.seen(split), encoded, held_out.codec, model, params, found, tuned
+    boxes,
+    held_out.seen(split),
+    held_out.max_length,
+    held_out.codec,
+    model,
+    params,
+    found,
+    functools.partial(held_out.seen, 'valid') if with_valid else None,
   )
 
 

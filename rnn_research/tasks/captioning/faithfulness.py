@@ -54,18 +54,19 @@ def hide(
   """
   look = jax.jit(lambda params, batch: _looked(model, params, batch))
   cost = jax.jit(lambda params, batch, seen: _cost(model, params, batch, seen))
-  rng, sums = np.random.default_rng(seed), np.zeros((2, len(places) + 1))
-  words = 0
+  rng, sums = np.random.default_rng(seed), np.zeros((2, len(places)))
+  whole, words = 0.0, 0
   for _, batch in evaluation_batches(pictures, encoded):
     weights = np.asarray(look(params, batch))
     words += int(batch['lengths'].sum())
+    whole += float(cost(params, batch, np.ones(weights.shape, bool)))
     for kind, order in enumerate((np.argsort(-weights, 1), _shuffled(rng, weights.shape))):
-      for i, count in enumerate((0, *places)):
+      for i, count in enumerate(places):
         seen = np.ones(weights.shape, bool)
         np.put_along_axis(seen, order[:, :count], False, 1)
         sums[kind, i] += float(cost(params, batch, seen))
   looked, others = sums / words
-  return Hidden(places, looked[1:], others[1:], float(looked[0]))
+  return Hidden(places, looked, others, whole / words)
 
 
 def _shuffled(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:

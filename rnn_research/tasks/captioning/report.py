@@ -24,7 +24,7 @@ from rnn_research.metrics.captions.cider import cider, cider_table, document_fre
 from rnn_research.metrics.captions.score import tokenized
 from rnn_research.models.conditional_model import ConditionalModel
 from rnn_research.tasks.captioning.attention_figure import Looked, attention_figure
-from rnn_research.tasks.captioning.batches import Seen, encode
+from rnn_research.tasks.captioning.batches import Seen, encode, some
 from rnn_research.tasks.captioning.contact_sheet import Judged, contact_sheet
 from rnn_research.tasks.captioning.describer import Caption
 from rnn_research.tasks.captioning.evaluation import HeldOut, all_inputs
@@ -35,6 +35,7 @@ from rnn_research.typing import Params
 
 _SHOWN = 8  # captions of either kind
 _OVERLAYS = 3  # pictures whose attention is drawn
+_HIDDEN = 200  # pictures of which places are hidden
 _NAMES = {
   'bleu_1': 'BLEU-1',
   'bleu_2': 'BLEU-2',
@@ -72,7 +73,6 @@ def write_report(
   pictures = held_out.seen(split)
   found = describe(params, all_inputs(pictures))
   scores = _each(found, pictures)
-  encoded = encode(held_out.codec, pictures.captions, held_out.max_length)
   result = read_result(workdir)
   sections.write_samples(out_dir, rows)
   sections.write(
@@ -82,7 +82,7 @@ def write_report(
       Section('', before=f'{result_markdown(result)}\n{_table(result, split)}'),
       sections.loss_section(rows, 'every word given those before it'),
       _captions_section(pictures, found, scores, split),
-      *_attention(pictures, encoded, model, params, found, scores, rows),
+      *_attention(held_out, pictures, model, params, found, scores, rows),
       *_pointing(held_out, split, boxes, model, params, found),
       sections.gradient_section(rows),
     ],
@@ -131,7 +131,7 @@ def _captions_section(pictures, found, scores, split):
   return Section('Captions', 'captions', contact_sheet(groups, text), 'Pictures and captions')
 
 
-def _attention(pictures, encoded, model, params, found, scores, rows: Rows):
+def _attention(held_out, pictures, model, params, found, scores, rows: Rows):
   if not found[0].weights.size:
     yield Section('Attention', before='The decoder has no attention: it sees the whole picture.')
     return
@@ -151,10 +151,10 @@ def _attention(pictures, encoded, model, params, found, scores, rows: Rows):
   if any('train/attention_entropy' in row for row in rows):
     yield Section('Entropy', 'entropy', _entropy(rows), 'Entropy of the attention over steps')
   places = _places(int(np.prod(found[0].weights.shape[1:])))
-  hidden = hide(model, params, pictures, encoded, places)
-  yield Section(
-    'Faithfulness', 'faithfulness', _faithfulness(hidden), 'Loss where places are hidden'
-  )
+  few = some(pictures, range(min(_HIDDEN, len(pictures.names))))
+  encoded = encode(held_out.codec, few.captions, held_out.max_length)
+  plot = _faithfulness(hide(model, params, few, encoded, places), len(few.names))
+  yield Section('Faithfulness', 'faithfulness', plot, 'Loss where places are hidden')
 
 
 def _pointing(held_out, split, boxes, model, params, found):
@@ -197,7 +197,7 @@ def _entropy(rows: Rows) -> Plot:
   return Plot(figure, table)
 
 
-def _faithfulness(hidden: Hidden) -> Plot:
+def _faithfulness(hidden: Hidden, count: int) -> Plot:
   figure = Figure(figsize=(11, 6), layout='constrained')
   axes = figure.subplots()
   for values, colour, marker, name in (
@@ -216,9 +216,9 @@ def _faithfulness(hidden: Hidden) -> Plot:
   axes.legend(fontsize=TICK, frameon=False, loc='upper left')
   plots.caption(
     figure,
-    'What references cost where places are hidden from the attention: those that it looks at most '
-    'over all words of a picture, or as many at random. The first state is made of the whole '
-    'picture all the same.',
+    f'What references of {count} pictures cost where places are hidden from the attention: those '
+    'that it looks at most over all words of a picture, or as many at random. The first state is '
+    'made of the whole picture all the same.',
   )
   table = {
     'hidden places': hidden.places,

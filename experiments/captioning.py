@@ -48,7 +48,7 @@ from rnn_research.tasks.captioning.model import (
   sight_of,
 )
 from rnn_research.tasks.captioning.objective import nats
-from rnn_research.tasks.captioning.training import OBJECTIVES, loss_of, train_data
+from rnn_research.tasks.captioning.training import OBJECTIVES, train_data
 from rnn_research.training.config import base_config, check_model, check_readout
 
 VARIANTS = {
@@ -333,7 +333,7 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
 
   return Experiment(
     init=lambda key: model.init(key, look.inputs),
-    loss=loss_of(config, model, codec, trained),
+    loss=OBJECTIVES[config.train.objective](config, model, codec, trained),
     train_data=functools.partial(train_data, config, codec, load, trained),
     evaluate={'valid': functools.partial(measure, 'valid', {'': greedy}, score_captions)}
     if 'valid' in splits

@@ -11,15 +11,18 @@ from cells_under_test import drawn, noisy
 from rnn_research import lstm
 from rnn_research.data.codec import SPECIALS, TextCodec
 from rnn_research.encoders.grid import grid_encoder, maps_reader
+from rnn_research.errors import InputError
 from rnn_research.losses import cross_entropy
 from rnn_research.memory.attention import additive
 from rnn_research.models.captioners import CAPTIONERS
 from rnn_research.models.conditional_model import conditional_model
-from rnn_research.tasks.captioning import faithfulness
+from rnn_research.tasks.captioning import faithfulness, report
 from rnn_research.tasks.captioning.attention_figure import Looked, attention_figure, lit
-from rnn_research.tasks.captioning.batches import Seen, encode
+from rnn_research.tasks.captioning.batches import Seen, encode, some
 from rnn_research.tasks.captioning.contact_sheet import Judged, contact_sheet
 from rnn_research.tasks.captioning.describer import Caption
+from rnn_research.tasks.captioning.evaluation import HeldOut
+from rnn_research.tasks.captioning.material import Material
 from rnn_research.tasks.captioning.objective import Captioned, taught
 from rnn_research.tasks.captioning.pointing_section import pointing_section
 from rnn_research.tasks.captioning.saliency import saliency
@@ -125,49 +128,92 @@ def test_hiding_places_costs_what_a_memory_without_them_costs():
   assert not np.allclose(found.looked, found.others)
 
 
-def test_pointing_is_scored_for_what_is_written_and_for_references(tmp_path):
+HEADER = 'image\tphrase\tx1\ty1\tx2\ty2\twidth\theight\n'
+
+
+def section_of(boxes, written, others=None):
+  """Returns name -> the other columns of each row of the section, and what it says of them."""
   model, params = looking()
+  section = pointing_section(str(boxes), seen(), 6, CODEC, model, params, written, others)
+  lines = section.before.splitlines()
+  rows = [line.strip('|').split(' | ') for line in lines if line.startswith('| ')]
+  return {row[0].strip(): row[1:] for row in rows[2:]}, lines[-1]
+
+
+def corner(words, column):
+  """Returns weights that all lie in one place of the upper row."""
+  weights = np.zeros((len(words.split()) + 1, 2, 3))
+  weights[:, 0, column] = 1.0
+  return caption(words, weights)
+
+
+def test_pointing_is_scored_for_what_is_written_and_for_references(tmp_path):
   boxes = tmp_path / 'boxes.tsv'
   boxes.write_text(
-    f'{HEADER}p0.jpg\ta dog\t1\t1\t33\t50\t99\t100\np1.jpg\tcats\t1\t1\t9\t9\t\t\n', 'utf-8'
+    f'{HEADER}p0.jpg\ta dog\t1\t1\t33\t50\t99\t100\np1.jpg\tcats\t1\t1\t9\t9\t\t\n'
+    'p2.jpg\ta cat\t67\t1\t99\t50\t99\t100\n',
+    'utf-8',
   )
-  left = np.zeros((4, 2, 3))
-  left[:, 0, 0] = 1.0
-  written = [caption('a dog sits', left), caption('a cat', left[:3]), caption('', left[:1])]
-  section = pointing_section(str(boxes), seen(), 6, CODEC, model, params, written)
-  rows = [line.split(' | ') for line in section.before.splitlines() if line.startswith('| ')]
-  *_, written, references, gradients = rows
-  assert written[0] == '| weights, written'
-  # One noun, its weights all in the box that the middle of the photo is not in.
-  assert written[1:5] == ['1', '1', '100.0%', '0.0%']
-  assert written[7] == '100.0%'
-  # Two references name the dog.
-  assert references[:3] == ['| weights, in references', '2', '1']
-  assert gradients[:3] == ['| gradients, written', '1', '1']
+  written = [corner('a dog sits', 0), corner('a cat', 0), corner('the cat', 2)]
+  rows, _ = section_of(boxes, written)
+  assert list(rows) == ['weights, written', 'weights, in references', 'gradients, written']
+  # Two nouns, their weights all in boxes that the middle of the photo is not in; p1 has none.
+  assert rows['weights, written'][:4] == ['2', '2', '100.0%', '0.0%']
+  assert rows['weights, written'][6] == '100.0%'
+  # Two references name the dog, one the cat.
+  assert rows['weights, in references'][:2] == ['3', '2']
+  assert rows['gradients, written'][:2] == ['2', '2']
 
 
-HEADER = 'image\tphrase\tx1\ty1\tx2\ty2\twidth\theight\n'
+def test_some_of_the_pictures_are_those():
+  own = some(seen(), [0, 2])
+  np.testing.assert_array_equal(own.inputs(np.array([1, 0]))['deep'], GRID[[2, 0]])
+  np.testing.assert_array_equal(own.picture(1), seen().picture(2))
+  assert (own.names, own.captions) == (['p0.jpg', 'p2.jpg'], [TEXTS[0], TEXTS[2]])
 
 
 @pytest.mark.parametrize('named', ['p0.jpg', 'none.jpg'])
 def test_how_far_to_smooth_is_chosen_on_another_split(tmp_path, named):
-  """A photo of which the middle third is a dog: weights that are nearly even hit it once they are smoothed."""
-  model, params = looking()
+  """Of a photo the middle third is a dog: weights that are nearly even hit it once smoothed."""
   boxes = tmp_path / 'boxes.tsv'
   rows = ''.join(f'{name}\ta dog\t34\t1\t66\t100\t99\t100\n' for name in ('v0.jpg', named))
   boxes.write_text(HEADER + rows, 'utf-8')
-  corner = np.zeros((3, 2, 3))
-  corner[:, 0, 0] = 1.0
   valid = seen()._replace(names=['v0.jpg', 'v1.jpg', 'v2.jpg'])
-  section = functools.partial(
-    pointing_section, str(boxes), seen(), 6, CODEC, model, params, [caption('a dog', corner)] * 3
-  )
-  alone, chosen = (section(others).before.splitlines() for others in (None, lambda: valid))
-  names = [line.split(' | ')[0] for line in chosen if line.startswith('| ')]
-  smooth = [name for name in names if name.endswith(', smoothed')]
-  assert smooth == ['| weights, written, smoothed', '| weights, in references, smoothed']
-  assert [line for line in chosen if ', smoothed |' not in line][:-1] == alone[:-1]
-  assert chosen[-1].startswith(alone[-1]) and 'validation split' in chosen[-1]
+  written = [corner('a dog', 0)] * 3
+  alone, about = section_of(boxes, written)
+  chosen, said = section_of(boxes, written, valid)
+  smooth = {name for name in chosen if name.endswith(', smoothed')}
+  assert smooth == {'weights, written, smoothed', 'weights, in references, smoothed'}
+  assert {name: row for name, row in chosen.items() if name not in smooth} == alone
+  assert said.startswith(about) and 'Gaussian of 0.' in said
+  if named == 'p0.jpg':
+    assert chosen['weights, written'][6] == '0.0%' != chosen['weights, written, smoothed'][6]
+
+
+@pytest.mark.parametrize(
+  'split, valid, smooth',
+  [
+    ('test', 'known', True),
+    ('test', 'unknown', False),
+    ('test', 'none', False),
+    ('valid', 'known', False),
+  ],
+)
+def test_the_report_smooths_where_there_is_another_split(tmp_path, split, valid, smooth):
+  boxes = tmp_path / 'boxes.tsv'
+  boxes.write_text(f'{HEADER}p0.jpg\ta dog\t1\t1\t33\t50\t99\t100\n', 'utf-8')
+
+  def seen_of(split):
+    if split == 'valid' and valid == 'unknown':
+      raise InputError('not the captions that the model was trained on')
+    return seen()
+
+  splits = dict.fromkeys(('train', 'test', *(('valid',) if valid != 'none' else ())), ())
+  held_out = HeldOut(CODEC, 6, lambda: Material(splits, '', (), (), None, {}), seen_of)
+  given = seen(), *looking(), [corner('a dog', 0)] * 3
+  (section,) = report._pointing(held_out, split, str(boxes), *given)
+  assert ('weights, written, smoothed' in section.before) == smooth
+  assert list(report._pointing(held_out, split, '', *given)) == []
 
 
 def test_pointing_of_a_model_that_does_not_look(tmp_path):

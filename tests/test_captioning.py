@@ -267,6 +267,10 @@ MISUSED = {
     ['--input={photos}/0.png', '--attention_map=maps'],
     ["attention_map is 'maps', expected a file that ends with .png"],
   ),
+  'maps that cannot be written': (
+    ['--input={photos}', '--attention_map={photos}/note.txt'],
+    ['attention_map: cannot write ', 'note.txt'],
+  ),
   'map that cannot be written': (
     ['--input={photos}/0.png', '--attention_map={photos}/note.txt/map.png'],
     ['attention_map: cannot write ', 'note.txt'],

@@ -315,6 +315,8 @@ def test_modes(drawer, tmp_path, main):
     ([], "input is '', expected a picture or a folder of pictures"),
     ([f'--input={red}'], 'red.png is a picture in colour, expected grey as in training'),
     ([f'--input={picture}', '--seen=middle'], "seen is 'middle', expected one of top"),
+    ([f'--input={red}', f'--output={"a" * 300}.png'], 'output: cannot write'),
+    ([f'--input={red}', '--output=.png'], "output is '.png', expected a file that ends with .png"),
     # Before pictures are read.
     ([f'--input={red}', f'--output={red}/a.png'], 'output: cannot write'),
   ):

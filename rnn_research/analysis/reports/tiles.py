@@ -69,9 +69,9 @@ def require_picture(path: str, flag: str, *suffixes: str) -> None:
   """Raises InputError, naming the flag, unless a picture can be written to the file, which must end
   with one of `suffixes`; its folder is made."""
   endings = ' or '.join(suffixes)
-  require(flag, path, path.lower().endswith(suffixes), f'a file that ends with {endings}')
   file = expand(path)
-  new = not file.exists()
+  require(flag, path, file.suffix.lower() in suffixes, f'a file that ends with {endings}')
+  new = not os.path.lexists(file)
   save_picture(file, flag, lambda file: file.open('ab').close())
   if new:
     file.unlink()

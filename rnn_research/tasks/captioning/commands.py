@@ -1,4 +1,4 @@
-"""Modes of a trained captioner: captions of photos; and what is said before training."""
+"""Modes of a trained captioner: captions of photos."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from rnn_research.analysis.reports.tiles import require_picture, save_picture
-from rnn_research.data.codec import EOS, SPECIALS, TextCodec
+from rnn_research.data.codec import TextCodec
 from rnn_research.data.files import expand, open_output
 from rnn_research.data.pictures import list_pictures, read_picture
 from rnn_research.decoding.beam import Beam, check_beam
@@ -17,9 +17,8 @@ from rnn_research.errors import InputError, require, require_seed
 from rnn_research.experiment import Command, flags_of
 from rnn_research.models.captioners import looks
 from rnn_research.models.conditional_model import ConditionalModel
-from rnn_research.tasks.captioning.batches import EVALUATED, CaptionIds
+from rnn_research.tasks.captioning.batches import EVALUATED
 from rnn_research.tasks.captioning.describer import Caption, describer
-from rnn_research.tasks.captioning.material import Material
 from rnn_research.tasks.captioning.sight import Sight
 from rnn_research.training.progress import tell, warn
 from rnn_research.typing import Params
@@ -161,6 +160,7 @@ def _check_map(run, path, one):
   else:
     folder = not path.lower().endswith('.png')
     require('attention_map', path, folder, 'a folder, since there may be several photos')
+    require_picture(f'{path}/{_map_name("any")}', 'attention_map', '.png')
 
 
 def _draw(described: Described, path: str, one: bool) -> None:
@@ -195,20 +195,6 @@ COMMANDS = {
       ),
     },
     caption_files,
-    example='--input=PHOTO --attention_map=attention.png',
+    example='--input=PHOTO',
   )
 }
-
-
-def describe(codec: TextCodec, loaded: Material, encoded: CaptionIds, max_length: int) -> str:
-  """Returns what is worth knowing of the data before training."""
-  lines = [*loaded.about]
-  if encoded.left_out:
-    lines.append(
-      f'{encoded.left_out:,} training captions of more than {max_length} words, or of none, are '
-      'not trained on'
-    )
-  words = encoded.targets[encoded.targets > EOS]
-  known = len(codec.symbols) - len(SPECIALS)
-  lines.append(f'vocabulary: {known:,} words; unknown in training {codec.unknown_share(words):.2%}')
-  return '\n'.join(lines)

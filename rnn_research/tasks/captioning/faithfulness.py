@@ -65,8 +65,8 @@ def hide(
         seen = np.ones(weights.shape, bool)
         np.put_along_axis(seen, order[:, :count], False, 1)
         sums[kind, i] += float(cost(params, batch, seen))
-  looked, others = sums / words
-  return Hidden(places, looked, others, whole / words)
+  looked, others = sums / max(words, 1)
+  return Hidden(places, looked, others, whole / max(words, 1))
 
 
 def _shuffled(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:

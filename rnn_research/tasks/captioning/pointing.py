@@ -107,6 +107,7 @@ def smoothed(grid: np.ndarray, width: float) -> np.ndarray:
     width: standard deviation, as a share of the side of the photo; 0 changes nothing.
 
   Source: Xu et al. 2015 (arXiv 1502.03044), section 5.4, where weights are smoothed to be shown.
+  Deviates from the paper: smoothed to be scored; how far is chosen, see `best_width`.
   """
   if not width:
     return grid

@@ -1,7 +1,7 @@
 """The section of a report that says whether a captioner looks at what it names, or depends on
 it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jax
@@ -34,11 +34,15 @@ from rnn_research.tasks.captioning.saliency import saliency
 from rnn_research.typing import Params
 
 _ABOUT = (
-  'Hits: the weights of the noun are '
-  'largest in a box; centre: the middle of the photo is in one; gain: hits less centre, with a '
-  'bootstrap over photos. Mass: how much of the weights lies in the boxes; area: how much of '
-  "even ones would. Gradients: the same of the places of the encoder's maps that the probability "
-  'of the noun depends on, gradient times input.'
+  'Hits: the weights of the noun are largest in a box; centre: the middle of the photo is in one; '
+  'gain: hits less centre, with a bootstrap over photos. Mass: how much of the weights lies in the '
+  'boxes; area: how much of even ones would. Gradients: the same of the places of the '
+  "encoder's maps that the probability of the noun depends on, gradient times input."
+)
+_SMOOTHED = (
+  f' Smoothed: by a Gaussian of {{:g}} of the side of a photo, of {len(WIDTHS)} widths the one '
+  'with most hits in references of the validation split (0: none helps). Weights that say little '
+  'are then largest in the middle.'
 )
 _NAMES = ('nouns', 'photos', 'hits', 'centre', 'gain', '95 % interval', 'mass', 'area')
 
@@ -51,7 +55,7 @@ def pointing_section(
   model: ConditionalModel,
   params: Params,
   found: Sequence[Caption],
-  others: Callable[[], Seen] | None = None,
+  others: Seen | None = None,
 ) -> Section:
   """Returns the section.
 
@@ -72,37 +76,34 @@ def pointing_section(
   """
   boxes = read_boxes(path)
   about = f'The nouns that are heads of phrases with boxes, in {path}. {_ABOUT}'
-  pictures, phrases, rows = _named(boxes, pictures)
-  written, shape, looked = [found[i] for i in rows], found[0].weights.shape[1:], {}
-
-  def references(pictures, phrases):
-    return list(_references(pictures, max_length, codec, model, params, phrases, shape))
-
+  pictures, phrases, numbers = _named(boxes, pictures)
+  written = [found[number] for number in numbers]
+  words, looked = [one.words for one in written], {}
   if found[0].weights.size:
+    taken = max_length, codec, model, params, found[0].weights.shape[1:]
     looked = {
-      'weights, written': [
-        (one.words, one.weights, own, i)
-        for i, (one, own) in enumerate(zip(written, phrases, strict=True))
-      ],
-      'weights, in references': references(pictures, phrases),
+      'weights, written': _rows(words, [one.weights for one in written], phrases),
+      'weights, in references': list(_references(pictures, phrases, *taken)),
     }
-    tried = references(*_named(boxes, others())[:2]) if others else []
-    if width := best_width(*([one[column] for one in tried] for column in range(3))):
-      looked |= {
-        f'{name}, smoothed': [(words, smoothed(maps, width), *rest) for words, maps, *rest in own]
-        for name, own in looked.items()
-      }
-      about += (
-        f' Smoothed: by a Gaussian of {width:g} of the side of a photo, of {len(WIDTHS)} widths '
-        'the one with most hits in references of the validation split.'
-      )
-  maps = _depended(pictures, codec, model, params, [one.words for one in written])
-  looked['gradients, written'] = [
-    (one.words, own, named, i)
-    for i, (one, own, named) in enumerate(zip(written, maps, phrases, strict=True))
-  ]
-  table = [_row(name, _scores(own)) for name, own in looked.items()]
+    if others:
+      asked, named, _ = _named(boxes, others)
+      tried = list(_references(asked, named, *taken))
+      width = best_width(*([one[column] for one in tried] for column in range(3)))
+      looked |= {f'{name}, smoothed': _smoothed(rows, width) for name, rows in looked.items()}
+      about += _SMOOTHED.format(width)
+  maps = _depended(pictures, codec, model, params, words)
+  looked['gradients, written'] = _rows(words, maps, phrases)
+  table = [_row(name, _scores(rows)) for name, rows in looked.items()]
   return Section('Pointing', before=f'{markdown(["", *_NAMES], table)}\n{about}')
+
+
+def _rows(words, maps, phrases):
+  """Returns what `pointed` takes, and the number of the photo, of a caption of each."""
+  return list(zip(words, maps, phrases, range(len(phrases)), strict=True))
+
+
+def _smoothed(rows, width):
+  return [(words, smoothed(maps, width), *rest) for words, maps, *rest in rows]
 
 
 def _named(boxes: Mapping[str, list[Phrase]], pictures: Seen):
@@ -121,7 +122,7 @@ def _scores(looked) -> PointingScores | None:
   return pointing_scores(found._replace(photos=np.array(photos)[found.photos]))
 
 
-def _references(pictures, max_length, codec, model, params, phrases, shape):
+def _references(pictures, phrases, max_length, codec, model, params, shape):
   """Yields words, weights, phrases and photo of the references of photos."""
   if not phrases:
     return

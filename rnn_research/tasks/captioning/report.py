@@ -1,6 +1,6 @@
 """The report of a captioner: figures, the best and the worst captions, where it looked."""
 
-import functools
+import contextlib
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -20,6 +20,7 @@ from rnn_research.analysis.reports.tables import (
   read_result,
   result_markdown,
 )
+from rnn_research.errors import InputError
 from rnn_research.metrics.captions.cider import cider, cider_table, document_frequencies
 from rnn_research.metrics.captions.score import tokenized
 from rnn_research.models.conditional_model import ConditionalModel
@@ -83,7 +84,7 @@ def write_report(
       sections.loss_section(rows, 'every word given those before it'),
       _captions_section(pictures, found, scores, split),
       *_attention(held_out, pictures, model, params, found, scores, rows),
-      *_pointing(held_out, split, boxes, model, params, found),
+      *_pointing(held_out, split, boxes, pictures, model, params, found),
       sections.gradient_section(rows),
     ],
   )
@@ -157,19 +158,23 @@ def _attention(held_out, pictures, model, params, found, scores, rows: Rows):
   yield Section('Faithfulness', 'faithfulness', plot, 'Loss where places are hidden')
 
 
-def _pointing(held_out, split, boxes, model, params, found):
+def _pointing(held_out, split, boxes, pictures, model, params, found):
   if not boxes:
     return
-  with_valid = split != 'valid' and 'valid' in held_out.material().splits
+  others = None
+  if split != 'valid' and 'valid' in held_out.material().splits:
+    # One that the model may have been trained on does without smoothing, not without a report.
+    with contextlib.suppress(InputError):
+      others = held_out.seen('valid')
   yield pointing_section(
     boxes,
-    held_out.seen(split),
+    pictures,
     held_out.max_length,
     held_out.codec,
     model,
     params,
     found,
-    functools.partial(held_out.seen, 'valid') if with_valid else None,
+    others,
   )
 
 
@@ -216,9 +221,9 @@ def _faithfulness(hidden: Hidden, count: int) -> Plot:
   axes.legend(fontsize=TICK, frameon=False, loc='upper left')
   plots.caption(
     figure,
-    f'What references of {count} pictures cost where places are hidden from the attention: those '
-    'that it looks at most over all words of a picture, or as many at random. The first state is '
-    'made of the whole picture all the same.',
+    f'What references of the first {count} pictures cost where places are hidden from the '
+    'attention: those that it looks at most over all words of a picture, or as many at random. The '
+    'first state is made of the whole picture all the same.',
   )
   table = {
     'hidden places': hidden.places,

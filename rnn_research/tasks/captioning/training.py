@@ -3,11 +3,10 @@
 import functools
 from collections.abc import Callable
 
-from rnn_research.data.codec import TextCodec
+from rnn_research.data.codec import EOS, SPECIALS, TextCodec
 from rnn_research.experiment import TrainData
-from rnn_research.models.conditional_model import ConditionalModel
-from rnn_research.tasks.captioning import commands
 from rnn_research.tasks.captioning.batches import (
+  CaptionIds,
   Seen,
   captioned,
   encode,
@@ -33,12 +32,12 @@ def _likelihood(config, model, codec, trained):
 def _self_critical(config, model, codec, trained):
   """Returns the loss of captions that the model draws."""
   # Weighed when the first are drawn: a model that is opened needs none.
-  reward = functools.cache(lambda: cider_reward(codec, trained().captions))
+  make_reward = functools.cache(lambda: cider_reward(codec, trained().captions))
 
   def loss(params, carry, batch, key, step):
     total, (weight, sums) = self_critical_loss(
       model,
-      lambda rows, ids: reward()(rows, ids),
+      lambda rows, ids: make_reward()(rows, ids),
       config.train.samples,
       config.data.max_length,
       params,
@@ -51,27 +50,20 @@ def _self_critical(config, model, codec, trained):
   return loss
 
 
+# name -> `(config, model, codec, () -> training pictures) -> the loss of an Experiment`.
 OBJECTIVES = {'likelihood': _likelihood, 'cider': _self_critical}
-
-
-def loss_of(
-  config, model: ConditionalModel, codec: TextCodec, trained: Callable[[], Seen]
-) -> Callable:
-  """Returns the loss of `Experiment` that `train.objective` names.
-
-  Args:
-    config: of the experiment.
-    model: the model.
-    codec: of the captions.
-    trained: the training pictures.
-  """
-  return OBJECTIVES[config.train.objective](config, model, codec, trained)
 
 
 def train_data(
   config, codec: TextCodec, load: Callable[[], Material], trained: Callable[[], Seen]
 ) -> TrainData:
-  """Returns the training batches; args as of `loss_of`, `load` of `material.load`.
+  """Returns the training batches.
+
+  Args:
+    config: of the experiment.
+    codec: of the captions.
+    load: of `material.load`.
+    trained: the training pictures.
 
   Raises:
     InputError: too few pictures for a batch, or boxes that cannot be read.
@@ -83,7 +75,7 @@ def train_data(
   require_batch(len(loaded.splits['train']), config.train.batch_size)
   pictures = trained()
   encoded = encode(codec, pictures.captions, data.max_length)
-  about = commands.describe(codec, loaded, encoded, data.max_length)
+  about = _describe(codec, loaded, encoded, data.max_length)
   return train_stream(
     pictures,
     encoded,
@@ -93,3 +85,17 @@ def train_data(
     config.seed,
     loaded.fingerprint,
   )._replace(about=about)
+
+
+def _describe(codec: TextCodec, loaded: Material, encoded: CaptionIds, max_length: int) -> str:
+  """Returns what is worth knowing of the data before training."""
+  lines = [*loaded.about]
+  if encoded.left_out:
+    lines.append(
+      f'{encoded.left_out:,} training captions of more than {max_length} words, or of none, are '
+      'not trained on'
+    )
+  words = encoded.targets[encoded.targets > EOS]
+  known = len(codec.symbols) - len(SPECIALS)
+  lines.append(f'vocabulary: {known:,} words; unknown in training {codec.unknown_share(words):.2%}')
+  return '\n'.join(lines)

@@ -100,7 +100,8 @@ def by_hand(params, image, chance, join):
     what = two(own.what, patches(image, place, 2))
     g = JOINED[join](what, two(own.where, place))
     h = np.maximum(g @ np.float64(cell.w_x) + h @ np.float64(cell.w_h) + cell.b, 0)
-    mean = np.tanh(two(own.place, h))
+    aim = two(own.aim, h)
+    mean = aim / (1 + np.abs(aim))
     place = mean + STD * noise
     places.append(place)
     means.append(mean)
@@ -136,7 +137,7 @@ def test_what_chooses_places_is_trained_by_reinforce_and_what_answers_by_its_los
   )
   whole, answers = gradient(model), gradient(silent)
   # The loss of answers alone does not reach the locator: exactly.
-  assert not any(a.any() for a in jax.tree.leaves(answers['cell'].place))
+  assert not any(a.any() for a in jax.tree.leaves(answers['cell'].aim))
   # And what is learned by trial reaches nothing else.
   for name in ('answer', 'baseline', 'start'):
     jax.tree.map(np.testing.assert_array_equal, whole[name], answers[name])
@@ -152,19 +153,19 @@ def test_what_chooses_places_is_trained_by_reinforce_and_what_answers_by_its_los
   rewards = [
     np.exp(one[0])[y] / np.exp(one[0]).sum() for one, (y,) in zip(found, targets, strict=True)
   ]
-  below, above = own = params['cell'].place
+  below, above = own = params['cell'].aim
   expected = jax.tree.map(lambda a: np.zeros(a.shape), own)
   for t in (1, 2):  # the first place is not learned
     surprise = np.array(rewards) - [dense(params['baseline'], one[3][t])[0] for one in found]
     for better, (_, places, means, gazes) in zip(surprise - surprise.mean(), found, strict=True):
       z = np.maximum(dense(below, gazes[t]), 0)
-      slope = -better * (places[t] - means[t]) / STD**2 * (1 - means[t] ** 2)
+      slope = -better * (places[t] - means[t]) / STD**2 * (1 - np.abs(means[t])) ** 2
       inner = (slope @ np.float64(above['w']).T) * (z > 0)
       for layer, x, a in zip(expected, (gazes[t], z), (inner, slope), strict=True):
         layer['w'] += np.outer(x, a)
         layer['b'] += a
   close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
-  jax.tree.map(close, whole['cell'].place, expected)
+  jax.tree.map(close, whole['cell'].aim, expected)
 
 
 def test_the_baseline_learns_what_may_still_come():
@@ -186,12 +187,12 @@ def test_a_context_steers_and_does_not_answer():
   model = make(crop_eye(eyes.centre()), layers=2, context=True, answers=2)
   params, pictures, key = begun(model), images(), jax.random.key(3)
   of_answers = gradient_of(lambda p: jnp.square(model.logits(p, pictures, key)).sum())(params)
-  for silent in (of_answers['start'], of_answers['cell'].cells[1], of_answers['cell'].place):
+  for silent in (of_answers['start'], of_answers['cell'].cells[1], of_answers['cell'].aim):
     assert not any(a.any() for a in jax.tree.leaves(silent))
   moved = make(crop_eye(), layers=2, context=True, answers=2)
   targets = np.array([[0, 1]] * 5)
   gradient = gradient_of(lambda p: moved.loss(p, pictures, targets, key)[0].sum())(params)
-  for learned in (gradient['start'], gradient['cell'].cells[1], gradient['cell'].place):
+  for learned in (gradient['start'], gradient['cell'].cells[1], gradient['cell'].aim):
     assert all(np.isfinite(a).all() and a.any() for a in jax.tree.leaves(learned))
   darker = moved.look(params, pictures // 2, key).boxes[:, 0]
   assert (np.abs(darker - moved.look(params, pictures, key).boxes[:, 0]) > 1e-6).any(-1).all()
@@ -201,7 +202,7 @@ def test_a_gaussian_window_is_learned_by_the_gradient_of_the_answer():
   model = make(eyes.gaussian_eye(SHAPE, SIZE))
   params, pictures, key = begun(model), images(), jax.random.key(3)
   gradient = gradient_of(lambda p: jnp.square(model.logits(p, pictures, key)).sum())(params)
-  assert all(np.isfinite(a).all() and a.any() for a in jax.tree.leaves(gradient['cell'].place))
+  assert all(np.isfinite(a).all() and a.any() for a in jax.tree.leaves(gradient['cell'].aim))
   np.testing.assert_array_equal(
     model.logits(params, pictures, key), model.logits(params, pictures, jax.random.key(4))
   )
@@ -236,7 +237,7 @@ def test_baselines_look_anywhere_or_at_the_middle():
     gradient = gradient_of(
       lambda p, m=model, t=targets: m.loss(p, pictures, t, jax.random.key(0))[0].sum()
     )
-    assert not any(a.any() for a in jax.tree.leaves(gradient(params)['cell'].place))
+    assert not any(a.any() for a in jax.tree.leaves(gradient(params)['cell'].aim))
 
 
 def test_an_unroll_in_two_parts_is_the_same_and_padding_changes_nothing():

@@ -113,7 +113,7 @@ def glimpse_classifier(
     surprise = jax.lax.stop_gradient(rewards) - guessed
     missed = jnp.square(surprise).mean(0)
     # Around its mean over the batch: until the baseline knows how large rewards are, whatever was
-    # chosen would seem good, and places drift into a corner, where tanh has no slope.
+    # chosen would seem good, and places drift into a corner.
     better = jax.lax.stop_gradient(surprise - surprise.mean(1, keepdims=True))
     total = losses.sum(-1) - reinforce * (log_probs * better).sum(0) + missed
     return total, {

@@ -20,7 +20,8 @@ class GlimpseParams(NamedTuple):
   what: tuple[Params, Params]  # two dense layers
   where: tuple[Params, Params]
   cells: tuple[Params, ...]
-  place: tuple[Params, Params]
+  # Names the next place; not `place`, as when it went through a tanh: weights of then mean others.
+  aim: tuple[Params, Params]
 
 
 class GlimpseState(NamedTuple):
@@ -107,7 +108,7 @@ def glimpse_cell(
       what=_init_two(keys[:2], math.prod(eye.patches), units, glimpse_size),
       where=_init_two(keys[2:4], eye.num_numbers, units, glimpse_size),
       cells=tuple(inner),
-      place=_init_two(keys[4:6], h.shape[-1], units, eye.num_numbers),
+      aim=_init_two(keys[4:6], h.shape[-1], units, eye.num_numbers),
     )
 
   def initial_state(params, batch_size):
@@ -139,7 +140,7 @@ def glimpse_cell(
 
 def place_of(params: GlimpseParams, gaze: Array) -> Array:
   """Returns the numbers [B, P] that `Eye.next` makes a place of."""
-  return _two(params.place, gaze)
+  return _two(params.aim, gaze)
 
 
 def _init_two(keys, size, units, output_size):

@@ -49,7 +49,7 @@ def anywhere(eye: Eye, cell: Cell) -> GlimpseStart:
   def begin(params, own, images, chance):
     place = eye.first(chance)
     state = cell.initial_state(own, len(images))._replace(place=place)
-    gaze = jnp.zeros((len(images), own.place[0]['w'].shape[0]), jnp.float32)
+    gaze = jnp.zeros((len(images), own.aim[0]['w'].shape[0]), jnp.float32)
     return Begun(state, gaze, place)
 
   return GlimpseStart(lambda key: (), begin)

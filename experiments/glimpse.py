@@ -11,7 +11,7 @@ chooses where to look next.
   translated     -      2.56 % (80 epochs)              de9f497
   cluttered      -      not yet run
   cluttered_100  -      not yet run
-  pairs          -      5.43 % of pairs (40 epochs)     de9f497
+  pairs          -      4.48 % of pairs (80 epochs)     92871d8
   debug          13 s   nothing is learned in 30 steps
 
 FOLDER has the idx files of MNIST, or a folder of pictures for each class. One pass means that

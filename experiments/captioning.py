@@ -12,7 +12,7 @@ with attention by looking at another place for every word.
   show_and_tell    PHOTOS    -      BLEU-4 19.7, CIDEr-D .483                      08fdc33
   merge            PHOTOS    -      not yet run
   init_state       PHOTOS    -      not yet run
-  neuraltalk       PHOTOS    -      not yet run
+  neuraltalk       PHOTOS    -      BLEU-4 19.8, CIDEr-D .503                      162e8dd
   scst             PHOTOS    -      BLEU-4 23.0, CIDEr-D .578                      3262e96
   debug                      -      nothing is learned in 30 steps
 

@@ -90,6 +90,7 @@ def get_config(variant: str = 'mnist') -> ConfigDict:
       'glimpse': 8,  # pixels of a side of the narrowest patch, as all are seen
       'scales': 1,  # of crop: patches, each twice as wide as the one before
       'std': 0.05,  # of crop: standard deviation of places, half the image being 1
+      'bound': 'tanh',  # of learned places, what keeps them inside of the image: tanh, softsign
       'cell': _RELU,  # relu (Mnih et al. 2014; the identity at first) or a name of `--list --cells`
       'num_layers': 1,  # recurrent layers: one, or two, of which the second chooses places
       'hidden_size': 256,  # units of a layer, and numbers of a glimpse
@@ -134,6 +135,7 @@ _CHANGES: dict[str, dict[str, Any]] = {
       'scales': 2,
       'hidden_size': 128,
       'num_layers': 2,
+      'bound': 'softsign',
       'cell': 'lstm',
       'join': 'product',
       'context': 12,
@@ -161,6 +163,7 @@ def check(config: ConfigDict) -> None:
   require_one_of('model.kind', model.kind, _KINDS)
   require_one_of('model.reader', model.reader, _EYES)
   require_one_of('model.looks', model.looks, _CHOICES)
+  require_one_of('model.bound', model.bound, eyes.BOUNDS)
   require_one_of('model.join', model.join, JOINS)
   require_one_of('model.cell', model.cell, (_RELU, *CELLS))
   for field in ('glimpses', 'scales', 'units'):
@@ -355,13 +358,13 @@ _KINDS = {
   'conv_of_equal_work': _conv(lambda model, params: model.multiply_adds(params)),
 }
 _CHOICES = {
-  'learned': lambda std: eyes.learned(std),
-  'random': lambda std: eyes.random(),
-  'centre': lambda std: eyes.centre(),
+  'learned': lambda model: eyes.learned(model.std, model.bound),
+  'random': lambda model: eyes.random(),
+  'centre': lambda model: eyes.centre(),
 }
 _EYES = {
   'crop': lambda model, shape: eyes.crop_eye(
-    shape, model.glimpse, model.scales, _CHOICES[model.looks](model.std)
+    shape, model.glimpse, model.scales, _CHOICES[model.looks](model)
   ),
   'gaussian': lambda model, shape: eyes.gaussian_eye(shape, model.glimpse),
 }

@@ -90,7 +90,10 @@ JOINED = {
 }
 
 
-def by_hand(params, image, chance, join):
+BOUNDED = {'tanh': np.tanh, 'softsign': lambda raw: raw / (1 + np.abs(raw))}
+
+
+def by_hand(params, image, chance, join, bound='tanh'):
   """Returns logits, places, means and gazes of one image in float64."""
   own, cell = params['cell'], params['cell'].cells[0]
   h = np.zeros(H)
@@ -100,8 +103,7 @@ def by_hand(params, image, chance, join):
     what = two(own.what, patches(image, place, 2))
     g = JOINED[join](what, two(own.where, place))
     h = np.maximum(g @ np.float64(cell.w_x) + h @ np.float64(cell.w_h) + cell.b, 0)
-    aim = two(own.aim, h)
-    mean = aim / (1 + np.abs(aim))
+    mean = BOUNDED[bound](two(own.aim, h))
     place = mean + STD * noise
     places.append(place)
     means.append(mean)
@@ -110,16 +112,16 @@ def by_hand(params, image, chance, join):
   return answer, np.array(places[:-1]), np.array(means[:-1]), np.array(gazes[:-1])
 
 
-@pytest.mark.parametrize('join', JOINS)
-def test_the_network_is_that_of_the_paper(join):
-  model = make(crop_eye(), join=join)
+@pytest.mark.parametrize('join, bound', [*zip(JOINS, eyes.BOUNDS, strict=True)])
+def test_the_network_is_that_of_the_paper(join, bound):
+  model = make(crop_eye(eyes.learned(STD, bound)), join=join)
   params, pictures, key = begun(model), images(), jax.random.key(3)
   chance = np.asarray(jax.random.normal(key, (4, 5, 2)))
   path = model.look(params, pictures, key)
   logits = model.logits(params, pictures, key)
   np.testing.assert_array_equal(path.logits, logits)
   for i, image in enumerate(pictures[..., 0] / 255.0):
-    answer, places, _, _ = by_hand(params, image, chance[:, i], join)
+    answer, places, _, _ = by_hand(params, image, chance[:, i], join, bound)
     np.testing.assert_allclose(logits[i, 0], answer, rtol=2e-5, atol=2e-5)
     np.testing.assert_allclose(
       path.boxes[i, :, 0, :2], (places + 1) / 2 * SIDE, rtol=1e-4, atol=1e-4
@@ -159,7 +161,7 @@ def test_what_chooses_places_is_trained_by_reinforce_and_what_answers_by_its_los
     surprise = np.array(rewards) - [dense(params['baseline'], one[3][t])[0] for one in found]
     for better, (_, places, means, gazes) in zip(surprise - surprise.mean(), found, strict=True):
       z = np.maximum(dense(below, gazes[t]), 0)
-      slope = -better * (places[t] - means[t]) / STD**2 * (1 - np.abs(means[t])) ** 2
+      slope = -better * (places[t] - means[t]) / STD**2 * (1 - means[t] ** 2)
       inner = (slope @ np.float64(above['w']).T) * (z > 0)
       for layer, x, a in zip(expected, (gazes[t], z), (inner, slope), strict=True):
         layer['w'] += np.outer(x, a)

@@ -54,15 +54,23 @@ class Eye(NamedTuple):
   boxes: Callable[[Array], Array]
 
 
-def learned(std: float) -> Choice:
-  """Places around those that a network names, N(raw / (1 + |raw|), std^2); the first anywhere.
+# What keeps a place inside of the image. The softsign, raw / (1 + |raw|), has a slope in corners,
+# too; behind a tanh places that drift there stay.
+BOUNDS = {'tanh': jnp.tanh, 'softsign': jax.nn.soft_sign}
 
-  Source: Mnih et al. 2014, section 3.2. Deviates from the paper: the mean is kept inside of the
-  image, by what has a slope in corners, too: behind a tanh places that drift there stay.
+
+def learned(std: float, bound: str = 'tanh') -> Choice:
+  """Places around those that a network names, `l ~ N(bound(raw), std^2)`; the first anywhere.
+
+  Args:
+    std: standard deviation, half the image being 1.
+    bound: of `BOUNDS`.
+
+  Source: Mnih et al. 2014, section 3.2. Deviates from the paper: the mean is bounded.
   """
 
   def choose(raw, chance):
-    mean = jax.nn.soft_sign(raw)
+    mean = BOUNDS[bound](raw)
     return mean, jax.lax.stop_gradient(mean + std * chance)
 
   def log_prob(mean, place):

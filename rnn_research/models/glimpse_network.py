@@ -20,7 +20,7 @@ class GlimpseParams(NamedTuple):
   what: tuple[Params, Params]  # two dense layers
   where: tuple[Params, Params]
   cells: tuple[Params, ...]
-  # Names the next place; not `place`, as when it went through a tanh: weights of then mean others.
+  # Names the next place; not `place`, as in runs whose config does not say what bounds it.
   aim: tuple[Params, Params]
 
 

@@ -36,19 +36,14 @@ from rnn_research.encoders.cnn.weights import NETWORKS
 from rnn_research.errors import InputError, require, require_one_of
 from rnn_research.experiment import Experiment, Vocabulary
 from rnn_research.metrics.captions.score import score_captions
-from rnn_research.models.captioners import CAPTIONERS
+from rnn_research.models.captioners import CAPTIONERS, looks
 from rnn_research.tasks.captioning import commands, corpus, evaluation, material, sight
 from rnn_research.tasks.captioning.batches import captioned
 from rnn_research.tasks.captioning.describer import describer
-from rnn_research.tasks.captioning.model import (
-  WEIGHTS,
-  caption_cell,
-  caption_model,
-  engine_of,
-  sight_of,
-)
+from rnn_research.tasks.captioning.model import WEIGHTS, caption_model, sight_of
 from rnn_research.tasks.captioning.objective import nats
 from rnn_research.tasks.captioning.training import OBJECTIVES, train_data
+from rnn_research.tasks.decoder_cell import decoder_cell, engine_of
 from rnn_research.training.config import base_config, check_model, check_readout
 
 VARIANTS = {
@@ -300,7 +295,7 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     text_codec.from_json(assets['codec']) if assets else material.train_codec(load(), config.data)
   )
   look, form = sight_of(config, assets)
-  cell = caption_cell(config.model)
+  cell = decoder_cell(config.model)
   make_model = functools.partial(caption_model, config.model, cell, look)
   model = make_model(len(codec.symbols))
   held_out = evaluation.HeldOut(
@@ -350,7 +345,7 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     show=write if splits else None,
     report=report if splits else None,
     commands=commands.commands_of(model, codec, config.data.max_length, look),
-    engine=engine_of(config.model, cell),
+    engine=engine_of(config.model, cell, 'looks' if looks(config.model.decoder) else ''),
     unit='words',
     vocabularies={
       'captions': Vocabulary(

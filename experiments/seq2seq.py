@@ -30,19 +30,19 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from rnn_research.cells import CELLS, make_cell, options_for
+from rnn_research.cells import CELLS
 from rnn_research.data.buckets import evaluation_batches, make_buckets, pair_stream
 from rnn_research.data.codec import RULES, SENTENCE_UNITS
 from rnn_research.data.pairs import Pairs
 from rnn_research.decoding.beam import Beam
-from rnn_research.engines import dispatch
 from rnn_research.errors import InputError, require, require_one_of
 from rnn_research.experiment import Experiment, Vocabulary
 from rnn_research.initializers import uniform
 from rnn_research.memory.attention import SCORES
 from rnn_research.metrics.bleu import corpus_bleu
 from rnn_research.models.conditional_loss import LossOptions, nats, training_loss
-from rnn_research.models.decoders import DECODERS, attends, has_h
+from rnn_research.models.decoders import DECODERS, attends
+from rnn_research.tasks.decoder_cell import decoder_cell, engine_of
 from rnn_research.tasks.translation import commands, corpus, pair_store
 from rnn_research.tasks.translation.model import SOURCES, example_of, translation_model
 from rnn_research.tasks.translation.translator import shown, translator
@@ -373,7 +373,7 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     show=write,
     report=report if splits else None,
     commands=commands.commands_of(model, codec, config.data.max_length, scores, load_held_out),
-    engine=_engine(config.model, cells),
+    engine=engine_of(config.model, cells[0], 'attends' if attends(config.model.decoder) else ''),
     unit='target symbols',
     vocabularies=_vocabularies(config.model, cells, codec),
   )
@@ -382,21 +382,7 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
 def _make_cells(config):
   scale = config.init_scale
   options = {'w_x_init': uniform(scale), 'w_h_init': uniform(scale)} if scale else {}
-  cell = make_cell(
-    config.cell,
-    config.hidden_size,
-    engine=config.engine,
-    dtype=DTYPES[config.dtype],
-    **options_for(config.cell, forget_bias=config.forget_bias, **options),
-  )
-  require('model.cell', config.cell, has_h(cell), 'a cell whose state has an h')
-  return (cell,) * config.num_layers
-
-
-def _engine(config, cells):
-  chosen = dispatch.explain(config.cell, config.engine, cells[0].scan)
-  steps = '; the decoder, whose every step attends, steps' if attends(config.decoder) else ''
-  return f'{chosen}{steps}'
+  return (decoder_cell(config, **options),) * config.num_layers
 
 
 def _make_model(config, cells, num_sources, num_targets):

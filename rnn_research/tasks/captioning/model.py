@@ -1,17 +1,13 @@
-"""The captioner's model, as its config names it: how pictures are seen, the cell, the decoder."""
+"""The captioner's model, as its config names it: how pictures are seen, and what writes of them."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from rnn_research.cell import Cell
-from rnn_research.cells import make_cell, options_for
 from rnn_research.encoders.grid import grid_encoder
-from rnn_research.engines import dispatch
-from rnn_research.errors import require
 from rnn_research.memory.attention import additive
-from rnn_research.models.captioners import CAPTIONERS, looks
+from rnn_research.models.captioners import CAPTIONERS
 from rnn_research.models.conditional_model import ConditionalModel, conditional_model
-from rnn_research.models.decoders import has_h
 from rnn_research.tasks.captioning import sight
 from rnn_research.training.config import DTYPES
 
@@ -37,33 +33,12 @@ def sight_of(config, assets: Mapping[str, Any] | None) -> tuple[sight.Sight, str
   return see(model.encoder, form, model.grid, file), form
 
 
-def caption_cell(config) -> Cell:
-  """Returns the cell that the block `model` of a config names; raises InputError where its state
-  has no h."""
-  cell = make_cell(
-    config.cell,
-    config.hidden_size,
-    engine=config.engine,
-    dtype=DTYPES[config.dtype],
-    **options_for(config.cell, forget_bias=config.forget_bias),
-  )
-  require('model.cell', config.cell, has_h(cell), 'a cell whose state has an h')
-  return cell
-
-
-def engine_of(config, cell: Cell) -> str:
-  """Returns what runs the cell, for people."""
-  chosen = dispatch.explain(config.cell, config.engine, cell.scan)
-  steps = '; the decoder, whose every step looks, steps' if looks(config.decoder) else ''
-  return f'{chosen}{steps}'
-
-
 def caption_model(config, cell: Cell, look: sight.Sight, vocabulary_size: int) -> ConditionalModel:
   """Makes the model.
 
   Args:
     config: the block `model`.
-    cell: of `caption_cell`.
+    cell: of `decoder_cell`.
     look: of `sight_of`.
     vocabulary_size: of the captions.
   """

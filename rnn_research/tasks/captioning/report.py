@@ -162,7 +162,8 @@ def _pointing(held_out, split, boxes, pictures, model, params, found):
   if not boxes:
     return
   others = None
-  if split != 'valid' and 'valid' in held_out.material().splits:
+  looks = bool(found[0].weights.size)
+  if looks and split != 'valid' and 'valid' in held_out.material().splits:
     # One that the model may have been trained on does without smoothing, not without a report.
     with contextlib.suppress(InputError):
       others = held_out.seen('valid')

@@ -1,4 +1,5 @@
-"""Questions about stories: end-to-end memory, entity networks, and a plain LSTM, on bAbI.
+"""Questions about stories: end-to-end memory, entity networks, associations in a tensor, and a
+plain LSTM, on bAbI.
 
   python launch.py --experiment=memory_qa:VARIANT FLAGS
   python launch.py --workdir=DIR --mode=answer --story=FILE --question='Where is John?'
@@ -7,6 +8,7 @@
   memn2n       1K, 5 seeds            -      mean 16.9 %, 13 tasks above 5 %        eec14cd
   memn2n_task  1K, tasks=2, 10 seeds  -      9.8 %, median of the seeds 10.7 %      33f23ed
   entnet       10K, 30 epochs         -      0.0 to 0.2 % on 8 tasks           feb6f85
+  tpr          10K                    -      not yet run
   lstm         1K                     -      not yet run
   debug                               11 s   nothing is learned in 60 steps
 
@@ -31,6 +33,7 @@ from rnn_research.experiment import Experiment
 from rnn_research.losses import cross_entropy
 from rnn_research.models.entity_network import entity_network, story_reader
 from rnn_research.models.memory_network import TYINGS, memory_network
+from rnn_research.models.tensor_network import NUM_HOPS, tensor_network
 from rnn_research.tasks.memory_qa import answering, corpus
 from rnn_research.training.config import base_config, rows_per_step
 
@@ -38,6 +41,7 @@ VARIANTS = {
   'memn2n': 'end-to-end memory of 3 hops, on all tasks at once (the default)',
   'memn2n_task': 'the same, smaller, for a single task, the first',
   'entnet': 'entity network of 20 slots, for a single task, the first',
+  'tpr': 'TPR-RNN: associations in a tensor of order 3, on all tasks at once',
   'lstm': 'an LSTM that reads the story word by word',
   'debug': ('end-to-end memory of 8 numbers on stories that are made', '11 s'),
 }
@@ -45,7 +49,7 @@ COMMANDS = answering.COMMANDS
 PLACES = ('data.path',)
 MOVABLE = PLACES
 
-_BY_SENTENCE = ('memn2n', 'entnet')
+_BY_SENTENCE = ('memn2n', 'entnet', 'tpr')
 _HELD_OUT = ('valid', 'test')
 
 
@@ -67,7 +71,7 @@ def get_config(variant: str = 'memn2n') -> ConfigDict:
   )
   config.model = ConfigDict(
     {
-      'name': 'memn2n',  # memn2n, entnet, or of `--list --cells` a cell that reads every word
+      'name': 'memn2n',  # memn2n, entnet, tpr, or of `--list --cells` a cell that reads every word
       'size': 50,  # D, numbers of an embedding, and units of a cell
       'num_hops': 3,  # memn2n: K
       'tying': 'adjacent',  # memn2n: adjacent, layerwise
@@ -76,6 +80,9 @@ def get_config(variant: str = 'memn2n') -> ConfigDict:
       'noise': 0.0,  # memn2n: share of empty slots put into a story while training
       'relu': False,  # memn2n: whether a ReLU follows every hop
       'num_slots': 20,  # entnet: M
+      'entity_size': 90,  # tpr: E
+      'relation_size': 20,  # tpr: R
+      'hidden_size': 40,  # tpr: units of the layer of each network that makes entities or relations
       'forget_bias': 1.0,  # of an LSTM
       'engine': 'auto',  # form of the recurrence of a cell that reads every word, see there
     }
@@ -121,6 +128,17 @@ _CHANGES = {
     },
     'train': {'batch_size': 32, 'epochs': 200, 'log_every': 100},
   },
+  'tpr': {
+    'data': {'max_sentences': 100, 'buckets': 6},
+    'model': {'name': 'tpr', 'size': 100},
+    'optimizer': {
+      'learning_rate': 1e-3,
+      'clip_norm': 5.0,
+      'schedule': 'cosine',
+      'warmup_steps': 200,
+    },
+    'train': {'batch_size': 32, 'epochs': 30, 'log_every': 100},
+  },
   'lstm': {
     'data': {'buckets': 4},
     'model': {'name': 'lstm', 'size': 100},
@@ -155,6 +173,9 @@ def check(config: ConfigDict) -> None:
     (model, 'size'),
     (model, 'num_hops'),
     (model, 'num_slots'),
+    (model, 'entity_size'),
+    (model, 'relation_size'),
+    (model, 'hidden_size'),
   ):
     name = f'{"data" if block is data else "model"}.{field}'
     require(name, block[field], block[field] >= 1, 'an integer >= 1')
@@ -165,7 +186,12 @@ def check(config: ConfigDict) -> None:
 def kept_bytes(config: ConfigDict) -> int:
   """Returns roughly what a step keeps for its backward pass."""
   model, sentences = config.model, config.data.max_sentences
-  per_sentence = {'memn2n': 4 * model.size + 500, 'entnet': 6 * model.size * model.num_slots}
+  per_sentence = {
+    'memn2n': 4 * model.size + 500,
+    'entnet': 6 * model.size * model.num_slots,
+    # Of each of the three that a sentence writes: its system of equations, and its vectors.
+    'tpr': 3 * (4 * 3 * sentences + 6 * (model.entity_size + model.relation_size)),
+  }
   rows = rows_per_step(config)
   return 4 * rows * sentences * per_sentence.get(model.name, 7 * 8 * model.size)
 
@@ -188,6 +214,7 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
   )
   encoded = functools.cache(lambda split: corpus.encode(vocabulary, load().splits[split]))
   model, engine = _make_model(config.model, vocabulary)
+  hops = {'memn2n': config.model.num_hops, 'tpr': NUM_HOPS}.get(config.model.name, 0)
 
   def train_data():
     size, buckets = config.train.batch_size, config.data.buckets
@@ -243,8 +270,8 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     return means | {'errors': list(of_tasks.values())}
 
   def columns_of(params):
-    if config.model.name == 'memn2n':
-      return tuple(f'hop {hop}' for hop in range(1, config.model.num_hops + 1))
+    if hops:
+      return tuple(f'hop {hop}' for hop in range(1, hops + 1))
     if config.model.name == 'entnet':
       arrays = map(np.asarray, (params['cell'].keys, params['embedding']))
       return answering.slot_names(*arrays, vocabulary.words)
@@ -255,9 +282,8 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     from rnn_research.tasks.memory_qa.report import AnsweredQuestions, write_report
 
     readings = answering.read_all(explain, params, encoded('test'))
-    hops = config.model.name == 'memn2n'
     held_out = AnsweredQuestions(
-      load().splits['test'], readings, vocabulary, columns_of(params), hops
+      load().splits['test'], readings, vocabulary, columns_of(params), hops > 0
     )
     write_report(held_out, workdir, out_dir)
 
@@ -297,6 +323,16 @@ def _make_model(config, vocabulary):
       num_words, config.size, num_slots=config.num_slots, longest=vocabulary.longest
     )
     return model, 'over sentences, with a hand-written backward pass'
+  if config.name == 'tpr':
+    model = tensor_network(
+      num_words,
+      config.size,
+      entity_size=config.entity_size,
+      relation_size=config.relation_size,
+      hidden_size=config.hidden_size,
+      longest=vocabulary.longest,
+    )
+    return model, 'whole stories as triangular systems of equations'
   options = options_for(config.name, forget_bias=config.forget_bias)
   cell = make_cell(config.name, config.size, engine=config.engine, **options)
   model = story_reader(cell, num_words, config.size, vocabulary.most_words)

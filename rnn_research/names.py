@@ -27,6 +27,7 @@ from rnn_research.cells import (
 from rnn_research.cells.dnc import dnc
 from rnn_research.cells.entnet import entnet
 from rnn_research.cells.ntm import ntm
+from rnn_research.cells.tpr_rnn import tpr_rnn
 from rnn_research.combinators.depth import highway, residual, stack
 from rnn_research.combinators.weights import (
   layer_norm,
@@ -70,6 +71,7 @@ __all__ = [
   'residual',
   'rin',
   'stack',
+  'tpr_rnn',
   'tree_cell',
   'unroll',
   'unroll_layers',

@@ -30,6 +30,7 @@ from rnn_research.cells.dnc import dnc
 from rnn_research.cells.entnet import entnet
 from rnn_research.cells.lstm import LSTMState
 from rnn_research.cells.ntm import ntm
+from rnn_research.cells.tpr_rnn import tpr_rnn
 from rnn_research.cells.tree import Tree, tree_cell
 from rnn_research.cells.visual_attention import hard_attention, soft_attention
 from rnn_research.memory.attention import Memory, additive
@@ -119,6 +120,7 @@ CASES = {name: _registered(name) for name in CELLS} | {
   'ntm': functools.partial(_remembering, ntm, num_heads=2),
   'dnc': functools.partial(_remembering, dnc, num_reads=2),
   'entnet': lambda dtype=jnp.float32: entnet(HIDDEN, dtype=dtype),
+  'tpr_rnn': lambda dtype=jnp.float32: tpr_rnn(HIDDEN, 2, hidden_size=4, dtype=dtype),
   'highway': lambda dtype=jnp.float32: highway(elman(NUM_INPUTS, dtype=dtype), dtype=dtype),
   'tree_base2': lambda dtype=jnp.float32: tree_cell(HIDDEN, BASE_2, dtype=dtype),
 }

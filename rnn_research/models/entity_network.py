@@ -11,6 +11,7 @@ from rnn_research.data.codec import PAD
 from rnn_research.engines.entity import prelu
 from rnn_research.errors import require_size
 from rnn_research.models.memory_network import Answerer
+from rnn_research.typing import Array
 from rnn_research.unroll import unroll
 
 
@@ -55,12 +56,6 @@ def entity_network(
       'r': _draw(keys[3], size, num_words),
     }
 
-  def encode(table, mask, ids):
-    """Returns sum_i f_i * e(x_i) for ids [..., J], as one product of one-hot places and words."""
-    rows = mask[: ids.shape[-1], None] * table[None] * (jnp.arange(num_words) != PAD)[None, :, None]
-    one_hot = jax.nn.one_hot(ids, num_words)
-    return jnp.tensordot(one_hot, rows, 2)
-
   def outputs(params, stories, questions, *, linear=False, key=None):
     told = (stories != PAD).any(-1)
     xs = encode(params['embedding'], params['story_mask'], stories.swapaxes(0, 1))
@@ -72,6 +67,21 @@ def entity_network(
     return y @ params['r'], jnp.moveaxis(gates, 0, 2)
 
   return Answerer(init, outputs)
+
+
+def encode(table: Array, mask: Array, ids: Array) -> Array:
+  """Returns `sum_i f_i * e(x_i)`.
+
+  Args:
+    table: [V, D] float32, e; PAD counts as 0.
+    mask: [J, D] float32, f.
+    ids: [..., J'] int32, J' at most J.
+
+  Returns:
+    [..., D] float32.
+  """
+  words = jnp.where((ids != PAD)[..., None], table[ids], 0.0)
+  return jnp.einsum('...jd,jd->...d', words, mask[: ids.shape[-1]])
 
 
 def story_reader(cell: Cell, num_words: int, embedding_size: int, most_words: int) -> Answerer:

@@ -28,7 +28,8 @@ class InitialStateFn(Protocol):
 
 class ProjectFn(Protocol):
   """Maps inputs `[T, B, F]` to step inputs `[T, B, ...]`: the work that needs neither state nor
-  order."""
+  order. Language models without an embedding may give `layers.OneHot`, which the products of
+  `layers` look up and `jnp.asarray` makes vectors of."""
 
   def __call__(self, params: Params, xs: PyTree) -> PyTree: ...
 

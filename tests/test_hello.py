@@ -59,9 +59,9 @@ def test_a_one_hot_product_is_a_row_of_the_matrix(symbol):
   np.testing.assert_array_equal(layers.embed(w_x, jnp.array([symbol]))[0], w_x[symbol])
 
 
-@pytest.mark.parametrize('limit', [0, 512], ids=['lookup', 'one_hot'])
-def test_a_separate_embedding_equals_the_one_hot_form(monkeypatch, limit):
-  monkeypatch.setattr(layers, 'ONE_HOT_LIMIT', limit)
+@pytest.mark.parametrize('looks_up', [True, False], ids=['lookup', 'one_hot'])
+def test_a_separate_embedding_equals_the_one_hot_form(monkeypatch, looks_up):
+  monkeypatch.setattr(layers, '_looks_up', lambda: looks_up)
   params = init(jax.random.key(0))
   table, w_x = (
     jnp.asarray(np.random.default_rng(0).normal(size=(4, 5)), jnp.float32),

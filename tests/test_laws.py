@@ -42,6 +42,7 @@ from rnn_research import (
 )
 from rnn_research import cell as contract
 from rnn_research.cells.lstm_variants import VARIANTS
+from rnn_research.layers import OneHot
 
 pytestmark = pytest.mark.usefixtures('strict_shapes')
 every_cell = pytest.mark.parametrize('name', CASES)
@@ -326,6 +327,27 @@ def test_jit_equals_no_jit_with_one_trace(name):
   end, _ = jitted(params, xs + 1.0, state, MASK, key)
   jitted(params, xs, end, HOLES, jax.random.key(1))
   assert len(traces) == 1
+
+
+SYMBOLS = jnp.asarray(
+  np.random.default_rng(5).integers(0, NUM_INPUTS, (NUM_STEPS, BATCH)), jnp.int32
+)
+READ = OneHot(SYMBOLS, NUM_INPUTS), jax.nn.one_hot(SYMBOLS, NUM_INPUTS)
+
+
+@every_form
+def test_symbols_equal_one_hot_vectors(name):
+  cell, params, _, state = setup(name)
+  looked_up, multiplied = (run(cell, params, xs, state, mask=HOLES) for xs in READ)
+  assert_close(looked_up, multiplied)
+
+
+@fused_cell
+def test_symbols_have_the_gradients_of_one_hot_vectors(name):
+  cell, params, _, state = setup(name)
+  loss = lambda params, xs: loss_of(cell, mask=HOLES)(params, xs, state)[0]
+  gradient = jax.jit(jax.grad(loss))
+  assert_close(*(gradient(params, xs) for xs in READ))
 
 
 @every_loop

@@ -84,6 +84,7 @@ def entnet(num_slots: int, *, dtype=jnp.float32) -> Cell:
 
   def project(params, xs):
     check_features(xs)
+    xs = jnp.asarray(xs)  # the vectors of `layers.OneHot`
     scores = xs @ params.keys.T
     return EntityInputs(
       xs, matmul(xs, params.w, dtype), scores + jnp.broadcast_to(params.b_g, scores.shape)

@@ -90,7 +90,7 @@ def memory_machine(controller: Cell, access: Access) -> Cell:
 
   def project(params, xs):
     check_features(xs)
-    return xs
+    return jnp.asarray(xs)  # the vectors of `layers.OneHot`
 
   def step(params, state, u, *, key=None, ctx=None):
     fed = jnp.concatenate([u, state.reads.reshape(len(u), -1)], -1)

@@ -105,7 +105,7 @@ def residual(cell: Cell) -> Cell:
   def step(params, state, u, *, key=None, ctx=None):
     u, x = u
     state, y = cell.step(params, state, u, key=key, ctx=ctx)
-    return state, x.astype(y.dtype) + y
+    return state, jnp.asarray(x, y.dtype) + y
 
   def scan(params, state, xs, *, mask=None, reset=None, reset_state=None):
     state, ys = cell.scan(params, state, xs, mask=mask, reset=reset, reset_state=reset_state)
@@ -198,6 +198,7 @@ def _mix(y, x, t):
 def _masked(xs, mask):
   """Returns the inputs with 0 at masked steps, where the cell's output is 0 and the sum of both
   must be."""
+  xs = jnp.asarray(xs)  # the vectors of `layers.OneHot`
   return xs if mask is None else select(mask, xs, jnp.zeros_like(xs))
 
 

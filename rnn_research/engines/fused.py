@@ -26,7 +26,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from rnn_research.layers import check_features, matmul
+from rnn_research.layers import OneHot, check_features, matmul, matmul_transposed
 from rnn_research.typing import Array, State
 from rnn_research.unroll import Steps, check_flags, in_blocks, select
 
@@ -126,7 +126,7 @@ def fused_scan(
   Args:
     pointwise: the elementwise part of a step.
     weights: its parameters.
-    xs: [T, B, F] float32, inputs.
+    xs: [T, B, F] float32, inputs, or `layers.OneHot`.
     state: [B, H] leaves, the state before the first step.
     mask: [T, B] bool, False holds the state and gives 0; or None.
     reset: [T, B] bool, True puts `reset_state` in place before the step; or None.
@@ -247,7 +247,7 @@ def _backward_rule(pointwise, dtype, saved, cotangents):
     body, (dend, zeros), (dys, residuals, mask, reset), reverse=True, unroll=_unrolled()
   )
   dus = [dm if du is None else du for du, dm in zip(dus, dms, strict=True)]
-  dxs = sum(matmul(du, w.T, dtype) for du, w in zip(dus, weights.x, strict=True)).astype(xs.dtype)
+  dxs = _input_gradient(weights, xs, dus, dtype)
   return (
     _weight_gradients(weights, xs, factors, dus, dms, dtype),
     _Start(dstate, dreset),
@@ -265,10 +265,16 @@ def _split_by_mask(taken, held, mask):
   return select(mask, taken, zeros), select(mask, zeros, held)
 
 
+def _input_gradient(weights, xs, dus, dtype):
+  if isinstance(xs, OneHot):
+    return None
+  return sum(matmul(du, w.T, dtype) for du, w in zip(dus, weights.x, strict=True)).astype(xs.dtype)
+
+
 def _weight_gradients(weights, xs, factors, dus, dms, dtype):
 
   def product(a, d, w):
-    return matmul(_transposed(_flat(a)), _flat(d), dtype).astype(w.dtype)
+    return matmul_transposed(a, d, dtype).astype(w.dtype)
 
   return Weights(
     x=tuple(product(xs, du, w) for du, w in zip(dus, weights.x, strict=True)),
@@ -282,12 +288,6 @@ def _weight_gradients(weights, xs, factors, dus, dms, dtype):
 
 def _flat(a):
   return a.reshape(-1, a.shape[-1])
-
-
-def _transposed(a):
-  """Returns a^T. On a CPU it is written out: XLA gives products whose left factor is transposed to
-  a slower library."""
-  return lax.optimization_barrier(a.T) if jax.default_backend() == 'cpu' else a.T
 
 
 _fused.defvjp(_forward_rule, _backward_rule)

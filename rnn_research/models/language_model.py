@@ -122,8 +122,10 @@ def language_model(
 
   def unroll(params, states, ids, *, key=None, mask=None):
     keys = [None] * 3 if key is None else jax.random.split(key, 3)
-    xs = embed(params, ids)
-    xs = layers.dropout(keys[0], xs, dropout) if embedding_size else xs
+    if embedding_size:
+      xs = layers.dropout(keys[0], embed(params, ids), dropout)
+    else:
+      xs = layers.one_hot(ids, vocabulary_size)
     states, hs = unroll_layers(
       cells, params['cells'], xs, states, dropout=dropout, key=keys[1], mask=mask
     )

@@ -90,7 +90,10 @@ def matmul(x: Array, w: Array | Masked | Normalized, dtype=jnp.float32) -> Array
   out_dtype = jnp.promote_types(jnp.float32, w.dtype)
   if isinstance(x, OneHot):  # rounded behind the lookup: gradients add up in float32
     return w[x.ids].astype(dtype).astype(out_dtype)
-  return jnp.matmul(x.astype(dtype), w.astype(dtype), preferred_element_type=out_dtype)
+  # As a matrix: on a CPU the gradient of w is a slow product where it sums over several axes.
+  rows = x.reshape(-1, x.shape[-1]).astype(dtype)
+  y = jnp.matmul(rows, w.astype(dtype), preferred_element_type=out_dtype)
+  return y.reshape(*x.shape[:-1], w.shape[-1])
 
 
 def matmul_transposed(x: Array | OneHot, d: Array, dtype=jnp.float32) -> Array:

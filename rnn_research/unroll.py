@@ -78,6 +78,22 @@ def unroll(
   return state, ys
 
 
+def stepped(
+  cell: Cell,
+  params: Params,
+  state: State,
+  xs: PyTree,
+  *,
+  mask: Array | None = None,
+  reset: Array | None = None,
+  reset_state: State | None = None,
+) -> tuple[State, PyTree]:
+  """Takes the steps of a cell one by one as its `scan` would, see `cell.ScanFn`: for forms of whole
+  sequences that know no resets."""
+  begun = cell._replace(scan=None, initial_state=lambda params, batch_size: reset_state)
+  return unroll(begun, params, xs, state, mask=mask, reset=reset)
+
+
 def unroll_layers(
   cells: tuple[Cell, ...],
   params: tuple[Params, ...],

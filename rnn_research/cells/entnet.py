@@ -11,7 +11,7 @@ from rnn_research.engines.entity import EntityInputs, EntityWeights, candidate, 
 from rnn_research.errors import require_size
 from rnn_research.layers import check_features, matmul
 from rnn_research.typing import Array
-from rnn_research.unroll import check_flags, unroll
+from rnn_research.unroll import check_flags, stepped
 
 
 class EntNetParams(NamedTuple):
@@ -98,8 +98,7 @@ def entnet(num_slots: int, *, dtype=jnp.float32) -> Cell:
   def scan(params, state, xs, *, mask=None, reset=None, reset_state=None):
     check_flags(mask, reset, reset_state, xs.shape[:2])
     if reset is not None:  # stories are read from their beginning: not worth a form of its own
-      again = stepping._replace(initial_state=lambda params, batch_size: reset_state)
-      return unroll(again, params, xs, state, mask=mask, reset=reset)
+      return stepped(stepping, params, state, xs, mask=mask, reset=reset, reset_state=reset_state)
     mask = jnp.ones(xs.shape[:2], bool) if mask is None else mask
     h, gs = entity_scan(dtype, weights(params), state.h, project(params, xs), mask)
     return EntNetState(h), gs.astype(dtype)

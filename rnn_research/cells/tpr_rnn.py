@@ -9,7 +9,7 @@ from jax.nn.initializers import glorot_uniform
 from rnn_research.cell import Cell
 from rnn_research.engines.associative import write_stories
 from rnn_research.errors import require_size
-from rnn_research.layers import check_features, matmul
+from rnn_research.layers import affine, check_features, matmul
 from rnn_research.memory.associations import (
   Facts,
   Triples,
@@ -19,7 +19,7 @@ from rnn_research.memory.associations import (
   tensor,
 )
 from rnn_research.typing import Array, Key
-from rnn_research.unroll import check_flags, unroll
+from rnn_research.unroll import check_flags, stepped
 
 
 class PartsParams(NamedTuple):
@@ -71,8 +71,7 @@ def parts(params: PartsParams, x: Array, dtype=jnp.float32) -> Array:
     [..., K, O] float32.
   """
   count, hidden_size, _ = params.w_out.shape
-  hidden = matmul(x, params.w_in, dtype)
-  hidden = jnp.tanh(hidden + jnp.broadcast_to(params.b_in, hidden.shape))
+  hidden = jnp.tanh(affine(x, params.w_in, params.b_in, dtype))
   hidden = hidden.reshape(*x.shape[:-1], count, hidden_size)
   out = jnp.stack([matmul(hidden[..., i, :], params.w_out[i], dtype) for i in range(count)], -2)
   return jnp.tanh(out + jnp.broadcast_to(params.b_out, out.shape))
@@ -151,8 +150,7 @@ def tpr_rnn(
   def scan(params, state, xs, *, mask=None, reset=None, reset_state=None):
     check_flags(mask, reset, reset_state, xs.shape[:2])
     if reset is not None:  # stories are read from their beginning: not worth a form of its own
-      again = stepping._replace(initial_state=lambda params, batch_size: reset_state)
-      return unroll(again, params, xs, state, mask=mask, reset=reset)
+      return stepped(stepping, params, state, xs, mask=mask, reset=reset, reset_state=reset_state)
     mask = jnp.ones(xs.shape[:2], bool) if mask is None else mask
     facts = Facts(*(a.swapaxes(0, 1) for a in project(params, xs)))
     written = write_stories(facts, mask.T, state.f)

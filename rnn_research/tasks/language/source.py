@@ -145,8 +145,8 @@ def describe(corpus: Corpus, data: ConfigDict, embedding_size: int, fresh: bool)
     lines.insert(0, "the text is the source of Python's standard library: data.path is empty")
   if fresh and not embedding_size and size > layers.ONE_HOT_LIMIT:
     lines.append(
-      f'hint: {size:,} {units} are read as one-hot vectors, which costs time and memory; an '
-      'embedding of, say, --config.model.embedding_size=128 costs less'
+      f'hint: {size:,} {units} are read as one-hot vectors, for each of which the first layer has '
+      'a row of weights; an embedding of, say, --config.model.embedding_size=128 costs less'
     )
   return '\n'.join(lines)
 

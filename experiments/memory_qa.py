@@ -73,7 +73,7 @@ def get_config(variant: str = 'memn2n') -> ConfigDict:
     {
       'name': 'memn2n',  # memn2n, entnet, tpr, or of `--list --cells` a cell that reads every word
       'size': 50,  # D, numbers of an embedding, and units of a cell
-      'num_hops': 3,  # memn2n: K
+      'num_hops': 3,  # memn2n: K; tpr has 3
       'tying': 'adjacent',  # memn2n: adjacent, layerwise
       'position': True,  # memn2n: position encoding; False is a bag of words
       'linear_epochs': 0,  # memn2n: epochs of linear start, without the softmax over sentences
@@ -128,6 +128,7 @@ _CHANGES = {
     },
     'train': {'batch_size': 32, 'epochs': 200, 'log_every': 100},
   },
+  # The released code: Nadam at .001, halved once where the validation loss is below .1.
   'tpr': {
     'data': {'max_sentences': 100, 'buckets': 6},
     'model': {'name': 'tpr', 'size': 100},
@@ -189,7 +190,8 @@ def kept_bytes(config: ConfigDict) -> int:
   per_sentence = {
     'memn2n': 4 * model.size + 500,
     'entnet': 6 * model.size * model.num_slots,
-    # Of each of the three that a sentence writes: its system of equations, and its vectors.
+    # Of each of the three that a sentence writes: four rows of matrices over all of them, and its
+    # vectors before and behind the tanh, looked up and found.
     'tpr': 3 * (4 * 3 * sentences + 6 * (model.entity_size + model.relation_size)),
   }
   rows = rows_per_step(config)

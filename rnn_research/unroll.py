@@ -88,8 +88,9 @@ def stepped(
   reset: Array | None = None,
   reset_state: State | None = None,
 ) -> tuple[State, PyTree]:
-  """Takes the steps of a cell one by one as its `scan` would, see `cell.ScanFn`: for forms of whole
-  sequences that know no resets."""
+  """Takes the steps of a cell one by one, with the arguments of its `scan`, see `cell.ScanFn`: for
+  forms of whole sequences that know no resets. `unroll` puts the initial state in place where there
+  is one, so that is `reset_state` here."""
   begun = cell._replace(scan=None, initial_state=lambda params, batch_size: reset_state)
   return unroll(begun, params, xs, state, mask=mask, reset=reset)
 

@@ -61,3 +61,21 @@ def test_products_of_symbols_equal_those_of_vectors(dtype):
   expected = layers.matmul_transposed(vectors, d, dtype)
   for gradient in (layers.matmul_transposed(xs, d, dtype), *pull(d)):
     np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+  'read',
+  [
+    lambda xs: xs.astype(jnp.bfloat16),
+    lambda xs: xs.reshape(4, 3),
+    lambda xs: xs[0],
+    lambda xs: 2 * xs - 1.0,
+    lambda xs: xs * xs + xs,
+    lambda xs: xs @ np.ones((3, 2)),
+    lambda xs: jnp.ones((2, 2, 3)) * xs,
+    lambda xs: jnp.concatenate([xs, xs], -1),
+  ],
+)
+def test_whatever_else_reads_symbols_sees_vectors(read):
+  ids = jnp.asarray([[0, 2], [1, 2]])
+  np.testing.assert_array_equal(read(layers.OneHot(ids, 3)), read(jax.nn.one_hot(ids, 3)))

@@ -127,6 +127,20 @@ def test_a_story_without_sentences_has_finite_gradients():
   assert all(np.isfinite(a).all() for a in jax.tree.leaves(grads))
 
 
+@pytest.mark.parametrize('sizes', [(0, 2), (4, 0)], ids=['no sentences', 'no stories'])
+def test_nothing_is_read(sizes):
+  cell = tpr_rnn(E, R, hidden_size=H)
+  params = noisy(drawn(cell.init, jax.ShapeDtypeStruct((1, D), jnp.float32)), 3)
+  state, ys = unroll(cell, params, jnp.zeros((*sizes, D)))
+  assert ys.shape == (*sizes, 3 * E) and state.f.shape == (sizes[1], E, R, E)
+  assert not state.f.any()
+  model = tensor_network(V, D, entity_size=E, relation_size=R, hidden_size=H, longest=J)
+  stories = np.zeros((*sizes[::-1], J), int)
+  params, questions = noisy(drawn(model.init), 3), np.ones((sizes[1], J), int)
+  logits, shares = model.outputs(params, stories, questions)
+  assert logits.shape == (sizes[1], V) and shares.shape == (sizes[1], 3, sizes[0])
+
+
 def test_first_parameters():
   cell = tpr_rnn(90, 20)
   params = cell.init(jax.random.key(0), jax.ShapeDtypeStruct((1, 100), jnp.float32))

@@ -117,15 +117,16 @@ def language_model(
       return layers.embed(params['embedding'], ids)
     return jax.nn.one_hot(ids, vocabulary_size, dtype=params['head']['w'].dtype)
 
+  def read_in(params, ids):
+    return embed(params, ids) if embedding_size else layers.one_hot(ids, vocabulary_size)
+
   def logits(params, hs):
     return layers.dense(params['head'], hs, dtype)
 
   def unroll(params, states, ids, *, key=None, mask=None):
     keys = [None] * 3 if key is None else jax.random.split(key, 3)
-    if embedding_size:
-      xs = layers.dropout(keys[0], embed(params, ids), dropout)
-    else:
-      xs = layers.one_hot(ids, vocabulary_size)
+    xs = read_in(params, ids)
+    xs = layers.dropout(keys[0], xs, dropout) if embedding_size else xs
     states, hs = unroll_layers(
       cells, params['cells'], xs, states, dropout=dropout, key=keys[1], mask=mask
     )
@@ -145,7 +146,7 @@ def language_model(
   def stepper(prepared):
     def step(states, ids):
       if prepared.symbols is None:
-        u = project_one(cell, prepared.cells, embed(prepared.params, ids))
+        u = project_one(cell, prepared.cells, read_in(prepared.params, ids))
       else:
         u = jax.tree.map(lambda a: a[ids], prepared.symbols)
       states, y = cell.step(prepared.cells, states, u, ctx=prepared.ctx)

@@ -24,7 +24,8 @@ class Answerer(NamedTuple):
       stories [B, S, J] int32, sentences oldest first, PAD behind words and sentences; questions
       [B, J'] int32; `linear`, [] bool, asks for linear start, and a key for random noise, of a
       model that has these. logits [B, V] float32; weights [B, K, S] float32 of every sentence: the
-      attention of K hops, or the gates of K slots; 0 where there is no sentence; K may be 0.
+      attention of K hops, its share in what K lookups recalled, of any sign, or the gates of K
+      slots; 0 where there is no sentence; K may be 0.
   """
 
   init: Callable[..., Params]

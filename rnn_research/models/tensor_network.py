@@ -55,7 +55,8 @@ def tensor_network(
     InputError: a size is no integer of 1 or more.
 
   Source: Schlag and Schmidhuber 2018 (arXiv 1811.12143), equations 4 to 20. Deviates from the
-  paper: D is free, where the paper takes V; first words are drawn from U[-0.4, 0.4].
+  paper: D is free, where the paper takes V; first words are drawn from U[-0.4, 0.4]. The released
+  code has one gain and one bias for all E numbers of a layer norm, LN, and embeds padding.
   """
   for name, number in (
     ('model.size', size),
@@ -101,5 +102,5 @@ def _shares(alike, objects, recalled, told):
   """Returns what of the recalled [B, 1, E] each sentence wrote, [B, T]."""
   along = jnp.einsum('bnf,bmf->bn', objects, recalled) * alike[:, 0]
   total = (recalled[:, 0] ** 2).sum(-1, keepdims=True)
-  own = along.reshape(*told.shape, -1).sum(-1)
+  own = along.reshape(*told.shape, 3).sum(-1)
   return jnp.where(total > 0.0, own / jnp.where(total > 0.0, total, 1.0), 0.0)

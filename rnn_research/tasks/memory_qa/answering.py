@@ -34,8 +34,8 @@ class Answer(NamedTuple):
     others: the next best ones, with their probabilities.
     sentences: the L that it read, as they were told.
     left_out: sentences before these, which it did not read.
-    weights: [K, L] float32 of the sentences: the attention of K hops, or the gates of K slots; K is
-      0 for a model that has neither.
+    weights: [K, L] float32 of the sentences: the attention of K hops, their shares in what K
+      lookups recalled, or the gates of K slots; K is 0 for a model that has neither.
     columns: K names: 'hop 1', or see `slot_names`.
   """
 
@@ -172,8 +172,8 @@ def text_of(found: Answer) -> str:
     read = len(found.sentences)
     lines.append(f'read the last {read} of {read + found.left_out} sentences')
   for sentence, own in zip(found.sentences, found.weights.T, strict=True):
-    largest = sorted(np.argsort(-own, kind='stable')[:_MOST_SHOWN])
-    weights = [f'{found.columns[i]} {own[i]:.2f}' for i in largest if own[i] >= _SHOWN]
+    largest = sorted(np.argsort(-np.abs(own), kind='stable')[:_MOST_SHOWN])
+    weights = [f'{found.columns[i]} {own[i]:.2f}' for i in largest if abs(own[i]) >= _SHOWN]
     lines += [f'  {sentence}  ({", ".join(weights)})'] if weights else []
   return '\n'.join(lines)
 

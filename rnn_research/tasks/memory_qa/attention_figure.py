@@ -22,7 +22,8 @@ def attention_figure(
   marked and in another colour.
 
   Args:
-    weights: [K, L] float32 in [0, 1] or, of linear attention, any.
+    weights: [K, L] float32 in [0, 1] or, of linear attention and of associations, any; drawn as 0
+      below and as 1 above.
     sentences: L of them.
     supports: places of the supporting ones.
     columns: K names: of hops, or of slots.

@@ -92,6 +92,8 @@ def _solve(strict: Array, alone: Array) -> Array:
 def _substitute(strict, b, *, reverse):
   """Solves `x = b + strict x` sentence by sentence, the last one first if `reverse`."""
   num_steps = b.shape[1] // 3
+  if not num_steps:
+    return b
 
   def rows(a):
     return jnp.moveaxis(a.reshape(a.shape[0], num_steps, 3, a.shape[-1]), 1, 0)

@@ -1,6 +1,7 @@
 """Small functions that cells and models share: products, embeddings, dropout."""
 
 import dataclasses
+import math
 from typing import NamedTuple
 
 import jax
@@ -108,7 +109,7 @@ def matmul(x: Array, w: Array | Masked | Normalized, dtype=jnp.float32) -> Array
   if isinstance(x, OneHot):  # rounded behind the lookup: gradients add up in float32
     return w[x.ids].astype(dtype).astype(out_dtype)
   # As a matrix: on a CPU the gradient of w is a slow product where it sums over several axes.
-  rows = x.reshape(-1, x.shape[-1]).astype(dtype)
+  rows = _rows(x).astype(dtype)
   y = jnp.matmul(rows, w.astype(dtype), preferred_element_type=out_dtype)
   return y.reshape(*x.shape[:-1], w.shape[-1])
 
@@ -124,11 +125,11 @@ def matmul_transposed(x: Array | OneHot, d: Array, dtype=jnp.float32) -> Array:
   Returns:
     [F, H] float32; float64 where d is.
   """
-  rows = d.reshape(-1, d.shape[-1])
+  rows = _rows(d)
   if isinstance(x, OneHot):
     zeros = jnp.zeros((x.num_symbols, d.shape[-1]), d.dtype)
     return zeros.at[x.ids.reshape(-1)].add(rows.astype(dtype).astype(d.dtype))
-  left = x.reshape(-1, x.shape[-1]).T
+  left = _rows(x).T
   # On a CPU it is written out: XLA gives products whose left factor is transposed to a slower
   # library.
   left = jax.lax.optimization_barrier(left) if jax.default_backend() == 'cpu' else left
@@ -238,6 +239,11 @@ def init_dense(key: Key, size: int, units: int) -> Params:
   """Returns the parameters of `dense` from [..., size] to [..., units]; the bias starts at zero."""
   w = lecun_normal()(key, (size, units), jnp.float32)
   return {'w': w, 'b': jnp.zeros(units, jnp.float32)}
+
+
+def _rows(a):
+  """Returns [..., F] as a matrix, of no rows or columns too, which -1 could not tell."""
+  return a.reshape(math.prod(a.shape[:-1]), a.shape[-1])
 
 
 def _looks_up():

@@ -6,7 +6,7 @@ network learns to write.
   python launch.py --workdir=DIR --mode=sample --prompt='the ' --length=500
 
   VARIANT                FLAGS             time    score, nats per character      commit
-  quick                                    77 s    valid 1.399, test 1.386        da641b4
+  quick                                    77 s    valid 1.402, test 1.392        f24e54c
   debug                                    9 s     valid 3.045, test 2.992        71dda19
   cells                  SHAKESPEARE CELL  -       valid 1.636 (gru), others in   47dd67c
                                                    docs/results.md

@@ -157,8 +157,7 @@ def _project(unit: Unit, params: MUTParams, xs: Array, dtype) -> Array:
   blocks = jnp.split(input_product(xs, params.w_x, dtype=dtype), len(unit.blocks), -1)
   parts = dict(zip(unit.blocks, blocks, strict=True))
   if unit.bare:
-    bare, own = params.w_x_bare, params.b.dtype
-    x = jnp.asarray(xs, own) if bare is None else matmul(xs, bare, dtype)
+    x = xs.astype(params.b.dtype) if params.w_x_bare is None else matmul(xs, params.w_x_bare, dtype)
     parts |= {name: unit.bare(x) for name in 'zrn' if name not in parts}
   u = jnp.concatenate([parts[name] for name in 'zrn'], -1)
   return u + jnp.broadcast_to(params.b, u.shape)

@@ -105,7 +105,7 @@ def residual(cell: Cell) -> Cell:
   def step(params, state, u, *, key=None, ctx=None):
     u, x = u
     state, y = cell.step(params, state, u, key=key, ctx=ctx)
-    return state, jnp.asarray(x, y.dtype) + y
+    return state, x.astype(y.dtype) + y
 
   def scan(params, state, xs, *, mask=None, reset=None, reset_state=None):
     state, ys = cell.scan(params, state, xs, mask=mask, reset=reset, reset_state=reset_state)

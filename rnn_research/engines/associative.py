@@ -67,26 +67,24 @@ def write_stories(facts: Facts, mask: Array, memory: Array | None = None) -> Wri
   step = jnp.arange(size) // 3
   earlier = (step[:, None] > step[None])[None]
   a = similarities(keys.subjects, keys.relations, keys) * earlier
-  alone = new_objects(facts, by_sentence(held))
-  objects = flat(_solve(flat(changes(by_sentence(a))), alone))
+  alone = flat(new_objects(facts, by_sentence(held)))
+  objects = _solve(flat(changes(by_sentence(a))), alone)
   return Written(keys._replace(objects=objects), by_sentence(held + a @ objects))
 
 
 def _solve(strict: Array, alone: Array) -> Array:
-  """Returns X of `X = alone + strict X`, [B, T, 3, E], for strict [B, 3 T, 3 T] that is 0 but where
+  """Returns X of `X = alone + strict X`, [B, 3 T, E], for strict [B, 3 T, 3 T] that is 0 but where
   sentences depend on earlier ones.
 
   Not by `lax.linalg.triangular_solve`, a call to LAPACK on a CPU, which waits for ever where two
   devices have two cores (jax 0.10).
   """
-  flat = alone.reshape(*strict.shape[:2], alone.shape[-1])
-  solved = lax.custom_linear_solve(
+  return lax.custom_linear_solve(
     lambda x: x - strict @ x,
-    flat,
+    alone,
     lambda _, b: _substitute(strict, b, reverse=False),
     lambda _, b: _substitute(strict.swapaxes(1, 2), b, reverse=True),
   )
-  return solved.reshape(alone.shape)
 
 
 def _substitute(strict, b, *, reverse):

@@ -12,6 +12,7 @@ from rnn_research import workdir as workdirs
 from rnn_research.analysis.measures.recording import Unit
 from rnn_research.analysis.measures.unit_search import FEWEST
 from rnn_research.analysis.reports import interpretation
+from rnn_research.analysis.reports.activation_page import TOP
 from rnn_research.data.codec import TextCodec
 from rnn_research.data.running_text import UNKNOWN, UNKNOWN_BYTE
 from rnn_research.errors import InputError
@@ -116,6 +117,31 @@ def test_what_was_found_is_verified(workdir, files, main, quick):
     assert one.patching is None or 0 <= one.patching.unit <= 1
     if one.found.concept == 'after the fox':
       assert one.holding is not None
+
+
+def test_a_text_of_ones_own_is_coloured_by_a_unit(trained, files):
+  run = workdirs.load(trained)
+  made = run.interpret(str(files[0]))
+  shown = run.activations(made.labelled.text[:40], '1:h3')
+  assert f'{shown!r}'.startswith('activations of 1:h3 over 40 symbols')
+  titles = re.findall(r'title="[^"]*: (-?[.0-9]+)"', shown._repr_html_())
+  expected = made.recording.values[:40, made.recording.units.index(Unit(1, 'h', 3))]
+  np.testing.assert_allclose(np.array(titles, float), expected, atol=0.006)
+  assert shown._repr_html_().count('%">') == 40 * TOP  # what is expected next
+
+
+@pytest.mark.parametrize(
+  ('read', 'unit', 'said'),
+  [
+    ('', '1:h3', "the text is '', expected a symbol at least"),
+    ('fox', 'h3', "the unit is 'h3', expected 'layer:unit' such as '1:c23'"),
+    ('fox', '1:h8', 'the unit of h is 8, expected 0 to 7'),
+    ('fox', '2:h3', 'the layer of a unit is 2, expected 1 to 1'),
+  ],
+)
+def test_a_text_or_unit_that_cannot_be_shown_is_refused(read, unit, said, trained):
+  with pytest.raises(InputError, match=f'^{re.escape(said)}'):
+    workdirs.load(trained).activations(read, unit)
 
 
 def test_a_unit_that_the_model_reads_costs_loss_and_a_dead_one_nothing(trained, files, quick):

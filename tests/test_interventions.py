@@ -67,10 +67,29 @@ def test_each_row_holds_its_own_unit_or_none():
   cell = gru(4)
   xs = jnp.tile(jax.random.normal(jax.random.key(1), (6, 1, 3)), (1, 3, 1))
   params = cell.init(jax.random.key(0), xs[0])
-  _, ys = unroll(hold(cell, 'h', jnp.array([-1, 0, 3]), jnp.array([9.0, 0.25, -0.5])), params, xs)
+  _, ys = unroll(
+    hold(cell, 'h', jnp.array([1, 0, 3]), jnp.array([jnp.nan, 0.25, -0.5])), params, xs
+  )
   np.testing.assert_allclose(ys[:, 0], unroll(cell, params, xs)[1][:, 0], atol=1e-6)
   np.testing.assert_array_equal(ys[:, 1, 0], np.full(6, 0.25, np.float32))
   np.testing.assert_array_equal(ys[:, 2, 3], np.full(6, -0.5, np.float32))
+
+
+def test_units_are_held_in_rows_of_their_own(parts):
+  model, remake, params, ids = parts
+  units, nan = [Unit(1, 'c', 2), Unit(1, 'h', 4), Unit(2, 'h', 0)], np.nan
+  values = [[nan, 0.7, nan, nan], [nan, nan, -0.4, nan], [nan, nan, nan, 0.1]]
+  read = lambda cells, rows: remake(cells).unroll(
+    params, model.initial_state(params, rows), np.tile(ids[:20, None], (1, rows))
+  )[1]
+  found = read(held(model.cells, units, values), 4)
+  alone = [
+    read(held(model.cells, [u], [max(v, key=np.isfinite)]), 1)
+    for u, v in zip(units, values, strict=True)
+  ]
+  expected = jnp.concatenate([read(model.cells, 1), *alone], 1)
+  np.testing.assert_allclose(found, expected, atol=1e-6)
+  assert np.abs(np.diff(np.asarray(found), axis=1)).max((0, 2)).min() > 1e-3
 
 
 def test_ablation_reads_the_text_without_a_unit(parts):

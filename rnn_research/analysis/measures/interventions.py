@@ -1,5 +1,6 @@
 """What a model does when one unit is held, or is put as it was in another text."""
 
+import functools
 from collections.abc import Callable, Sequence
 
 import jax
@@ -27,8 +28,8 @@ def hold(cell: Cell, leaf: str, units: Array, values: Array) -> Cell:
   Args:
     cell: any recurrence whose output is h, where `leaf` is that.
     leaf: name of the state's leaf, 'h' or 'c'.
-    units: [B] int32, which unit in each row; -1 holds none.
-    values: [B] float32.
+    units: [B] int32, which unit in each row.
+    values: [B] float32; NaN holds none.
   """
 
   def step(params, state, u, *, key=None, ctx=None):
@@ -45,7 +46,7 @@ def put(state: State, leaf: str, units: Array, values: Array) -> State:
   def change(path, a):
     if jax.tree_util.keystr(path, simple=True, separator='.') != leaf:
       return a
-    there = jnp.arange(a.shape[1])[None] == units[:, None]
+    there = (jnp.arange(a.shape[1])[None] == units[:, None]) & ~jnp.isnan(values)[:, None]
     return jnp.where(there, values[:, None].astype(a.dtype), a)
 
   return jax.tree_util.tree_map_with_path(change, state)
@@ -77,7 +78,7 @@ def held(cells: Sequence[Cell], units: Sequence[Unit], values: Sequence) -> tupl
   Args:
     cells: the layers, first to last.
     units: K of them.
-    values: K of them, each a number or [B] of them, one of each row.
+    values: K of them, each a number or [B] of them, one of each row, NaN where the unit is free.
   """
   cells = list(cells)
   for unit, value in zip(units, values, strict=True):
@@ -121,9 +122,18 @@ def ablate(
   """
   inputs, targets, mask = evaluation_lanes(ids, LANES)
   lanes, kinds = inputs.shape[1], 1 + len(units)
-  layer, leaf = units[0].layer, units[0].leaf
-  index = np.repeat([-1, *(unit.place for unit in units)], lanes).astype(np.int32)
-  value = np.repeat([0.0, *values], lanes).astype(np.float32)
+  index = np.repeat([0, *(unit.place for unit in units)], lanes).astype(np.int32)
+  value = np.repeat([np.nan, *values], lanes).astype(np.float32)
+  tiled = (np.tile(a, (1, kinds)) for a in (inputs, targets, mask))
+  run = _ablation(model, remake, *units[0][:2])
+  found = np.asarray(run(params, index, value, *tiled)).reshape(len(inputs), kinds, lanes)
+  return found.transpose(1, 2, 0).reshape(kinds, -1)[:, : len(ids) - 1]
+
+
+@functools.lru_cache(maxsize=16)
+def _ablation(model, remake, layer, leaf):
+  """Returns `(params, units [B], values [B], inputs, targets, mask [T, B]) -> log p [T, B]`,
+  compiled once for all units of a leaf."""
 
   @jax.jit
   def run(params, index, value, *arrays):
@@ -131,9 +141,7 @@ def ablate(
     cells[layer - 1] = hold(cells[layer - 1], leaf, index, value)
     return log_probabilities(remake(tuple(cells)), params, *arrays)
 
-  tiled = (np.tile(a, (1, kinds)) for a in (inputs, targets, mask))
-  found = np.asarray(run(params, index, value, *tiled)).reshape(len(inputs), kinds, lanes)
-  return found.transpose(1, 2, 0).reshape(kinds, -1)[:, : len(ids) - 1]
+  return run
 
 
 def matched_contexts(
@@ -193,13 +201,21 @@ def patch(
   def cut(ends, first, last):
     return np.stack([ids[e + 1 + first : e + 1 + last] for e in ends], 1)
 
-  layer, leaf = units[0].layer - 1, units[0].leaf
+  texts = cut(pairs[0], -window, 0), cut(pairs[1], -window, 0), cut(pairs[0], 0, steps)
+  index = np.array([unit.place for unit in units], np.int32)
+  return np.asarray(_patching(model, *units[0][:2])(params, *texts, index))
+
+
+@functools.lru_cache(maxsize=16)
+def _patching(model, layer, leaf):
+  """Returns `(params, contexts [T, P], others [T, P], after [M, P], units [K]) -> [K, P]`, compiled
+  once for all units of a leaf."""
 
   @jax.jit
   def run(params, context, other, after, index):
     start = model.initial_state(params, context.shape[1])
     states, others = (model.unroll(params, start, text)[0] for text in (context, other))
-    donor = named_leaves(others[layer])[leaf]
+    donor = named_leaves(others[layer - 1])[leaf]
 
     def predicted(states):
       return jax.nn.softmax(model.logits(params, model.unroll(params, states, after)[1]), -1)
@@ -208,11 +224,10 @@ def patch(
 
     def moved(unit):
       rows = jnp.full(len(donor), unit)
-      changed = put(states[layer], leaf, rows, donor[:, unit])
-      there = predicted((*states[:layer], changed, *states[layer + 1 :]))
+      changed = put(states[layer - 1], leaf, rows, donor[:, unit])
+      there = predicted((*states[: layer - 1], changed, *states[layer:]))
       return 0.5 * jnp.abs(there - plain).sum(-1).mean(0)
 
     return lax.map(moved, index)
 
-  texts = cut(pairs[0], -window, 0), cut(pairs[1], -window, 0), cut(pairs[0], 0, steps)
-  return np.asarray(run(params, *texts, np.array([unit.place for unit in units], np.int32)))
+  return run

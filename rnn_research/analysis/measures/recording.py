@@ -1,6 +1,7 @@
 """What every unit of a language model does over a long text, in bounded memory."""
 
 import functools
+import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -15,10 +16,12 @@ from rnn_research.analysis.measures.traces import (
   named_leaves,
   step_through,
 )
+from rnn_research.errors import InputError
 from rnn_research.models.language_model import LanguageModel
 from rnn_research.typing import Params
 
 CHUNK = 2048
+UNIT = r'[0-9]+:[A-Za-z0-9_.]*[A-Za-z_][0-9]+'  # as it is written
 GUESSES = 5
 _LARGEST = float(np.finfo(np.float16).max)
 
@@ -38,6 +41,15 @@ class Unit(NamedTuple):
 
   def __str__(self) -> str:
     return f'{self.layer}:{self.leaf}{self.place}'
+
+
+def read_unit(text: str) -> Unit:
+  """Returns the unit that a person writes as '1:c23'; raises InputError for another form."""
+  if not re.fullmatch(UNIT, text):
+    raise InputError(f"the unit is {text!r}, expected 'layer:unit' such as '1:c23'")
+  layer, named = text.split(':')
+  leaf = named.rstrip('0123456789')
+  return Unit(int(layer), leaf, int(named[len(leaf) :]))
 
 
 class Piece(NamedTuple):

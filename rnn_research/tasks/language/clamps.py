@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from rnn_research.analysis.measures.interventions import check_unit, held
-from rnn_research.analysis.measures.recording import Unit
+from rnn_research.analysis.measures.recording import UNIT, Unit, read_unit
 from rnn_research.cell import Cell
 from rnn_research.data.codec import TextCodec
 from rnn_research.decoding.language import sampler
@@ -14,7 +14,7 @@ from rnn_research.errors import InputError, comma_list
 from rnn_research.models.language_model import LanguageModel
 from rnn_research.typing import Params
 
-_FORM = re.compile(r'([0-9]+):([A-Za-z0-9_.]*[A-Za-z_])([0-9]+)=(-?[0-9.]+(?:e-?[0-9]+)?)')
+_FORM = re.compile(rf'(?P<unit>{UNIT})=(?P<value>-?[0-9.]+(?:e-?[0-9]+)?)')
 
 
 def held_sampler(
@@ -54,7 +54,7 @@ def read_clamps(text: str) -> tuple[list[Unit], list[float]]:
   """
   parts = [(part, _FORM.fullmatch(part)) for part in comma_list(text)]
   try:
-    found = [(Unit(int(m[1]), m[2], int(m[3])), float(m[4])) for _, m in parts if m]
+    found = [(read_unit(m['unit']), float(m['value'])) for _, m in parts if m]
   except ValueError:
     found = []
   if len(dict(found)) < len(parts) or not parts or not np.isfinite([v for _, v in found]).all():

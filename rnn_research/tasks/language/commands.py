@@ -22,7 +22,7 @@ from rnn_research.experiment import Command, flags_of
 from rnn_research.models.language_model import LanguageModel
 from rnn_research.tasks.language.clamps import held_sampler
 from rnn_research.tasks.language.errors import ERRORS, compare_errors
-from rnn_research.tasks.language.interpret import INTERPRET, interpret
+from rnn_research.tasks.language.interpret import INTERPRET, activations, interpret
 from rnn_research.tasks.language.lstmvis import EXPORT_LSTMVIS, export_lstmvis
 from rnn_research.tasks.language.sentiment import SENTIMENT, sentiment
 from rnn_research.tasks.language.source import prompt_ids, split_ids
@@ -65,6 +65,7 @@ def commands_of(
     'score': functools.partial(log_probs, score, codec, texts),
     'scores': functools.partial(scores, score, codec, texts),
     'interpret': functools.partial(interpret, model, codec, texts),
+    'activations': functools.partial(activations, model, codec),
     'verify': functools.partial(verify, model, remake, codec),
     'errors': functools.partial(compare_errors, score, codec, texts),
     'sentiment': functools.partial(sentiment, model, codec),

@@ -9,10 +9,21 @@ import jax
 import numpy as np
 
 from rnn_research.analysis.concepts.sets import LANGUAGES
-from rnn_research.analysis.measures.recording import Recording, gather, record, units_of
+from rnn_research.analysis.measures.interventions import check_unit
+from rnn_research.analysis.measures.recording import (
+  Recording,
+  gather,
+  read_unit,
+  record,
+  units_of,
+  values_in_one,
+)
 from rnn_research.analysis.measures.unit_search import LEVEL, Found, search
 from rnn_research.analysis.reports import unit_table
-from rnn_research.data.codec import TextCodec
+from rnn_research.analysis.reports.activation_html import ShownActivations, show_activations
+from rnn_research.analysis.reports.activation_page import Guesses
+from rnn_research.data.codec import TextCodec, require_characters
+from rnn_research.errors import require
 from rnn_research.experiment import Command, flags_of
 from rnn_research.models.language_model import LanguageModel
 from rnn_research.parameters import num_parameters
@@ -66,6 +77,33 @@ def interpret(
   names = [concept.name for concept in labelled.concepts]
   found = search(trained, untrained.values, labelled.text, names, labelled.labels)
   return Interpretation(labelled, trained, tuple(found), codec.signs)
+
+
+def activations(
+  model: LanguageModel, codec: TextCodec, params: Params, text: str, unit: str
+) -> ShownActivations:
+  """Returns a text of your own coloured by what one unit does on it, for a notebook: blue below
+  zero, orange above, and under each symbol what the model expects next.
+
+  Args:
+    model: the language model.
+    codec: of the model.
+    params: of the model.
+    text: the model reads it from its initial state.
+    unit: layer and unit, such as '1:c23'.
+
+  Raises:
+    InputError: the text is empty, the model reads words, or it has no such unit.
+  """
+  require_characters(codec)
+  require('the text', text, bool(text), 'a symbol at least')
+  chosen = read_unit(unit)
+  check_unit(model, params, chosen)
+  ids = codec.encode(text)
+  pieces = record(model, params, ids)
+  seen = gather(units_of(model, params), pieces, len(ids), lambda done: None)
+  guesses = Guesses(seen.guesses, seen.probs, codec.signs)
+  return show_activations(codec.characters(ids), values_in_one(seen, chosen), unit, guesses)
 
 
 def _recordings(model, params, ids):

@@ -103,31 +103,36 @@ def verify(
     made: of `interpret`, of the same model.
   """
   real = [one for one in made.found if one.is_real]
-  start = np.full((1, TEXTS), prompt_ids(codec, '')[0], np.int32)
-  free = _written(model, codec, params, start)
+  names = [concept.name for concept in made.labelled.concepts]
+  places = [names.index(one.concept) for one in real]
+  ends = [made.labelled.concepts[place].ends for place in places]
+  labels = [made.labelled.labels[place] for place in places]
+  holdings = _hold(model, remake, codec, params, made, real, labels, ends)
   display = open_counter(len(real), 'units')
   verified = []
-  for one in real:
-    place = [concept.name for concept in made.labelled.concepts].index(one.concept)
-    ends, labels = made.labelled.concepts[place].ends, made.labelled.labels[place]
+  for one, row, pattern, holding in zip(real, labels, ends, holdings, strict=True):
     units = [one.unit, *interventions.matched_units(made.recording, one.unit, PEERS)]
-    values = _levels(values_of(made.recording, one.unit), labels, one.binary)
-    holding = None
-    if ends:
-      held = remake(interventions.held(model.cells, [one.unit], [np.repeat(values, TEXTS)]))
-      on, off = np.split(_written(held, codec, params, np.repeat(start, 2, 1)), 2)
-      holding = Holding(_rate(ends, on), _rate(ends, off), _rate(ends, free), values)
-    verified.append(
-      Verified(
-        one,
-        _ablate(model, remake, params, made, labels, ends, units),
-        _patch(model, params, made.labelled.ids, labels, units),
-        holding,
-      )
-    )
+    ablation = _ablate(model, remake, params, made, row, pattern, units)
+    patching = _patch(model, params, made.labelled.ids, row, units)
+    verified.append(Verified(one, ablation, patching, holding))
     display.update(len(verified))
   display.close()
   return verified
+
+
+def _hold(model, remake, codec, params, made, real, labels, ends):
+  """Returns a `Holding` of each unit that was found, None where nothing ends its concept."""
+  tested = [i for i, pattern in enumerate(ends) if pattern]
+  found = [None] * len(real)
+  if not tested:
+    return found
+  levels = [
+    _levels(values_of(made.recording, real[i].unit), labels[i], real[i].binary) for i in tested
+  ]
+  free, *held = _written(model, remake, codec, params, [real[i].unit for i in tested], levels)
+  for i, values, on, off in zip(tested, levels, held[::2], held[1::2], strict=True):
+    found[i] = Holding(*(_rate(ends[i], texts) for texts in (on, off, free)), values)
+  return found
 
 
 def _levels(values, labels, binary):
@@ -177,11 +182,22 @@ def _patch(model, params, ids, labels, units):
   return Patching(len(pairs[0]), float(moved[0]), float(moved[1:].mean()))
 
 
-def _written(model, codec, params, start):
-  """Returns texts that a model writes, one from each of `start`, [1, B] int32."""
-  generate = sampler(model, codec.never_written)
-  drawn = generate(params, start, LENGTH, jax.random.key(0), Sampling(TEMPERATURE))
-  return np.array([codec.characters(ids) for ids in np.concatenate(list(drawn)).T])
+def _written(model, remake, codec, params, units, levels):
+  """Returns what a model writes, in one pass: `TEXTS` texts while nothing is held, and of each unit
+  while it is at the first of its levels and at the second: [1 + 2 K, TEXTS]."""
+  values = np.full((len(units), 1 + 2 * len(units), TEXTS), np.nan)
+  for i, (on, off) in enumerate(levels):
+    values[i, 1 + 2 * i], values[i, 2 + 2 * i] = on, off
+  rows = values.reshape(len(units), -1)
+  generate = sampler(remake(interventions.held(model.cells, units, rows)), codec.never_written)
+  start = np.full((1, rows.shape[1]), prompt_ids(codec, '')[0], np.int32)
+  display, drawn = open_counter(LENGTH, 'symbols of every text'), []
+  for ids in generate(params, start, LENGTH, jax.random.key(0), Sampling(TEMPERATURE)):
+    drawn.extend(ids)
+    display.update(len(drawn))
+  display.close()
+  texts = [codec.characters(ids) for ids in np.stack(drawn, 1)]
+  return np.array(texts).reshape(-1, TEXTS)
 
 
 def _rate(pattern, texts):

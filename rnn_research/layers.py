@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.nn.initializers import lecun_normal
 
 from rnn_research.errors import InputError
+from rnn_research.products import rounded_product, transposed
 from rnn_research.typing import Array, Key, Params, PyTree
 
 # At or below this vocabulary size accelerators multiply one-hot vectors, where a CPU looks rows up.
@@ -109,8 +110,11 @@ def matmul(x: Array, w: Array | Masked | Normalized, dtype=jnp.float32) -> Array
   if isinstance(x, OneHot):  # rounded behind the lookup: gradients add up in float32
     return w[x.ids].astype(dtype).astype(out_dtype)
   # As a matrix: on a CPU the gradient of w is a slow product where it sums over several axes.
-  rows = _rows(x).astype(dtype)
-  y = jnp.matmul(rows, w.astype(dtype), preferred_element_type=out_dtype)
+  rows = _rows(x)
+  if jnp.finfo(dtype).bits < 32:
+    y = rounded_product(rows, w, dtype)
+  else:
+    y = jnp.matmul(rows.astype(dtype), w.astype(dtype), preferred_element_type=out_dtype)
   return y.reshape(*x.shape[:-1], w.shape[-1])
 
 
@@ -129,11 +133,7 @@ def matmul_transposed(x: Array | OneHot, d: Array, dtype=jnp.float32) -> Array:
   if isinstance(x, OneHot):
     zeros = jnp.zeros((x.num_symbols, d.shape[-1]), d.dtype)
     return zeros.at[x.ids.reshape(-1)].add(rows.astype(dtype).astype(d.dtype))
-  left = _rows(x).T
-  # On a CPU it is written out: XLA gives products whose left factor is transposed to a slower
-  # library.
-  left = jax.lax.optimization_barrier(left) if jax.default_backend() == 'cpu' else left
-  return matmul(left, rows, dtype)
+  return matmul(transposed(_rows(x)), rows, dtype)
 
 
 def affine(x: Array, w: Array | Masked | Normalized, b: Array, dtype=jnp.float32) -> Array:

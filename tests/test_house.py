@@ -42,6 +42,7 @@ FLOORS = [
     'rnn_research.parameters',
     'rnn_research.cell',
     'rnn_research.layers',
+    'rnn_research.products',
     'rnn_research.losses',
     'rnn_research.initializers',
     'rnn_research.typing',

@@ -27,6 +27,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from rnn_research.layers import OneHot, check_features, matmul, matmul_transposed
+from rnn_research.products import transposed
 from rnn_research.typing import Array, State
 from rnn_research.unroll import Steps, check_flags, in_blocks, select
 
@@ -219,17 +220,17 @@ def _forward_rule(pointwise, dtype, weights, start, xs, mask, reset):
 def _backward_rule(pointwise, dtype, saved, cotangents):
   weights, xs, mask, reset, factors, residuals = saved
   dend, dys = cotangents
-  transposed = tuple(w.T.astype(dtype) for w in weights.h)
+  w_h_t = tuple(w.T.astype(dtype) for w in weights.h)
 
   def body(carry, inputs):
     dstate, dreset = carry
     dy, residual, mask_t, reset_t = inputs
     dnew, dheld = _split_by_mask(dstate._replace(h=dstate.h + dy), dstate, mask_t)
-    dms = [None] * len(transposed)
+    dms = [None] * len(w_h_t)
 
     def product_t(i, dm):
       dms[i] = dm
-      return matmul(dm, transposed[i], dtype).astype(dm.dtype)
+      return matmul(dm, w_h_t[i], dtype).astype(dm.dtype)
 
     dus, dprevious = pointwise.backward(residual, dnew, product_t)
     if dheld is not None:
@@ -268,7 +269,9 @@ def _split_by_mask(taken, held, mask):
 def _input_gradient(weights, xs, dus, dtype):
   if isinstance(xs, OneHot):
     return None
-  return sum(matmul(du, w.T, dtype) for du, w in zip(dus, weights.x, strict=True)).astype(xs.dtype)
+  return sum(matmul(du, transposed(w), dtype) for du, w in zip(dus, weights.x, strict=True)).astype(
+    xs.dtype
+  )
 
 
 def _weight_gradients(weights, xs, factors, dus, dms, dtype):

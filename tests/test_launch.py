@@ -17,6 +17,7 @@ from launching import ROOT, TINY, environment, files_of, log_of, prose, read_jso
 
 import experiments
 from rnn_research import workdir as workdir_lib
+from rnn_research.analysis.reports import tables
 from rnn_research.data import codec
 from rnn_research.launching import config, first_words, flags, words
 from rnn_research.training import checkpoint
@@ -144,6 +145,25 @@ def test_a_finished_run_prints_its_result_again(workdir):
   assert f'valid: nats_per_symbol {result["metrics"]["valid"]["nats_per_symbol"]:.4f}' in out
   assert err == ''
   assert files_of(workdir) == before
+
+
+def test_a_finished_run_needs_no_data_and_keeps_what_is_told_of_its_training(workdir, main):
+  config = read_json(workdir, 'config.json') | {'git_hash': 'f' * 40}
+  config['config']['data']['path'] = str(workdir / 'gone.txt')
+  (workdir / 'config.json').write_text(json.dumps(config))
+  before = files_of(workdir)
+  code, out, err = main(f'--workdir={workdir}')
+  assert code == 0 and 'valid: nats_per_symbol' in out and 'error' not in err
+  assert files_of(workdir) == before
+
+
+def test_a_run_that_went_on_past_its_result_is_not_finished(workdir, main):
+  (workdir / 'checkpoints' / '14').mkdir()  # as one that was lengthened and then stopped
+  assert not checkpoint.is_finished(str(workdir))
+  assert tables.read_result(workdir) is None
+  (workdir / 'checkpoints' / '14').rmdir()
+  assert checkpoint.is_finished(str(workdir))
+  assert tables.read_result(workdir)['steps'] == 12
 
 
 def test_evaluate(workdir):

@@ -43,10 +43,14 @@ def train(experiment: Experiment, start: Start) -> None:
     InputError: the config follows evaluations, but the experiment has none.
   """
   name, workdir, config = start.name, start.workdir, start.config
+  first, path = jax.process_index() == 0, Path(workdir) / 'result.json'
+  if checkpoint.is_finished(workdir) and start.saved == config:  # whatever has become of its data
+    if first:
+      print_result(path)
+    return
   if not experiment.evaluate:
     check_unevaluated(config)
   data, mesh = experiment.train_data(), _mesh(config, workdir, start.num_devices)
-  first, path = jax.process_index() == 0, Path(workdir) / 'result.json'
   if first and data.about:
     show(data.about)
   about = _about(name, config) | _about_model(experiment) | {'num_devices': mesh.size}
@@ -58,7 +62,7 @@ def train(experiment: Experiment, start: Start) -> None:
   stopped = loop.train(trained, data, config, workdir, mesh, about)
   if not stopped.finished:
     return
-  if not _is_of(path, stopped.step):
+  if not checkpoint.is_finished(workdir):
     # In every process: restoring waits for all of them.
     run = restore(workdir, name, config, experiment)
     metrics = run.evaluate()
@@ -198,10 +202,6 @@ def _keep_files(files, workdir):
       part = kept.with_name(f'{name}.part')
       shutil.copyfile(expand(source), part)
       part.replace(kept)
-
-
-def _is_of(path, step):
-  return path.exists() and json.loads(path.read_text('utf-8'))['steps'] == step
 
 
 def _mesh(config, workdir, num_devices):

@@ -223,8 +223,11 @@ def newest_step(workdir: str) -> int | None:
 
 
 def is_finished(workdir: str) -> bool:
-  """Returns whether a run in `workdir` has written its result."""
-  return (Path(workdir) / 'result.json').exists()
+  """Returns whether a run in `workdir` has written its result, and has not gone on since; or a
+  study, which takes no steps."""
+  path = Path(workdir) / 'result.json'
+  steps = json.loads(path.read_text('utf-8')).get('steps') if path.exists() else -1
+  return steps is None or steps == newest_step(workdir)
 
 
 def _trained_by(workdir: str | os.PathLike) -> str | None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from rnn_research.training.checkpoint import is_finished
 from rnn_research.training.result import write_text
 
 _METRICS = {
@@ -121,8 +122,9 @@ def samples_markdown(rows: Rows) -> str:
 
 def read_result(workdir: str | os.PathLike) -> dict[str, Any] | None:
   """Returns result.json of a workdir, None where the run is not finished."""
-  path = Path(workdir) / 'result.json'
-  return json.loads(path.read_text('utf-8')) if path.exists() else None
+  if not is_finished(str(workdir)):
+    return None
+  return json.loads((Path(workdir) / 'result.json').read_text('utf-8'))
 
 
 def result_markdown(result: Mapping[str, Any] | None) -> str:

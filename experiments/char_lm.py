@@ -77,6 +77,8 @@ COMMANDS = commands.COMMANDS
 PLACES = (
   'data.path',
   'data.glob',
+  'data.valid_path',
+  'data.test_path',
   'data.encoding',
   'data.data_dir',
   'data.download',

@@ -142,7 +142,8 @@ def load(
   known = experiments.places(name)
   for place, value in places.items():
     require_one_of('place', place, known, f' for {name}')
-    config.update_from_flattened_dict({place: str(value)})
+    value = str(value) if isinstance(value, os.PathLike) else value
+    config.update_from_flattened_dict({place: value})
   return restore(folder, name, config, build(folder, name, config))
 
 

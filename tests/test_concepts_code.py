@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from labelled import drawn, soup
 
+from rnn_research.analysis.concepts import python_lines
 from rnn_research.analysis.concepts.c_code import C
 from rnn_research.analysis.concepts.python_code import PYTHON, read_python, unparsed_lines
 from rnn_research.data.stdlib_corpus import standard_library_source
@@ -524,6 +525,15 @@ def test_a_text_that_begins_in_a_docstring_has_no_labels_up_to_its_end():
   end = text.index('  return')
   parsed = read_python(text).parsed
   assert not parsed[:end].any() and parsed[end:].all()
+
+
+@pytest.mark.parametrize('row', ['a = b c\n', 'a = 1\na = b c\n'])
+def test_each_row_that_is_no_python_is_blanked_once(monkeypatch, row):
+  made = []
+  line = python_lines.Line
+  monkeypatch.setattr(python_lines, 'Line', lambda *fields: made.append(0) or line(*fields))
+  read = read_python(row * 200)
+  assert not read.parsed.any() and len(made) <= 4 * 400
 
 
 def test_warnings_of_the_text_are_none_of_ours():

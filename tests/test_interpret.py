@@ -212,14 +212,20 @@ def test_what_is_no_clamp_is_refused(clamp):
     (['--mode=interpret'], f'symbols, expected {FEWEST:,} at least'),
     (['--mode=interpret', '--length=9'], f'length is 9, expected an integer >= {FEWEST}'),
     (['--mode=interpret', '--text=no.txt'], 'text: '),
+    (['--mode=interpret', '--text=LATIN'], 'name.txt is not UTF-8 (byte 0xe9'),
+    (['--mode=interpret', '--text=LINES'], 'has no concept often enough'),
     (['--mode=verify', '--text=LONG', '--language=perl'], "language is 'perl', expected one of"),
     (['--mode=interpret', '--text=LONG', '--concepts=no.py'], 'no.py'),
     (['--mode=errors', '--order=21'], 'order is 21, expected an integer in [1, 20]'),
     (['--mode=errors', '--length=1'], 'length is 1, expected an integer >= 2'),
   ],
 )
-def test_mistakes_are_refused_in_one_sentence(flags, said, workdir, files, main):
-  flags = [flag.replace('LONG', str(files[0])) for flag in flags]
+def test_mistakes_are_refused_in_one_sentence(flags, said, workdir, files, main, tmp_path):
+  (tmp_path / 'name.txt').write_bytes('café'.encode('latin-1'))
+  (tmp_path / 'lines.txt').write_text('\n' * FEWEST)
+  places = {'LONG': files[0], 'LATIN': tmp_path / 'name.txt', 'LINES': tmp_path / 'lines.txt'}
+  for name, place in places.items():
+    flags = [flag.replace(name, str(place)) for flag in flags]
   code, out, err = main(f'--workdir={workdir}', *flags)
   assert code == 1 and not out
   assert err.strip().splitlines()[-1].startswith('error: ') and said in err.splitlines()[-1]
@@ -271,10 +277,28 @@ def test_bytes_are_characters_of_their_number():
 
 
 def test_what_ends_a_concept_counts_where_it_holds():
-  text = 'a. (b) c) (d. e)'
+  text = 'a. (b) c) (d) e)'
   inside = np.array([c == '1' for c in '0001100000111110'], np.float32)
-  ended = verify_lib._ended(text, r'\)|(?=b)', inside > 0)
-  assert np.flatnonzero(ended).tolist() == [5, 15]
+  ended = verify_lib._ended(text, r'\)|(?=b)', inside)
+  assert np.flatnonzero(ended).tolist() == [5, 15]  # at 12 it goes on to hold
+  place = np.array([0, 1, 2, 3, 0, 1], np.float32)  # falls after what ends it
+  assert np.flatnonzero(verify_lib._ended('ab. cd', r'\.', place)).tolist() == []
+  assert np.flatnonzero(verify_lib._ended('abc. d', r'\.', place)).tolist() == [3]
+
+
+@pytest.mark.parametrize(
+  ('labels', 'expected'),
+  [
+    ([0] * 95 + [1, 2, 1, 2, 2], (5, 0)),  # nine of ten are 0
+    ([3] * 95 + [1, 2, 1, 2, 2], (0, 5)),
+    (list(range(100)), None),
+  ],
+)
+def test_levels_are_those_of_great_and_small_numbers(labels, expected):
+  labels = np.array(labels, np.float32)
+  values = np.array([0.0] * 95 + [5.0] * 5) if expected else labels
+  found = verify_lib._levels(values, labels, False)
+  assert found == (expected or (94.5, 4.5))
 
 
 def test_lines_that_do_not_parse_are_counted():

@@ -18,7 +18,7 @@ def made(length=4000):
 
 
 def scores_of(found, held_out):
-  return probe_scores(found, strengths(*found), held_out)
+  return probe_scores(found, strengths(*found, [True, False]), held_out, [True, False])
 
 
 def oracle(x, y, held_x, units):

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from launching import files_of, read_json, run
+from launching import TINY, files_of, prose, read_json, run
 
 from rnn_research import workdir as workdir_lib
 from rnn_research.errors import InputError
@@ -166,3 +166,25 @@ def test_it_opens_after_other_use_of_jax(trained):
   out, err = run(trained, code=NOTEBOOK)
   assert out.splitlines()[-1] == '(7, 4, 8)'
   assert err == ''
+
+
+def test_a_run_with_files_of_its_own_to_validate_on_may_be_moved(tmp_path, main):
+  for name, words in (('train', 1500), ('valid', 300)):
+    (tmp_path / 'a').mkdir(exist_ok=True)
+    (tmp_path / 'a' / f'{name}.txt').write_text(prose(words, seed=words), 'utf-8')
+  paths = lambda folder: {
+    'data.path': str(tmp_path / folder / 'train.txt'),
+    'data.valid_path': str(tmp_path / folder / 'valid.txt'),
+  }
+  flags = [f'--config.{field}={path}' for field, path in paths('a').items()]
+  workdir = tmp_path / 'run'
+  code, _, err = main(
+    *('--experiment=char_lm:debug', f'--workdir={workdir}', *flags, *TINY),
+    '--config.train.steps=4',
+  )
+  assert code == 0, err
+  expected = workdir_lib.load(workdir).evaluate()['valid']
+  (tmp_path / 'a').rename(tmp_path / 'b')
+  assert workdir_lib.load(workdir, paths('b')).evaluate()['valid'] == pytest.approx(expected)
+  with pytest.raises(FileNotFoundError, match=r'^data\.valid_path: '):  # no silent other text
+    workdir_lib.load(workdir, {'data.path': paths('b')['data.path']})

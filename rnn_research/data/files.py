@@ -125,9 +125,8 @@ def list_files(path: str, pattern: str, flag: str) -> list[Path]:
   files = (root / name for name in iglob(pattern, root_dir=root, recursive=True))
   found = sorted((file for file in files if file.is_file()), key=lambda file: file.as_posix())
   if not found:
-    raise FileNotFoundError(
-      f'{flag}: the folder {str(root)!r} has no file that matches data.glob={pattern!r}'
-    )
+    which = f' that matches data.glob={pattern!r}' if flag.startswith('data.') else ''
+    raise FileNotFoundError(f'{flag}: the folder {str(root)!r} has no file{which}')
   return found
 
 
@@ -243,6 +242,8 @@ def encoding_advice(flag: str) -> str:
 
 
 def _text_advice(flag):
+  if not flag.startswith('data.'):
+    return 'convert it to UTF-8'
   return f'{encoding_advice(flag)}, or {BYTES_ADVICE}'
 
 

@@ -195,7 +195,10 @@ def cuts(count: int, fractions: Sequence[float]) -> dict[str, slice]:
 def check_splits(fractions: Sequence[float]) -> None:
   """Raises InputError unless they are three numbers in [0, 1] with sum 1, the training split's
   above 0."""
-  valid = all(isinstance(part, int | float) and 0 <= part <= 1 for part in fractions)
+  valid = all(
+    isinstance(part, int | float) and not isinstance(part, bool) and 0 <= part <= 1
+    for part in fractions
+  )
   if len(fractions) != len(SPLITS) or not valid or not fractions[0]:
     raise InputError(
       f'data.splits is {tuple(fractions)}, expected three fractions in [0, 1], the first above 0'

@@ -84,7 +84,8 @@ def write_text(path: str | os.PathLike, text: str) -> None:
   path = Path(path)
   tmp = path.with_name(f'{path.name}.{os.getpid()}.tmp')
   try:
-    with open(tmp, 'w', encoding='utf-8') as f:
+    # Names of files may hold what UTF-8 does not have; JSON reads the escape back.
+    with open(tmp, 'w', encoding='utf-8', errors='backslashreplace') as f:
       f.write(text)
       f.flush()
       os.fsync(f.fileno())

@@ -105,7 +105,7 @@ def lines_of(rows: Sequence[Row]) -> list[Line]:
   """
   lines: list[Line] = []
   lost, sure = False, False
-  at = 0
+  at = unread = 0
   while at < len(rows):
     surely = bool(_SURE.match(rows[at].text))
     line = read_line(rows, at) if surely or not lost else Line(at, 1, (), False)
@@ -114,7 +114,8 @@ def lines_of(rows: Sequence[Row]) -> list[Line]:
     else:
       lost = lost or not sure or line.num_rows > 1
       if not sure:
-        lines = [Line(row, 1, (), False) for row in range(at)]
+        lines[unread:] = [Line(row, 1, (), False) for row in range(unread, at)]
+        unread = at
       line = Line(at, 1, (), False)
     lines.append(line)
     at += line.num_rows

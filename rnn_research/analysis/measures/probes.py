@@ -1,8 +1,9 @@
 """Linear probes of few or all units, beside control tasks that only memory can solve."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from rnn_research.analysis.concepts import is_binary
 from rnn_research.analysis.measures.unit_scores import as_read, strengths
 
 SIZES = (1, 4, 16)  # units of a sparse probe
@@ -44,6 +45,7 @@ def probe_scores(
   found: tuple[np.ndarray, np.ndarray],
   found_strengths: np.ndarray,
   held_out: tuple[np.ndarray, np.ndarray],
+  binary: Sequence[bool],
 ) -> np.ndarray:
   """Returns how well linear probes of 1, 4, 16 and all units tell labels: [C, 4] float32, the AUC
   of a binary concept, Spearman's correlation of a number.
@@ -58,6 +60,7 @@ def probe_scores(
       that probes are fitted to.
     found_strengths: of that text, see `unit_scores.strengths`: [C, U].
     held_out: the same of the text that they are scored on.
+    binary: see `unit_scores.score`.
   """
   (values, labels), (held_values, held_labels) = found, held_out
   mean, scale, gram, products = _sums(values, labels)
@@ -77,11 +80,11 @@ def probe_scores(
   outputs /= np.maximum(outputs.std(0), 1e-30)  # half precision knows numbers around 1 best
   told = np.stack(
     [
-      strengths(outputs[:, concept].astype(np.float16), row[None])[0]
+      strengths(outputs[:, concept].astype(np.float16), row[None], [binary[concept]])[0]
       for concept, row in enumerate(held_labels)
     ]
   )
-  return np.stack([as_read(s, is_binary(y)) for s, y in zip(told, labels, strict=True)])
+  return np.stack([as_read(s, holds) for s, holds in zip(told, binary, strict=True)])
 
 
 def _sums(values, labels):

@@ -1,11 +1,11 @@
 """How well single units tell concepts, with a null that knows that text is autocorrelated."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from rnn_research.analysis.concepts import is_binary, occurs
+from rnn_research.analysis.concepts import occurs
 
 BLOCKS, BLOCK = 100, 500  # the most blocks of the null, and the fewest symbols of one
 OCCURRENCES = 10  # blocks in which a concept must hold, and in which it must not
@@ -41,10 +41,10 @@ def scorable(labels: np.ndarray) -> bool:
   Args:
     labels: [N] float32, NaN where there is none.
   """
-  labels = labels[np.isfinite(labels)]
   if len(labels) < 20 * BLOCK:
     return False
-  high = _cut(labels > labels.mean())
+  labels = labels[np.isfinite(labels)]
+  high = _cut(labels > labels.mean()) if len(labels) >= 2 else np.zeros((1, 1), bool)
   return min(high.any(1).sum(), (~high).any(1).sum()) >= OCCURRENCES
 
 
@@ -72,15 +72,15 @@ def _rank_of(places, size):
   return np.cumsum(counts) - (counts + len(places)) / 2.0
 
 
-def strengths(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def strengths(values: np.ndarray, labels: np.ndarray, binary: Sequence[bool]) -> np.ndarray:
   """Returns `Scores.strength` alone, [C, U] float32; see `score`."""
   found = np.zeros((len(labels), values.shape[1]), np.float32)
-  for concept, units, ranks, w, binary in _parts(values, labels):
-    found[concept, units] = _strength(ranks, w, binary)
+  for concept, units, ranks, w in _parts(values, labels, binary):
+    found[concept, units] = _strength(ranks, w, binary[concept])
   return found
 
 
-def score(values: np.ndarray, labels: np.ndarray) -> Scores:
+def score(values: np.ndarray, labels: np.ndarray, binary: Sequence[bool]) -> Scores:
   """Scores every unit for every concept.
 
   With centred ranks r_t of a unit a strength is linear in the labels: of n1 positives among n1 + n0
@@ -98,13 +98,15 @@ def score(values: np.ndarray, labels: np.ndarray) -> Scores:
   Args:
     values: [N, U] float16.
     labels: [C, N] float32, NaN where there is none, each `scorable`.
+    binary: C of them, whether a concept holds or not, rather than being a number: in a part of a
+      text a number may be 0 and 1 alone.
 
   Source: mean, variance and limit of a permutation's sum: Hoeffding 1951, A combinatorial central
   limit theorem. Deviates from the paper: nothing.
   """
   found = Scores(*(np.zeros((len(labels), values.shape[1]), kind) for kind in (np.float32, float)))
-  for concept, units, ranks, w, binary in _parts(values, labels):
-    found.strength[concept, units] = _strength(ranks, w, binary)
+  for concept, units, ranks, w in _parts(values, labels, binary):
+    found.strength[concept, units] = _strength(ranks, w, binary[concept])
     found.p[concept, units] = _chance(ranks, w)
   return found
 
@@ -124,10 +126,10 @@ def significant(p: np.ndarray) -> np.ndarray:
   return q.reshape(p.shape)
 
 
-def _parts(values, labels) -> Iterator[tuple[int, slice, np.ndarray, np.ndarray, bool]]:
+def _parts(values, labels, binary) -> Iterator[tuple[int, slice, np.ndarray, np.ndarray]]:
   """Yields every concept with some of the units, their ranks where the concept has labels, and its
   `_weights`. The ranks serve all concepts that have labels at the same places."""
-  weights = [_weights(row) for row in labels]
+  weights = [_weights(row, holds) for row, holds in zip(labels, binary, strict=True)]
   places: dict[bytes, list[int]] = {}
   for concept, row in enumerate(labels):
     places.setdefault(np.isfinite(row).tobytes(), []).append(concept)
@@ -137,20 +139,20 @@ def _parts(values, labels) -> Iterator[tuple[int, slice, np.ndarray, np.ndarray,
       units = slice(start, start + _SLAB)
       ranks = centred_ranks(values[there, units])
       for concept in concepts:
-        yield concept, units, ranks, *weights[concept]
+        yield concept, units, ranks, weights[concept]
 
 
-def _weights(labels):
-  """Returns w of `strength = sum_t r_t w_t`, over |r| for a number, and whether they are binary."""
+def _weights(labels, binary):
+  """Returns w of `strength = sum_t r_t w_t`, over |r| for a number."""
   labels = labels[np.isfinite(labels)]
   if not occurs(labels):
-    return np.zeros(len(labels), np.float32), is_binary(labels)
-  if is_binary(labels):
+    return np.zeros(len(labels), np.float32)
+  if binary:
     positives = labels.sum(dtype=np.float64)
-    return (labels * (2.0 / (positives * (len(labels) - positives)))).astype(np.float32), True
+    return (labels * (2.0 / (positives * (len(labels) - positives)))).astype(np.float32)
   distinct, places = np.unique(labels, return_inverse=True)
   ranks = _rank_of(places, len(distinct))[places]
-  return (ranks / np.linalg.norm(ranks)).astype(np.float32), False
+  return (ranks / np.linalg.norm(ranks)).astype(np.float32)
 
 
 def _strength(ranks, w, binary):

@@ -117,27 +117,28 @@ def search(
   """
   first, second = parts_of(len(text))
   both = np.concatenate([labels, _controls(text, labels)])
+  binary = [is_binary(row) for row in labels]
   chosen_by = recording.values[first], both[:, first]
   scored_by = recording.values[second], both[:, second]
-  found_strengths = strengths(*chosen_by)
+  found_strengths = strengths(*chosen_by, 2 * binary)
   units, signs = _best(found_strengths[: len(labels)])
-  scores = score(scored_by[0], labels[:, second])
+  scores = score(scored_by[0], labels[:, second], binary)
   q = significant(scores.p)
-  probes, controls = np.split(probe_scores(chosen_by, found_strengths, scored_by), 2)
-  before = _untrained(untrained, labels, first, second)
+  probes, controls = np.split(probe_scores(chosen_by, found_strengths, scored_by, 2 * binary), 2)
+  before = _untrained(untrained, labels, binary, first, second)
   found = []
   for i, concept in enumerate(concepts):
-    binary, unit = is_binary(labels[i]), units[i]
+    unit = units[i]
     found.append(
       Found(
         concept,
-        binary,
+        binary[i],
         recording.units[unit],
-        as_read(float(signs[i] * scores.strength[i, unit]), binary),
+        as_read(float(signs[i] * scores.strength[i, unit]), binary[i]),
         int(signs[i]),
         float(q[i, unit]),
         int((q[i] <= LEVEL).sum()),
-        as_read(before[i], binary),
+        as_read(before[i], binary[i]),
         tuple(map(float, probes[i])),
         tuple(map(float, controls[i])),
       )
@@ -166,10 +167,10 @@ def _controls(text, labels):
   return np.stack([draw(row) for row in labels])
 
 
-def _untrained(values, labels, first, second):
+def _untrained(values, labels, binary, first, second):
   """Returns the strength on the second part of the unit that is best on the first: [C]."""
-  units, signs = _best(strengths(values[first], labels[:, first]))
+  units, signs = _best(strengths(values[first], labels[:, first], binary))
   return [
-    float(sign * strengths(values[second, unit][:, None], row[None, second])[0, 0])
-    for unit, sign, row in zip(units, signs, labels, strict=True)
+    float(sign * strengths(values[second, unit][:, None], row[None, second], [holds])[0, 0])
+    for unit, sign, row, holds in zip(units, signs, labels, binary, strict=True)
   ]

@@ -61,9 +61,9 @@ def print_errors(run: Any, **options) -> None:
   from rnn_research.analysis.reports.error_figures import sections as sections_of
 
   found = run.errors(**options)
+  print(aligned(_rows(found)))
   out = report_folder(run.workdir, 'errors')
   sections.write(out, f'{run.name} against {found.order}-grams', sections_of(found))
-  print(aligned(_rows(found)))
   tell(f'written to {out}/README.md')
 
 

@@ -155,9 +155,9 @@ def print_findings(run: Any, **options) -> None:
   made = run.interpret(**options)
   said = notes(made, run.params)
   title = f'{Path(run.workdir).name}, a run of {run.name}'
+  print(aligned(unit_table.brief(made.found)))  # first, should the report not be written
   labelled, out = made.labelled, report_folder(run.workdir, 'units')
   write_interpretation(out, title, labelled.text, made.symbols, made.recording, made.found, said)
-  print(aligned(unit_table.brief(made.found)))
   for line in (*said, f'in colour: {out}/units.html'):
     tell(line)
 

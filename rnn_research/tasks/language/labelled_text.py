@@ -58,7 +58,7 @@ def read_labelled_text(
   """
   require_characters(codec)
   require('length', length, length >= FEWEST, f'an integer >= {FEWEST}')
-  ids = read_ids(codec, texts, text)[:length]
+  ids = read_ids(codec, texts, text, length)
   if len(ids) < FEWEST:
     raise InputError(
       f'the text to look at has {len(ids):,} symbols, expected {FEWEST:,} at least; name a longer '
@@ -75,6 +75,11 @@ def read_labelled_text(
   everyone = (*built_in, *own)
   rows = [_labels(concept, shown, concept in own) for concept in everyone]
   there = [searchable(row) for row in rows]
+  if not any(there):
+    raise InputError(
+      'the text to look at has no concept often enough, expected one of '
+      f'{", ".join(concept.name for concept in everyone)}'
+    )
   return LabelledText(
     shown,
     ids,

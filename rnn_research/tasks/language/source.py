@@ -10,12 +10,13 @@ from ml_collections import ConfigDict
 from rnn_research import layers
 from rnn_research.data import codec as codec_lib
 from rnn_research.data.codec import TextCodec
-from rnn_research.data.files import read_symbols
+from rnn_research.data.files import UTF8, existing, list_files, symbol_pieces
 from rnn_research.data.text import Corpus
 from rnn_research.errors import InputError, require_one_of
 from rnn_research.tasks.language import text_store
 from rnn_research.training.progress import warn
 
+_HELD_OUT = ('valid_path', 'test_path')
 UNITS = {'char': 'characters', 'byte': 'bytes', 'word': 'words'}
 
 
@@ -56,8 +57,10 @@ def open_source(data: ConfigDict, assets: Mapping[str, Any] | None) -> Source:
   load = functools.cache(lambda: text_store.load_corpus(data, rules))
   codec = saved or load().codec
   here, there = _jsonable(data), assets['data'] if assets else _jsonable(data)
-  moved = any(there[field] != here[field] for field in ('path', 'glob'))
-  foreign = moved and assets is not None and _digest(load) != assets['fingerprint']
+  moved = any(there[field] != here[field] for field in ('path', 'glob', *_HELD_OUT))
+  foreign = moved and assets is not None and _digest(data, load) != assets['fingerprint']
+  if foreign:
+    load.cache_clear()
   held_out = (
     assets['held_out'] if assets else [split for split in load().splits if split != 'train']
   )
@@ -103,7 +106,7 @@ def split_ids(splits: Mapping[str, np.ndarray], name: str = '') -> np.ndarray:
   return splits[name or [*splits][-1]]
 
 
-def read_ids(codec: TextCodec, texts: Callable, path: str) -> np.ndarray:
+def read_ids(codec: TextCodec, texts: Callable, path: str, length: int | None = None) -> np.ndarray:
   """Returns the ids of another text for a trained model to read, or of its last held-out split:
   [N] int32.
 
@@ -111,16 +114,22 @@ def read_ids(codec: TextCodec, texts: Callable, path: str) -> np.ndarray:
     codec: of the model.
     texts: `() -> split -> ids`.
     path: of the flag text: a UTF-8 file, .gz file or folder; '' is the split.
+    length: the most symbols, from its beginning on; no more is read. None for all.
 
   Raises:
     InputError: there is no such text.
   """
   if path:
-    return codec.ids(read_symbols(path, '**/*', codec.unit, codec.rules, 'text'))
+    files, ids = list_files(path, '**/*', 'text'), [np.zeros(0, np.int32)]
+    for piece in symbol_pieces(files, codec.unit, codec.rules, 'text', UTF8):
+      ids.append(codec.ids(piece))
+      if length is not None and sum(map(len, ids)) >= length:
+        break
+    return np.concatenate(ids)[:length]
   splits = texts()
   if [*splits] == ['train']:
     raise InputError('no text is held out; name one with --text')
-  return split_ids(splits)
+  return split_ids(splits)[:length]
 
 
 def prompt_ids(codec: TextCodec, prompt: str) -> np.ndarray:
@@ -151,8 +160,15 @@ def describe(corpus: Corpus, data: ConfigDict, embedding_size: int, fresh: bool)
   return '\n'.join(lines)
 
 
-def _digest(load):
-  """Returns the digest of a corpus; None where the text is not there, or too short to be cut."""
+def _digest(data, load):
+  """Returns the digest of a corpus; None where the text is not there, or too short to be cut.
+
+  Raises:
+    FileNotFoundError: a file of what was held out is not there.
+  """
+  for field in _HELD_OUT:
+    if data[field]:
+      existing(data[field], f'data.{field}')
   try:
     return load().fingerprint
   except (InputError, OSError):

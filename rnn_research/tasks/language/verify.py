@@ -138,6 +138,9 @@ def _hold(model, remake, codec, params, made, real, labels, ends):
 def _levels(values, labels, binary):
   """Returns the mean of a unit where a concept holds, or is great, and where it does not."""
   low, high = (0.0, 1.0) if binary else np.nanquantile(labels, (0.1, 0.9))
+  if low == high:  # so common a number that the next one stands for what is great, or small
+    others = labels[labels > low] if (labels > low).any() else labels[labels < low]
+    low, high = sorted((low, others[np.abs(others - low).argmin()]))
   return float(values[labels >= high].mean()), float(values[labels <= low].mean())
 
 
@@ -145,17 +148,18 @@ def _ablate(model, remake, params, made, labels, ends, units):
   text, ids = made.labelled.text, made.labelled.ids
   there = np.flatnonzero(_scored(len(ids)))
   before = labels > np.nanmin(labels)
-  relevant = _ended(text, ends, before) if ends else np.append(False, before[:-1])
+  relevant = _ended(text, ends, labels) if ends else np.append(False, before[:-1])
   means = [float(values_of(made.recording, unit).mean()) for unit in units]
   log_probs = interventions.ablate(model, remake, params, ids[there], units, means)
   cost, relevant = log_probs[:1] - log_probs[1:], relevant[there][1:]
   of_them = cost[:, relevant].mean(1) if relevant.any() else np.zeros(len(units))
+  peers = of_them[1:] if len(units) > 1 else np.full(1, np.nan)
   return Ablation(
     int(relevant.sum()),
     float(of_them[0]),
     float(cost[0].mean()),
-    float(of_them[1:].mean()),
-    float(of_them[1:].max()),
+    float(peers.mean()),
+    float(peers.max()),
   )
 
 
@@ -167,11 +171,13 @@ def _scored(length):
   return parts_of(length)[1] & (since < ABLATED // (stretch[-1] // 2 + 1))
 
 
-def _ended(text, pattern, before):
-  """Returns which symbols end a concept: the last of a match, where it held before: [N] bool."""
+def _ended(text, pattern, labels):
+  """Returns which symbols end a concept: the last of a match, where the label falls at it or at the
+  next symbol: [N] bool."""
   ends = np.zeros(len(text), bool)
   ends[[m.end() - 1 for m in re.finditer(pattern, text) if m[0]]] = True
-  return ends & np.append(False, before[:-1])
+  falls = np.append(labels[1:] < labels[:-1], False)
+  return ends & (falls | np.append(False, falls[:-1]))
 
 
 def _patch(model, params, ids, labels, units):

@@ -56,10 +56,10 @@ def print_verified(run: Any, **options) -> None:
     tell('no unit was found to verify')
     return
   table = rows(verified)
+  print(aligned(table))
   out = report_folder(run.workdir, 'units')
   page = Section('', before=markdown(table[0], table[1:]), after=_ABOUT)
   write(out, run.name, [page], 'verified.md')
-  print(aligned(table))
   tell(f'{_ABOUT}\nwritten to {out}/verified.md')
 
 

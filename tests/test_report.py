@@ -147,6 +147,7 @@ def run_with_report(tmp_path, rows, result=None):
     log.write(row['step'], {name: value for name, value in row.items() if name != 'step'})
   if result:
     (tmp_path / 'result.json').write_text(json.dumps(result))
+    (tmp_path / 'checkpoints' / str(result['steps'])).mkdir(parents=True)
   out = tmp_path / 'report'
   out.mkdir()
   write_report(

@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from rnn_research.analysis.measures.probes import RIDGE, control_task, probe_scores, word_beginnings
+from rnn_research.analysis.measures.probes import (
+  RIDGE,
+  control_task,
+  probe_scores,
+  token_beginnings,
+)
 from rnn_research.analysis.measures.unit_scores import strengths
 
 
@@ -49,25 +54,26 @@ def test_noise_is_told_by_no_probe():
 
 
 def test_control_labels_follow_from_the_word_so_far():
-  text = 'to be or not to be, to bet ' * 40
+  text = 'to be or  not to be,\n  to bet ' * 40
   labels = (np.arange(len(text)) % 3 == 0).astype(np.float32)
   labels[7] = np.nan
-  control = control_task(word_beginnings(text), labels, 0)
+  control = control_task(token_beginnings(text), labels, 0)
   assert control.shape == labels.shape and np.isnan(control[7])
   assert set(control[np.isfinite(control)]) <= {0.0, 1.0}
   of_prefix = {}
   start = 0
-  for i, symbol in enumerate(text):
-    start = start if symbol.isalpha() and i and text[i - 1].isalpha() else i
+  for i in range(len(text)):
+    pair = text[i - 1 : i + 1]
+    start = start if i and (pair.isalpha() or pair.isspace()) else i
     if i != 7:
       assert of_prefix.setdefault(text[start : i + 1], control[i]) == control[i]
-  assert len(of_prefix) == 12 and len(set(of_prefix.values())) == 2
+  assert len(of_prefix) == 16 and len(set(of_prefix.values())) == 2
 
 
 def test_control_labels_have_the_distribution_of_the_concept():
   text = ''.join(map(str, range(20_000)))  # one word, so that no beginning comes twice
   labels = (np.random.default_rng(0).random(len(text)) < 0.1).astype(np.float32)
-  assert control_task(word_beginnings(text), labels, 0).mean() == pytest.approx(0.1, abs=0.01)
+  assert control_task(token_beginnings(text), labels, 0).mean() == pytest.approx(0.1, abs=0.01)
   assert not np.array_equal(
-    control_task(word_beginnings(text), labels, 0), control_task(word_beginnings(text), labels, 1)
+    control_task(token_beginnings(text), labels, 0), control_task(token_beginnings(text), labels, 1)
   )

@@ -6,7 +6,12 @@ from typing import NamedTuple
 import numpy as np
 
 from rnn_research.analysis.concepts import is_binary, occurs
-from rnn_research.analysis.measures.probes import SIZES, control_task, probe_scores, word_beginnings
+from rnn_research.analysis.measures.probes import (
+  SIZES,
+  control_task,
+  probe_scores,
+  token_beginnings,
+)
 from rnn_research.analysis.measures.recording import Recording, Unit
 from rnn_research.analysis.measures.unit_scores import (
   BLOCK,
@@ -155,7 +160,7 @@ def _best(strengths_):
 def _controls(text, labels):
   """Returns labels of control tasks, [C, N]; where frequent types have drawn all the same ones,
   they draw again, a few times."""
-  types = word_beginnings(text)
+  types = token_beginnings(text)
 
   def draw(row):
     for seed in range(_DRAWS):

@@ -19,7 +19,7 @@ ABOUT = f"""
   text; units found: how many have q <= {LEVEL}.
 - probes: linear ones, of the best units where they were chosen. In brackets the selectivity: how
   much better they are than a probe as large for a control task, whose labels follow at random from
-  the word so far.
+  the word, or the white space, so far.
 """
 
 

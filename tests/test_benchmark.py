@@ -284,7 +284,7 @@ def test_one_works_at_a_time_and_long_calls_are_fewer(monkeypatch, accelerator, 
 
 def test_who_is_compared():
   assert list(contenders.ENGINES) == ['plain lax.scan', 'fused', 'newton', 'shooting']
-  gpu, cpu = Present(gpu=True, torch=True), Present(gpu=False, torch=True)
+  gpu, cpu = Present(True, torch=True, bfloat16=True), Present(False, torch=True, bfloat16=False)
   on_gpu = {cell: contenders.comparison(cell, gpu) for cell in ('lstm', 'gru')}
   assert on_gpu['lstm'].keys() - on_gpu['gru'].keys() == {'jax.experimental.rnn'}
   assert {rival.name for rival in on_gpu['lstm'].values()} == {'', *contenders.RIVALS}
@@ -294,6 +294,9 @@ def test_who_is_compared():
   assert labels('gru', gpu, names=wanted) == ['ours', 'flax.linen.RNN', *reduced]
   both = ['PyTorch with oneDNN', 'PyTorch without oneDNN']
   assert labels('gru', cpu, names=['torch', 'bfloat16']) == ['ours', *both]
+  half = contenders.comparison('gru', cpu._replace(bfloat16=True), names=['bfloat16'])
+  assert list(half) == ['ours', *reduced]
+  assert half['PyTorch, bfloat16'].options['device'] == 'cpu'
   assert labels('mgu', cpu, names=contenders.RIVALS) == ['ours', 'plain lax.scan']
   without = cpu._replace(torch=False)
   assert labels('gru', without, names=['torch', 'scan']) == ['ours', 'plain lax.scan']
@@ -305,7 +308,7 @@ def test_who_is_compared():
 
 
 def test_every_contender_exists_and_has_its_options():
-  on_cpu, on_gpu = Present(gpu=False, torch=True), Present(gpu=True, torch=True)
+  on_cpu, on_gpu = (Present(gpu, torch=True, bfloat16=True) for gpu in (False, True))
   tables = [
     *(
       who(present)

@@ -62,6 +62,7 @@ class Present(NamedTuple):
 
   gpu: bool
   torch: bool  # for the device that JAX uses
+  bfloat16: bool  # whether it multiplies such numbers, without taking them to float32 first
 
 
 def comparison(
@@ -77,9 +78,11 @@ def comparison(
   }
   cudnn = {'jax.experimental.rnn': Contender(_FLAX, 'cudnn', name='cudnn')}
   on_gpu = (cudnn if cell == 'lstm' else {}) | {
-    'PyTorch, float32': Contender(_TORCH, 'training', cuda, name='torch'),
+    'PyTorch, float32': Contender(_TORCH, 'training', cuda, name='torch')
+  }
+  in_half = {
     'ours, bfloat16': Contender(_JAX, 'ours', half, *reduced),
-    'PyTorch, bfloat16': Contender(_TORCH, 'training', cuda | half, *reduced),
+    'PyTorch, bfloat16': Contender(_TORCH, 'training', _device(present) | half, *reduced),
   }
   found = {
     'ours': Contender(_JAX, 'ours'),
@@ -90,6 +93,7 @@ def comparison(
       'flax.linen.RNN': Contender(_FLAX, 'linen', name='linen'),
       'flax.nnx.RNN': Contender(_FLAX, 'nnx', name='nnx'),
       **(on_gpu if present.gpu else on_cpu),
+      **(in_half if present.bfloat16 else {}),
     }
   return {
     label: one._replace(parts=parts)

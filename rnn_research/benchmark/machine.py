@@ -31,17 +31,18 @@ def examine() -> tuple[dict[str, Any], Present, list[str]]:
     raise InputError(f'JAX does not start in a process of its own: {found["failed"]}')
   gpu, notes = found['platform'] == 'gpu', []
   if not gpu:
-    notes.append(
-      'No GPU: not run are cuDNN through jax.experimental.rnn, PyTorch on CUDA, and bfloat16.'
-    )
+    notes.append('No GPU: not run are cuDNN through jax.experimental.rnn and PyTorch on CUDA.')
   if 'failed' in torch:
     missing = torch['failed'].startswith('ModuleNotFoundError')
     why = 'is not installed' if missing else f'cannot be imported ({torch["failed"]})'
     notes.append(f'PyTorch {why}: its rows were not run.')
   elif gpu and not torch['cuda']:
     notes.append('PyTorch finds no CUDA device: its rows were not run.')
-  present = Present(gpu, 'failed' not in torch and (torch['cuda'] or not gpu))
   machine = _describe() | found | {'torch': torch.get('version'), 'git_hash': git_hash()}
+  bfloat16 = gpu or any('bf16' in name for name in machine['instructions'])
+  if not bfloat16:
+    notes.append('The processor has no products of bfloat16 numbers: its rows were not run.')
+  present = Present(gpu, 'failed' not in torch and (torch['cuda'] or not gpu), bfloat16)
   return machine, present, notes
 
 

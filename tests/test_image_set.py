@@ -84,6 +84,20 @@ def test_pictures_beside_folders_of_them_are_refused(tmp_path):
     load_images(str(folder), 12)
 
 
+def test_folders_of_folders_are_refused(tmp_path):
+  for split in ('train', 'test'):
+    make_folder(tmp_path / 'set' / split, count=2)
+  with zipfile.ZipFile(tmp_path / 'set.zip', 'w') as archive:
+    for file in (tmp_path / 'set').rglob('*.png'):
+      archive.write(file, file.relative_to(tmp_path))
+  for name in ('set', 'set.zip'):
+    said = (
+      rf'{name} has \w+/class \d/\d\.png, expected pictures in one folder per class, or in none'
+    )
+    with pytest.raises(InputError, match=said):
+      load_images(str(tmp_path / name), 12)
+
+
 def test_pictures_are_those_that_a_model_knows_or_are_refused():
   found = load_images('', 8)
   assert as_trained(found, found.classes, 1).splits['test'].images.shape == (500, 8, 8, 1)

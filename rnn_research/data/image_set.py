@@ -57,7 +57,8 @@ def load_images(path: str, size: int) -> ImageSet:
 
   Raises:
     FileNotFoundError: there is no such folder.
-    InputError: it has too few pictures, one that cannot be read, or some beside folders of others.
+    InputError: it has too few pictures, one that cannot be read, some beside folders of others, or
+      some in folders of folders.
   """
   if not path:
     parts, classes = _drawn(size), _DIGITS
@@ -150,7 +151,13 @@ def _resized(images, size):
 
 
 def _of_folder(path, size):
-  found = open_pictures(path, 'data.path')
+  try:
+    found = open_pictures(path, 'data.path')
+  except InputError:
+    root = expand(path)  # of folders nothing deeper is looked at
+    _check_depth(path, (file.relative_to(root).as_posix() for file in root.glob('*/*/*.*')))
+    raise
+  _check_depth(path, found.names)
   if len(found.names) < _FEWEST:
     raise InputError(
       f'data.path: {path} has {len(found.names)} picture(s), expected {_FEWEST} at least, since '
@@ -168,6 +175,14 @@ def _of_folder(path, size):
     )
   labels = np.array([classes.index(folder) for folder in folders], np.int32)
   return _split(Part(images, labels)), classes
+
+
+def _check_depth(path, names):
+  for name in names:
+    if name.count('/') > 1:
+      raise InputError(
+        f'data.path: {path} has {name}, expected pictures in one folder per class, or in none'
+      )
 
 
 def _split(whole):

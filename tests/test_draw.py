@@ -279,7 +279,7 @@ def test_drawing_from_python(drawer):
   np.testing.assert_array_equal(drawing.canvases, opened.draw(count=3, seed=1).canvases)
   assert (drawing.canvases != opened.draw(count=3, seed=2).canvases).any()
   images = np.random.default_rng(0).integers(0, 2, (2, 28, 28, 1)).astype(np.uint8) * 255
-  given, redrawn = opened.redraw(images)
+  given, redrawn = opened.redraw([*images])
   np.testing.assert_array_equal(given, images / 255)
   assert redrawn.read.blur.shape == (3, 2)
   for seen in ('top', 'left'):
@@ -294,6 +294,10 @@ def test_drawing_from_python(drawer):
       InputError, match=r'images have shape \(2, 8, 8, 1\), expected \[N, 28, 28, 1\]'
     ):
       command(images[:, :8, :8])
+    with pytest.raises(InputError, match='images are float32, expected uint8'):
+      command(drawing.canvases[-1])
+    with pytest.raises(InputError, match='the number of images is 0, expected an integer >= 1'):
+      command(images[:0])
   assert half(28, 'top')[0, 13, 0, 0] and not half(28, 'top')[0, 14, 27, 0]
   assert half(28, 'right')[0, 0, 14, 0] and not half(28, 'right')[0, 27, 13, 0]
 

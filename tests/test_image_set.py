@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from test_long_memory import write_idx
 
-from rnn_research.data.image_set import as_trained, load_images, read_images
+from rnn_research.data.image_set import as_trained, checked, load_images, read_images
 from rnn_research.errors import InputError
 
 RED, GREY = (200, 30, 30), (90, 90, 90)
@@ -125,6 +125,15 @@ def test_a_picture_in_colour_is_refused_where_the_model_has_seen_grey_ones(tmp_p
   assert read_images(red, 8, 3)['0.png'].shape == (8, 8, 3)
   with pytest.raises(InputError, match=r'0\.png is a picture in colour, expected grey'):
     read_images(red, 12, 1)
+
+
+def test_images_from_python_are_levels():
+  images = np.full((2, 4, 4, 1), 7, np.uint8)
+  np.testing.assert_array_equal(checked(list(images), (4, 4, 1)), images)
+  for others in (images / np.float32(255), images > 3):
+    said = f'images are {others.dtype}, expected uint8, levels from 0 to 255'
+    with pytest.raises(InputError, match=said):
+      checked(others, (4, 4, 1))
 
 
 def test_mnist(data_dir):

@@ -114,11 +114,19 @@ def read_images(path: str, size: int, channels: int) -> dict[str, np.ndarray]:
   return {name: _in_channels(image, channels) for name, image in images.items()}
 
 
-def check_shape(images: np.ndarray, shape: tuple[int, int, int]) -> None:
-  """Raises InputError unless images are [N, *shape]."""
-  if np.shape(images)[1:] != shape:
+def checked(images: Sequence[np.ndarray] | np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+  """Returns images as an array.
+
+  Raises:
+    InputError: they are not [N, *shape] uint8.
+  """
+  images = np.asarray(images)
+  if images.shape[1:] != shape:
     sides = ', '.join(map(str, shape))
-    raise InputError(f'images have shape {np.shape(images)}, expected [N, {sides}]')
+    raise InputError(f'images have shape {images.shape}, expected [N, {sides}]')
+  if images.dtype != np.uint8:
+    raise InputError(f'images are {images.dtype}, expected uint8, levels from 0 to 255')
+  return images
 
 
 def _drawn(size):

@@ -246,6 +246,17 @@ def test_the_importance_weighted_bound_is_the_log_of_a_mean():
   assert found['importance_nats'] == pytest.approx(expected.mean(), rel=1e-5)
 
 
+def test_numbers_of_another_type_are_refused():
+  able = drawing.commands_of(model_of('whole'), STEPS, PIXELS['levels'], None)
+  for call, said in (
+    (lambda: able['draw'](None, count='3'), "count is '3', expected an integer >= 1"),
+    (lambda: able['draw'](None, seed=1.5), 'seed is 1.5, expected an integer in'),
+    (lambda: able['complete'](None, [], rounds=2.0), 'rounds is 2.0, expected an integer >= 1'),
+  ):
+    with pytest.raises(InputError, match=said):
+      call()
+
+
 @pytest.fixture(scope='module')
 def drawer(make_once):
   """Returns a workdir with a DRAW that has windows, trained for 20 steps; not to be changed."""

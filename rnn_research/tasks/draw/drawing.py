@@ -10,7 +10,7 @@ import numpy as np
 
 from rnn_research.data.image_set import checked
 from rnn_research.encoders.glimpse import Place
-from rnn_research.errors import require, require_one_of, require_seed, require_size
+from rnn_research.errors import require_one_of, require_seed, require_size
 from rnn_research.models.draw import Draw, Drawn
 from rnn_research.tasks.draw.pixels import Pixels
 from rnn_research.typing import Params
@@ -87,7 +87,7 @@ def commands_of(
     Raises:
       InputError: a number out of range.
     """
-    require('count', count, count >= 1, 'an integer >= 1')
+    require_size('count', count)
     require_seed('seed', seed)
     return _drawing(imagine(params, noise(jax.random.key(seed), count))[1], sizes)
 
@@ -121,7 +121,7 @@ def commands_of(
         shape or type.
     """
     require_one_of('seen', seen, _HALVES)
-    require('rounds', rounds, rounds >= 1, 'an integer >= 1')
+    require_size('rounds', rounds)
     taken, key = take(images, seed)
     return np.asarray(fill(params, taken, half(taken.shape[1], seen), key, rounds=rounds))
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from rnn_research.data.babi import Question, Sentence, words_of
 from rnn_research.data.files import decode_text, read_input
-from rnn_research.errors import InputError, did_you_mean
+from rnn_research.errors import InputError, did_you_mean, require
 from rnn_research.experiment import Command, flags_of
 from rnn_research.tasks.memory_qa.corpus import (
   QuestionIds,
@@ -104,10 +104,12 @@ def answer(
     The answer, with the three next best ones.
 
   Raises:
-    InputError: the story is empty, is several stories, or has a question that is no line of bAbI;
-      the question has no words or no mark; a sentence has more words than any the model was trained
-      with, or words that it never saw.
+    InputError: the story or the question is no text; the story is empty, is several stories, or has
+      a question that is no line of bAbI; the question has no words or no mark; a sentence has more
+      words than any the model was trained with, or words that it never saw.
   """
+  for name, text in (('story', story), ('question', question)):
+    require(name, text, isinstance(text, str), 'a text')
   told = list(_sentences(story))
   if not told:
     raise InputError("story is empty, expected sentences such as 'John went to the hallway.'")

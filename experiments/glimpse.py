@@ -206,7 +206,7 @@ def _check_data(data):
   require(
     'data.clutter_size',
     data.clutter_size,
-    data.clutter_size <= data.size,
+    data.clutter == 0 or data.clutter_size <= data.size,
     f'at most data.size, {data.size}',
   )
   most = 0 if data.canvas else data.size - 1

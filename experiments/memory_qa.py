@@ -29,7 +29,7 @@ from rnn_research.data.babi import PASSED, read_tasks
 from rnn_research.data.codec import PAD
 from rnn_research.engines import dispatch
 from rnn_research.errors import require, require_one_of
-from rnn_research.experiment import Experiment
+from rnn_research.experiment import Experiment, Vocabulary
 from rnn_research.losses import cross_entropy
 from rnn_research.models.entity_network import entity_network, story_reader
 from rnn_research.models.memory_network import TYINGS, memory_network
@@ -215,7 +215,7 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     else corpus.make_vocabulary(load(), config.data.max_sentences)
   )
   encoded = functools.cache(lambda split: corpus.encode(vocabulary, load().splits[split]))
-  model, engine = _make_model(config.model, vocabulary)
+  model, engine = _make_model(config.model, vocabulary, len(vocabulary.words))
   hops = {'memn2n': config.model.num_hops, 'tpr': NUM_HOPS}.get(config.model.name, 0)
 
   def train_data():
@@ -302,12 +302,18 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     commands={'answer': functools.partial(answering.answer, *answerer)},
     engine=engine,
     unit='questions',
+    vocabularies={
+      'words': Vocabulary(
+        'word',
+        vocabulary.words,
+        lambda size: _make_model(config.model, vocabulary, size)[0].init,
+      )
+    },
   )
 
 
-def _make_model(config, vocabulary):
+def _make_model(config, vocabulary, num_words):
   """Returns the model and which form of the recurrence it has."""
-  num_words = len(vocabulary.words)
   if config.name == 'memn2n':
     model = memory_network(
       num_words,

@@ -59,7 +59,8 @@ def require_one_of(field: str, value, known: Iterable[str], owner: str = '') -> 
 
 def require_seed(field: str, value: int) -> None:
   """Raises InputError unless `value` can be a seed."""
-  require(field, value, 0 <= value < 2**32, 'an integer in [0, 2**32)')
+  holds = isinstance(value, Integral) and 0 <= value < 2**32
+  require(field, value, holds, 'an integer in [0, 2**32)')
 
 
 def require_size(name: str, size: int) -> None:

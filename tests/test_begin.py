@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 import experiments
 from rnn_research.errors import MisfitError
 from rnn_research.experiment import Experiment, Vocabulary
+from rnn_research.tasks.memory_qa import corpus
 from rnn_research.training import transfer
 
 HEAD = {'head/w': '[3, vocabulary]', 'head/b': '[vocabulary]'}
@@ -132,6 +133,29 @@ def test_symbols_of_two_languages(tmp_path, unit, tied):
   }
   assert made.vocabularies['target'].unit == unit
   assert '<eos>' in made.vocabularies['target'].symbols
+
+
+@pytest.mark.parametrize(
+  ('model', 'names'),
+  {
+    'memn2n': ('embedding',),
+    'entnet': ('embedding', 'r'),
+    'tpr': ('embedding', 'z'),
+    'gru': ('embedding', 'head/w', 'head/b'),
+  }.items(),
+)
+def test_words_of_stories(model, names):
+  def made(*words):
+    config = experiments.get_config('memory_qa:debug')
+    config.model.update({'name': model, 'size': 4})
+    vocabulary = corpus.StoryVocabulary(('', *words), 5, 3, 7, (1,))
+    assets = {'vocabulary': corpus.to_json(vocabulary)}
+    return experiments.build('memory_qa:debug', config, assets)
+
+  shapes = transfer.shapes(made('following', 'garden'))
+  assert {name for name, shape in shapes.items() if 'words' in shape} == {*names}
+  assert shapes == transfer.shapes(made('garden'))
+  assert made('garden').vocabularies['words'].symbols == ('', 'garden')
 
 
 def test_shared_symbols_may_be_none():

@@ -246,6 +246,17 @@ def test_the_importance_weighted_bound_is_the_log_of_a_mean():
   assert found['importance_nats'] == pytest.approx(expected.mean(), rel=1e-5)
 
 
+def test_numbers_of_another_type_are_refused():
+  able = drawing.commands_of(model_of('whole'), STEPS, PIXELS['levels'], None)
+  for call, said in (
+    (lambda: able['draw'](None, count='3'), "count is '3', expected an integer >= 1"),
+    (lambda: able['draw'](None, seed=1.5), 'seed is 1.5, expected an integer in'),
+    (lambda: able['complete'](None, [], rounds=2.0), 'rounds is 2.0, expected an integer >= 1'),
+  ):
+    with pytest.raises(InputError, match=said):
+      call()
+
+
 @pytest.fixture(scope='module')
 def drawer(make_once):
   """Returns a workdir with a DRAW that has windows, trained for 20 steps; not to be changed."""
@@ -279,7 +290,7 @@ def test_drawing_from_python(drawer):
   np.testing.assert_array_equal(drawing.canvases, opened.draw(count=3, seed=1).canvases)
   assert (drawing.canvases != opened.draw(count=3, seed=2).canvases).any()
   images = np.random.default_rng(0).integers(0, 2, (2, 28, 28, 1)).astype(np.uint8) * 255
-  given, redrawn = opened.redraw(images)
+  given, redrawn = opened.redraw([*images])
   np.testing.assert_array_equal(given, images / 255)
   assert redrawn.read.blur.shape == (3, 2)
   for seen in ('top', 'left'):
@@ -294,6 +305,10 @@ def test_drawing_from_python(drawer):
       InputError, match=r'images have shape \(2, 8, 8, 1\), expected \[N, 28, 28, 1\]'
     ):
       command(images[:, :8, :8])
+    with pytest.raises(InputError, match='images are float32, expected uint8'):
+      command(drawing.canvases[-1])
+    with pytest.raises(InputError, match='the number of images is 0, expected an integer >= 1'):
+      command(images[:0])
   assert half(28, 'top')[0, 13, 0, 0] and not half(28, 'top')[0, 14, 27, 0]
   assert half(28, 'right')[0, 0, 14, 0] and not half(28, 'right')[0, 27, 13, 0]
 

@@ -319,7 +319,10 @@ def changed(**blocks):
     ({'data': {'shift': 28}}, 'data.shift is 28, expected an integer from 0 to 27'),
     ({'data': {'shift': 1, 'canvas': 40}}, 'data.shift is 1, expected 0 on a canvas'),
     ({'data': {'clutter': 1}}, 'data.clutter is 1, expected 0 without a canvas'),
-    ({'data': {'clutter_size': 29}}, 'data.clutter_size is 29, expected at most data.size, 28'),
+    (
+      {'data': {'canvas': 40, 'clutter': 1, 'clutter_size': 29}},
+      'data.clutter_size is 29, expected at most data.size, 28',
+    ),
     ({'train': {'reinforce': -1.0}}, 'train.reinforce is -1.0, expected a number >= 0'),
     ({'train': {'batch_size': 3_000}}, 'there are 2000 training examples, expected a batch of'),
   ],
@@ -329,6 +332,10 @@ def test_what_is_refused(blocks, said):
   with pytest.raises(InputError, match=said):
     training_config.check_ranges(made)
     experiments.build('glimpse:debug', made).train_data()
+
+
+def test_pictures_may_be_smaller_than_pieces_of_a_clutter_that_there_is_not():
+  experiments.check('glimpse:debug', changed(data={'size': 6}, model={'glimpse': 3}))
 
 
 def test_an_empty_folder_is_refused(main, tmp_path):

@@ -130,10 +130,11 @@ def test_the_network_is_that_of_the_paper(join, bound):
     np.testing.assert_allclose(path.patches[i].reshape(3, -1), seen, rtol=1e-5, atol=1e-5)
 
 
-def test_what_chooses_places_is_trained_by_reinforce_and_what_answers_by_its_loss():
+@pytest.mark.parametrize('count', [5, 1])
+def test_what_chooses_places_is_trained_by_reinforce_and_what_answers_by_its_loss(count):
   model, silent = make(crop_eye()), make(crop_eye(), reinforce=0.0)
-  params, pictures, key = begun(model), images(), jax.random.key(3)
-  targets = np.array([[0], [1], [2], [0], [1]])
+  params, pictures, key = begun(model), images(count), jax.random.key(3)
+  targets = np.array([[0], [1], [2], [0], [1]])[:count]
   gradient = lambda model: gradient_of(lambda p: model.loss(p, pictures, targets, key)[0].sum())(
     params
   )
@@ -147,7 +148,7 @@ def test_what_chooses_places_is_trained_by_reinforce_and_what_answers_by_its_los
     jax.tree.map(
       np.testing.assert_array_equal, getattr(whole['cell'], name), getattr(answers['cell'], name)
     )
-  chance = np.asarray(jax.random.normal(key, (4, 5, 2)))
+  chance = np.asarray(jax.random.normal(key, (4, count, 2)))
   found = [
     by_hand(params, image, noise, 'sum')
     for image, noise in zip(pictures[..., 0] / 255.0, chance.swapaxes(0, 1), strict=True)
@@ -159,7 +160,8 @@ def test_what_chooses_places_is_trained_by_reinforce_and_what_answers_by_its_los
   expected = jax.tree.map(lambda a: np.zeros(a.shape), own)
   for t in (1, 2):  # the first place is not learned
     surprise = np.array(rewards) - [dense(params['baseline'], one[3][t])[0] for one in found]
-    for better, (_, places, means, gazes) in zip(surprise - surprise.mean(), found, strict=True):
+    others = [np.delete(surprise, i).sum() / max(1, count - 1) for i in range(count)]
+    for better, (_, places, means, gazes) in zip(surprise - others, found, strict=True):
       z = np.maximum(dense(below, gazes[t]), 0)
       slope = -better * (places[t] - means[t]) / STD**2 * (1 - means[t] ** 2)
       inner = (slope @ np.float64(above['w']).T) * (z > 0)

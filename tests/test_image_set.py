@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from test_long_memory import write_idx
 
-from rnn_research.data.image_set import as_trained, load_images, read_images
+from rnn_research.data.image_set import as_trained, checked, load_images, read_images
 from rnn_research.errors import InputError
 
 RED, GREY = (200, 30, 30), (90, 90, 90)
@@ -84,6 +84,20 @@ def test_pictures_beside_folders_of_them_are_refused(tmp_path):
     load_images(str(folder), 12)
 
 
+def test_folders_of_folders_are_refused(tmp_path):
+  for split in ('train', 'test'):
+    make_folder(tmp_path / 'set' / split, count=2)
+  with zipfile.ZipFile(tmp_path / 'set.zip', 'w') as archive:
+    for file in (tmp_path / 'set').rglob('*.png'):
+      archive.write(file, file.relative_to(tmp_path))
+  for name in ('set', 'set.zip'):
+    said = (
+      rf'{name} has \w+/class \d/\d\.png, expected pictures in one folder per class, or in none'
+    )
+    with pytest.raises(InputError, match=said):
+      load_images(str(tmp_path / name), 12)
+
+
 def test_pictures_are_those_that_a_model_knows_or_are_refused():
   found = load_images('', 8)
   assert as_trained(found, found.classes, 1).splits['test'].images.shape == (500, 8, 8, 1)
@@ -111,6 +125,15 @@ def test_a_picture_in_colour_is_refused_where_the_model_has_seen_grey_ones(tmp_p
   assert read_images(red, 8, 3)['0.png'].shape == (8, 8, 3)
   with pytest.raises(InputError, match=r'0\.png is a picture in colour, expected grey'):
     read_images(red, 12, 1)
+
+
+def test_images_from_python_are_levels():
+  images = np.full((2, 4, 4, 1), 7, np.uint8)
+  np.testing.assert_array_equal(checked(list(images), (4, 4, 1)), images)
+  for others in (images / np.float32(255), images > 3):
+    said = f'images are {others.dtype}, expected uint8, levels from 0 to 255'
+    with pytest.raises(InputError, match=said):
+      checked(others, (4, 4, 1))
 
 
 def test_mnist(data_dir):

@@ -164,8 +164,12 @@ def test_a_cell_reads_whole_sentences():
   ('story', 'question', 'said'),
   [
     ('', 'Where is Mary?', 'story is empty'),
+    (['Mary sat.'], 'Where is Mary?', r"story is \['Mary sat\.'\], expected a text"),
+    (STORY, None, 'question is None, expected a text'),
     (STORY, ' ?', "question is ' \\?', expected words and a '\\?' behind them"),
     (STORY, 'Where is Jon?', "question: the model never saw 'jon', did you mean john"),
+    ('1 Mary sat.\n2 John sat.\n1 John sat.\n1 Mary sat.', 'Where is Mary?', 'story has 3 stories'),
+    (f'{STORY}\nWhere is John?', 'Where is Mary?', "story has the question 'Where is John\\?'"),
     ('Mary ate fish.', 'Where is Mary?', "story: the model never saw 'ate', 'fish'"),
     (STORY, 'Where is is is is is is Mary?', 'has 8 words, expected 6 at most'),
   ],

@@ -57,7 +57,8 @@ def load_images(path: str, size: int) -> ImageSet:
 
   Raises:
     FileNotFoundError: there is no such folder.
-    InputError: it has too few pictures, one that cannot be read, or some beside folders of others.
+    InputError: it has too few pictures, one that cannot be read, some beside folders of others, or
+      some in folders of folders.
   """
   if not path:
     parts, classes = _drawn(size), _DIGITS
@@ -113,11 +114,19 @@ def read_images(path: str, size: int, channels: int) -> dict[str, np.ndarray]:
   return {name: _in_channels(image, channels) for name, image in images.items()}
 
 
-def check_shape(images: np.ndarray, shape: tuple[int, int, int]) -> None:
-  """Raises InputError unless images are [N, *shape]."""
-  if np.shape(images)[1:] != shape:
+def checked(images: Sequence[np.ndarray] | np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+  """Returns images as an array.
+
+  Raises:
+    InputError: they are not [N, *shape] uint8.
+  """
+  images = np.asarray(images)
+  if images.shape[1:] != shape:
     sides = ', '.join(map(str, shape))
-    raise InputError(f'images have shape {np.shape(images)}, expected [N, {sides}]')
+    raise InputError(f'images have shape {images.shape}, expected [N, {sides}]')
+  if images.dtype != np.uint8:
+    raise InputError(f'images are {images.dtype}, expected uint8, levels from 0 to 255')
+  return images
 
 
 def _drawn(size):
@@ -150,7 +159,13 @@ def _resized(images, size):
 
 
 def _of_folder(path, size):
-  found = open_pictures(path, 'data.path')
+  try:
+    found = open_pictures(path, 'data.path')
+  except InputError:
+    root = expand(path)  # of folders nothing deeper is looked at
+    _check_depth(path, (file.relative_to(root).as_posix() for file in root.glob('*/*/*.*')))
+    raise
+  _check_depth(path, found.names)
   if len(found.names) < _FEWEST:
     raise InputError(
       f'data.path: {path} has {len(found.names)} picture(s), expected {_FEWEST} at least, since '
@@ -168,6 +183,14 @@ def _of_folder(path, size):
     )
   labels = np.array([classes.index(folder) for folder in folders], np.int32)
   return _split(Part(images, labels)), classes
+
+
+def _check_depth(path, names):
+  for name in names:
+    if name.count('/') > 1:
+      raise InputError(
+        f'data.path: {path} has {name}, expected pictures in one folder per class, or in none'
+      )
 
 
 def _split(whole):

@@ -2,7 +2,6 @@
 
 import jax
 import jax.numpy as jnp
-from jax.nn.initializers import normal
 
 from rnn_research import layers
 from rnn_research.cell import Cell
@@ -10,7 +9,7 @@ from rnn_research.cells.entnet import entnet
 from rnn_research.data.codec import PAD
 from rnn_research.engines.entity import prelu
 from rnn_research.errors import require_size
-from rnn_research.models.memory_network import Answerer
+from rnn_research.models.memory_network import Answerer, first_weights
 from rnn_research.typing import Array
 from rnn_research.unroll import unroll
 
@@ -48,12 +47,12 @@ def entity_network(
   def init(key):
     keys = jax.random.split(key, 4)
     return {
-      'embedding': _draw(keys[0], num_words, size),
+      'embedding': first_weights(keys[0], num_words, size),
       'story_mask': jnp.ones((longest, size), jnp.float32),
       'question_mask': jnp.ones((longest, size), jnp.float32),
       'cell': cell.init(keys[1], jax.ShapeDtypeStruct((1, size), jnp.float32)),
-      'h': _draw(keys[2], size, size),
-      'r': _draw(keys[3], size, num_words),
+      'h': first_weights(keys[2], size, size),
+      'r': first_weights(keys[3], size, num_words),
     }
 
   def outputs(params, stories, questions, *, linear=False, key=None):
@@ -103,7 +102,7 @@ def story_reader(cell: Cell, num_words: int, embedding_size: int, most_words: in
     params = jax.eval_shape(cell.init, keys[1], x)
     y = jax.eval_shape(lambda p: unroll(cell, p, jnp.zeros((1, 1, embedding_size)))[1], params)
     return {
-      'embedding': _draw(keys[0], num_words, embedding_size),
+      'embedding': first_weights(keys[0], num_words, embedding_size),
       'cell': cell.init(keys[1], x),
       'head': layers.init_dense(keys[2], y.shape[-1], num_words),
     }
@@ -119,7 +118,3 @@ def story_reader(cell: Cell, num_words: int, embedding_size: int, most_words: in
     return logits, jnp.zeros((len(stories), 0, stories.shape[1]), jnp.float32)
 
   return Answerer(init, outputs)
-
-
-def _draw(key, *shape):
-  return normal(0.1)(key, shape, jnp.float32)

@@ -59,7 +59,7 @@ def glimpse_classifier(
 
     p(y_a) = softmax(Lin(h_{aN})),    b_t = Lin(sg(h_t))
     R_t    = sum of p(y_a) over the answers y_a that come after glimpse t
-    A_t    = R_t - b_t - (its mean over the batch)
+    A_t    = R_t - b_t - (the mean of R_t - b_t over the other images; 0 of a single image)
     loss   = -sum_a log p(y_a) - reinforce sum_t log p(l_t) sg(A_t) + mean_t (R_t - b_t)^2
 
   Args:
@@ -74,7 +74,8 @@ def glimpse_classifier(
 
   Source: Mnih et al. 2014 (arXiv 1406.6247), section 3.2, for A = 1. Deviates from the paper: the
   reward is the probability of the right answer, not whether the likeliest is right: what an answer
-  that is drawn would be worth on average, which varies less; the mean over the batch.
+  that is drawn would be worth on average, which varies less; the mean over the other images, of
+  those that a device takes at once.
   """
   num_steps = num_glimpses * num_answers
   # Glimpse t can help the answer that follows it and all later ones.
@@ -112,9 +113,11 @@ def glimpse_classifier(
     log_probs = eye.log_prob(passed.means, passed.places)
     surprise = jax.lax.stop_gradient(rewards) - guessed
     missed = jnp.square(surprise).mean(0)
-    # Around its mean over the batch: until the baseline knows how large rewards are, whatever was
-    # chosen would seem good, and places drift into a corner.
-    better = jax.lax.stop_gradient(surprise - surprise.mean(1, keepdims=True))
+    # Around the mean of the others: until the baseline knows how large rewards are, whatever was
+    # chosen would seem good, and places drift into a corner. With its own in the mean a row would
+    # learn less the fewer there are, and nothing alone.
+    others = (surprise.sum(1, keepdims=True) - surprise) / max(1, len(images) - 1)
+    better = jax.lax.stop_gradient(surprise - others)
     total = losses.sum(-1) - reinforce * (log_probs * better).sum(0) + missed
     return total, {
       'nats': losses.sum(-1),

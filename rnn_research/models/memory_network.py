@@ -10,7 +10,7 @@ from jax.nn.initializers import normal
 
 from rnn_research.data.codec import PAD
 from rnn_research.errors import require, require_one_of, require_size
-from rnn_research.typing import Array, Params
+from rnn_research.typing import Array, Key, Params
 
 TYINGS = ('adjacent', 'layerwise')
 
@@ -91,15 +91,15 @@ def memory_network(
     keys = jax.random.split(key, 6)
     count = num_hops + 1 if adjacent else 2
     params = {
-      'embedding': _draw(keys[0], count, num_words, size),
-      'time_embedding': _draw(keys[1], count, memory_size, size),
+      'embedding': first_weights(keys[0], count, num_words, size),
+      'time_embedding': first_weights(keys[1], count, memory_size, size),
     }
     if adjacent:
       return params
     return params | {
-      'question_embedding': _draw(keys[2], num_words, size),
-      'h': _draw(keys[3], size, size),
-      'w': _draw(keys[4], size, num_words),
+      'question_embedding': first_weights(keys[2], num_words, size),
+      'h': first_weights(keys[3], size, size),
+      'w': first_weights(keys[4], size, num_words),
     }
 
   def rows(table):
@@ -198,5 +198,6 @@ def ages(told: Array, memory_size: int, noise: float = 0.0, key=None) -> Array:
   return jnp.minimum(newer, memory_size - 1)
 
 
-def _draw(key, *shape):
+def first_weights(key: Key, *shape: int) -> Array:
+  """Returns normal numbers of standard deviation 0.1, `shape` float32."""
   return normal(0.1)(key, shape, jnp.float32)

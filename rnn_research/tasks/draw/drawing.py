@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnn_research.data.image_set import check_shape
+from rnn_research.data.image_set import checked
 from rnn_research.encoders.glimpse import Place
-from rnn_research.errors import require, require_one_of, require_seed
+from rnn_research.errors import require_one_of, require_seed, require_size
 from rnn_research.models.draw import Draw, Drawn
 from rnn_research.tasks.draw.pixels import Pixels
 from rnn_research.typing import Params
@@ -75,7 +75,8 @@ def commands_of(
 
   def take(images, seed):
     """Returns images as the model takes them, and a key for what is drawn then."""
-    check_shape(images, model.shape)
+    images = checked(images, model.shape)
+    require_size('the number of images', len(images))
     require_seed('seed', seed)
     key_pixels, key = jax.random.split(jax.random.key(seed))
     return pixels.seen(pixels.kept(images, seed), key_pixels), key
@@ -86,7 +87,7 @@ def commands_of(
     Raises:
       InputError: a number out of range.
     """
-    require('count', count, count >= 1, 'an integer >= 1')
+    require_size('count', count)
     require_seed('seed', seed)
     return _drawing(imagine(params, noise(jax.random.key(seed), count))[1], sizes)
 
@@ -94,7 +95,7 @@ def commands_of(
     """Returns images, [N, S, S, C] uint8, as the model takes them, and read and drawn again.
 
     Raises:
-      InputError: images of another shape, or no seed.
+      InputError: no images, images of another shape or type, or no seed.
     """
     taken, key = take(images, seed)
     drawn = read(params, taken, noise(key, len(images)))[1]
@@ -116,12 +117,13 @@ def commands_of(
       seed: of the drawing.
 
     Raises:
-      InputError: there is no such half, a number out of range, or images of another shape.
+      InputError: there is no such half, a number out of range, no images, or images of another
+        shape or type.
     """
     require_one_of('seen', seen, _HALVES)
-    require('rounds', rounds, rounds >= 1, 'an integer >= 1')
+    require_size('rounds', rounds)
     taken, key = take(images, seed)
-    return np.asarray(fill(params, taken, half(images.shape[1], seen), key, rounds=rounds))
+    return np.asarray(fill(params, taken, half(taken.shape[1], seen), key, rounds=rounds))
 
   return {'draw': draw, 'redraw': redraw, 'complete': complete}
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from rnn_research.data.image_set import check_shape, read_images
+from rnn_research.data.image_set import checked, read_images
 from rnn_research.errors import require_seed
 from rnn_research.typing import Params
 
@@ -53,9 +53,9 @@ def commands_of(
       seed: of where it looks.
 
     Raises:
-      InputError: images of another shape, or no seed.
+      InputError: images of another shape or type, or no seed.
     """
-    check_shape(images, shape)
+    images = checked(images, shape)
     require_seed('seed', seed)
     logits, boxes, patches = map(np.asarray, run(params, images, jax.random.key(seed)))
     probabilities = np.asarray(jax.nn.softmax(logits))

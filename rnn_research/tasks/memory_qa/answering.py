@@ -8,7 +8,7 @@ import numpy as np
 
 from rnn_research.data.babi import Question, Sentence, words_of
 from rnn_research.data.files import decode_text, read_input
-from rnn_research.errors import InputError, did_you_mean
+from rnn_research.errors import InputError, did_you_mean, require
 from rnn_research.experiment import Command, flags_of
 from rnn_research.tasks.memory_qa.corpus import (
   QuestionIds,
@@ -22,6 +22,7 @@ from rnn_research.typing import Params
 _SHOWN = 0.05  # the least weight that is told
 _ADVICE = 'name a file with a sentence per line'
 _MOST_SHOWN = 3  # weights of a sentence
+_NUMBER = re.compile(r'^\s*(\d+)\s+')  # of a line
 _QUESTION_LINE = re.compile(r'\s*\d+ .*\?\s*\t')  # of a file of bAbI
 
 
@@ -103,9 +104,12 @@ def answer(
     The answer, with the three next best ones.
 
   Raises:
-    InputError: the story is empty, the question has no words or no mark, a sentence has more words
-      than any the model was trained with, or words that it never saw.
+    InputError: the story or the question is no text; the story is empty, is several stories, or has
+      a question that is no line of bAbI; the question has no words or no mark; a sentence has more
+      words than any the model was trained with, or words that it never saw.
   """
+  for name, text in (('story', story), ('question', question)):
+    require(name, text, isinstance(text, str), 'a text')
   told = list(_sentences(story))
   if not told:
     raise InputError("story is empty, expected sentences such as 'John went to the hallway.'")
@@ -145,10 +149,18 @@ def num_read(
 
 
 def _sentences(story: str) -> Iterator[str]:
-  for line in story.splitlines():
+  lines = story.splitlines()
+  numbers = [match[1] for match in map(_NUMBER.match, lines) if match]
+  count = 1 + numbers[1:].count('1')
+  if count > 1:
+    raise InputError(f'story has {count} stories (lines are numbered from 1 anew), expected one')
+  for line in lines:
     if not _QUESTION_LINE.match(line):
-      parts = re.split(r'(?<=[.!])\s+', re.sub(r'^\s*\d+\s+', '', line))
-      yield from (part.strip() for part in parts if words_of(part))
+      parts = re.split(r'(?<=[.!])\s+', _NUMBER.sub('', line).strip())
+      for part in filter(words_of, parts):
+        if part.endswith('?'):
+          raise InputError(f'story has the question {part!r}, expected sentences alone')
+        yield part
 
 
 def _check(name: str, sentences: Iterable[Sentence], vocabulary: StoryVocabulary) -> None:

@@ -202,7 +202,7 @@ def test_a_caption_of_one_photo(main, shapes, photos):
 def test_attention_is_drawn(main, shapes, photos, tmp_path):
   one, many, twins = tmp_path / 'new' / 'one.png', tmp_path / 'many', tmp_path / 'twins'
   (twins / 'b').mkdir(parents=True)
-  for name in ('0.png', '0.bmp', 'b/0.png'):
+  for name in ('0.png', '0.bmp', '0.bmp.png', 'b/0.png', 'b-0.png'):
     with Image.open(photos / '0.png') as photo:
       photo.save(twins / name)
   archive = shutil.make_archive(tmp_path / 'twins', 'zip', twins)
@@ -210,8 +210,9 @@ def test_attention_is_drawn(main, shapes, photos, tmp_path):
   code, _, err = main(*flags, f'--input={photos}/0.png', f'--attention_map={one}')
   assert (code, err) == (0, f'attention: {one}\n')
   assert main(*flags, f'--input={archive}', f'--attention_map={many}')[0] == 0
-  assert sorted(path.name for path in many.iterdir()) == ['0.bmp.png', '0.png', 'b-0.png']
-  with Image.open(one) as drawn, Image.open(many / '0.png') as again:
+  made = ['0.bmp.png', '0.bmp.png.png', '0.png.png', 'b%2F0.png.png', 'b-0.png.png']
+  assert sorted(path.name for path in many.iterdir()) == made
+  with Image.open(one) as drawn, Image.open(many / '0.png.png') as again:
     assert drawn.size == again.size
 
 
@@ -304,6 +305,26 @@ def test_a_map_needs_attention(main, merged, photos):
   assert_refused(
     outcome, "attention_map is 'a.png', expected '' for a run of merge, which has no attention"
   )
+
+
+@pytest.mark.parametrize(
+  ('input', 'place', 'photo'),
+  [('0.png', 'link.png', 'link.png'), ('.', '../photos/', 'b.jpg.png')],
+)
+def test_maps_do_not_take_the_place_of_photos(
+  main, shapes, photos, tmp_path, monkeypatch, input, place, photo
+):
+  folder = tmp_path / 'photos'
+  folder.mkdir()
+  for name in ('0.png', 'b.jpg', 'b.jpg.png'):
+    shutil.copy(photos / '0.png', folder / name)
+  (folder / 'link.png').symlink_to('0.png')
+  monkeypatch.chdir(folder)
+  before = files_of(folder)
+  flags = f'--input={input}', f'--attention_map={place}'
+  outcome = main('--mode=caption', f'--workdir={shapes}', *flags)
+  assert_refused(outcome, f'expected another place, since {place.removesuffix(photo)}{photo} is')
+  assert files_of(folder) == before
 
 
 WEIGHTS = 'cnn_squeezenet/squeezenet_v1.0_deepcompressed.npz'

@@ -298,11 +298,14 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
   cell = decoder_cell(config.model)
   make_model = functools.partial(caption_model, config.model, cell, look)
   model = make_model(len(codec.symbols))
+  plainly = functools.cache(
+    lambda split: material.seen(load(), split, look, ('plain',), config.data.cache_dir)
+  )
   held_out = evaluation.HeldOut(
     codec,
     config.data.max_length,
     load,
-    functools.cache(functools.partial(_seen, config.data, look, load, assets)),
+    functools.partial(_seen, load, plainly, assets),
   )
   trained = functools.cache(
     lambda: material.seen(load(), 'train', look, config.data.views, config.data.cache_dir)
@@ -329,7 +332,7 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
   return Experiment(
     init=lambda key: model.init(key, look.inputs),
     loss=OBJECTIVES[config.train.objective](config, model, codec, trained),
-    train_data=functools.partial(train_data, config, codec, load, trained),
+    train_data=functools.partial(train_data, config, codec, load, trained, plainly),
     evaluate={'valid': functools.partial(measure, 'valid', {'': greedy}, score_captions)}
     if 'valid' in splits
     else {},
@@ -359,7 +362,7 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
   )
 
 
-def _seen(data, look, load, assets, split):
+def _seen(load, plainly, assets, split):
   """Returns a held-out split as the model sees it."""
   loaded = load()
   if split in loaded.drawn and assets and assets['fingerprint'] != loaded.fingerprint:
@@ -369,4 +372,4 @@ def _seen(data, look, load, assets, split):
       'data.test'
     )
   require_one_of('split', split, loaded.splits)
-  return material.seen(loaded, split, look, ('plain',), data.cache_dir)
+  return plainly(split)

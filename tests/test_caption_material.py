@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 from PIL import Image
 
 from rnn_research.data.codec import SPECIALS, TextCodec
@@ -14,6 +15,7 @@ from rnn_research.tasks.captioning.describer import Caption
 from rnn_research.tasks.captioning.material import Material
 from rnn_research.tasks.captioning.scenes import draw_scenes
 from rnn_research.tasks.captioning.sight import own_sight
+from rnn_research.tasks.captioning.training import train_data
 
 NAMES = [f'{i}.png' for i in range(6)]
 DAMAGED = 2
@@ -48,6 +50,28 @@ def test_pictures_stay_with_their_captions_where_one_is_damaged(tmp_path):
   flipped = drawn[:, 0] - numbers
   np.testing.assert_array_equal(drawn[:, -1], numbers + 1 - flipped)
   assert 30 < flipped.sum() < 70
+
+
+def material_of(tmp_path):
+  """Returns a material of pictures, one of which is damaged, and the training ones as they are seen."""
+  rows = [(name, (f'a {name}',)) for name in NAMES]
+  corpus = SimpleNamespace(pictures=Pictures(NAMES, lambda name: photo(int(name[0]))))
+  splits = {'train': rows, 'valid': rows[:1], 'test': rows[1:2]}
+  made = Material(splits, 'abc', ('',), (), corpus, {})
+  return made, material.seen(made, 'train', own_sight(), ('plain',), str(tmp_path))
+
+
+def learned_from(made, trained, held_out=lambda split: None):
+  data = {'boxes': '', 'max_length': 5, 'captions_per_picture': 1, 'buckets': 1}
+  config = ConfigDict({'data': data, 'train': {'batch_size': 2}, 'seed': 0})
+  codec = TextCodec('sentences', 'word', (*SPECIALS, 'a'), True)
+  return train_data(config, codec, lambda: made, lambda: trained, held_out)
+
+
+def test_all_pictures_are_read_before_training(tmp_path):
+  read = []
+  learned_from(*material_of(tmp_path), held_out=read.append)
+  assert read == ['valid', 'test']
 
 
 def test_captions_are_measured_against_those_of_their_picture():

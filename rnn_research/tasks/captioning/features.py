@@ -149,7 +149,8 @@ def _fill(store, digests, load, extract, batch_size) -> dict[str, str]:
       display.update(done)
   finally:
     display.close()
-  _say_kept(store, done - len(damaged))
+  if done > len(damaged):
+    _say_kept(store, done - len(damaged))
   return {name: damaged[digest] for name, digest in digests.items() if digest in damaged}
 
 

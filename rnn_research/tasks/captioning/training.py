@@ -55,7 +55,11 @@ OBJECTIVES = {'likelihood': _likelihood, 'cider': _self_critical}
 
 
 def train_data(
-  config, codec: TextCodec, load: Callable[[], Material], trained: Callable[[], Seen]
+  config,
+  codec: TextCodec,
+  load: Callable[[], Material],
+  trained: Callable[[], Seen],
+  held_out: Callable[[str], Seen],
 ) -> TrainData:
   """Returns the training batches.
 
@@ -64,9 +68,10 @@ def train_data(
     codec: of the captions.
     load: of `material.load`.
     trained: the training pictures.
+    held_out: split -> its pictures.
 
   Raises:
-    InputError: too few pictures for a batch, or boxes that cannot be read.
+    InputError: too few pictures for a batch, or pictures or boxes that cannot be read.
   """
   data, loaded = config.data, load()
   if data.boxes:
@@ -74,6 +79,9 @@ def train_data(
   # Before pictures are read, which may take long.
   require_batch(len(loaded.splits['train']), config.train.batch_size)
   pictures = trained()
+  for split in loaded.splits:
+    if split != 'train':
+      held_out(split)  # which would be found unreadable, or the disk full, only after training
   encoded = encode(codec, pictures.captions, data.max_length)
   about = _describe(codec, loaded, encoded, data.max_length)
   return train_stream(

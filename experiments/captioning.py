@@ -237,6 +237,12 @@ def check(config: ConfigDict) -> None:
     '0 where data.scenes is above 0, whose encoder is trained as the rest is',
   )
   require(
+    'train.encoder_rate',
+    train.encoder_rate,
+    not (model.grid == 'shallow' and train.encoder_rate),
+    '0 where model.grid is shallow, since the blocks that it would train lie above that map',
+  )
+  require(
     'model.encoder',
     model.encoder,
     own == bool(data.scenes),

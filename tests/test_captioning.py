@@ -478,6 +478,10 @@ REFUSED = {
     ["init_from is '', expected the workdir of a trained captioner, since train.objective is cider"],
   ),
   'encoder rate': (['--config.train.encoder_rate=-1.0'], ['train.encoder_rate is -1.0, expected']),
+  'encoder rate of a shallow map': (
+    ['--config.train.encoder_rate=0.1', '--config.model.grid=shallow'],
+    ['train.encoder_rate is 0.1, expected 0 where model.grid is shallow'],
+  ),
   'one sample': (['--config.train.samples=1'], ['train.samples is 1, expected an integer >= 2']),
 }  # fmt: skip
 

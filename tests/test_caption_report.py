@@ -10,6 +10,8 @@ from cells_under_test import drawn, noisy
 
 from rnn_research import lstm
 from rnn_research.data.codec import SPECIALS, TextCodec
+from rnn_research.decoding.beam import Beam
+from rnn_research.decoding.sampling import Sampling
 from rnn_research.encoders.grid import grid_encoder, maps_reader
 from rnn_research.errors import InputError
 from rnn_research.losses import cross_entropy
@@ -18,9 +20,9 @@ from rnn_research.models.captioners import CAPTIONERS
 from rnn_research.models.conditional_model import conditional_model
 from rnn_research.tasks.captioning import faithfulness, report
 from rnn_research.tasks.captioning.attention_figure import Looked, attention_figure, lit
-from rnn_research.tasks.captioning.batches import Seen, encode, some
+from rnn_research.tasks.captioning.batches import EVALUATED, Seen, encode, some
 from rnn_research.tasks.captioning.contact_sheet import Judged, contact_sheet
-from rnn_research.tasks.captioning.describer import Caption
+from rnn_research.tasks.captioning.describer import Caption, describer
 from rnn_research.tasks.captioning.evaluation import HeldOut
 from rnn_research.tasks.captioning.material import Material
 from rnn_research.tasks.captioning.objective import Captioned, taught
@@ -126,6 +128,20 @@ def test_hiding_places_costs_what_a_memory_without_them_costs():
     costs = [cost_without(model, params, row, hidden)[0] for row, hidden in enumerate(most)]
     assert value == pytest.approx(sum(costs) / words, rel=1e-4)
   assert not np.allclose(found.looked, found.others)
+
+
+@pytest.mark.parametrize(
+  ('how', 'rows'), [(Beam(2), 1), (Beam(1), 1), (Sampling(), EVALUATED)], ids=repr
+)
+def test_a_single_picture_is_searched_alone(how, rows):
+  model, params = looking()
+  shapes, key = [], jax.random.key(0)
+  encode = lambda params, inputs: shapes.append(len(inputs['deep'])) or model.encode(params, inputs)
+  describe = describer(model._replace(encode=encode), CODEC, how, 4, (2, 3))
+  (alone,), among = (describe(params, {'deep': maps}, key) for maps in (GRID[:1], GRID))
+  assert shapes == list(dict.fromkeys([rows, EVALUATED]))
+  assert alone.words == among[0].words
+  np.testing.assert_allclose(alone.weights, among[0].weights, rtol=1e-5)
 
 
 HEADER = 'image\tphrase\tx1\ty1\tx2\ty2\twidth\theight\n'

@@ -95,3 +95,6 @@ def test_captions_are_measured_against_those_of_their_picture():
   lengths = [len(scene.caption.split()) + 1 for scene in scenes]
   assert figures['nats_per_symbol'] == pytest.approx(12 / sum(lengths))
   assert 0.03 < figures['mass'] < 0.3
+  # No likelihood of captions that are all too long.
+  short = evaluation.measure(held_out._replace(max_length=1), 'valid', nats, {'': describe}, None)
+  assert 'exact' in short and not {'nats_per_symbol', 'perplexity'} & short.keys()

@@ -13,7 +13,9 @@ from PIL import Image
 from test_bad_input import assert_refused
 
 import launch
+from experiments import captioning
 from rnn_research import workdir as workdir_lib
+from rnn_research.data.codec import SPECIALS, TextCodec
 from rnn_research.encoders.cnn.weights import load_weights
 from rnn_research.errors import InputError
 from rnn_research.launching import runs
@@ -126,6 +128,14 @@ def test_evaluates_again(main, shapes, tmp_path):
     read_json(folder, name)['metrics'] for name in ('result-evaluate.json', 'result.json')
   )
   assert again == {split: pytest.approx(figures) for split, figures in saved.items()}
+
+
+def test_a_run_without_held_out_pictures_is_evaluated_on_a_file_of_them():
+  config = captioning.get_config('debug')
+  config.data.test = 'test.json'
+  codec = TextCodec('sentences', 'word', (*SPECIALS, 'a'), True).to_json()
+  made = captioning.build(config, {'codec': codec, 'encoder': '', 'splits': []})
+  assert (made.evaluate, list(made.final_evaluate)) == ({}, ['test'])
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path):

@@ -56,9 +56,9 @@ def measure(
     judge: `(captions, references) -> scores`: `score_captions` or `all_scores`.
 
   Returns:
-    nats_per_symbol and perplexity, of captions within the length; for every search the scores of
-    `judge`, of scenes also `exact`, the share of captions that are right word by word, and
-    of a model that looks and names a shape rightly `mass`, see `scenes.mass_inside`.
+    nats_per_symbol and perplexity, of captions within the length where there are any; for every
+    search the scores of `judge`, of scenes also `exact`, the share of captions that are right word
+    by word, and of a model that looks and names a shape rightly `mass`, see `scenes.mass_inside`.
   """
   pictures = held_out.seen(split)
   figures, inputs = _likelihood(held_out, scores, params, pictures), all_inputs(pictures)
@@ -104,7 +104,9 @@ def _likelihood(held_out, scores, params, pictures):
   for _, batch in evaluation_batches(pictures, encoded):
     total += float(np.asarray(scores(params, batch), np.float64).sum())
     count += int(batch['lengths'].sum())
-  nats = total / max(count, 1)
+  if not count:
+    return {}
+  nats = total / count
   return {'nats_per_symbol': nats, 'perplexity': math.exp(min(nats, 700.0))}
 
 

@@ -2,8 +2,10 @@
 
 import functools
 import io
+import os
 import shutil
 import sys
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -20,7 +22,9 @@ from rnn_research.encoders.cnn.weights import load_weights
 from rnn_research.errors import InputError
 from rnn_research.launching import runs
 from rnn_research.models.captioners import CAPTIONERS
-from rnn_research.tasks.captioning import features, material, sight
+from rnn_research.tasks.captioning import commands, features, material, sight
+from rnn_research.tasks.captioning.commands import Described
+from rnn_research.tasks.captioning.describer import Caption
 from rnn_research.tasks.captioning.scenes import draw_scenes
 from rnn_research.training import backend
 
@@ -186,6 +190,20 @@ def test_captions_of_a_folder(main, shapes, photos, tmp_path):
   assert err.startswith('warning: skipped: 1b.png is damaged (')
   assert err.splitlines()[1:] == ['3 photos captioned']
   assert [caption for _, caption in rows] == workdir_lib.load(shapes).caption(str(photos))
+
+
+def test_captions_of_photos_with_odd_names(photos, tmp_path):
+  folder, out = tmp_path / 'odd', tmp_path / 'captions.tsv'
+  folder.mkdir()
+  names = [b'a\tb\nc.png', b'caf\xe9.png']
+  for name in names:
+    shutil.copy(photos / '0.png', os.path.join(os.fsencode(folder), name))
+  described = [
+    Described(os.fsdecode(name), None, Caption('a dog', [], 0.0, None)) for name in names
+  ]
+  run = SimpleNamespace(captions=lambda path: iter(described))
+  commands.caption_files(run, str(folder), str(out), '')
+  assert out.read_bytes() == b'a\\tb\\nc.png\ta dog\ncaf\xe9.png\ta dog\n'
 
 
 def test_captions_of_an_archive_have_names(main, shapes, photos, tmp_path):

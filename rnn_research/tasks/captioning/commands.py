@@ -126,7 +126,8 @@ def caption(
 
 
 def caption_files(run, input: str, output: str, attention_map: str, **options) -> None:
-  """Writes a line per photo: the name and the caption, of a single photo the caption alone.
+  """Writes a line per photo: the name, in which tabs and ends of lines are escaped, and the
+  caption; of a single photo the caption alone.
 
   Raises:
     InputError: what `captions` refuses, or a file that cannot be written.
@@ -140,13 +141,18 @@ def caption_files(run, input: str, output: str, attention_map: str, **options) -
   with open_output(output, 'output') as out:
     for described in described_photos:
       text = described.caption.text
-      out.write(f'{text}\n' if one else f'{described.name}\t{text}\n')
+      out.write(f'{text}\n' if one else f'{_cell(described.name)}\t{text}\n')
       out.flush()
       count += 1
       if attention_map:
         _draw(described, attention_map, one)
   if not one:
     tell(f'{count} photos captioned')
+
+
+def _cell(name):
+  """Returns the name of a file as a cell of a table with tabs."""
+  return name.translate({ord(sign): repr(sign)[1:-1] for sign in '\t\n\r'})
 
 
 def _check_map(run, input, names, path, one):

@@ -74,6 +74,16 @@ def test_all_pictures_are_read_before_training(tmp_path):
   assert read == ['valid', 'test']
 
 
+def test_the_fingerprint_tells_which_pictures_were_read(tmp_path):
+  made, trained = material_of(tmp_path)
+  one, other = trained, trained._replace(names=[*trained.names[:-1], NAMES[DAMAGED]])
+  found = [learned_from(made, pictures).fingerprint for pictures in (one, other, one)]
+  assert found[0] == found[2] != found[1]
+  assert all(one.endswith(' abc') for one in found)
+  whole = made._replace(splits={'train': made.splits['train'][: len(trained.names)]})
+  assert learned_from(whole, trained).fingerprint == 'abc'
+
+
 def test_captions_are_measured_against_those_of_their_picture():
   scenes = draw_scenes(6, 3)
   splits = {'valid': [(str(i), (scene.caption,)) for i, scene in enumerate(scenes)]}

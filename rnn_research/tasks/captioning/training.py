@@ -1,7 +1,9 @@
 """What a captioner learns from: batches, and the loss of captions by people or of its own."""
 
 import functools
+import hashlib
 from collections.abc import Callable
+from pathlib import Path
 
 from rnn_research.data.codec import EOS, SPECIALS, TextCodec
 from rnn_research.experiment import TrainData
@@ -91,8 +93,17 @@ def train_data(
     data.captions_per_picture,
     data.buckets,
     config.seed,
-    loaded.fingerprint,
+    _fingerprint(loaded, pictures),
   )._replace(about=about)
+
+
+def _fingerprint(loaded: Material, pictures: Seen) -> str:
+  """Returns that of the material; where pictures are left out, which others then have the numbers
+  of, one that tells which are not, with that of the material at its end."""
+  if len(pictures.names) == len(loaded.splits['train']):
+    return loaded.fingerprint
+  kept = repr([Path(name).name for name in pictures.names])
+  return f'{hashlib.sha256(kept.encode()).hexdigest()} {loaded.fingerprint}'
 
 
 def _describe(codec: TextCodec, loaded: Material, encoded: CaptionIds, max_length: int) -> str:

@@ -18,6 +18,7 @@ import launch
 from experiments import captioning
 from rnn_research import workdir as workdir_lib
 from rnn_research.data.codec import SPECIALS, TextCodec
+from rnn_research.encoders.cnn import weights
 from rnn_research.encoders.cnn.weights import load_weights
 from rnn_research.errors import InputError
 from rnn_research.launching import runs
@@ -451,6 +452,21 @@ def test_the_last_blocks_are_trained_on(main, data_dir, places, photos, tmp_path
 def test_a_network_without_weights_above_its_shallow_map_is_not_trained_on():
   with pytest.raises(InputError, match="'vgg16', which has no weights above its shallow map"):
     sight.tuned_sight('vgg16', '', 'deep', 'no file')
+
+
+def test_weights_are_read_once_and_those_that_no_map_needs_are_not_kept(monkeypatch):
+  network, read = weights.named('squeezenet'), []
+  shapes = jax.eval_shape(network.init, jax.random.key(0))
+  params = jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), shapes)
+  monkeypatch.setattr(weights, 'load_weights', lambda *at: read.append(at) or (network, params))
+  lower, upper, _ = network.split(params)
+  tuned = sight.tuned_sight('squeezenet', '', 'both', 'file')
+  for _ in range(2):
+    assert tuned.reader.init(jax.random.key(0), None).keys() == upper.keys()
+    assert tuned.extract.args[1]().keys() == lower.keys()
+  assert len(read) == 1
+  plain = sight.network_sight('squeezenet', '', 'deep', 'file')
+  assert plain.extract.args[1]().keys() == lower.keys() | upper.keys()
 
 
 OWN = '--config.model.encoder=own'

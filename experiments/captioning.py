@@ -312,6 +312,7 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     config.data.max_length,
     load,
     functools.partial(_seen, load, plainly, assets),
+    functools.cache(lambda: evaluation.training_captions(load())),
   )
   trained = functools.cache(
     lambda: material.seen(load(), 'train', look, config.data.views, config.data.cache_dir)

@@ -14,7 +14,7 @@ from rnn_research.tasks.captioning import evaluation, material
 from rnn_research.tasks.captioning.describer import Caption
 from rnn_research.tasks.captioning.material import Material
 from rnn_research.tasks.captioning.scenes import draw_scenes
-from rnn_research.tasks.captioning.sight import own_sight
+from rnn_research.tasks.captioning.sight import own_sight, see_all
 from rnn_research.tasks.captioning.training import train_data
 
 NAMES = [f'{i}.png' for i in range(6)]
@@ -52,6 +52,15 @@ def test_pictures_stay_with_their_captions_where_one_is_damaged(tmp_path):
   assert 30 < flipped.sum() < 70
 
 
+def test_a_picture_is_read_once_for_all_views(tmp_path):
+  read = []
+  pictures = Pictures(NAMES, lambda name: read.append(name) or photo(int(name[0])))
+  for _ in range(2):
+    see_all(own_sight(), pictures, NAMES[:2], ('plain', 'flip'), str(tmp_path))
+  # Once to know them, at each time, and once to compute each view.
+  assert sorted(read) == sorted(NAMES[:2] * (1 + 2 + 1))
+
+
 def material_of(tmp_path):
   """Returns a material of pictures, one of which is damaged, and the training ones as they are seen."""
   rows = [(name, (f'a {name}',)) for name in NAMES]
@@ -84,6 +93,21 @@ def test_the_fingerprint_tells_which_pictures_were_read(tmp_path):
   assert learned_from(whole, trained).fingerprint == 'abc'
 
 
+def test_captions_that_were_learned_from_are_not_novel(tmp_path):
+  made, _ = material_of(tmp_path)
+  see = lambda split: material.seen(made, split, own_sight(), ('plain',), str(tmp_path))
+  made.splits['test'] = made.splits['train'][:2]
+  codec = TextCodec('sentences', 'word', (*SPECIALS, 'a'), True)
+  trained = evaluation.training_captions(made)
+  assert trained == {f'a {i} png' for i in range(6)}
+  held_out = evaluation.HeldOut(codec, 5, lambda: made._replace(splits={}), see, lambda: trained)
+  texts = ['a 0.png', 'a 9.png']
+  describe = lambda params, inputs: [Caption(text, [], 0.0, np.zeros((0, 0, 0))) for text in texts]
+  nats = lambda params, batch: np.ones(len(batch['lengths']))
+  found = evaluation.measure(held_out, 'test', nats, {'': describe}, None)
+  assert found['novel'] == 0.5
+
+
 def test_captions_are_measured_against_those_of_their_picture():
   scenes = draw_scenes(6, 3)
   splits = {'valid': [(str(i), (scene.caption,)) for i, scene in enumerate(scenes)]}
@@ -91,7 +115,7 @@ def test_captions_are_measured_against_those_of_their_picture():
   words = sorted({word for scene in scenes for word in scene.caption.split()})
   codec = TextCodec('sentences', 'word', (*SPECIALS, *words), True)
   see = lambda split: material.seen(made, split, own_sight(), ('plain',), '')
-  held_out = evaluation.HeldOut(codec, 12, lambda: made, see)
+  held_out = evaluation.HeldOut(codec, 12, lambda: made, see, set)
 
   def describe(params, inputs):
     weights = np.full((8, 7, 7), 1 / 49)

@@ -235,7 +235,7 @@ def test_the_report_smooths_where_there_is_another_split(tmp_path, split, valid,
 
   names = 'train', 'test', *(('valid',) if valid != 'none' else ())
   splits = {name: [('p0.jpg', ())] for name in names}
-  held_out = HeldOut(CODEC, 6, lambda: Material(splits, '', (), (), None, {}), seen_of)
+  held_out = HeldOut(CODEC, 6, lambda: Material(splits, '', (), (), None, {}), seen_of, set)
   given = seen(), *looking(), [corner('a dog', 0)] * 3
   (section,) = report._pointing(held_out, split, str(boxes), *given)
   assert ('weights, written, smoothed' in section.before) == smooth

@@ -1,7 +1,7 @@
 """How good captions are: likelihood, the scores of the field, and what is written of how much."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -29,12 +29,19 @@ class HeldOut(NamedTuple):
     max_length: of captions that likelihoods are of.
     material: `() -> Material`.
     seen: split -> its pictures as the model sees them.
+    trained: `() -> the captions that the model learned from`, of `training_captions`.
   """
 
   codec: TextCodec
   max_length: int
   material: Callable[[], Material]
   seen: Callable[[str], Seen]
+  trained: Callable[[], Collection[str]]
+
+
+def training_captions(material: Material) -> set[str]:
+  """Returns the different captions of the training pictures, as they are compared."""
+  return {tokenized(text) for _, texts in material.splits['train'] for text in texts}
 
 
 def measure(
@@ -121,8 +128,7 @@ def _scores(held_out, split, pictures, found: Sequence[Caption], judge) -> dict[
   else:
     words = [symbol for symbol in held_out.codec.symbols if symbol not in SPECIALS]
     written = list(map(tokenized, texts))
-    trained = [tokenized(text) for _, texts in material.splits['train'] for text in texts]
-    figures |= diversity(written, trained, words)._asdict()
+    figures |= diversity(written, held_out.trained(), words)._asdict()
   return figures
 
 

@@ -17,7 +17,7 @@ from rnn_research.encoders.cnn import weights
 from rnn_research.encoders.cnn.cnn import Cnn
 from rnn_research.encoders.grid import Reader, maps_reader, patch_reader
 from rnn_research.errors import InputError
-from rnn_research.tasks.captioning.features import Features, cached_features, take
+from rnn_research.tasks.captioning.features import Features, cached_features, digests_of, take
 from rnn_research.tasks.captioning.scenes import SIZE
 
 OWN = 'own'  # the encoder that is trained from scratch
@@ -143,12 +143,19 @@ def form_of(name: str, file: str) -> str:
 
 
 def see_all(
-  sight: Sight, pictures: Pictures, names: Sequence[str], look: str, cache_dir: str
-) -> Features:
-  """Returns what pictures are seen as, see `features.cached_features`."""
-  return cached_features(
-    pictures, names, sight.size, sight.extract, sight.key(), look=look, cache_dir=cache_dir
-  )
+  sight: Sight, pictures: Pictures, names: Sequence[str], looks: Sequence[str], cache_dir: str
+) -> list[Features]:
+  """Returns what pictures are seen as by each look, see `features.cached_features`."""
+  key, files = sight.key(), digests_of(pictures, names)
+  return [
+    cached_features(
+      *(pictures, names, sight.size, sight.extract, key),
+      look=look,
+      files=files,
+      cache_dir=cache_dir,
+    )
+    for look in looks
+  ]
 
 
 def inputs_of(features: Features, rows: np.ndarray) -> dict[str, np.ndarray]:

@@ -237,6 +237,12 @@ def check(config: ConfigDict) -> None:
     '0 where data.scenes is above 0, whose encoder is trained as the rest is',
   )
   require(
+    'train.encoder_rate',
+    train.encoder_rate,
+    not (model.grid == 'shallow' and train.encoder_rate),
+    '0 where model.grid is shallow, since the blocks that it would train lie above that map',
+  )
+  require(
     'model.encoder',
     model.encoder,
     own == bool(data.scenes),
@@ -298,11 +304,15 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
   cell = decoder_cell(config.model)
   make_model = functools.partial(caption_model, config.model, cell, look)
   model = make_model(len(codec.symbols))
+  plainly = functools.cache(
+    lambda split: material.seen(load(), split, look, ('plain',), config.data.cache_dir)
+  )
   held_out = evaluation.HeldOut(
     codec,
     config.data.max_length,
     load,
-    functools.cache(functools.partial(_seen, config.data, look, load, assets)),
+    functools.partial(_seen, load, plainly, assets),
+    functools.cache(lambda: evaluation.training_captions(load())),
   )
   trained = functools.cache(
     lambda: material.seen(load(), 'train', look, config.data.views, config.data.cache_dir)
@@ -312,6 +322,8 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
   )
   scores = jax.jit(lambda params, batch: nats(model, params, captioned(batch)))
   splits = assets['splits'] if assets else [name for name in load().splits if name != 'train']
+  # One that was trained without held-out pictures may be measured by files of them.
+  measured = [name for name in ('valid', 'test') if name in splits or config.data[name]]
 
   def measure(split, searches, judge, params, key):
     return evaluation.measure(held_out, split, scores, searches, params, judge)
@@ -329,13 +341,13 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
   return Experiment(
     init=lambda key: model.init(key, look.inputs),
     loss=OBJECTIVES[config.train.objective](config, model, codec, trained),
-    train_data=functools.partial(train_data, config, codec, load, trained),
+    train_data=functools.partial(train_data, config, codec, load, trained, plainly),
     evaluate={'valid': functools.partial(measure, 'valid', {'': greedy}, score_captions)}
     if 'valid' in splits
     else {},
     final_evaluate={
       split: functools.partial(measure, split, {'': greedy, '_beam3': beam}, evaluation.all_scores)
-      for split in splits
+      for split in measured
     },
     headline=('valid', 'cider', 'max')
     if 'valid' in splits
@@ -359,14 +371,15 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
   )
 
 
-def _seen(data, look, load, assets, split):
+def _seen(load, plainly, assets, split):
   """Returns a held-out split as the model sees it."""
   loaded = load()
-  if split in loaded.drawn and assets and assets['fingerprint'] != loaded.fingerprint:
+  known = not assets or assets['fingerprint'].endswith(loaded.fingerprint)
+  if split in loaded.drawn and not known:
     raise InputError(
       'what data.path and data.splits leave to train on are not the captions that the model was '
       'trained on, so the held-out ones are not known; name files of them with data.valid and '
       'data.test'
     )
   require_one_of('split', split, loaded.splits)
-  return material.seen(loaded, split, look, ('plain',), data.cache_dir)
+  return plainly(split)

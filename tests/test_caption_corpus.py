@@ -146,6 +146,16 @@ def test_coco(tmp_path):
     load(train, images=tmp_path / 'photos', valid=valid)  # which of the two is meant?
 
 
+def test_a_picture_has_no_captions_of_one_that_is_not_there(tmp_path):
+  fill(tmp_path / 'cats', ['1.png'])
+  fill(tmp_path / 'birds', ['2.png'])
+  text = 'cats/1.png\ta cat\ndogs/1.png\ta dog\nelsewhere/2.png\ta bird\n'
+  path = written(tmp_path, 'c.tsv', text)
+  found = load_captions(NOTHING | {'path': str(path), 'splits': (1, 0, 0)})
+  assert found.splits['train'] == [('birds/2.png', ('a bird',)), ('cats/1.png', ('a cat',))]
+  assert found.skipped['captions'] == 1 and 'dogs/1.png' in found.about[1]
+
+
 def test_one_json_with_splits(tmp_path):
   image = lambda name, split, **more: {
     'filename': name, 'split': split, 'sentences': [{'raw': f'on {name}', 'tokens': []}], **more

@@ -10,6 +10,8 @@ from cells_under_test import drawn, noisy
 
 from rnn_research import lstm
 from rnn_research.data.codec import SPECIALS, TextCodec
+from rnn_research.decoding.beam import Beam
+from rnn_research.decoding.sampling import Sampling
 from rnn_research.encoders.grid import grid_encoder, maps_reader
 from rnn_research.errors import InputError
 from rnn_research.losses import cross_entropy
@@ -18,9 +20,9 @@ from rnn_research.models.captioners import CAPTIONERS
 from rnn_research.models.conditional_model import conditional_model
 from rnn_research.tasks.captioning import faithfulness, report
 from rnn_research.tasks.captioning.attention_figure import Looked, attention_figure, lit
-from rnn_research.tasks.captioning.batches import Seen, encode, some
+from rnn_research.tasks.captioning.batches import EVALUATED, Seen, encode, some
 from rnn_research.tasks.captioning.contact_sheet import Judged, contact_sheet
-from rnn_research.tasks.captioning.describer import Caption
+from rnn_research.tasks.captioning.describer import Caption, describer
 from rnn_research.tasks.captioning.evaluation import HeldOut
 from rnn_research.tasks.captioning.material import Material
 from rnn_research.tasks.captioning.objective import Captioned, taught
@@ -128,13 +130,28 @@ def test_hiding_places_costs_what_a_memory_without_them_costs():
   assert not np.allclose(found.looked, found.others)
 
 
+@pytest.mark.parametrize(
+  ('how', 'rows'), [(Beam(2), 1), (Beam(1), 1), (Sampling(), EVALUATED)], ids=repr
+)
+def test_a_single_picture_is_searched_alone(how, rows):
+  model, params = looking()
+  shapes, key = [], jax.random.key(0)
+  encode = lambda params, inputs: shapes.append(len(inputs['deep'])) or model.encode(params, inputs)
+  describe = describer(model._replace(encode=encode), CODEC, how, 4, (2, 3))
+  (alone,), among = (describe(params, {'deep': maps}, key) for maps in (GRID[:1], GRID))
+  assert shapes == list(dict.fromkeys([rows, EVALUATED]))
+  assert alone.words == among[0].words
+  np.testing.assert_allclose(alone.weights, among[0].weights, rtol=1e-5)
+
+
 HEADER = 'image\tphrase\tx1\ty1\tx2\ty2\twidth\theight\n'
 
 
-def section_of(boxes, written, others=None):
+def section_of(boxes, written, others=None, more=()):
   """Returns name -> the other columns of each row of the section, and what it says of them."""
   model, params = looking()
-  section = pointing_section(str(boxes), seen(), 6, CODEC, model, params, written, others)
+  names = [*seen().names, *(others.names if others else more)]
+  section = pointing_section(str(boxes), names, seen(), 6, CODEC, model, params, written, others)
   lines = section.before.splitlines()
   rows = [line.strip('|').split(' | ') for line in lines if line.startswith('| ')]
   return {row[0].strip(): row[1:] for row in rows[2:]}, lines[-1]
@@ -163,6 +180,14 @@ def test_pointing_is_scored_for_what_is_written_and_for_references(tmp_path):
   # Two references name the dog, one the cat.
   assert rows['weights, in references'][:2] == ['3', '2']
   assert rows['gradients, written'][:2] == ['2', '2']
+
+
+def test_boxes_are_those_of_the_only_photo_that_is_called_so(tmp_path):
+  boxes = tmp_path / 'boxes.tsv'
+  row = '{}\ta dog\t1\t1\t33\t50\t99\t100\n'
+  boxes.write_text(HEADER + row.format('x/p0.jpg') + row.format('x/p1.jpg'), 'utf-8')
+  rows, _ = section_of(boxes, [corner('a dog sits', 0)] * 3, more=['y/p0.jpg'])
+  assert rows['weights, written'][:2] == ['1', '1']
 
 
 def test_some_of_the_pictures_are_those():
@@ -208,8 +233,9 @@ def test_the_report_smooths_where_there_is_another_split(tmp_path, split, valid,
       raise InputError('not the captions that the model was trained on')
     return seen()
 
-  splits = dict.fromkeys(('train', 'test', *(('valid',) if valid != 'none' else ())), ())
-  held_out = HeldOut(CODEC, 6, lambda: Material(splits, '', (), (), None, {}), seen_of)
+  names = 'train', 'test', *(('valid',) if valid != 'none' else ())
+  splits = {name: [('p0.jpg', ())] for name in names}
+  held_out = HeldOut(CODEC, 6, lambda: Material(splits, '', (), (), None, {}), seen_of, set)
   given = seen(), *looking(), [corner('a dog', 0)] * 3
   (section,) = report._pointing(held_out, split, str(boxes), *given)
   assert ('weights, written, smoothed' in section.before) == smooth
@@ -221,7 +247,7 @@ def test_pointing_of_a_model_that_does_not_look(tmp_path):
   boxes = tmp_path / 'boxes.tsv'
   boxes.write_text(f'{HEADER}p0.jpg\ta dog\t1\t1\t99\t100\t99\t100\n', 'utf-8')
   written = [caption('a dog sits', np.zeros(0))] * 3
-  section = pointing_section(str(boxes), seen(), 6, CODEC, model, params, written)
+  section = pointing_section(str(boxes), seen().names, seen(), 6, CODEC, model, params, written)
   rows = [line.split(' | ') for line in section.before.splitlines() if line.startswith('| ')]
   # The box is the photo.
   assert rows[-1][:5] == ['| gradients, written', '1', '1', '100.0%', '100.0%']

@@ -2,8 +2,10 @@
 
 import functools
 import io
+import os
 import shutil
 import sys
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -13,12 +15,17 @@ from PIL import Image
 from test_bad_input import assert_refused
 
 import launch
+from experiments import captioning
 from rnn_research import workdir as workdir_lib
+from rnn_research.data.codec import SPECIALS, TextCodec
+from rnn_research.encoders.cnn import weights
 from rnn_research.encoders.cnn.weights import load_weights
 from rnn_research.errors import InputError
 from rnn_research.launching import runs
 from rnn_research.models.captioners import CAPTIONERS
-from rnn_research.tasks.captioning import features, material, sight
+from rnn_research.tasks.captioning import commands, features, material, sight
+from rnn_research.tasks.captioning.commands import Described
+from rnn_research.tasks.captioning.describer import Caption
 from rnn_research.tasks.captioning.scenes import draw_scenes
 from rnn_research.training import backend
 
@@ -128,6 +135,14 @@ def test_evaluates_again(main, shapes, tmp_path):
   assert again == {split: pytest.approx(figures) for split, figures in saved.items()}
 
 
+def test_a_run_without_held_out_pictures_is_evaluated_on_a_file_of_them():
+  config = captioning.get_config('debug')
+  config.data.test = 'test.json'
+  codec = TextCodec('sentences', 'word', (*SPECIALS, 'a'), True).to_json()
+  made = captioning.build(config, {'codec': codec, 'encoder': '', 'splits': []})
+  assert (made.evaluate, list(made.final_evaluate)) == ({}, ['test'])
+
+
 def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path):
   """Where it looks is drawn, and what it was rewarded with before is carried on."""
   flags = [
@@ -178,6 +193,20 @@ def test_captions_of_a_folder(main, shapes, photos, tmp_path):
   assert [caption for _, caption in rows] == workdir_lib.load(shapes).caption(str(photos))
 
 
+def test_captions_of_photos_with_odd_names(photos, tmp_path):
+  folder, out = tmp_path / 'odd', tmp_path / 'captions.tsv'
+  folder.mkdir()
+  names = [b'a\tb\nc.png', b'caf\xe9.png']
+  for name in names:
+    shutil.copy(photos / '0.png', os.path.join(os.fsencode(folder), name))
+  described = [
+    Described(os.fsdecode(name), None, Caption('a dog', [], 0.0, None)) for name in names
+  ]
+  run = SimpleNamespace(captions=lambda path: iter(described))
+  commands.caption_files(run, str(folder), str(out), '')
+  assert out.read_bytes() == b'a\\tb\\nc.png\ta dog\ncaf\xe9.png\ta dog\n'
+
+
 def test_captions_of_an_archive_have_names(main, shapes, photos, tmp_path):
   archive = shutil.make_archive(tmp_path / 'photos', 'zip', photos)
   _, folder, _ = main('--mode=caption', f'--workdir={shapes}', f'--input={photos}')
@@ -202,7 +231,7 @@ def test_a_caption_of_one_photo(main, shapes, photos):
 def test_attention_is_drawn(main, shapes, photos, tmp_path):
   one, many, twins = tmp_path / 'new' / 'one.png', tmp_path / 'many', tmp_path / 'twins'
   (twins / 'b').mkdir(parents=True)
-  for name in ('0.png', '0.bmp', 'b/0.png'):
+  for name in ('0.png', '0.bmp', '0.bmp.png', 'b/0.png', 'b-0.png'):
     with Image.open(photos / '0.png') as photo:
       photo.save(twins / name)
   archive = shutil.make_archive(tmp_path / 'twins', 'zip', twins)
@@ -210,8 +239,9 @@ def test_attention_is_drawn(main, shapes, photos, tmp_path):
   code, _, err = main(*flags, f'--input={photos}/0.png', f'--attention_map={one}')
   assert (code, err) == (0, f'attention: {one}\n')
   assert main(*flags, f'--input={archive}', f'--attention_map={many}')[0] == 0
-  assert sorted(path.name for path in many.iterdir()) == ['0.bmp.png', '0.png', 'b-0.png']
-  with Image.open(one) as drawn, Image.open(many / '0.png') as again:
+  made = ['0.bmp.png', '0.bmp.png.png', '0.png.png', 'b%2F0.png.png', 'b-0.png.png']
+  assert sorted(path.name for path in many.iterdir()) == made
+  with Image.open(one) as drawn, Image.open(many / '0.png.png') as again:
     assert drawn.size == again.size
 
 
@@ -304,6 +334,26 @@ def test_a_map_needs_attention(main, merged, photos):
   assert_refused(
     outcome, "attention_map is 'a.png', expected '' for a run of merge, which has no attention"
   )
+
+
+@pytest.mark.parametrize(
+  ('input', 'place', 'photo'),
+  [('0.png', 'link.png', 'link.png'), ('.', '../photos/', 'b.jpg.png')],
+)
+def test_maps_do_not_take_the_place_of_photos(
+  main, shapes, photos, tmp_path, monkeypatch, input, place, photo
+):
+  folder = tmp_path / 'photos'
+  folder.mkdir()
+  for name in ('0.png', 'b.jpg', 'b.jpg.png'):
+    shutil.copy(photos / '0.png', folder / name)
+  (folder / 'link.png').symlink_to('0.png')
+  monkeypatch.chdir(folder)
+  before = files_of(folder)
+  flags = f'--input={input}', f'--attention_map={place}'
+  outcome = main('--mode=caption', f'--workdir={shapes}', *flags)
+  assert_refused(outcome, f'expected another place, since {place.removesuffix(photo)}{photo} is')
+  assert files_of(folder) == before
 
 
 WEIGHTS = 'cnn_squeezenet/squeezenet_v1.0_deepcompressed.npz'
@@ -404,6 +454,21 @@ def test_a_network_without_weights_above_its_shallow_map_is_not_trained_on():
     sight.tuned_sight('vgg16', '', 'deep', 'no file')
 
 
+def test_weights_are_read_once_and_those_that_no_map_needs_are_not_kept(monkeypatch):
+  network, read = weights.named('squeezenet'), []
+  shapes = jax.eval_shape(network.init, jax.random.key(0))
+  params = jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), shapes)
+  monkeypatch.setattr(weights, 'load_weights', lambda *at: read.append(at) or (network, params))
+  lower, upper, _ = network.split(params)
+  tuned = sight.tuned_sight('squeezenet', '', 'both', 'file')
+  for _ in range(2):
+    assert tuned.reader.init(jax.random.key(0), None).keys() == upper.keys()
+    assert tuned.extract.args[1]().keys() == lower.keys()
+  assert len(read) == 1
+  plain = sight.network_sight('squeezenet', '', 'deep', 'file')
+  assert plain.extract.args[1]().keys() == lower.keys() | upper.keys()
+
+
 OWN = '--config.model.encoder=own'
 REFUSED = {
   'no weights': ([], ["model.encoder_weights is '', expected a file of the weights of squeezenet"]),
@@ -457,6 +522,10 @@ REFUSED = {
     ["init_from is '', expected the workdir of a trained captioner, since train.objective is cider"],
   ),
   'encoder rate': (['--config.train.encoder_rate=-1.0'], ['train.encoder_rate is -1.0, expected']),
+  'encoder rate of a shallow map': (
+    ['--config.train.encoder_rate=0.1', '--config.model.grid=shallow'],
+    ['train.encoder_rate is 0.1, expected 0 where model.grid is shallow'],
+  ),
   'one sample': (['--config.train.samples=1'], ['train.samples is 1, expected an integer >= 2']),
 }  # fmt: skip
 

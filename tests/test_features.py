@@ -268,6 +268,7 @@ def test_damaged_pictures_have_no_row(tmp_path, capsys):
     take(found, 'columns', np.array([0, 2, 5]))
   with pytest.raises(InputError, match=r'none of the 2 pictures can be read: 5\.png is empty'):
     compute(files, Network(), tmp_path, ['5.png', '8.png'])
+  assert 'are kept' not in capsys.readouterr().err
 
 
 def test_files_that_vanished_have_no_row(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from rnn_research.data import pictures
-from rnn_research.data.pictures import FORMATS, list_pictures, open_pictures, read_picture
+from rnn_research.data.pictures import FORMATS, list_pictures, meant, open_pictures, read_picture
 from rnn_research.data.views import VIEWS, view
 from rnn_research.errors import InputError
 
@@ -256,6 +256,19 @@ def test_a_folder(folder):
   assert found.names == ['a.JPG', 'b.png', 'sub/c.png']
   assert found.read('sub/c.png') == encoded(smooth())
   assert list_pictures(str(folder)).names == ['a.JPG', 'b.png']
+
+
+@pytest.mark.parametrize(
+  ('asked', 'names', 'found'),
+  [
+    (['b/1', 'a/1'], ['a/1'], {'a/1': 'a/1'}),
+    (['b/1', '2'], ['a/1', 'c/2'], {'b/1': 'a/1', '2': 'c/2'}),
+    (['1', '1'], ['a/1', 'b/1'], {}),
+    (['1', '1'], ['a/1'], {'1': 'a/1'}),
+  ],
+)
+def test_a_name_means_the_only_picture_that_is_called_so(asked, names, found):
+  assert meant(asked, names) == found
 
 
 def test_a_single_picture(folder):

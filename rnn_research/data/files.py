@@ -163,11 +163,11 @@ def read_input(path: str, flag: str) -> bytes:
 
 def open_output(path: str, flag: str) -> contextlib.AbstractContextManager[TextIO]:
   """Opens a file for writing, standard output for '' and '-'; raises InputError, naming the flag,
-  where that fails."""
+  where that fails. Names of files that are no UTF-8 are written as they are."""
   if path in ('', '-'):
     return contextlib.nullcontext(sys.stdout)
   try:
-    return open(expand(path), 'w', encoding='utf-8')
+    return open(expand(path), 'w', encoding='utf-8', errors='surrogateescape')
   except OSError as error:
     raise InputError(f'{flag}: {path} cannot be written ({error.strerror})') from error
 

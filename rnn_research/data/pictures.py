@@ -4,7 +4,8 @@ import io
 import threading
 import warnings
 import zipfile
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext
 from glob import iglob
 from itertools import takewhile
@@ -88,6 +89,19 @@ def list_pictures(path: str, flag: str = 'input') -> Pictures:
   found = open_files(path, flag)
   flat = [name for name in found.names if '/' not in name]
   return Pictures(_pictures_of(flat, path, flag), found.read)
+
+
+def meant(asked: Collection[str], names: Collection[str]) -> dict[str, str]:
+  """Returns name that is asked for -> which of `names` it means, of those that mean one.
+
+  It is the same, or, since either may say a folder that the other does not, one whose last part no
+  other name has, asked for or there.
+  """
+  known, last = set(names), lambda name: name.rpartition('/')[2]
+  counts = [Counter(map(last, own)) for own in (known, set(asked))]
+  once = {last(name): name for name in known if all(own[last(name)] == 1 for own in counts)}
+  found = {name: name if name in known else once.get(last(name), '') for name in asked}
+  return {name: own for name, own in found.items() if own}
 
 
 def _is_single(found, path, flag):

@@ -42,6 +42,11 @@ def check_same_model(
     unit = there.vocabularies[name].unit
     if unit != vocabulary.unit:
       raise MisfitError(_differs('data.unit', repr(unit), repr(vocabulary.unit)))
+  for name in there.pretrained:
+    if name not in here.pretrained:
+      raise MisfitError(
+        f'its {name} was trained on, expected the same here: train.encoder_rate above 0'
+      )
   ours, theirs = shapes(here), shapes(there)
   for name in ours | theirs:
     found, expected = theirs.get(name, 'absent'), ours.get(name, 'absent')

@@ -1,7 +1,9 @@
 """Modes of a trained captioner: captions of photos."""
 
 import functools
+import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -124,21 +126,22 @@ def caption(
 
 
 def caption_files(run, input: str, output: str, attention_map: str, **options) -> None:
-  """Writes a line per photo: the name and the caption, of a single photo the caption alone.
+  """Writes a line per photo: the name, in which tabs and ends of lines are escaped, and the
+  caption; of a single photo the caption alone.
 
   Raises:
     InputError: what `captions` refuses, or a file that cannot be written.
   """
   require('input', input, bool(input), 'a photo or a folder of photos')
-  # An archive may hold several, too.
-  one = list(list_pictures(input).names) == [expand(input).name]
+  names = list(list_pictures(input).names)
+  one = names == [expand(input).name]  # an archive may hold several, too
   if attention_map:
-    _check_map(run, attention_map, one)
+    _check_map(run, input, names, attention_map, one)
   described_photos, count = run.captions(input, **options), 0
   with open_output(output, 'output') as out:
     for described in described_photos:
       text = described.caption.text
-      out.write(f'{text}\n' if one else f'{described.name}\t{text}\n')
+      out.write(f'{text}\n' if one else f'{_cell(described.name)}\t{text}\n')
       out.flush()
       count += 1
       if attention_map:
@@ -147,7 +150,12 @@ def caption_files(run, input: str, output: str, attention_map: str, **options) -
     tell(f'{count} photos captioned')
 
 
-def _check_map(run, path, one):
+def _cell(name):
+  """Returns the name of a file as a cell of a table with tabs."""
+  return name.translate({ord(sign): repr(sign)[1:-1] for sign in '\t\n\r'})
+
+
+def _check_map(run, input, names, path, one):
   decoder = run.config.model.decoder
   require(
     'attention_map',
@@ -155,28 +163,34 @@ def _check_map(run, path, one):
     looks(decoder),
     f"'' for a run of {decoder}, which has no attention",
   )
+  source = expand(input)
+  photos = {os.path.realpath(source / name if source.is_dir() else source) for name in names}
+  for file in (_map_file(path, name, one) for name in names):
+    free = os.path.realpath(file) not in photos
+    require('attention_map', path, free, f'another place, since {file} is one of the photos')
   if one:
     require_picture(path, 'attention_map', '.png')
   else:
     folder = not path.lower().endswith('.png')
     require('attention_map', path, folder, 'a folder, since there may be several photos')
-    require_picture(f'{path}/{_map_name("any")}', 'attention_map', '.png')
+    require_picture(str(_map_file(path, 'any', one)), 'attention_map', '.png')
 
 
 def _draw(described: Described, path: str, one: bool) -> None:
   from rnn_research.tasks.captioning.attention_figure import Looked, attention_figure  # slow
 
-  file = expand(path) if one else expand(path) / _map_name(described.name)
+  file = _map_file(path, described.name, one)
   looked = Looked(described.picture, described.caption)
   figure = attention_figure([looked], described.caption.text).figure
   save_picture(file, 'attention_map', lambda file: figure.savefig(file, dpi=100))
   tell(f'attention: {file}')
 
 
-def _map_name(photo: str) -> str:
-  """Returns the name of a photo's map, another for each: a.png, a.jpg and b/a.png may all be
-  there."""
-  return f'{photo.replace("/", "-").removesuffix(".png")}.png'
+def _map_file(path: str, photo: str, one: bool) -> Path:
+  """Returns the place of a photo's map. In a folder each has another, all in the folder itself: a
+  name of an archive may lead anywhere."""
+  name = photo.replace('%', '%25').replace('/', '%2F')
+  return expand(path) if one else expand(path) / f'{name}.png'
 
 
 COMMANDS = {

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from rnn_research.data import caption_builder, held_out
 from rnn_research.data.files import existing, existing_file, read_bytes
-from rnn_research.data.pictures import Pictures, open_files, open_pictures
+from rnn_research.data.pictures import Pictures, meant, open_files, open_pictures
 from rnn_research.data.text import check_splits
 from rnn_research.errors import InputError
 from rnn_research.tasks.captioning.layouts import (
@@ -153,17 +153,15 @@ def _flickr(root):
 
 def _matched(splits, pictures, skipped):
   """Returns split -> rows whose pictures are there, and the names of those that are not."""
-  parts = Counter(Path(name).name for name in pictures.names)
-  known = {Path(name).name: name for name in pictures.names if parts[Path(name).name] == 1}
-  known.update(zip(pictures.names, pictures.names, strict=True))
+  asked = {name for captioned in splits.values() for name in captioned}
+  known = meant(asked, pictures.names)
   found, lost = {}, {}
   for split, captioned in splits.items():
     rows = {}
     for name, captions in captioned.items():
       texts = tuple(filter(None, (' '.join(caption.split()) for caption in captions)))
       skipped['empty'] += len(captions) - len(texts)
-      # A name may say a folder that the pictures do not lie in.
-      picture = known.get(name) or known.get(name.rpartition('/')[2])
+      picture = known.get(name)
       if picture is None:
         skipped['captions'] += len(texts)
         lost[name] = len(texts)

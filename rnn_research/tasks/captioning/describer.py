@@ -61,9 +61,11 @@ def describer(
 
   def describe(params: Params, inputs: dict, key: Key | None = None) -> list[Caption]:
     total, found = len(next(iter(inputs.values()))), []
+    # What is drawn of a seed depends on how many rows there are.
+    size = 1 if total == 1 and isinstance(how, Beam) else EVALUATED
     for start in range(0, total, EVALUATED):
       rows = np.arange(start, min(start + EVALUATED, total))
-      batch = {name: a[np.resize(rows, EVALUATED)] for name, a in inputs.items()}
+      batch = {name: a[np.resize(rows, size)] for name, a in inputs.items()}
       batch_key = None if key is None else jax.random.fold_in(key, start)
       result = jax.device_get(search(params, batch, batch_key))
       best = (hypotheses_of(result, i)[0] for i in range(len(rows)))

@@ -1,7 +1,7 @@
 """How good captions are: likelihood, the scores of the field, and what is written of how much."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -29,12 +29,19 @@ class HeldOut(NamedTuple):
     max_length: of captions that likelihoods are of.
     material: `() -> Material`.
     seen: split -> its pictures as the model sees them.
+    trained: `() -> the captions that the model learned from`, of `training_captions`.
   """
 
   codec: TextCodec
   max_length: int
   material: Callable[[], Material]
   seen: Callable[[str], Seen]
+  trained: Callable[[], Collection[str]]
+
+
+def training_captions(material: Material) -> set[str]:
+  """Returns the different captions of the training pictures, as they are compared."""
+  return {tokenized(text) for _, texts in material.splits['train'] for text in texts}
 
 
 def measure(
@@ -56,9 +63,9 @@ def measure(
     judge: `(captions, references) -> scores`: `score_captions` or `all_scores`.
 
   Returns:
-    nats_per_symbol and perplexity, of captions within the length; for every search the scores of
-    `judge`, of scenes also `exact`, the share of captions that are right word by word, and
-    of a model that looks and names a shape rightly `mass`, see `scenes.mass_inside`.
+    nats_per_symbol and perplexity, of captions within the length where there are any; for every
+    search the scores of `judge`, of scenes also `exact`, the share of captions that are right word
+    by word, and of a model that looks and names a shape rightly `mass`, see `scenes.mass_inside`.
   """
   pictures = held_out.seen(split)
   figures, inputs = _likelihood(held_out, scores, params, pictures), all_inputs(pictures)
@@ -104,7 +111,9 @@ def _likelihood(held_out, scores, params, pictures):
   for _, batch in evaluation_batches(pictures, encoded):
     total += float(np.asarray(scores(params, batch), np.float64).sum())
     count += int(batch['lengths'].sum())
-  nats = total / max(count, 1)
+  if not count:
+    return {}
+  nats = total / count
   return {'nats_per_symbol': nats, 'perplexity': math.exp(min(nats, 700.0))}
 
 
@@ -119,8 +128,7 @@ def _scores(held_out, split, pictures, found: Sequence[Caption], judge) -> dict[
   else:
     words = [symbol for symbol in held_out.codec.symbols if symbol not in SPECIALS]
     written = list(map(tokenized, texts))
-    trained = [tokenized(text) for _, texts in material.splits['train'] for text in texts]
-    figures |= diversity(written, trained, words)._asdict()
+    figures |= diversity(written, held_out.trained(), words)._asdict()
   return figures
 
 

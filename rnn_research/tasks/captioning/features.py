@@ -20,6 +20,9 @@ _RULES = 1  # another number where `read_picture` or `view` makes other pixels o
 _THREADS = 8  # that read and decode ahead of the network
 
 
+Digests = tuple[Mapping[str, bytes], Mapping[str, str]]  # see `digests_of`
+
+
 class Features(NamedTuple):
   """What a network sees in N pictures.
 
@@ -57,6 +60,7 @@ def cached_features(
   key: str,
   *,
   look: str = 'plain',
+  files: Digests | None = None,
   batch_size: int = 32,
   cache_dir: str = '',
 ) -> Features:
@@ -73,6 +77,7 @@ def cached_features(
       where a row is missing.
     key: names the network and its weights: whatever changes what `extract` returns.
     look: of `views.VIEWS`, what `extract` is shown of a picture.
+    files: of `digests_of` the pictures, where that is known.
     batch_size: of `extract`.
     cache_dir: the folder that rows are kept in; see `cache.folder_of`.
 
@@ -82,12 +87,12 @@ def cached_features(
   require_one_of('look', look, VIEWS)
   about = json.dumps({'key': key, 'size': size, 'view': look, 'rules': _RULES})
   store = cache.folder_of(cache_dir, 'features') / _short(about.encode())
-  digests, skipped = _digests(pictures, names)
+  digests, skipped = files or digests_of(pictures, names)
   known = feature_store.rows_of(store)
   if not set(digests.values()) <= known.keys():
     load = lambda name: view(read_picture(pictures.read(name), name, size), look)
     with cache.locked(store, about):
-      skipped |= _fill(store, digests, load, extract, batch_size)
+      skipped = {**skipped, **_fill(store, digests, load, extract, batch_size)}
     known = feature_store.rows_of(store)
   rows = np.array([known.get(digests.get(name, b''), -1) for name in names])
   _say_skipped(names, skipped)
@@ -112,7 +117,7 @@ def _ahead(items: Sequence, load: Callable) -> Iterator[tuple[Any, Any, str]]:
   return iter(grain.MapDataset.source(items).map(loaded).to_iter_dataset(options))
 
 
-def _digests(pictures, names):
+def digests_of(pictures: Pictures, names: Sequence[str]) -> Digests:
   """Returns name -> digest of its file, and name -> why it cannot be read."""
 
   def digest(name):
@@ -149,7 +154,8 @@ def _fill(store, digests, load, extract, batch_size) -> dict[str, str]:
       display.update(done)
   finally:
     display.close()
-  _say_kept(store, done - len(damaged))
+  if done > len(damaged):
+    _say_kept(store, done - len(damaged))
   return {name: damaged[digest] for name, digest in digests.items() if digest in damaged}
 
 

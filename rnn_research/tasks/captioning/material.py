@@ -78,7 +78,7 @@ def seen(
     pictures = np.stack([scene.picture for scene in material.scenes[split]])
     drawn = lambda rows, rng=None: dict(sight.extract(pictures[rows]))
     return Seen(names, captions, drawn, lambda number: pictures[number])
-  views = [see_all(sight, material.corpus.pictures, names, look, cache_dir) for look in looks]
+  views = see_all(sight, material.corpus.pictures, names, looks, cache_dir)
   kept = np.flatnonzero(np.min([view.rows for view in views], 0) >= 0)
 
   def inputs(rows, rng=None):

@@ -1,8 +1,7 @@
 """The section of a report that says whether a captioner looks at what it names, or depends on
 it."""
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Collection, Mapping, Sequence
 
 import jax
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from rnn_research.analysis.reports.sections import Section
 from rnn_research.analysis.reports.tables import markdown
 from rnn_research.data.codec import PAD, TextCodec
+from rnn_research.data.pictures import meant
 from rnn_research.models.conditional_model import ConditionalModel
 from rnn_research.tasks.captioning.batches import (
   CaptionIds,
@@ -49,6 +49,7 @@ _NAMES = ('nouns', 'photos', 'hits', 'centre', 'gain', '95 % interval', 'mass', 
 
 def pointing_section(
   path: str,
+  names: Collection[str],
   pictures: Seen,
   max_length: int,
   codec: TextCodec,
@@ -61,6 +62,8 @@ def pointing_section(
 
   Args:
     path: of the boxes, see `boxes.read_boxes`.
+    names: of the pictures of all splits, one of which a name of the file means, see
+      `pictures.meant`.
     pictures: of a split.
     max_length: of the references that count.
     codec: of the captions.
@@ -75,6 +78,7 @@ def pointing_section(
     InputError: it is not one of boxes.
   """
   boxes = read_boxes(path)
+  boxes = {name: boxes[asked] for asked, name in meant(boxes, names).items()}
   about = f'The nouns that are heads of phrases with boxes, in {path}. {_ABOUT}'
   pictures, phrases, numbers = _named(boxes, pictures)
   written = [found[number] for number in numbers]
@@ -108,7 +112,7 @@ def _smoothed(rows, width):
 
 def _named(boxes: Mapping[str, list[Phrase]], pictures: Seen):
   """Returns the pictures that have boxes, their phrases, and their numbers."""
-  phrases = [boxes.get(Path(name).name, []) for name in pictures.names]
+  phrases = [boxes.get(name, []) for name in pictures.names]
   rows = [row for row, own in enumerate(phrases) if own]
   return some(pictures, rows), [phrases[row] for row in rows], rows
 

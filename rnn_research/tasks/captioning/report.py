@@ -161,14 +161,15 @@ def _attention(held_out, pictures, model, params, found, scores, rows: Rows):
 def _pointing(held_out, split, boxes, pictures, model, params, found):
   if not boxes:
     return
-  others = None
+  splits, others = held_out.material().splits, None
   looks = bool(found[0].weights.size)
-  if looks and split != 'valid' and 'valid' in held_out.material().splits:
+  if looks and split != 'valid' and 'valid' in splits:
     # One that the model may have been trained on does without smoothing, not without a report.
     with contextlib.suppress(InputError):
       others = held_out.seen('valid')
   yield pointing_section(
     boxes,
+    [name for rows in splits.values() for name, _ in rows],
     pictures,
     held_out.max_length,
     held_out.codec,

@@ -14,10 +14,10 @@ import numpy as np
 from rnn_research.data.files import existing_file
 from rnn_research.data.pictures import Pictures
 from rnn_research.encoders.cnn import weights
-from rnn_research.encoders.cnn.cnn import Cnn, maps
+from rnn_research.encoders.cnn.cnn import Cnn
 from rnn_research.encoders.grid import Reader, maps_reader, patch_reader
 from rnn_research.errors import InputError
-from rnn_research.tasks.captioning.features import Features, cached_features, take
+from rnn_research.tasks.captioning.features import Features, cached_features, digests_of, take
 from rnn_research.tasks.captioning.scenes import SIZE
 
 OWN = 'own'  # the encoder that is trained from scratch
@@ -78,9 +78,18 @@ def network_sight(name: str, form: str, grid: str, file: str) -> Sight:
     grid: of `GRIDS`, the maps that the model looks at.
     file: of the weights, read when a picture is.
   """
+  return _sight(name, form, grid, file, lambda: weights.load_weights(name, file)[1])
+
+
+def _sight(name, form, grid, file, load):
   network, names = weights.named(name, form), GRIDS[grid]
   see = functools.partial(_maps, network, names)
-  load = functools.cache(lambda: jax.device_put(weights.load_weights(name, file)[1]))
+
+  @functools.cache
+  def used():
+    lower, upper, _ = network.split(load())
+    return jax.device_put(lower | upper if 'deep' in names else lower)
+
   pictures = jax.ShapeDtypeStruct((1, network.size, network.size, 3), np.uint8)
   inputs = jax.eval_shape(see, jax.eval_shape(network.init, jax.random.key(0)), pictures)
   return Sight(
@@ -88,7 +97,7 @@ def network_sight(name: str, form: str, grid: str, file: str) -> Sight:
     max(a.shape[1:3] for a in inputs.values()),
     inputs,
     maps_reader(),
-    functools.partial(_call, jax.jit(see), load),
+    functools.partial(_call, jax.jit(see), used),
     lambda: f'{name} {form} {" ".join(names)} {_digest(file)}',
     file,
   )
@@ -102,7 +111,8 @@ def tuned_sight(name: str, form: str, grid: str, file: str) -> Sight:
     InputError: the network has no weights there.
   """
   network, names = weights.named(name, form), GRIDS[grid]
-  below, joined = network_sight(name, form, 'shallow', file), maps_reader()
+  load = functools.cache(lambda: weights.load_weights(name, file)[1])
+  below, joined = _sight(name, form, 'shallow', file, load), maps_reader()
   drawn = network.split(jax.eval_shape(network.init, jax.random.key(0)))[1]
   if not drawn:
     raise InputError(
@@ -111,8 +121,7 @@ def tuned_sight(name: str, form: str, grid: str, file: str) -> Sight:
     )
 
   def init(key, inputs):
-    _, upper, _ = network.split(weights.load_weights(name, file)[1])
-    return jax.tree.map(jnp.asarray, upper)
+    return jax.tree.map(jnp.array, network.split(load())[1])  # copies, that a step may take over
 
   def read(params, inputs):
     shallow = inputs['shallow'].astype(jnp.float32)
@@ -134,12 +143,19 @@ def form_of(name: str, file: str) -> str:
 
 
 def see_all(
-  sight: Sight, pictures: Pictures, names: Sequence[str], look: str, cache_dir: str
-) -> Features:
-  """Returns what pictures are seen as, see `features.cached_features`."""
-  return cached_features(
-    pictures, names, sight.size, sight.extract, sight.key(), look=look, cache_dir=cache_dir
-  )
+  sight: Sight, pictures: Pictures, names: Sequence[str], looks: Sequence[str], cache_dir: str
+) -> list[Features]:
+  """Returns what pictures are seen as by each look, see `features.cached_features`."""
+  key, files = sight.key(), digests_of(pictures, names)
+  return [
+    cached_features(
+      *(pictures, names, sight.size, sight.extract, key),
+      look=look,
+      files=files,
+      cache_dir=cache_dir,
+    )
+    for look in looks
+  ]
 
 
 def inputs_of(features: Features, rows: np.ndarray) -> dict[str, np.ndarray]:
@@ -148,12 +164,14 @@ def inputs_of(features: Features, rows: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _maps(network: Cnn, names, params, pictures):
-  found = maps(network, params, pictures)._asdict()
+  found = {'shallow': network.lower(params, pictures)}
+  if 'deep' in names:
+    found['deep'] = network.upper(params, found['shallow'])
   return {name: found[name].astype(np.float16) for name in names}
 
 
-def _call(see, load, pictures):
-  return see(load(), pictures)
+def _call(see, used, pictures):
+  return see(used(), pictures)
 
 
 def _digest(file):

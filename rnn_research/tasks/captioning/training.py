@@ -1,7 +1,9 @@
 """What a captioner learns from: batches, and the loss of captions by people or of its own."""
 
 import functools
+import hashlib
 from collections.abc import Callable
+from pathlib import Path
 
 from rnn_research.data.codec import EOS, SPECIALS, TextCodec
 from rnn_research.experiment import TrainData
@@ -55,7 +57,11 @@ OBJECTIVES = {'likelihood': _likelihood, 'cider': _self_critical}
 
 
 def train_data(
-  config, codec: TextCodec, load: Callable[[], Material], trained: Callable[[], Seen]
+  config,
+  codec: TextCodec,
+  load: Callable[[], Material],
+  trained: Callable[[], Seen],
+  held_out: Callable[[str], Seen],
 ) -> TrainData:
   """Returns the training batches.
 
@@ -64,9 +70,10 @@ def train_data(
     codec: of the captions.
     load: of `material.load`.
     trained: the training pictures.
+    held_out: split -> its pictures.
 
   Raises:
-    InputError: too few pictures for a batch, or boxes that cannot be read.
+    InputError: too few pictures for a batch, or pictures or boxes that cannot be read.
   """
   data, loaded = config.data, load()
   if data.boxes:
@@ -74,6 +81,9 @@ def train_data(
   # Before pictures are read, which may take long.
   require_batch(len(loaded.splits['train']), config.train.batch_size)
   pictures = trained()
+  for split in loaded.splits:
+    if split != 'train':
+      held_out(split)  # which would be found unreadable, or the disk full, only after training
   encoded = encode(codec, pictures.captions, data.max_length)
   about = _describe(codec, loaded, encoded, data.max_length)
   return train_stream(
@@ -83,8 +93,17 @@ def train_data(
     data.captions_per_picture,
     data.buckets,
     config.seed,
-    loaded.fingerprint,
+    _fingerprint(loaded, pictures),
   )._replace(about=about)
+
+
+def _fingerprint(loaded: Material, pictures: Seen) -> str:
+  """Returns that of the material; where pictures are left out, which others then have the numbers
+  of, one that tells which are not, with that of the material at its end."""
+  if len(pictures.names) == len(loaded.splits['train']):
+    return loaded.fingerprint
+  kept = repr([Path(name).name for name in pictures.names])
+  return f'{hashlib.sha256(kept.encode()).hexdigest()} {loaded.fingerprint}'
 
 
 def _describe(codec: TextCodec, loaded: Material, encoded: CaptionIds, max_length: int) -> str:

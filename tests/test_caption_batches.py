@@ -159,6 +159,17 @@ def test_pictures_with_captions_of_like_length_share_a_batch(buckets):
   assert len({batch['ids'].shape for batch in batches}) == len(widths)
 
 
+def test_captions_that_nothing_reads_have_one_length_beside_the_same_pictures():
+  encoded = encode(CODEC, MANY, 9)
+  given = seen(MANY), encoded, 4, 2, 3, 0, 'abc'
+  data, read = train_stream(*given, unread=True), train_stream(*given)
+  assert [batch['ids'].shape for batch in data.shapes] == [(8, 10)]
+  for batch, other in zip(taken(data, 18), taken(read, 18), strict=True):
+    assert batch['ids'].shape == (8, 10)
+    for name in ('rows', 'view', 'lengths'):
+      np.testing.assert_array_equal(batch[name], other[name])
+
+
 def test_buckets_leave_out_no_long_caption_of_a_picture_with_more():
   captions = [['ant', 'ant bee cat dog'], ['bee', 'cat bee']]  # of which one is read, at times
   data = stream(2, 1, captions=captions, buckets=3, max_length=4)

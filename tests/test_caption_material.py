@@ -72,7 +72,9 @@ def material_of(tmp_path):
 
 def learned_from(made, trained, held_out=lambda split: None):
   data = {'boxes': '', 'max_length': 5, 'captions_per_picture': 1, 'buckets': 1}
-  config = ConfigDict({'data': data, 'train': {'batch_size': 2}, 'seed': 0})
+  config = ConfigDict(
+    {'data': data, 'train': {'batch_size': 2, 'objective': 'likelihood'}, 'seed': 0}
+  )
   codec = TextCodec('sentences', 'word', (*SPECIALS, 'a'), True)
   return train_data(config, codec, lambda: made, lambda: trained, held_out)
 

@@ -110,6 +110,8 @@ def train_stream(
   buckets: int,
   seed: int,
   fingerprint: str,
+  *,
+  unread: bool = False,
 ) -> TrainData:
   """Returns an endless stream of batches, in a new order in every epoch; the rest is left out.
 
@@ -123,6 +125,7 @@ def train_stream(
     buckets: how many lengths T there are; fewer where the captions have fewer.
     seed: of order, captions and views.
     fingerprint: of the pictures and captions.
+    unread: nothing reads the captions: the same pictures share a batch, but T is one length.
 
   Raises:
     InputError: there are fewer than one batch.
@@ -132,6 +135,7 @@ def train_stream(
   steps = len(rows) // batch_size
   lengths_of = encoded.lengths[rows]
   edges = _edges(lengths_of, copies, buckets)
+  widths = edges[-1:] if unread else edges
 
   @functools.lru_cache(maxsize=2)
   def plan(epoch):
@@ -155,10 +159,10 @@ def train_stream(
   def batch(item):
     epoch, step = divmod(item, steps)
     chosen, targets, lengths = written(epoch, step)
-    length = edges[np.searchsorted(edges, lengths.max())]
+    length = widths[np.searchsorted(widths, lengths.max())]
     return cut_at(length, chosen, targets, lengths, np.random.default_rng((seed, epoch, step)))
 
-  shapes = tuple(cut_at(length, *written(0, 0)) for length in edges)
+  shapes = tuple(cut_at(length, *written(0, 0)) for length in widths)
   return stream(batch, steps, fingerprint)._replace(shapes=shapes)
 
 

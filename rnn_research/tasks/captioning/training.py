@@ -94,6 +94,7 @@ def train_data(
     data.buckets,
     config.seed,
     _fingerprint(loaded, pictures),
+    unread=config.train.objective == 'cider',
   )._replace(about=about)
 
 

@@ -65,6 +65,19 @@ def test_pretrained_parameters_may_be_new():
     transfer.check_same_model(there, config, here, config)
 
 
+def test_files_are_the_same_by_their_content(tmp_path):
+  for name, content in {'a': 'weights', 'b': 'weights', 'c': 'another'}.items():
+    (tmp_path / name).write_text(content)
+  one, same, other = (
+    toy('ab')._replace(files={'eye.weights': str(tmp_path / name)}) for name in 'abc'
+  )
+  of = lambda name: ConfigDict({'model': {'encoder_weights': name}})
+  transfer.check_same_model(same, of('b'), one, of('a'))
+  transfer.check_same_model(toy('ab'), of(''), one, of('a'))
+  with pytest.raises(MisfitError, match=r'^its eye\.weights is no copy of .*c, expected files of'):
+    transfer.check_same_model(other, of('a'), one, of('a'))
+
+
 def built(name, folder, texts, **fields):
   """Returns the experiment on texts, field of `data` -> text, with other fields of its config."""
   config = experiments.get_config(name)

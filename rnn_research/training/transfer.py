@@ -1,5 +1,6 @@
 """Parameters of a trained model as the first ones of another run, on other data."""
 
+import filecmp
 from collections.abc import Sequence
 
 import jax
@@ -13,10 +14,10 @@ from rnn_research.parameters import below, name_of
 from rnn_research.typing import Array, Params, PyTree
 
 # Fields of `model` that say how a model is drawn, regularised or computed, not what its parameters
-# mean; how many there are is told by shapes.
+# mean, or where a file lies; how many there are is told by shapes.
 _FREE = (
   *('dropout', 'weight_dropout', 'init_scale', 'forget_bias', 'chrono_steps', 'w_h_init'),
-  *('engine', 'dtype', 'num_params'),
+  *('engine', 'dtype', 'num_params', 'encoder_weights'),
 )
 
 
@@ -32,7 +33,7 @@ def check_same_model(
     trained: the config of that.
 
   Raises:
-    MisfitError: the models differ; it names the first field, unit or parameter that does.
+    MisfitError: the models differ; it names the first field, unit, file or parameter that does.
   """
   fields, others = _meaning(config), _meaning(trained)
   for field in (field for field in fields if field in others):
@@ -47,6 +48,9 @@ def check_same_model(
       raise MisfitError(
         f'its {name} was trained on, expected the same here: train.encoder_rate above 0'
       )
+  for name, file in here.files.items():
+    if name in there.files and not filecmp.cmp(file, there.files[name], shallow=False):
+      raise MisfitError(f'its {name} is no copy of {file}, expected files of one content')
   ours, theirs = shapes(here), shapes(there)
   for name in ours | theirs:
     found, expected = theirs.get(name, 'absent'), ours.get(name, 'absent')

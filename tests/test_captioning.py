@@ -8,6 +8,7 @@ import sys
 from types import SimpleNamespace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from launching import arrays, assert_same_run, files_of, log_of, read_json, run
@@ -457,12 +458,12 @@ def test_a_network_without_weights_above_its_shallow_map_is_not_trained_on():
 def test_weights_are_read_once_and_those_that_no_map_needs_are_not_kept(monkeypatch):
   network, read = weights.named('squeezenet'), []
   shapes = jax.eval_shape(network.init, jax.random.key(0))
-  params = jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), shapes)
-  monkeypatch.setattr(weights, 'load_weights', lambda *at: read.append(at) or (network, params))
-  lower, upper, _ = network.split(params)
+  made = lambda: jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)
+  monkeypatch.setattr(weights, 'load_weights', lambda *at: read.append(at) or (network, made()))
+  lower, upper, _ = network.split(shapes)
   tuned = sight.tuned_sight('squeezenet', '', 'both', 'file')
-  for _ in range(2):
-    assert tuned.reader.init(jax.random.key(0), None).keys() == upper.keys()
+  for call in (lambda init: jax.eval_shape(init, jax.random.key(0)), lambda init: init(None)):
+    assert call(lambda key: tuned.reader.init(key, None)).keys() == upper.keys()
     assert tuned.extract.args[1]().keys() == lower.keys()
   assert len(read) == 1
   plain = sight.network_sight('squeezenet', '', 'deep', 'file')

@@ -111,7 +111,12 @@ def tuned_sight(name: str, form: str, grid: str, file: str) -> Sight:
     InputError: the network has no weights there.
   """
   network, names = weights.named(name, form), GRIDS[grid]
-  load = functools.cache(lambda: weights.load_weights(name, file)[1])
+
+  @functools.cache
+  def load():
+    with jax.ensure_compile_time_eval():  # numbers are to be kept, also where init is traced
+      return weights.load_weights(name, file)[1]
+
   below, joined = _sight(name, form, 'shallow', file, load), maps_reader()
   drawn = network.split(jax.eval_shape(network.init, jax.random.key(0)))[1]
   if not drawn:

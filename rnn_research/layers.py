@@ -111,7 +111,7 @@ def matmul(x: Array, w: Array | Masked | Normalized, dtype=jnp.float32) -> Array
     return w[x.ids].astype(dtype).astype(out_dtype)
   # As a matrix: on a CPU the gradient of w is a slow product where it sums over several axes.
   rows = _rows(x)
-  if jnp.finfo(dtype).bits < 32:
+  if jnp.finfo(dtype).bits < 32 and out_dtype == jnp.float32:
     y = rounded_product(rows, w, dtype)
   else:
     y = jnp.matmul(rows.astype(dtype), w.astype(dtype), preferred_element_type=out_dtype)

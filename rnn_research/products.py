@@ -1,6 +1,7 @@
 """The product of a matrix by a weight whose factors are rounded, also where gradients are made."""
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -11,15 +12,15 @@ from rnn_research.typing import Array
 
 
 def transposed(a: Array) -> Array:
-  """Returns a matrix transposed, as a factor of a product.
+  """Returns a matrix, or a batch of them, transposed, as a factor of a product.
 
   On a CPU it is written out row by row: XLA gives products whose left factor is transposed to a
   slower library, and multiplies in float32 where one of bfloat16 numbers is.
   """
   if jax.default_backend() != 'cpu':
-    return a.T
+    return a.mT
   # Without the axis between, XLA still takes it for one that lies column by column.
-  return jax.lax.optimization_barrier(a.T[:, None]).reshape(a.T.shape)
+  return jax.lax.optimization_barrier(a.mT[..., None, :]).reshape(a.mT.shape)
 
 
 def rounded_product(x: Array, w: Array, dtype) -> Array:
@@ -30,8 +31,8 @@ def rounded_product(x: Array, w: Array, dtype) -> Array:
   JAX by itself multiplies dy in float32, and rounds dx and dw.
 
   Args:
-    x: [M, K] float32 or narrower.
-    w: [K, N] float32 or narrower.
+    x: [M, K] float32 or narrower, or a batch of them, [..., M, K].
+    w: [K, N] the same, of as many axes.
     dtype: narrower than float32, as bfloat16.
   """
   return _product.bind(x, w, dtype=jnp.dtype(dtype))
@@ -51,19 +52,23 @@ def _of_right(dy, x, w, *, dtype):
 
 def _batched(factors, axes, *, dtype):
   x, w = (
-    a[None] if axis is None else jnp.moveaxis(a, axis, 0)
-    for a, axis in zip(factors, axes, strict=True)
+    a if axis is None else jnp.moveaxis(a, axis, 0) for a, axis in zip(factors, axes, strict=True)
   )
-  if len(w) > 1 or axes[0] is None:
-    return _multiply(x, w, dtype=dtype), 0
-  y = rounded_product(x.reshape(-1, x.shape[-1]), w[0], dtype)
-  return y.reshape(*x.shape[:-1], y.shape[-1]), 0
+  if axes[1] is None and w.ndim == 2:  # rows of one matrix, for which there are quicker programs
+    y = rounded_product(x.reshape(math.prod(x.shape[:-1]), x.shape[-1]), w, dtype)
+    return y.reshape(*x.shape[:-1], w.shape[-1]), 0
+  size = len(w if axes[0] is None else x)
+  x, w = (
+    jnp.broadcast_to(a, (size, *a.shape)) if axis is None else a
+    for a, axis in zip((x, w), axes, strict=True)
+  )
+  return rounded_product(x, w, dtype), 0
 
 
 _product = Primitive('rounded_product')
 _product.def_impl(functools.partial(jax.jit, static_argnames='dtype')(_multiply))
 _product.def_abstract_eval(
-  lambda x, w, *, dtype: jax.core.ShapedArray((x.shape[0], w.shape[1]), jnp.float32)
+  lambda x, w, *, dtype: jax.core.ShapedArray((*x.shape[:-1], w.shape[-1]), jnp.float32)
 )
 mlir.register_lowering(_product, mlir.lower_fun(_multiply, multiple_results=False))
 ad.defbilinear(_product, _of_left, _of_right)

@@ -143,7 +143,10 @@ def load(
   for place, value in places.items():
     require_one_of('place', place, known, f' for {name}')
     value = str(value) if isinstance(value, os.PathLike) else value
-    config.update_from_flattened_dict({place: value})
+    try:
+      config.update_from_flattened_dict({place: value})
+    except TypeError as e:
+      raise InputError(f'place {place} is {value!r}, expected a value such as it had') from e
   return restore(folder, name, config, build(folder, name, config))
 
 

@@ -52,7 +52,7 @@ def test_pictures_stay_with_their_captions_where_one_is_damaged(tmp_path):
   assert 30 < flipped.sum() < 70
 
 
-def test_a_picture_is_read_once_for_all_views(tmp_path):
+def test_a_picture_is_compared_with_what_is_kept_once_for_all_views(tmp_path):
   read = []
   pictures = Pictures(NAMES, lambda name: read.append(name) or photo(int(name[0])))
   for _ in range(2):

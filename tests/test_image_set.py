@@ -134,6 +134,8 @@ def test_images_from_python_are_levels():
     said = f'images are {others.dtype}, expected uint8, levels from 0 to 255'
     with pytest.raises(InputError, match=said):
       checked(others, (4, 4, 1))
+  with pytest.raises(InputError, match='images differ in shape'):
+    checked([images[0], images[0, 1:]], (4, 4, 1))
 
 
 def test_mnist(data_dir):

@@ -276,6 +276,11 @@ def test_bytes_are_characters_of_their_number():
   assert inside[:9].tolist() == [1, 1, 1, 1, 0, 0, 0, 0, 0]
 
 
+def test_a_unit_without_peers_is_compared_with_none():
+  np.testing.assert_array_equal(verify_lib._of_peers(np.array([3.0])), [np.nan])
+  np.testing.assert_array_equal(verify_lib._of_peers(np.array([3.0, 1.0, 2.0])), [1.0, 2.0])
+
+
 def test_what_ends_a_concept_counts_where_it_holds():
   text = 'a. (b) c) (d) e)'
   inside = np.array([c == '1' for c in '0001100000111110'], np.float32)

@@ -64,10 +64,19 @@ def test_a_batch_of_products_is_every_one_of_them(axes):
     return (product(x, w) * DY).sum()
 
   found = jax.vmap(jax.value_and_grad(loss, (0, 1)), axes)(x, w)
+  sums = jax.grad(lambda x, w: jax.vmap(loss, axes)(x, w).sum(), (0, 1))(x, w)
   for i in range(3):
     alone = jax.value_and_grad(loss, (0, 1))(place(x, axes[0], i), place(w, axes[1], i))
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(alone), strict=True):
-      np.testing.assert_allclose(a[i], b, rtol=2e-2, atol=2e-2)
+      np.testing.assert_allclose(a[i], b, rtol=1e-5, atol=1e-5)
+    for whole, axis, b in zip(sums, axes, alone[1], strict=True):
+      if axis is not None:
+        np.testing.assert_allclose(place(whole, axis, i), b, rtol=1e-5, atol=1e-5)
+
+
+def test_products_of_nothing_have_a_shape():
+  y = jax.vmap(product, (0, None))(jnp.zeros((3, 2, 0)), jnp.zeros((0, 4)))
+  np.testing.assert_array_equal(y, np.zeros((3, 2, 4)))
 
 
 def test_a_transposed_factor_is_the_transposed_matrix():

@@ -147,7 +147,6 @@ def run_with_report(tmp_path, rows, result=None):
     log.write(row['step'], {name: value for name, value in row.items() if name != 'step'})
   if result:
     (tmp_path / 'result.json').write_text(json.dumps(result))
-    (tmp_path / 'checkpoints' / str(result['steps'])).mkdir(parents=True)
   out = tmp_path / 'report'
   out.mkdir()
   write_report(
@@ -206,7 +205,7 @@ def test_a_page_has_its_sections_from_top_to_bottom(tmp_path):
 def test_a_report_of_an_unfinished_run(tmp_path):
   out = run_with_report(tmp_path, [window(10, 3.0)])
   assert len(read_log(tmp_path)) == 1
-  assert 'There is no result.json yet' in (out / 'README.md').read_text('utf-8')
+  assert 'The run is not finished' in (out / 'README.md').read_text('utf-8')
 
 
 def texts_of(figure):

@@ -111,6 +111,8 @@ def test_data_that_were_moved(trained, tmp_path, language):
     InputError, match=r"place is 'data\.unit', expected one of data\.path, data\.glob"
   ):
     workdir_lib.load(trained, {'data.unit': 'byte'})
+  with pytest.raises(InputError, match=r'^place data\.path is 5, expected'):
+    workdir_lib.load(trained, {'data.path': 5})
 
 
 def test_what_a_run_refuses(language, workdir, tmp_path):

@@ -163,7 +163,7 @@ def read_input(path: str, flag: str) -> bytes:
 
 def open_output(path: str, flag: str) -> contextlib.AbstractContextManager[TextIO]:
   """Opens a file for writing, standard output for '' and '-'; raises InputError, naming the flag,
-  where that fails. Names of files that are no UTF-8 are written as they are."""
+  where that fails. Into a file names that are no UTF-8 are written as they are."""
   if path in ('', '-'):
     return contextlib.nullcontext(sys.stdout)
   try:

@@ -120,7 +120,10 @@ def checked(images: Sequence[np.ndarray] | np.ndarray, shape: tuple[int, int, in
   Raises:
     InputError: they are not [N, *shape] uint8.
   """
-  images = np.asarray(images)
+  try:
+    images = np.asarray(images)
+  except ValueError as e:
+    raise InputError('images differ in shape, expected one shape for all') from e
   if images.shape[1:] != shape:
     sides = ', '.join(map(str, shape))
     raise InputError(f'images have shape {images.shape}, expected [N, {sides}]')

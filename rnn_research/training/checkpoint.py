@@ -223,11 +223,10 @@ def newest_step(workdir: str) -> int | None:
 
 
 def is_finished(workdir: str) -> bool:
-  """Returns whether a run in `workdir` has written its result, and has not gone on since; or a
-  study, which takes no steps."""
-  path = Path(workdir) / 'result.json'
-  steps = json.loads(path.read_text('utf-8')).get('steps') if path.exists() else -1
-  return steps is None or steps == newest_step(workdir)
+  """Returns whether a run in `workdir` has written its result, and no checkpoint tells that it has
+  gone on since; a study takes no steps."""
+  path, newest = Path(workdir) / 'result.json', newest_step(workdir)
+  return path.exists() and newest in (None, json.loads(path.read_text('utf-8')).get('steps'))
 
 
 def _trained_by(workdir: str | os.PathLike) -> str | None:

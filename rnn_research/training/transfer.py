@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from rnn_research.data.files import expand
 from rnn_research.errors import MisfitError
 from rnn_research.experiment import Experiment, Vocabulary
 from rnn_research.parameters import below, name_of
@@ -49,13 +50,17 @@ def check_same_model(
         f'its {name} was trained on, expected the same here: train.encoder_rate above 0'
       )
   for name, file in here.files.items():
-    if name in there.files and not filecmp.cmp(file, there.files[name], shallow=False):
+    if name in there.files and not _same(file, there.files[name]):
       raise MisfitError(f'its {name} is no copy of {file}, expected files of one content')
   ours, theirs = shapes(here), shapes(there)
   for name in ours | theirs:
     found, expected = theirs.get(name, 'absent'), ours.get(name, 'absent')
     if found != expected and not (name not in theirs and below(name, here.pretrained)):
       raise MisfitError(_differs(f'the parameter {name}', found, expected))
+
+
+def _same(one, other):
+  return filecmp.cmp(expand(one), expand(other), shallow=False)
 
 
 def _meaning(config):

@@ -131,7 +131,7 @@ def result_markdown(result: Mapping[str, Any] | None) -> str:
   """Returns what a run took and a table of its numbers, a row per split, or the sentence that there
   are none yet."""
   if result is None:
-    return 'There is no result.json yet.\n'
+    return 'The run is not finished.\n'
   figures = {
     split: {name: value for name, value in values.items() if not isinstance(value, str)}
     for split, values in result['metrics'].items()

@@ -152,7 +152,7 @@ def caption_files(run, input: str, output: str, attention_map: str, **options) -
 
 def _cell(name):
   """Returns the name of a file as a cell of a table with tabs."""
-  return name.translate({ord(sign): repr(sign)[1:-1] for sign in '\t\n\r'})
+  return name.translate({ord(sign): repr(sign)[1:-1] for sign in '\\\t\n\r'})
 
 
 def _check_map(run, input, names, path, one):

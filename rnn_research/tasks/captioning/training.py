@@ -103,7 +103,7 @@ def _fingerprint(loaded: Material, pictures: Seen) -> str:
   of, one that tells which are not, with that of the material at its end."""
   if len(pictures.names) == len(loaded.splits['train']):
     return loaded.fingerprint
-  kept = repr([Path(name).name for name in pictures.names])
+  kept = repr([(Path(n).name, texts) for n, texts in zip(*pictures[:2], strict=True)])
   return f'{hashlib.sha256(kept.encode()).hexdigest()} {loaded.fingerprint}'
 
 

@@ -59,7 +59,7 @@ def export_lstmvis(
   h5py = _package()
   require('out', out, bool(out), 'a folder')
   require('length', length, length >= 1, 'an integer >= 1')
-  ids, folder = read_ids(codec, texts, text)[:length], expand(out)
+  ids, folder = read_ids(codec, texts, text, length), expand(out)
   require('text', text, len(ids) >= 1, 'a text with a symbol at least')
   folder.mkdir(parents=True, exist_ok=True)
   display = open_counter(len(ids), 'symbols')

@@ -106,7 +106,7 @@ def split_ids(splits: Mapping[str, np.ndarray], name: str = '') -> np.ndarray:
   return splits[name or [*splits][-1]]
 
 
-def read_ids(codec: TextCodec, texts: Callable, path: str, length: int | None = None) -> np.ndarray:
+def read_ids(codec: TextCodec, texts: Callable, path: str, length: int) -> np.ndarray:
   """Returns the ids of another text for a trained model to read, or of its last held-out split:
   [N] int32.
 
@@ -114,7 +114,7 @@ def read_ids(codec: TextCodec, texts: Callable, path: str, length: int | None = 
     codec: of the model.
     texts: `() -> split -> ids`.
     path: of the flag text: a UTF-8 file, .gz file or folder; '' is the split.
-    length: the most symbols, from its beginning on; no more is read. None for all.
+    length: the most symbols, from its beginning on; no more is read.
 
   Raises:
     InputError: there is no such text.
@@ -123,7 +123,7 @@ def read_ids(codec: TextCodec, texts: Callable, path: str, length: int | None = 
     files, ids = list_files(path, '**/*', 'text'), [np.zeros(0, np.int32)]
     for piece in symbol_pieces(files, codec.unit, codec.rules, 'text', UTF8):
       ids.append(codec.ids(piece))
-      if length is not None and sum(map(len, ids)) >= length:
+      if sum(map(len, ids)) >= length:
         break
     return np.concatenate(ids)[:length]
   splits = texts()

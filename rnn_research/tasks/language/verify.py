@@ -153,7 +153,7 @@ def _ablate(model, remake, params, made, labels, ends, units):
   log_probs = interventions.ablate(model, remake, params, ids[there], units, means)
   cost, relevant = log_probs[:1] - log_probs[1:], relevant[there][1:]
   of_them = cost[:, relevant].mean(1) if relevant.any() else np.zeros(len(units))
-  peers = of_them[1:] if len(units) > 1 else np.full(1, np.nan)
+  peers = _of_peers(of_them)
   return Ablation(
     int(relevant.sum()),
     float(of_them[0]),
@@ -185,7 +185,12 @@ def _patch(model, params, ids, labels, units):
   if not len(pairs[0]):
     return None
   moved = interventions.patch(model, params, ids, pairs, WINDOW, STEPS, units).mean(1)
-  return Patching(len(pairs[0]), float(moved[0]), float(moved[1:].mean()))
+  return Patching(len(pairs[0]), float(moved[0]), float(_of_peers(moved).mean()))
+
+
+def _of_peers(of_units):
+  """Returns what all units but the first have; NaN where there is no other."""
+  return of_units[1:] if len(of_units) > 1 else np.full(1, np.nan)
 
 
 def _written(model, remake, codec, params, units, levels):

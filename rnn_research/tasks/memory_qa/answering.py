@@ -156,9 +156,9 @@ def _sentences(story: str) -> Iterator[str]:
     raise InputError(f'story has {count} stories (lines are numbered from 1 anew), expected one')
   for line in lines:
     if not _QUESTION_LINE.match(line):
-      parts = re.split(r'(?<=[.!])\s+', _NUMBER.sub('', line).strip())
+      parts = re.split(r'(?<=[.!?])\s+', _NUMBER.sub('', line).strip())
       for part in filter(words_of, parts):
-        if part.endswith('?'):
+        if part.rstrip('"\'').endswith('?'):
           raise InputError(f'story has the question {part!r}, expected sentences alone')
         yield part
 

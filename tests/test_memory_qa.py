@@ -170,7 +170,7 @@ def test_a_cell_reads_whole_sentences():
     (STORY, 'Where is Jon?', "question: the model never saw 'jon', did you mean john"),
     ('1 Mary sat.\n2 John sat.\n1 John sat.\n1 Mary sat.', 'Where is Mary?', 'story has 3 stories'),
     (f'{STORY}\nWhere is John?', 'Where is Mary?', "story has the question 'Where is John\\?'"),
-    ('Is John here? Mary sat.', 'Where is Mary?', "story has the question 'Where is John\\?'"),
+    ('Is John here? Mary sat.', 'Where is Mary?', "story has the question 'Is John here\\?'"),
     ('Mary ate fish.', 'Where is Mary?', "story: the model never saw 'ate', 'fish'"),
     (STORY, 'Where is is is is is is Mary?', 'has 8 words, expected 6 at most'),
   ],

@@ -284,7 +284,7 @@ def test_the_device_count_of_the_workdir_is_kept(text, tmp_path):
 
 def test_another_version_is_said(main, copy, monkeypatch):
   monkeypatch.setattr('rnn_research.training.loop.versions', lambda: {'jax': '9.9.9'})
-  _, _, err = main(f'--workdir={copy}')
+  _, _, err = main(f'--workdir={copy}', f'--config.train.steps={STEPS + 1}')
   assert 'warning: resumed with jax ' in err
   assert '-> 9.9.9: the run goes on, but not bit for bit' in err
 

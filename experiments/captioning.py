@@ -304,9 +304,10 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
   cell = decoder_cell(config.model)
   make_model = functools.partial(caption_model, config.model, cell, look)
   model = make_model(len(codec.symbols))
-  plainly = functools.cache(
-    lambda split: material.seen(load(), split, look, ('plain',), config.data.cache_dir)
+  see = functools.cache(
+    lambda split, looks: material.seen(load(), split, look, looks, config.data.cache_dir)
   )
+  plainly = lambda split: see(split, ('plain',))
   held_out = evaluation.HeldOut(
     codec,
     config.data.max_length,
@@ -314,9 +315,7 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     functools.partial(_seen, load, plainly, assets),
     functools.cache(lambda: evaluation.training_captions(load())),
   )
-  trained = functools.cache(
-    lambda: material.seen(load(), 'train', look, config.data.views, config.data.cache_dir)
-  )
+  trained = lambda: see('train', tuple(config.data.views))
   greedy, beam = (
     describer(model, codec, how, config.data.max_length, look.shape) for how in (Beam(), _BEAM)
   )

@@ -39,29 +39,22 @@ def read_bytes(path: str, pattern: str = '**/*', flag: str = 'data.path') -> byt
   return b''.join(data for _, data in _read_files(list_files(path, pattern, flag), path, flag))
 
 
-def read_symbols(
-  path: str,
-  pattern: str,
-  unit: str,
-  rules: int,
-  flag: str = 'data.path',
-  encoding: str = UTF8,
-) -> Sequence:
-  """Returns the text of a file or folder as symbols, see `running_text.split_files`.
+def read_symbols(path: str, pattern: str, unit: str, rules: int, encoding: str) -> Sequence:
+  """Returns the text of `data.path`, a file or folder, as symbols, see `running_text.split_files`.
 
   Args:
     path: as in `read_bytes`.
     pattern: as in `read_bytes`.
     unit: 'char', 'byte' or 'word'.
     rules: of `TextCodec`.
-    flag: as in `read_bytes`.
     encoding: of characters and words, see `require_encoding`.
 
   Raises:
     FileNotFoundError: as in `read_bytes`.
     InputError: as in `read_bytes`, or a file is no text in this encoding and `unit` is not 'byte'.
   """
-  return read_text(list_files(path, pattern, flag), path, unit, rules, flag, encoding)
+  files = list_files(path, pattern, 'data.path')
+  return read_text(files, path, unit, rules, 'data.path', encoding)
 
 
 def read_text(

@@ -259,4 +259,4 @@ def encode_foreign(path: str, glob: str, encoding: str, codec: TextCodec) -> np.
   """Returns another text whole, as [N] int32 ids of a given codec; raises as `load_corpus` does."""
   if not path:
     return codec.ids(running_text.split(standard_library_source(), codec.unit))
-  return codec.ids(read_symbols(path, glob, codec.unit, codec.rules, encoding=encoding))
+  return codec.ids(read_symbols(path, glob, codec.unit, codec.rules, encoding))

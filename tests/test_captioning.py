@@ -338,12 +338,15 @@ def test_a_map_needs_attention(main, merged, photos):
 
 
 @pytest.mark.parametrize(
-  ('input', 'place', 'photo'),
-  [('0.png', 'link.png', 'link.png'), ('.', '../photos/', 'b.jpg.png')],
+  ('input', 'flag', 'place', 'photo'),
+  [
+    ('0.png', 'attention_map', 'link.png', 'link.png'),
+    ('.', 'attention_map', '../photos/', 'b.jpg.png'),
+    ('0.png', 'output', 'link.png', 'link.png'),
+    ('.', 'output', '../photos/b.jpg', 'b.jpg'),
+  ],
 )
-def test_maps_do_not_take_the_place_of_photos(
-  main, shapes, photos, tmp_path, monkeypatch, input, place, photo
-):
+def test_photos_are_kept(main, shapes, photos, tmp_path, monkeypatch, input, flag, place, photo):
   folder = tmp_path / 'photos'
   folder.mkdir()
   for name in ('0.png', 'b.jpg', 'b.jpg.png'):
@@ -351,9 +354,9 @@ def test_maps_do_not_take_the_place_of_photos(
   (folder / 'link.png').symlink_to('0.png')
   monkeypatch.chdir(folder)
   before = files_of(folder)
-  flags = f'--input={input}', f'--attention_map={place}'
-  outcome = main('--mode=caption', f'--workdir={shapes}', *flags)
-  assert_refused(outcome, f'expected another place, since {place.removesuffix(photo)}{photo} is')
+  outcome = main('--mode=caption', f'--workdir={shapes}', f'--input={input}', f'--{flag}={place}')
+  file = f'{place.removesuffix(photo)}{photo}'
+  assert_refused(outcome, f'{flag} is {file}, expected another file than that of input')
   assert files_of(folder) == before
 
 

@@ -332,6 +332,7 @@ def test_modes(drawer, tmp_path, main):
     ([f'--input={picture}', '--seen=middle'], "seen is 'middle', expected one of top"),
     ([f'--input={red}', f'--output={"a" * 300}.png'], 'output: cannot write'),
     ([f'--input={red}', '--output=.png'], "output is '.png', expected a file that ends with .png"),
+    ([f'--input={picture}', f'--output={picture}'], 'a.png, expected another file than that of in'),
     # Before pictures are read.
     ([f'--input={red}', f'--output={red}/a.png'], 'output: cannot write'),
   ):

@@ -271,6 +271,12 @@ def test_what_look_refuses(digits, colours, main, tmp_path):
   assert_refused(main(*start, red), '0.png is a picture in colour, expected grey as in training')
   assert_refused(main(*start), "input is '', expected a picture or a folder of pictures")
   assert_refused(main(*start, red, '--output=a.jpg'), 'expected a file that ends with .png or .gif')
+  photo, kept = tmp_path / 'photo.png', 'expected another file than that of input'
+  Image.new('L', (28, 28), 90).save(photo)
+  before = photo.read_bytes()
+  for input in (photo, tmp_path):
+    assert_refused(main(*start, f'--input={input}', f'--output={photo}'), f'{photo}, {kept}')
+  assert photo.read_bytes() == before
   (tmp_path / 'file').touch()
   # Before pictures are read, whose colour is refused.
   assert_refused(

@@ -165,6 +165,23 @@ def open_output(path: str, flag: str) -> contextlib.AbstractContextManager[TextI
     raise InputError(f'{flag}: {path} cannot be written ({error.strerror})') from error
 
 
+def require_kept(
+  flag: str, written: Iterable[str | os.PathLike], read_flag: str, read: Iterable[str | os.PathLike]
+) -> None:
+  """Raises InputError, naming both flags, if a file to be written is one of those that are read."""
+  kept = set(_identities(read).values())
+  for file, identity in _identities(written).items():
+    if identity in kept:
+      raise InputError(f'{flag} is {file}, expected another file than that of {read_flag}')
+
+
+def _identities(files):
+  """Returns file -> what tells it from all others whatever it is called, of regular files."""
+  paths = {file: expand(file) for file in files if file != '-'}
+  found = {file: os.stat(path) for file, path in paths.items() if os.path.isfile(path)}
+  return {file: (status.st_dev, status.st_ino) for file, status in found.items()}
+
+
 def _read_files(files: Sequence[Path], path: str, flag: str) -> list[tuple[Path, bytes]]:
   """Returns the content of each file; raises InputError where all of them together are empty."""
   contents = [(file, _read_file(file, flag)) for file in files]

@@ -91,6 +91,13 @@ def list_pictures(path: str, flag: str = 'input') -> Pictures:
   return Pictures(_pictures_of(flat, path, flag), found.read)
 
 
+def picture_files(path: str, flag: str = 'input') -> list[Path]:
+  """Returns the files that `list_pictures` reads: the pictures of a folder, or the file itself."""
+  source = existing(path, flag)
+  names = list_pictures(path, flag).names
+  return [source / name for name in names] if source.is_dir() else [source]
+
+
 def meant(asked: Collection[str], names: Collection[str]) -> dict[str, str]:
   """Returns name that is asked for -> which of `names` it means, of those that mean one.
 

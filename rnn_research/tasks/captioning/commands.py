@@ -1,7 +1,6 @@
 """Modes of a trained captioner: captions of photos."""
 
 import functools
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -11,8 +10,8 @@ import numpy as np
 
 from rnn_research.analysis.reports.tiles import require_picture, save_picture
 from rnn_research.data.codec import TextCodec
-from rnn_research.data.files import expand, open_output
-from rnn_research.data.pictures import list_pictures, read_picture
+from rnn_research.data.files import expand, open_output, require_kept
+from rnn_research.data.pictures import list_pictures, picture_files, read_picture
 from rnn_research.decoding.beam import Beam, check_beam
 from rnn_research.decoding.sampling import Sampling, check_sampling
 from rnn_research.errors import InputError, require, require_seed
@@ -137,6 +136,7 @@ def caption_files(run, input: str, output: str, attention_map: str, **options) -
   one = names == [expand(input).name]  # an archive may hold several, too
   if attention_map:
     _check_map(run, input, names, attention_map, one)
+  require_kept('output', [output], 'input', picture_files(input))
   described_photos, count = run.captions(input, **options), 0
   with open_output(output, 'output') as out:
     for described in described_photos:
@@ -163,11 +163,8 @@ def _check_map(run, input, names, path, one):
     looks(decoder),
     f"'' for a run of {decoder}, which has no attention",
   )
-  source = expand(input)
-  photos = {os.path.realpath(source / name if source.is_dir() else source) for name in names}
-  for file in (_map_file(path, name, one) for name in names):
-    free = os.path.realpath(file) not in photos
-    require('attention_map', path, free, f'another place, since {file} is one of the photos')
+  maps = (_map_file(path, name, one) for name in names)
+  require_kept('attention_map', maps, 'input', picture_files(input))
   if one:
     require_picture(path, 'attention_map', '.png')
   else:

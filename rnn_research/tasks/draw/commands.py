@@ -3,7 +3,9 @@
 import numpy as np
 
 from rnn_research.analysis.reports.tiles import require_picture, write_picture
+from rnn_research.data.files import require_kept
 from rnn_research.data.image_set import read_images
+from rnn_research.data.pictures import picture_files
 from rnn_research.errors import require
 from rnn_research.experiment import Command
 from rnn_research.tasks.draw import drawing
@@ -33,6 +35,7 @@ def complete_files(run, input: str, seen: str, rounds: int, seed: int, output: s
   """
   require('input', input, bool(input), 'a picture or a folder of pictures')
   require_picture(output, 'output', '.png')
+  require_kept('output', [output], 'input', picture_files(input))
   channels = run.experiment.assets['channels']
   side = run.config.data.canvas or run.config.data.size
   images = np.stack([*read_images(input, side, channels).values()])

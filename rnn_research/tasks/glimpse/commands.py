@@ -1,6 +1,8 @@
 """Modes of a trained glimpse network: what it sees of pictures."""
 
 from rnn_research.analysis.reports.tiles import require_picture, save_picture, write_picture
+from rnn_research.data.files import require_kept
+from rnn_research.data.pictures import picture_files
 from rnn_research.errors import require
 from rnn_research.experiment import Command
 from rnn_research.tasks.glimpse.film import frames
@@ -20,6 +22,7 @@ def look_files(run, input: str, seed: int, output: str) -> None:
   require('model.kind', kind, kind == 'glimpses', 'glimpses: others see all at once')
   require('input', input, bool(input), 'a picture or a folder of pictures')
   require_picture(output, 'output', '.png', '.gif')
+  require_kept('output', [output], 'input', picture_files(input))
   looks = run.look(input, seed=seed)
   for one in looks:
     print(f'{one.name}\t{answered(one)}\t{chance(one):.3f}')

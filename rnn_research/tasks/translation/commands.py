@@ -2,7 +2,6 @@
 before training."""
 
 import functools
-import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -10,7 +9,7 @@ import jax
 import numpy as np
 
 from rnn_research.data.buckets import Bucket, EncodedPairs, evaluation_batches
-from rnn_research.data.files import UTF8, expand, open_output, read_input, require_encoding
+from rnn_research.data.files import UTF8, open_output, read_input, require_encoding, require_kept
 from rnn_research.data.lines import cut_lines
 from rnn_research.data.pairs import Pairs, language_of, read_pairs
 from rnn_research.decoding.beam import Beam, check_beam, check_coverage
@@ -196,7 +195,7 @@ def translate_file(run, input: str, output: str, encoding: str, n_best: int, **o
   _check_language(run, input, 'input')
   lines, counts = _lines(input, encoding), {'empty': 0, 'cut': 0}
   found = run.translations(lines, n_best=n_best, **options)
-  _check_other_file('output', output, 'input', input)
+  require_kept('output', [output], 'input', [input])
   with open_output(output, 'output') as out:
     for number, (line, hypotheses) in enumerate(zip(lines, found, strict=True), 1):
       out.writelines(_written(hypotheses, number, n_best))
@@ -222,13 +221,6 @@ def _lines(path: str, encoding: str) -> list[str]:
     tell('reads lines from the keyboard; Ctrl-D after the last one')
   data = read_input(path, 'input')
   return [line.strip() for line in cut_lines(data, path, 'input', encoding)] if data else []
-
-
-def _check_other_file(flag, output, read_flag, read):
-  """Raises InputError where what was read would be overwritten."""
-  one, other = expand(read), expand(output)
-  if '-' not in (read, output) and os.path.isfile(other) and other.samefile(one):
-    raise InputError(f'{flag} is {output}, expected another file than that of {read_flag}')
 
 
 def _written(found: Sequence[Translation], number: int, n_best: int) -> Iterator[str]:
@@ -260,7 +252,7 @@ def score_file(run, split: str, source: str, target: str, encoding: str, out: st
   _check_no_pairs(split, source, target)
   pairs = run.pairs(split) if split else _given_pairs(run, source, target, encoding)
   for flag, path in (('source', source), ('target', target)):
-    _check_other_file('out', out, flag, path)
+    require_kept('out', [out], flag, [path])
   with open_output(out, 'out') as f:
     values, lengths = run.scores(pairs.sources, pairs.targets)
     _write_scores(values, lengths, pairs, f)

@@ -69,6 +69,12 @@ def require_size(name: str, size: int) -> None:
   require(name, size, holds, 'an integer >= 1')
 
 
+def require_sizes(block: str = '', /, **sizes: int) -> None:
+  """As `require_size` of each, named after the block, such as 'model.'."""
+  for name, size in sizes.items():
+    require_size(f'{block}{name}', size)
+
+
 @contextlib.contextmanager
 def of_flag(flag: str) -> Iterator[None]:
   """Names the flag in front of what is wrong with the files that it holds."""

@@ -8,7 +8,7 @@ from jax.nn.initializers import lecun_normal
 
 from rnn_research.cell import Cell
 from rnn_research.cells.memory_machine import FIRST_CONTENT, Access, memory_machine, split
-from rnn_research.errors import require_size
+from rnn_research.errors import require_sizes
 from rnn_research.layers import Normalized, matmul, sigmoid
 from rnn_research.memory import addressing, usage
 from rnn_research.typing import Array
@@ -66,8 +66,7 @@ def dnc(
   the interface is layer-normalised (Franke et al. 2018, arXiv 1807.02658) and clipped to +-20; the
   memory is 1e-6 at first.
   """
-  for name, size in (('num_rows', num_rows), ('row_size', row_size), ('num_reads', num_reads)):
-    require_size(name, size)
+  require_sizes(num_rows=num_rows, row_size=row_size, num_reads=num_reads)
   reading = (num_reads, row_size), (num_reads, 2), (num_reads, 3)
   writing = (1, row_size), (3,), (1, row_size), (1, row_size)
   interface_size = num_reads * (row_size + 5) + 3 * row_size + 3

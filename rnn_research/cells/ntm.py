@@ -9,7 +9,7 @@ from jax.nn.initializers import lecun_normal, normal
 
 from rnn_research.cell import Cell
 from rnn_research.cells.memory_machine import FIRST_CONTENT, Access, memory_machine, split
-from rnn_research.errors import require, require_size
+from rnn_research.errors import require, require_sizes
 from rnn_research.layers import affine, sigmoid
 from rnn_research.memory import addressing
 from rnn_research.typing import Array
@@ -72,8 +72,7 @@ def ntm(
   that write. Unlike there, k and a pass no tanh, which bounds what a row holds: with it copying was
   at 0.1 bits per sequence after 19,000 sequences at best, without at 0.02.
   """
-  for name, size in (('num_rows', num_rows), ('row_size', row_size), ('num_heads', num_heads)):
-    require_size(name, size)
+  require_sizes(num_rows=num_rows, row_size=row_size, num_heads=num_heads)
   most = f'an integer >= 0 with 2 shift_range + 1 <= num_rows = {num_rows}'
   holds = isinstance(shift_range, Integral) and 0 <= 2 * shift_range < num_rows
   require('shift_range', shift_range, holds, most)

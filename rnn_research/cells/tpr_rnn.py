@@ -8,7 +8,7 @@ from jax.nn.initializers import glorot_uniform
 
 from rnn_research.cell import Cell
 from rnn_research.engines.associative import write_stories
-from rnn_research.errors import require_size
+from rnn_research.errors import require_sizes
 from rnn_research.layers import affine, check_features, matmul
 from rnn_research.memory.associations import (
   Facts,
@@ -121,12 +121,7 @@ def tpr_rnn(
   Source: Schlag and Schmidhuber 2018 (arXiv 1811.12143), equations 4 to 14. Deviates from the
   paper: nothing; f has a tanh after both of its products, as in the released code.
   """
-  for name, size in (
-    ('entity_size', entity_size),
-    ('relation_size', relation_size),
-    ('hidden_size', hidden_size),
-  ):
-    require_size(name, size)
+  require_sizes(entity_size=entity_size, relation_size=relation_size, hidden_size=hidden_size)
 
   def init(key, x, ctx=None):
     return init_facts(key, x.shape[-1], hidden_size, entity_size, relation_size)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.nn.initializers import normal
 
 from rnn_research.data.codec import PAD
-from rnn_research.errors import require, require_one_of, require_size
+from rnn_research.errors import require, require_one_of, require_size, require_sizes
 from rnn_research.typing import Array, Key, Params
 
 TYINGS = ('adjacent', 'layerwise')
@@ -80,8 +80,7 @@ def memory_network(
   no weight, neither padding nor those of random noise.
   """
   require_one_of('model.tying', tying, TYINGS)
-  require_size('model.size', size)
-  require_size('model.num_hops', num_hops)
+  require_sizes('model.', size=size, num_hops=num_hops)
   require_size('memory_size', memory_size)
   require('model.noise', noise, 0.0 <= noise <= 1.0, 'a number in [0, 1]')
   adjacent = tying == 'adjacent'

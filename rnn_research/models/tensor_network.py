@@ -8,7 +8,7 @@ from rnn_research import layers
 from rnn_research.cells.tpr_rnn import facts_of, init_facts, init_parts, parts
 from rnn_research.data.codec import PAD
 from rnn_research.engines.associative import write_stories
-from rnn_research.errors import require_size
+from rnn_research.errors import require_sizes
 from rnn_research.initializers import uniform
 from rnn_research.memory.associations import similarities
 from rnn_research.models.entity_network import encode
@@ -58,13 +58,13 @@ def tensor_network(
   paper: D is free, where the paper takes V; first words are drawn from U[-0.4, 0.4]. The released
   code has one gain and one bias for all E numbers of a layer norm, LN, and embeds padding.
   """
-  for name, number in (
-    ('model.size', size),
-    ('model.entity_size', entity_size),
-    ('model.relation_size', relation_size),
-    ('model.hidden_size', hidden_size),
-  ):
-    require_size(name, number)
+  require_sizes(
+    'model.',
+    size=size,
+    entity_size=entity_size,
+    relation_size=relation_size,
+    hidden_size=hidden_size,
+  )
 
   def init(key):
     keys = jax.random.split(key, 5)

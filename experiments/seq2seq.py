@@ -296,8 +296,9 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
   rules = saved.source.rules if saved else RULES
   load = functools.cache(lambda: pair_store.load(config.data, rules, saved))
   fingerprint = assets['fingerprint'] if assets else ''
+  of_data = lambda data: load() if data == config.data else pair_store.load(data, rules, saved)
   load_held_out = functools.cache(
-    lambda: corpus.load_held_out(config.data, fingerprint, lambda: load().corpus)
+    lambda: corpus.load_held_out(config.data, fingerprint, lambda data: of_data(data).corpus)
   )
   codec = saved or load().codec
   cells = _make_cells(config.model)
@@ -326,7 +327,8 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
       name: [best.text for best, *_ in translate(params, pairs.sources)]
       for name, translate in searches.items()
     }
-    bleu = {name: corpus_bleu(texts, references) for name, texts in results.items()}
+    lower = codec.target.lower
+    bleu = {name: corpus_bleu(texts, references, lower) for name, texts in results.items()}
     exact = np.mean([a == b for a, b in zip(results['bleu'], references, strict=True)])
     return {
       **_likelihood(scores, params, batches),
@@ -355,7 +357,11 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     split = splits[-1]
     pairs, references, _ = held_out(split)
     found = [best for best, *_ in greedy(params, pairs.sources)]
-    write_report(TranslatedSentences(split, pairs.sources, references, found), workdir, out_dir)
+    write_report(
+      TranslatedSentences(split, pairs.sources, references, found, codec.target.lower),
+      workdir,
+      out_dir,
+    )
 
   return Experiment(
     init=lambda key: model.init(key, SOURCES),

@@ -59,6 +59,9 @@ def test_case_and_punctuation_count_as_they_are_given():
 
 
 def test_the_signature_says_how():
+  lowered = corpus_bleu(*([text.lower() for text in side] for side in (HYPOTHESES, REFERENCES)))
+  without_case = corpus_bleu(HYPOTHESES, REFERENCES, lower=True)
+  assert without_case.score == lowered.score and '|case:lc|' in without_case.signature
   signature = corpus_bleu(HYPOTHESES, REFERENCES).signature
   assert signature.startswith('nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:2.')
 

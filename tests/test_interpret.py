@@ -188,9 +188,9 @@ def test_a_clamp_from_the_command_line(workdir, main):
 
 
 def test_clamps_are_read():
-  assert read_clamps('1:c23=2.5, 2:0.h4=-1e-1') == (
-    [Unit(1, 'c', 23), Unit(2, '0.h', 4)],
-    [2.5, -0.1],
+  assert read_clamps('1:c23=2.5, 2:0.h4=-1e-1, 1:h3=+1e+1') == (
+    [Unit(1, 'c', 23), Unit(2, '0.h', 4), Unit(1, 'h', 3)],
+    [2.5, -0.1, 10.0],
   )
 
 

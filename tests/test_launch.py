@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import pytest
@@ -204,7 +205,9 @@ def test_evaluate_another_text(workdir, tmp_path, main):
 
 
 def test_without_a_path_another_text_is_the_standard_library(workdir, main, monkeypatch):
-  monkeypatch.setattr('rnn_research.data.text.standard_library_source', lambda: b'the quick fox')
+  for module in ('data.text', 'tasks.language.text_store'):
+    name = f'rnn_research.{module}.standard_library_source'
+    monkeypatch.setattr(name, lambda: b'the quick fox')
   monkeypatch.chdir(workdir.parent)  # whose files are not what is meant
   assert main(f'--workdir={workdir}', '--mode=evaluate', '--config.data.path=')[0] == 0
   metrics = read_json(workdir, 'result-evaluate.json')['metrics']
@@ -256,6 +259,15 @@ def test_paths_begin_in_the_home_folder(trained, text, tmp_path, main, monkeypat
   assert code == 0
   assert f'all of it is in {tmp_path}/run/result.json' in out
   assert not (tmp_path / '~').exists()
+
+
+@pytest.mark.parametrize('field', ['data.path', 'data.valid_path', 'data.test_path'])
+def test_a_text_that_is_scored_is_never_overwritten(trained, text, tmp_path, main, field):
+  other = Path(shutil.copy(text, tmp_path / 'text.txt'))
+  flags = '--mode=score', f'--config.{field}={other}', f'--out={other}'
+  code, _, err = main(f'--workdir={trained}', *flags)
+  assert code == 1 and f'out is {other}, expected another file than that of {field}' in err
+  assert other.read_bytes() == text.read_bytes()
 
 
 def test_starts_in_one_second_have_different_names():

@@ -273,12 +273,34 @@ def test_splits_that_a_data_set_lacks_are_shares_of_its_training_pairs(tmp_path,
   whole = lambda split: 1 if split in drawn else 3
   assert sizes == {'train': 3 - len(drawn), 'valid': whole('valid'), 'test': whole('test')}
   assert found.drawn == drawn
-  held_out = corpus.load_held_out(data, found.fingerprint, lambda: found)
+  held_out = corpus.load_held_out(data, found.fingerprint, lambda data: found)
   assert held_out == {split: found.splits[split] for split in ('valid', 'test')}
   trained = found.splits['train'].sources
   assert not set(trained) & {s for split in drawn for s in found.splits[split].sources}
   assert 'test' not in corpus.load_corpus(data | {'splits': (0.7, 0.3, 0)}).splits
   assert corpus.load_corpus(data | {'splits': (1.0, 0.0, 0.0)}).splits.keys() == {'train'}
+
+
+def test_held_out_pairs_of_a_trained_model_may_get_files(tmp_path):
+  for name, first in (('train', 0), ('other', 90)):
+    for side in 'ab':
+      lines = [f'{side} {first + number}' for number in range(20)]
+      (tmp_path / f'{name}.{side}').write_text('\n'.join(lines), 'utf-8')
+  place = lambda name: {
+    f'{name}_{side}'.lstrip('_'): str(tmp_path / f'{"other" if name else "train"}.{end}')
+    for side, end in (('source', 'a'), ('target', 'b'))
+  }
+  none = dict.fromkeys(corpus.FILES, '')
+  data = none | {'task': '', 'tfds': '', 'splits': (0.8, 0.1, 0.1), 'encoding': 'utf-8'}
+  data |= {'lower': True, **place('')}
+  trained = corpus.load_corpus(data)
+  for name, drawn in (('valid', 'test'), ('test', 'valid')):
+    found = corpus.load_held_out(data | place(name), trained.fingerprint, corpus.load_corpus)
+    assert found[drawn] == trained.splits[drawn]
+    assert found[name].sources == (tmp_path / 'other.a').read_text('utf-8').splitlines()
+  (tmp_path / 'train.a').write_text('\n'.join(lines), 'utf-8')
+  with pytest.raises(InputError, match='are not the pairs that the model was trained on'):
+    corpus.load_held_out(data | place(name), trained.fingerprint, corpus.load_corpus)
 
 
 def test_what_is_a_share_of_the_training_pairs_is_said():

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import unicodedata
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -182,7 +183,7 @@ def test_reads_files_in_another_encoding(main, translated, tmp_path):
   for flags, said in zip(runs, ('2 lines translated', '1 pairs, '), strict=True):
     flags = [f'--workdir={translated}', *flags]
     code, _, err = main(*flags, '--encoding=utf-16')
-    assert code == 0 and err.startswith(said), err
+    assert code == 0 and said in err, err
     code, out, err = main(*flags)
     assert (code, out) == (1, '')
     assert 'is binary (a NUL byte at offset 3), expected UTF-8 text; name its encoding with ' in err
@@ -272,7 +273,7 @@ def test_translates_what_can_be_read_to_its_end(main, translated, tmp_path, monk
     path = '-'
   code, out, err = main('--mode=translate', f'--workdir={translated}', f'--input={path}')
   lines = written.count(b'\n')
-  assert (code, err) == (0, f'{lines} lines translated\n')
+  assert code == 0 and err.endswith(f'{lines} lines translated\n')
   assert len(out.splitlines()) == lines
 
 
@@ -311,6 +312,30 @@ def test_scores_pairs(main, translated, tmp_path):
   per_symbol = -sum(float(row[0]) for row in rows[1:]) / 7
   assert err.startswith('2 pairs, 1 empty ones left out, ')
   assert float(err.split(' out, ')[1].split()[0]) == pytest.approx(per_symbol, abs=6e-5)
+
+
+def test_what_a_run_reads_is_never_overwritten(main, workdir):
+  data = read_json(workdir, 'config.json')['config']['data']
+  for field in ('source', 'target', 'valid_source'):
+    if data[field]:
+      before = Path(data[field]).read_bytes()
+      code, _, err = main(
+        '--mode=score', f'--workdir={workdir}', '--split=valid', f'--out={data[field]}'
+      )
+      said = f'out is {data[field]}, expected another file than that of data.{field}'
+      assert code == 1 and said in err
+      assert Path(data[field]).read_bytes() == before
+
+
+def test_lists_of_sentences_may_be_of_any_kind(translated):
+  run = workdir_lib.load(translated)
+  texts = ['a b c', 'd e']
+  assert run.translate(iter(texts), beam_size=1) == run.translate(texts, beam_size=1)
+  assert list(run.score(iter(texts), iter(texts))) == list(run.score(texts, texts))
+  for wrong in ({'beam_size': 2.5}, {'n_best': 1.5}):
+    (name,) = wrong
+    with pytest.raises(InputError, match=f'^{name} is .*, expected an integer'):
+      run.translate(texts, **wrong)
 
 
 def test_scores_a_held_out_split(main, translated):
@@ -454,6 +479,10 @@ COMMANDS = {
   '--mode=translate --input=nowhere.xx': "input: there is no file or folder 'nowhere.xx'",
   '--mode=translate --input=text.yy': 'input is text.yy, which is named after yy, expected xx',
   '--mode=translate --n_best=2 --temperature=1.0': 'n_best is 2, expected 1 where translations are drawn',
+  '--mode=translate --beam_size=2 --temperature=1': 'beam_size is 2, expected 5 where sequences are drawn',
+  '--mode=translate --length_penalty=0 --temperature=1': 'length_penalty is 0.0, expected 1.0 where seq',
+  '--mode=translate --coverage_penalty=1 --temperature=1': 'coverage_penalty is 1.0, expected 0.0 where',
+  '--mode=score --split=valid --encoding=latin-1': "encoding is 'latin-1', expected utf-8 where a split is",
   '--mode=translate --temperature=-1': 'temperature is -1.0, expected a number >= 0',
   '--mode=translate --input=.': 'input: . is a folder, expected a text file',
   '--mode=translate --input=text.xx --output=nowhere/out': 'output: nowhere/out cannot be written (No such file',

@@ -12,7 +12,7 @@ from experiments import char_lm
 from rnn_research.data.codec import RULES
 from rnn_research.data.files import read_bytes
 from rnn_research.data.stdlib_corpus import standard_library_source
-from rnn_research.data.text import cut, encode_foreign, load_corpus
+from rnn_research.data.text import cut, load_corpus
 from rnn_research.errors import InputError
 from rnn_research.tasks.language import text_store
 
@@ -114,12 +114,15 @@ def test_separate_files_are_whole_splits_and_never_trained_on(tmp_path, prose):
     load_corpus(path=prose, valid_path=prose)
 
 
+def encode_foreign(path, encoding, codec):
+  data = {'path': str(path), 'glob': '**/*', 'encoding': encoding, 'cache_dir': ''}
+  return text_store.encode_foreign(data, codec)
+
+
 def test_foreign_text_is_encoded_whole(tmp_path, prose):
   codec = load_corpus(path=prose).codec
   (tmp_path / 'other').write_text('That? 🙂')
-  assert (
-    codec.decode(encode_foreign(str(tmp_path / 'other'), '**/*', 'utf-8', codec)) == 'That\ufffd 🙂'
-  )
+  assert codec.decode(encode_foreign(tmp_path / 'other', 'utf-8', codec)) == 'That\ufffd 🙂'
 
 
 def test_fingerprint_sees_text_and_vocabulary(tmp_path):
@@ -163,7 +166,7 @@ def test_another_text_is_read_by_the_rules_of_the_codec(tmp_path):
   (tmp_path / 'b').write_text('a c', 'utf-8')
   new = load_corpus(path=str(tmp_path), unit='word', splits=(1, 0, 0)).codec
   old = load_corpus(path=str(tmp_path), unit='word', splits=(1, 0, 0), rules=1).codec
-  read = lambda codec: codec.decode(encode_foreign(str(tmp_path), '**/*', 'utf-8', codec))
+  read = lambda codec: codec.decode(encode_foreign(tmp_path, 'utf-8', codec))
   assert (read(new), read(old)) == ('a b\na c', '\ufeffa ba c')
 
 
@@ -232,7 +235,7 @@ def test_texts_in_other_encodings(tmp_path, unit, encoding):
   paths = {f'{split}_path': str(tmp_path / 'b') for split in ('valid', 'test')}
   corpus = load_corpus(path=str(tmp_path / 'a'), unit=unit, encoding=encoding, **paths)
   assert {corpus.codec.decode(ids) for ids in corpus.splits.values()} == {expected}
-  foreign = encode_foreign(str(tmp_path), '**/*', encoding, corpus.codec)
+  foreign = encode_foreign(tmp_path, encoding, corpus.codec)
   assert corpus.codec.decode(foreign) == f'{expected}{line_end}{expected}'
 
 

@@ -57,7 +57,7 @@ def words(count, first=0):
 def held_out(make=translation, count=30):
   sources = [words(3 + i % 12, i) for i in range(count)]
   found = [make(source, source if i % 3 else words(4)) for i, source in enumerate(sources)]
-  return TranslatedSentences('test', sources, list(sources), found)
+  return TranslatedSentences('test', sources, list(sources), found, lower=True)
 
 
 def report(tmp_path, held, rows=LOGS['whole'], unit='word', metric='bleu'):
@@ -97,7 +97,8 @@ def test_a_report_has_its_figures_their_numbers_and_samples(tmp_path):
   text = (out / 'README.md').read_text('utf-8')
   links = set(re.findall(r'\]\(([^)]+)\)', text))
   assert links == {f'{name}.{kind}' for name in names for kind in ('png', 'csv')} | {'samples.md'}
-  whole = corpus_bleu([found.text for found in held.translations], held.references)
+  texts = [found.text for found in held.translations]
+  whole = corpus_bleu(texts, held.references, lower=True)
   assert (
     f'BLEU of the test split, 30 sentences translated greedily: {whole.score:.2f}, `{whole.signature}`'
     in text
@@ -236,7 +237,7 @@ def test_a_decoder_without_attention_has_no_heat_map(tmp_path):
 @pytest.mark.parametrize('unit', ['word', 'char', 'subword'])
 def test_a_report_of_one_sentence_and_of_empty_translations(tmp_path, unit):
   empty = translation('# `a` | b', '')
-  held = TranslatedSentences('valid', ['# `a` | b'], ['```\n*x*'], [empty])
+  held = TranslatedSentences('valid', ['# `a` | b'], ['```\n*x*'], [empty], lower=False)
   out = report(tmp_path, held, [], unit)
   assert any(
     '# `a` | b\n  = \n  (```\n*x*)' in block

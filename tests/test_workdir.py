@@ -190,3 +190,13 @@ def test_a_run_with_files_of_its_own_to_validate_on_may_be_moved(tmp_path, main)
   assert workdir_lib.load(workdir, paths('b')).evaluate()['valid'] == pytest.approx(expected)
   with pytest.raises(FileNotFoundError, match=r'^data\.valid_path: '):  # no silent other text
     workdir_lib.load(workdir, {'data.path': paths('b')['data.path']})
+  other = tmp_path / 'other.txt'
+  other.write_text(prose(80, seed=1), 'utf-8')
+  whole = workdir_lib.load(workdir, {'data.path': other, 'data.valid_path': ''}).evaluate()['text']
+  moved = workdir_lib.load(workdir, paths('b') | {'data.test_path': other})
+  assert moved.evaluate() == {'valid': expected, 'test': whole}
+  (tmp_path / 'b').rename(tmp_path / 'a')
+  for split in ('valid', 'test'):  # and not the training text, which is where it was
+    assert workdir_lib.load(workdir, {f'data.{split}_path': other}).evaluate() == {split: whole}
+  with pytest.raises(InputError, match='is not the one that the model was trained on'):
+    workdir_lib.load(workdir, {'data.valid_path': ''}).evaluate()

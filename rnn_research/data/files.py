@@ -8,11 +8,11 @@ import itertools
 import os
 import sys
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from encodings.aliases import aliases
 from glob import iglob
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from rnn_research.data import running_text
 from rnn_research.errors import InputError, did_you_mean
@@ -39,28 +39,22 @@ def read_bytes(path: str, pattern: str = '**/*', flag: str = 'data.path') -> byt
   return b''.join(data for _, data in _read_files(list_files(path, pattern, flag), path, flag))
 
 
-def read_symbols(path: str, pattern: str, unit: str, rules: int, encoding: str) -> Sequence:
-  """Returns the text of `data.path`, a file or folder, as symbols, see `running_text.split_files`.
-
-  Args:
-    path: as in `read_bytes`.
-    pattern: as in `read_bytes`.
-    unit: 'char', 'byte' or 'word'.
-    rules: of `TextCodec`.
-    encoding: of characters and words, see `require_encoding`.
-
-  Raises:
-    FileNotFoundError: as in `read_bytes`.
-    InputError: as in `read_bytes`, or a file is no text in this encoding and `unit` is not 'byte'.
-  """
-  files = list_files(path, pattern, 'data.path')
-  return read_text(files, path, unit, rules, 'data.path', encoding)
-
-
 def read_text(
   files: Sequence[Path], path: str, unit: str, rules: int, flag: str, encoding: str
 ) -> Sequence:
-  """Returns the text of files, which are those of a path, as symbols; see `read_symbols`."""
+  """Returns the text of files as symbols, see `running_text.split_files`.
+
+  Args:
+    files: those of a path, see `list_files`.
+    path: the path, for messages.
+    unit: 'char', 'byte' or 'word'.
+    rules: of `TextCodec`.
+    flag: the flag that holds `path`, for messages.
+    encoding: of characters and words, see `require_encoding`.
+
+  Raises:
+    InputError: as in `read_bytes`, or a file is no text in this encoding and `unit` is not 'byte'.
+  """
   contents = _read_files(files, path, flag)
   if unit == 'byte':
     return b''.join(data for _, data in contents)
@@ -173,6 +167,17 @@ def require_kept(
   for file, identity in _identities(written).items():
     if identity in kept:
       raise InputError(f'{flag} is {file}, expected another file than that of {read_flag}')
+
+
+def require_data_kept(
+  flag: str, written: str, data: Mapping[str, Any], fields: Sequence[str]
+) -> None:
+  """Raises InputError, naming both, if the file to be written is one that a field of the block
+  `data` of a config names."""
+  for field in fields:
+    if data[field] and os.path.exists(expand(data[field])):
+      name = f'data.{field}'
+      require_kept(flag, [written], name, list_files(data[field], data.get('glob', '**/*'), name))
 
 
 def _identities(files):

@@ -17,7 +17,6 @@ from rnn_research.data.files import (
   UTF8,
   decode_text,
   list_files,
-  read_symbols,
   read_text,
   require_encoding,
 )
@@ -72,7 +71,7 @@ def load_corpus(
     tfds: name of a tensorflow-datasets text data set; its own splits are used.
     data_dir: where tensorflow-datasets keeps prepared data; '' is its default.
     download: whether a data set that is not there may be downloaded.
-    encoding: of the files, see `read_symbols`.
+    encoding: of the files, see `read_text`.
     unit: 'char', 'byte' or 'word'.
     splits: fractions of symbols for train, valid and test, by position; 0 leaves a split out.
     rules: of `TextCodec`.
@@ -253,10 +252,3 @@ def fingerprint(codec: TextCodec, parts: Iterable[np.ndarray]) -> str:
   for part in parts:
     digest.update(part.astype('<i4').data)
   return digest.hexdigest()
-
-
-def encode_foreign(path: str, glob: str, encoding: str, codec: TextCodec) -> np.ndarray:
-  """Returns another text whole, as [N] int32 ids of a given codec; raises as `load_corpus` does."""
-  if not path:
-    return codec.ids(running_text.split(standard_library_source(), codec.unit))
-  return codec.ids(read_symbols(path, glob, codec.unit, codec.rules, encoding))

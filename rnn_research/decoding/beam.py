@@ -14,7 +14,7 @@ from rnn_research.decoding.step import (
   forbid,
   most_probable,
 )
-from rnn_research.errors import InputError
+from rnn_research.errors import InputError, require_size
 from rnn_research.stepping import repeat_rows
 from rnn_research.typing import Array, State
 
@@ -37,12 +37,13 @@ class Beam(NamedTuple):
   coverage_penalty: float = 0.0
 
 
+FLAGS = ('beam_size', 'length_penalty', 'coverage_penalty')  # that a beam is made of
+
+
 def check_beam(beam: Beam) -> None:
   """Raises InputError, naming the flag, if a number is out of range."""
-  if beam.size < 1:
-    raise InputError(f'beam_size is {beam.size}, expected an integer >= 1')
-  for name in ('length_penalty', 'coverage_penalty'):
-    value = getattr(beam, name)
+  require_size('beam_size', beam.size)
+  for name, value in zip(FLAGS[1:], beam[1:], strict=True):
     if not 0.0 <= value < float('inf'):
       raise InputError(f'{name} is {value}, expected a number >= 0')
 

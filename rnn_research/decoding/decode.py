@@ -2,11 +2,35 @@
 
 from collections.abc import Callable
 
-from rnn_research.decoding.beam import Beam, beam_search
-from rnn_research.decoding.sampling import Sampling
+from rnn_research.decoding.beam import FLAGS, Beam, beam_search, check_beam
+from rnn_research.decoding.sampling import Sampling, check_sampling
 from rnn_research.decoding.single import greedy, sampled
 from rnn_research.decoding.step import Hypotheses, Rules, Step
+from rnn_research.errors import require
 from rnn_research.typing import Array, Key, State
+
+
+def chosen_way(beam: Beam, usual: Beam, temperature: float) -> Beam | Sampling:
+  """Returns how sequences are found: they are drawn where the temperature is above 0.
+
+  Args:
+    beam: how they are searched for.
+    usual: the same where nobody asks for anything.
+    temperature: see `Sampling`.
+
+  Raises:
+    InputError: a number is out of range, or a search is asked for where sequences are drawn.
+  """
+  check_beam(beam)
+  check_sampling(Sampling(temperature))
+  for field, asked, expected in zip(FLAGS, beam, usual, strict=True):
+    require(
+      field,
+      asked,
+      asked == expected or not temperature,
+      f'{expected} where sequences are drawn (temperature above 0)',
+    )
+  return Sampling(temperature) if temperature else beam
 
 
 def decode(

@@ -1,5 +1,6 @@
 """How a symbol is drawn."""
 
+from numbers import Integral
 from typing import NamedTuple
 
 import jax
@@ -32,7 +33,7 @@ def check_sampling(sampling: Sampling) -> None:
   """Raises InputError, naming the flag, if a number is out of range."""
   if not 0.0 <= sampling.temperature < float('inf'):
     raise InputError(f'temperature is {sampling.temperature}, expected a number >= 0')
-  if sampling.top_k < 0:
+  if not isinstance(sampling.top_k, Integral) or sampling.top_k < 0:
     raise InputError(f'top_k is {sampling.top_k}, expected an integer >= 0 (0 keeps all symbols)')
   if not 0.0 < sampling.top_p <= 1.0:
     raise InputError(f'top_p is {sampling.top_p}, expected a number in (0, 1]')

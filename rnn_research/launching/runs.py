@@ -17,6 +17,7 @@ from pathlib import Path
 
 import jax
 
+import experiments
 from rnn_research.data.files import expand
 from rnn_research.errors import InputError
 from rnn_research.experiment import Experiment, Study
@@ -106,7 +107,17 @@ def study(made: Study, start: Start, redraw: bool) -> None:
 
 
 def evaluate(run: Run) -> None:
-  """Evaluates the best parameters on whole splits; writes and prints result-evaluate.json."""
+  """Evaluates the best parameters on whole splits; writes and prints result-evaluate.json.
+
+  Raises:
+    InputError: nothing is held out.
+  """
+  metrics = run.evaluate()
+  if not metrics:
+    places = ', '.join(experiments.places(run.name)) or 'none'
+    raise InputError(
+      f'nothing is held out to evaluate on; fields that may name other data: {places}'
+    )
   path = Path(run.workdir) / 'result-evaluate.json'
   result.write_json(
     path,
@@ -115,7 +126,7 @@ def evaluate(run: Run) -> None:
       **_about_model(run.experiment),
       'steps': run.step,
       'seconds': checkpoint.read_meta(run.workdir)[1]['seconds'],
-      'metrics': run.evaluate(),
+      'metrics': metrics,
     },
   )
   print_result(path)

@@ -27,8 +27,8 @@ class LengthGroup(NamedTuple):
   bleu: float
 
 
-def corpus_bleu(hypotheses: Sequence[str], references: Sequence[str]) -> Bleu:
-  """Returns BLEU-4 of a corpus, cased, under the tokenizer 13a.
+def corpus_bleu(hypotheses: Sequence[str], references: Sequence[str], lower: bool = False) -> Bleu:
+  """Returns BLEU-4 of a corpus under the tokenizer 13a.
 
     BLEU = 100 min(1, exp(1 - r / h)) (p_1 p_2 p_3 p_4)^(1/4)
 
@@ -39,6 +39,7 @@ def corpus_bleu(hypotheses: Sequence[str], references: Sequence[str]) -> Bleu:
   Args:
     hypotheses: N detokenized sentences.
     references: N sentences, one per hypothesis.
+    lower: whether case does not count, which the signature says: case:lc, or case:mixed.
 
   Raises:
     ValueError: the counts differ, or there are no sentences.
@@ -56,7 +57,7 @@ def corpus_bleu(hypotheses: Sequence[str], references: Sequence[str]) -> Bleu:
 
   # Without force a warning is logged where many sentences end in ' .', as those of a poor model
   # may.
-  metric = BLEU(force=True)
+  metric = BLEU(lowercase=lower, force=True)
   score = metric.corpus_score(hypotheses, [references]).score
   return Bleu(score, str(metric.get_signature()))
 
@@ -87,7 +88,8 @@ def bleu_by_length(
       if low <= length < high
     ]
     if rows:
-      groups.append(LengthGroup(low, high, len(rows), corpus_bleu(*zip(*rows, strict=True)).score))
+      found, expected = zip(*rows, strict=True)
+      groups.append(LengthGroup(low, high, len(rows), corpus_bleu(found, expected).score))
   if sum(group.count for group in groups) != len(lengths):
     raise ValueError(
       f'lengths are {min(lengths)} to {max(lengths)}, expected {edges[0]} to {edges[-1] - 1}'

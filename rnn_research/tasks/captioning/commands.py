@@ -12,8 +12,8 @@ from rnn_research.analysis.reports.tiles import require_picture, save_picture
 from rnn_research.data.codec import TextCodec
 from rnn_research.data.files import expand, open_output, require_kept
 from rnn_research.data.pictures import list_pictures, picture_files, read_picture
-from rnn_research.decoding.beam import Beam, check_beam
-from rnn_research.decoding.sampling import Sampling, check_sampling
+from rnn_research.decoding.beam import Beam
+from rnn_research.decoding.decode import chosen_way
 from rnn_research.errors import InputError, require, require_seed
 from rnn_research.experiment import Command, flags_of
 from rnn_research.models.captioners import looks
@@ -23,6 +23,8 @@ from rnn_research.tasks.captioning.describer import Caption, describer
 from rnn_research.tasks.captioning.sight import Sight
 from rnn_research.training.progress import tell, warn
 from rnn_research.typing import Params
+
+_BEAM = Beam(3)
 
 
 class Described(NamedTuple):
@@ -55,8 +57,8 @@ def captions(
   make: Callable[..., Callable],
   params: Params,
   path: str,
-  beam_size: int = 3,
-  length_penalty: float = 1.0,
+  beam_size: int = _BEAM.size,
+  length_penalty: float = _BEAM.length_penalty,
   temperature: float = 0.0,
   seed: int = 0,
 ) -> Iterator[Described]:
@@ -78,11 +80,9 @@ def captions(
     FileNotFoundError: there is no such photo or folder.
     InputError: a number out of range, or no photo that can be read.
   """
-  beam = Beam(beam_size, length_penalty)
-  check_beam(beam)
-  check_sampling(Sampling(temperature))
+  how = chosen_way(Beam(beam_size, length_penalty), _BEAM, temperature)
   require_seed('seed', seed)
-  describe = make(Sampling(temperature) if temperature else beam)
+  describe = make(how)
   found = list_pictures(path, 'input')
   return _described(sight, describe, params, path, found, jax.random.key(seed))
 

@@ -14,14 +14,13 @@ from rnn_research.errors import InputError, comma_list
 from rnn_research.models.language_model import LanguageModel
 from rnn_research.typing import Params
 
-_FORM = re.compile(rf'(?P<unit>{UNIT})=(?P<value>-?[0-9.]+(?:e-?[0-9]+)?)')
+_FORM = re.compile(rf'(?P<unit>{UNIT})=(?P<value>[+-]?[0-9.]+(?:e[+-]?[0-9]+)?)')
 
 
 def held_sampler(
   model: LanguageModel,
   remake: Callable[[tuple[Cell, ...]], LanguageModel],
   codec: TextCodec,
-  params: Params,
   clamp: str,
 ) -> Callable[..., Iterator]:
   """Compiles sampling, see `decoding.language.sampler`, while units stay at values.
@@ -30,16 +29,16 @@ def held_sampler(
     model: the language model.
     remake: `cells -> model`, the same of other cells.
     codec: of the model.
-    params: of the model.
     clamp: see `read_clamps`.
-
-  Raises:
-    InputError: the model has no such unit.
   """
   units, values = read_clamps(clamp)
-  for unit in units:
-    check_unit(model, params, unit)
   return sampler(remake(held(model.cells, units, values)), codec.never_written)
+
+
+def check_clamps(model: LanguageModel, params: Params, clamp: str) -> None:
+  """Raises InputError where a model has no such unit as is to be held."""
+  for unit in read_clamps(clamp)[0]:
+    check_unit(model, params, unit)
 
 
 def read_clamps(text: str) -> tuple[list[Unit], list[float]]:

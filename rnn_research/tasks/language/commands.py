@@ -11,21 +11,21 @@ import numpy as np
 from rnn_research.cell import Cell
 from rnn_research.data import streams
 from rnn_research.data.codec import TextCodec
-from rnn_research.data.files import decode_text, open_output, read_input
+from rnn_research.data.files import decode_text, open_output, read_input, require_data_kept
 from rnn_research.data.running_text import BYTE_ORDER_MARK
 from rnn_research.decoding.beam import Beam
 from rnn_research.decoding.decode import decode
 from rnn_research.decoding.sampling import Sampling, check_sampling
 from rnn_research.decoding.step import NO_SPECIALS, Rules, hypotheses_of
-from rnn_research.errors import InputError, require, require_seed
+from rnn_research.errors import InputError, require, require_seed, require_size, require_sizes
 from rnn_research.experiment import Command, flags_of
 from rnn_research.models.language_model import LanguageModel
-from rnn_research.tasks.language.clamps import held_sampler
+from rnn_research.tasks.language.clamps import check_clamps, held_sampler
 from rnn_research.tasks.language.errors import ERRORS, compare_errors
 from rnn_research.tasks.language.interpret import INTERPRET, activations, interpret
 from rnn_research.tasks.language.lstmvis import EXPORT_LSTMVIS, export_lstmvis
 from rnn_research.tasks.language.sentiment import SENTIMENT, sentiment
-from rnn_research.tasks.language.source import prompt_ids, split_ids
+from rnn_research.tasks.language.source import HELD_OUT, prompt_ids, split_ids
 from rnn_research.tasks.language.verify import verify
 from rnn_research.tasks.language.verify_mode import VERIFY
 from rnn_research.training.progress import tell, warn
@@ -54,14 +54,20 @@ def commands_of(
     texts: `() -> split -> ids`.
   """
 
+  held = functools.cache(lambda clamp: held_sampler(model, remake, codec, clamp))
+  make_search = functools.cache(functools.partial(_searcher, model, codec))
+
   def choose(params, clamp):
-    return held_sampler(model, remake, codec, params, clamp) if clamp else generate
+    if not clamp:
+      return generate
+    check_clamps(model, params, clamp)
+    return held(clamp)
 
   return {
     'sample': functools.partial(sample, choose, codec),
     'stream': functools.partial(stream, choose, codec),
     'readable': lambda params, prompt: readable(codec, prompt),
-    'search': functools.partial(search, model, codec),
+    'search': functools.partial(search, make_search, codec),
     'score': functools.partial(log_probs, score, codec, texts),
     'scores': functools.partial(scores, score, codec, texts),
     'interpret': functools.partial(interpret, model, codec, texts),
@@ -145,7 +151,7 @@ def stream(
     InputError: a number out of range, a unit that the model lacks, or a prompt of which nothing is
       readable.
   """
-  require('length', length, length >= 1, 'an integer >= 1')
+  require_size('length', length)
   require_seed('seed', seed)
   sampling = Sampling(temperature, top_k, top_p)
   check_sampling(sampling)
@@ -168,7 +174,7 @@ class Continuation(NamedTuple):
 
 
 def search(
-  model: LanguageModel,
+  make: Callable[[int, int], Callable],
   codec: TextCodec,
   params: Params,
   prompt: str = '',
@@ -179,7 +185,7 @@ def search(
   first.
 
   Args:
-    model: the language model.
+    make: `(length, beam) -> _searcher`.
     codec: of the model.
     params: of the model.
     prompt: what is read before, see `readable`.
@@ -189,24 +195,28 @@ def search(
   Raises:
     InputError: a number out of range, or a prompt of which nothing is readable.
   """
-  require('length', length, length >= 1, 'an integer >= 1')
-  require('beam', beam, beam >= 1, 'an integer >= 1')
+  require_sizes(length=length, beam=beam)
   prompt = readable(codec, prompt)
-  ids = prompt_ids(codec, prompt)
+  found = make(length, beam)(params, prompt_ids(codec, prompt))
+  return [
+    Continuation(''.join(codec.decode_pieces([one.ids], prompt)), one.log_prob)
+    for one in hypotheses_of(jax.device_get(found), 0)
+  ]
+
+
+def _searcher(model, codec, length, beam):
+  """Compiles the search: `(params, ids of a prompt) -> hypotheses`."""
   rules = Rules(length, codec.never_written, NO_SPECIALS)
 
   @jax.jit
-  def run(params):
+  def run(params, ids):
     state = model.initial_state(params, 1)
     if len(ids) > 1:
       state, _ = model.unroll(params, state, ids[:-1, None])
     stepper = lambda copies: model.stepper(model.prepare(params, copies))
     return decode(stepper, state, ids[-1:], np.array([length]), rules, Beam(beam, 0.0))
 
-  return [
-    Continuation(''.join(codec.decode_pieces([one.ids], prompt)), one.log_prob)
-    for one in hypotheses_of(jax.device_get(run(params)), 0)
-  ]
+  return run
 
 
 def print_sample(run: Any, prompt: str, prompt_file: str, **options) -> None:
@@ -273,7 +283,8 @@ def log_probs(
 
 
 def write_scores(run: Any, split: str, out: str) -> None:
-  """Writes a table of `scores`."""
+  """Writes a table of `scores`; raises InputError where it would overwrite a text of the run."""
+  require_data_kept('out', out, run.config.data, ('path', *HELD_OUT))
   symbols, scores = run.scores(split=split)
   values = ['', *(f'{value:.6f}' for value in scores)]
   rows = (

@@ -16,7 +16,7 @@ from rnn_research.errors import InputError, require_one_of
 from rnn_research.tasks.language import text_store
 from rnn_research.training.progress import warn
 
-_HELD_OUT = ('valid_path', 'test_path')
+HELD_OUT = ('valid_path', 'test_path')
 UNITS = {'char': 'characters', 'byte': 'bytes', 'word': 'words'}
 
 
@@ -27,7 +27,8 @@ class Source(NamedTuple):
     codec: of its symbols; of a trained model, that of the text it was trained on.
     corpus: `() -> Corpus`, to train on; its ids may be mapped from a disk, see `text_store`.
     texts: `() -> split -> ids [N] integers`, to measure on; of another text than the model was
-      trained on, 'text' alone. It raises InputError where the one it was trained on has changed.
+      trained on, 'text', or the held-out splits that have other files, alone. It raises InputError
+      where the one it was trained on has changed.
     held_out: the splits of the training text that are not trained on.
     measured: the splits that final evaluations read.
     assets: what `open_source` needs of a trained model.
@@ -57,8 +58,9 @@ def open_source(data: ConfigDict, assets: Mapping[str, Any] | None) -> Source:
   load = functools.cache(lambda: text_store.load_corpus(data, rules))
   codec = saved or load().codec
   here, there = _jsonable(data), assets['data'] if assets else _jsonable(data)
-  moved = any(there[field] != here[field] for field in ('path', 'glob', *_HELD_OUT))
-  foreign = moved and assets is not None and _digest(data, load) != assets['fingerprint']
+  moved = [field for field in ('path', 'glob', *HELD_OUT) if there[field] != here[field]]
+  foreign = bool(moved) and assets is not None and _digest(data, load) != assets['fingerprint']
+  named = _named(data, moved) if foreign else {}
   if foreign:
     load.cache_clear()
   held_out = (
@@ -66,16 +68,18 @@ def open_source(data: ConfigDict, assets: Mapping[str, Any] | None) -> Source:
   )
 
   @functools.cache
-  def other_text():
-    ids = text_store.encode_foreign(data, codec)
-    if share := codec.unknown_share(ids):
-      warn(f'the model does not know {share:.2%} of the {UNITS[codec.unit]} of this text')
-    return {'text': ids}
+  def other_texts():
+    found = {split: text_store.encode_foreign(data, codec, named[split]) for split in named}
+    for split, ids in found.items():
+      if share := codec.unknown_share(ids):
+        which = 'this text' if split == 'text' else f'the {split} text'
+        warn(f'the model does not know {share:.2%} of the {UNITS[codec.unit]} of {which}')
+    return found
 
   def texts():
-    if foreign:
-      return other_text()
-    if assets and load().fingerprint != assets['fingerprint']:
+    if named:
+      return other_texts()
+    if foreign or (assets and load().fingerprint != assets['fingerprint']):
       raise InputError(
         'the text is not the one that the model was trained on (it has changed since, is read in '
         'another data.encoding, or belongs to another Python version); name a text to evaluate '
@@ -84,7 +88,7 @@ def open_source(data: ConfigDict, assets: Mapping[str, Any] | None) -> Source:
     return load().splits
 
   kept = {'vocabulary': codec.to_json(), 'data': there if foreign else here, 'held_out': held_out}
-  measured = ('text',) if foreign else tuple(held_out)
+  measured = tuple(named or held_out)
   return Source(codec, load, texts, tuple(held_out), measured, kept)
 
 
@@ -99,7 +103,7 @@ def split_ids(splits: Mapping[str, np.ndarray], name: str = '') -> np.ndarray:
     InputError: there is no such split.
   """
   if name:
-    other = ', all of another text than the model was trained on' if 'text' in splits else ''
+    other = ', of another text than the model was trained on' if 'train' not in splits else ''
     require_one_of('split', name, splits, other)
   elif [*splits] == ['train']:
     raise InputError('no text is held out; name one with --config.data.path, or --split=train')
@@ -160,13 +164,20 @@ def describe(corpus: Corpus, data: ConfigDict, embedding_size: int, fresh: bool)
   return '\n'.join(lines)
 
 
+def _named(data, moved):
+  """Returns what is to be measured -> the field that names its text, where that is not the one
+  trained on: held-out splits with other files, or else all of another `path`."""
+  own = {field.removesuffix('_path'): field for field in HELD_OUT if field in moved and data[field]}
+  return own or ({'text': 'path'} if {'path', 'glob'} & {*moved} else {})
+
+
 def _digest(data, load):
   """Returns the digest of a corpus; None where the text is not there, or too short to be cut.
 
   Raises:
     FileNotFoundError: a file of what was held out is not there.
   """
-  for field in _HELD_OUT:
+  for field in HELD_OUT:
     if data[field]:
       existing(data[field], f'data.{field}')
   try:

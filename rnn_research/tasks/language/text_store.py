@@ -11,7 +11,8 @@ import numpy as np
 from rnn_research.data import codec as codec_lib
 from rnn_research.data import running_text, text
 from rnn_research.data.codec import TextCodec, new_symbols, train_text_codec
-from rnn_research.data.files import symbol_pieces
+from rnn_research.data.files import list_files, read_text, symbol_pieces
+from rnn_research.data.stdlib_corpus import standard_library_source
 from rnn_research.data.text import Corpus
 from rnn_research.errors import InputError, require_one_of
 from rnn_research.tasks import cache, kept
@@ -49,13 +50,23 @@ def load_corpus(data: Mapping[str, Any], rules: int) -> Corpus:
   return _kept(data['cache_dir'], parts, sources, [rules, *map(repr, fields.values())], survey)
 
 
-def encode_foreign(data: Mapping[str, Any], codec: TextCodec) -> np.ndarray:
-  """Returns another text whole as ids of a given codec, [N] integers, as `text.encode_foreign`
-  does; a large one from a disk, see `load_corpus`."""
-  path, glob = data['path'], data['glob']
-  parts = text.text_files(path, glob, '', '') if path else {}
+def encode_foreign(data: Mapping[str, Any], codec: TextCodec, field: str = 'path') -> np.ndarray:
+  """Returns another text whole as ids of a given codec, [N] integers; a large one from a disk, see
+  `load_corpus`, which raises the same.
+
+  Args:
+    data: see `load_corpus`.
+    codec: of the model.
+    field: of `data` that names the text; '' there is the source of the Python standard library.
+  """
+  if not data[field]:
+    return codec.ids(running_text.split(standard_library_source(), codec.unit))
+  flag = f'data.{field}'
+  part = text.Files(flag, data[field], list_files(data[field], data['glob'], flag))
+  parts = {'train': part}
   if not kept.is_large(_files(parts)):
-    return text.encode_foreign(path, glob, data['encoding'], codec)
+    read = read_text(part.files, part.path, codec.unit, codec.rules, flag, data['encoding'])
+    return codec.ids(read)
   sources = _sources(parts, codec.unit, codec.rules, data['encoding'])
   survey = lambda: (codec, {'train': sum(map(len, sources['train']()))})
   about = [data['encoding'], codec.to_json()]

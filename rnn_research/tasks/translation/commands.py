@@ -4,27 +4,42 @@ before training."""
 import functools
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from numbers import Integral
 
 import jax
 import numpy as np
 
 from rnn_research.data.buckets import Bucket, EncodedPairs, evaluation_batches
-from rnn_research.data.files import UTF8, open_output, read_input, require_encoding, require_kept
+from rnn_research.data.files import (
+  UTF8,
+  open_output,
+  read_input,
+  require_data_kept,
+  require_encoding,
+  require_kept,
+)
 from rnn_research.data.lines import cut_lines
 from rnn_research.data.pairs import Pairs, language_of, read_pairs
-from rnn_research.decoding.beam import Beam, check_beam, check_coverage
-from rnn_research.decoding.sampling import Sampling, check_sampling
+from rnn_research.decoding.beam import Beam, check_coverage
+from rnn_research.decoding.decode import chosen_way
 from rnn_research.errors import InputError, require, require_one_of, require_seed
 from rnn_research.experiment import Command, flags_of
 from rnn_research.models.conditional_model import ConditionalModel
-from rnn_research.tasks.translation.corpus import Codec, ParallelCorpus, encode_pairs, unknown_rates
+from rnn_research.tasks.translation.corpus import (
+  FILES,
+  Codec,
+  ParallelCorpus,
+  encode_pairs,
+  unknown_rates,
+)
 from rnn_research.tasks.translation.model import SOURCES
-from rnn_research.tasks.translation.translator import Translation, translator
+from rnn_research.tasks.translation.translator import LIMIT, Translation, translator
 from rnn_research.training.progress import tell, warn
 from rnn_research.typing import Params
 
 # Lines that are translated, and written, together.
 _CHUNK = 256
+_BEAM = Beam(5)
 
 
 def commands_of(
@@ -55,10 +70,10 @@ def translations(
   make: Callable[..., Callable],
   params: Params,
   texts: Sequence[str],
-  beam_size: int = 5,
+  beam_size: int = _BEAM.size,
   n_best: int = 1,
-  length_penalty: float = 1.0,
-  coverage_penalty: float = 0.0,
+  length_penalty: float = _BEAM.length_penalty,
+  coverage_penalty: float = _BEAM.coverage_penalty,
   temperature: float = 0.0,
   seed: int = 0,
 ) -> Iterator[list[Translation]]:
@@ -80,7 +95,7 @@ def translations(
     InputError: a number out of range, a coverage penalty without attention, or no list of
       sentences.
   """
-  _check_sentences('texts', texts)
+  texts = _sentences('texts', texts)
   how = _way(beam_size, n_best, length_penalty, coverage_penalty, temperature, seed)
   if coverage_penalty:
     check_coverage(coverage_penalty, _attends(model, params))
@@ -94,11 +109,9 @@ def translations(
 
 def _way(beam_size, n_best, length_penalty, coverage_penalty, temperature, seed):
   """Returns how translations are found; raises InputError for a number out of range."""
-  beam = Beam(beam_size, length_penalty, coverage_penalty)
-  check_beam(beam)
-  require(
-    'n_best', n_best, 1 <= n_best <= beam_size, f'an integer in [1, {beam_size}], the beam_size'
-  )
+  how = chosen_way(Beam(beam_size, length_penalty, coverage_penalty), _BEAM, temperature)
+  holds = isinstance(n_best, Integral) and 1 <= n_best <= beam_size
+  require('n_best', n_best, holds, f'an integer in [1, {beam_size}], the beam_size')
   require(
     'n_best',
     n_best,
@@ -106,13 +119,13 @@ def _way(beam_size, n_best, length_penalty, coverage_penalty, temperature, seed)
     '1 where translations are drawn (temperature above 0)',
   )
   require_seed('seed', seed)
-  check_sampling(Sampling(temperature))
-  return Sampling(temperature) if temperature else beam
+  return how
 
 
-def _check_sentences(name, texts):
-  """Refuses a string, whose characters would be taken for sentences."""
+def _sentences(name, texts):
+  """Returns a list of sentences; refuses a string, whose characters would be taken for them."""
   require(name, texts, not isinstance(texts, str), 'a list of sentences')
+  return list(texts)
 
 
 def _attends(model, params):
@@ -142,8 +155,7 @@ def scores(
   Raises:
     InputError: there are not as many sources as targets, or they are no lists of sentences.
   """
-  _check_sentences('sources', sources)
-  _check_sentences('targets', targets)
+  sources, targets = _sentences('sources', sources), _sentences('targets', targets)
   if len(sources) != len(targets):
     raise InputError(
       f'there are {len(sources)} sources and {len(targets)} targets, expected as many'
@@ -193,7 +205,7 @@ def translate_file(run, input: str, output: str, encoding: str, n_best: int, **o
   require_encoding('encoding', encoding)
   run.translations([], n_best=n_best, **options)  # refuses before standard input is waited for
   _check_language(run, input, 'input')
-  lines, counts = _lines(input, encoding), {'empty': 0, 'cut': 0}
+  lines, counts = _lines(input, encoding), {'empty': 0, 'cut': 0, 'unended': 0}
   found = run.translations(lines, n_best=n_best, **options)
   require_kept('output', [output], 'input', [input])
   with open_output(output, 'output') as out:
@@ -202,6 +214,7 @@ def translate_file(run, input: str, output: str, encoding: str, n_best: int, **o
       out.flush()
       counts['empty'] += not line
       counts['cut'] += hypotheses[0].cut
+      counts['unended'] += bool(line) and '<eos>' not in hypotheses[0].symbols[-1:]
   _warn(counts, run.config.data.max_length)
   tell(f'{len(lines)} lines translated')
 
@@ -240,6 +253,11 @@ def _warn(counts, max_length):
       f'lines of more than {max_length} symbols (data.max_length), {counts["cut"]} of '
       'them, were cut'
     )
+  if counts['unended']:
+    warn(
+      f'translations, {counts["unended"]} of them, stop after {LIMIT}, S being those of the line, '
+      'before the model has ended them'
+    )
 
 
 def score_file(run, split: str, source: str, target: str, encoding: str, out: str) -> None:
@@ -250,9 +268,11 @@ def score_file(run, split: str, source: str, target: str, encoding: str, out: st
     InputError: there is no such split, the pairs cannot be read, or the table would overwrite them.
   """
   _check_no_pairs(split, source, target)
+  require('encoding', encoding, not split or encoding == UTF8, f'{UTF8} where a split is scored')
   pairs = run.pairs(split) if split else _given_pairs(run, source, target, encoding)
   for flag, path in (('source', source), ('target', target)):
     require_kept('out', [out], flag, [path])
+  require_data_kept('out', out, run.config.data, FILES)
   with open_output(out, 'out') as f:
     values, lengths = run.scores(pairs.sources, pairs.targets)
     _write_scores(values, lengths, pairs, f)
@@ -314,6 +334,7 @@ COMMANDS = {
       'out': ('', 'file for the table; by default it is printed'),
     },
     score_file,
+    reads_data=True,
   ),
 }
 

@@ -17,7 +17,7 @@ from rnn_research.data.text import check_encoding, check_splits
 from rnn_research.errors import InputError, require
 from rnn_research.tasks.translation import shares, synthetic
 
-_FILES = ('source', 'target', 'valid_source', 'valid_target', 'test_source', 'test_target')
+FILES = ('source', 'target', 'valid_source', 'valid_target', 'test_source', 'test_target')
 _TFDS_SPLITS = {'train': 'train', 'valid': 'validation', 'test': 'test'}
 
 
@@ -99,7 +99,7 @@ def fingerprint_of(texts: Iterable[Sequence[str]]) -> str:
 def check_places(data: Mapping[str, Any]) -> None:
   """Raises InputError, naming the fields, where they do not say in one way what the pairs are."""
   named = [field for field in ('task', 'tfds', 'source') if data[field]]
-  files = [field for field in _FILES if data[field]]
+  files = [field for field in FILES if data[field]]
   if len(named) > 1 or (files and named in (['task'], ['tfds'])):
     others = ', '.join(f'data.{field}' for field in dict.fromkeys((*named[1:], *files)))
     raise InputError(
@@ -116,7 +116,9 @@ def check_places(data: Mapping[str, Any]) -> None:
 
 
 def load_held_out(
-  data: Mapping[str, Any], fingerprint: str, load: Callable[[], ParallelCorpus]
+  data: Mapping[str, Any],
+  fingerprint: str,
+  load: Callable[[Mapping[str, Any]], ParallelCorpus],
 ) -> Mapping[str, Pairs]:
   """Returns the splits of `held_out_names`; training files are read only where these are
   shares of them.
@@ -124,7 +126,7 @@ def load_held_out(
   Args:
     data: as of `load_corpus`.
     fingerprint: of the pairs that the model was trained on; '' where that is now.
-    load: `load_corpus` of the same data, called only where it must be.
+    load: `load_corpus`, called only where it must be.
 
   Raises:
     FileNotFoundError: a file or data set is not there.
@@ -133,14 +135,21 @@ def load_held_out(
   names = held_out_names(data)
   if all(data[f'{name}_source'] for name in names):
     return {name: read_held_out(data, name) for name in names}
-  corpus = load()
+  corpus = load(data)
+  if fingerprint not in ('', corpus.fingerprint):
+    # All may have been shares then, of which one has files now.
+    files = {field: '' for field in FILES if '_' in field}
+    corpus = load({**data, **files})
   if fingerprint not in ('', corpus.fingerprint):
     raise InputError(
       'what data.source and data.splits leave to train on are not the pairs that the model was '
       'trained on, so the held-out ones are not known; name files of them all with '
       'data.valid_source and data.test_source'
     )
-  return {name: corpus.splits[name] for name in names}
+  return {
+    name: read_held_out(data, name) if data[f'{name}_source'] else corpus.splits[name]
+    for name in names
+  }
 
 
 def held_out_names(data: Mapping[str, Any]) -> tuple[str, ...]:

@@ -40,12 +40,14 @@ class TranslatedSentences(NamedTuple):
     sources: N sentences.
     references: N texts, what each translation should be.
     translations: N of them, of a greedy search.
+    lower: whether references and translations are in lower case.
   """
 
   split: str
   sources: Sequence[str]
   references: Sequence[str]
   translations: Sequence[Translation]
+  lower: bool
 
 
 def write_report(
@@ -170,7 +172,8 @@ def _validation(rows, headline):
 
 
 def _bleu(held_out):
-  bleu = corpus_bleu([found.text for found in held_out.translations], held_out.references)
+  texts = [found.text for found in held_out.translations]
+  bleu = corpus_bleu(texts, held_out.references, held_out.lower)
   return (
     f'BLEU of the {held_out.split} split, {len(held_out.sources):,} sentences translated greedily: '
     f'{bleu.score:.2f}, `{bleu.signature}`.\n'

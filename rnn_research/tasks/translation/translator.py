@@ -20,6 +20,8 @@ from rnn_research.tasks.translation.corpus import Codec
 from rnn_research.typing import Key, Params
 from rnn_research.unroll import length_mask
 
+LIMIT = '2 S + 10 symbols'  # of a translation, S being those of the source
+
 
 class Translation(NamedTuple):
   """One hypothesis.
@@ -53,7 +55,7 @@ def translator(
 
   An unknown word of a model with attention is the source word that it looked at most (Luong et al.
   2015, section 3.1); without attention, or over other units than words, no unknown symbol is
-  written.
+  written. A translation has no more than `LIMIT`.
 
   Args:
     model: the model.

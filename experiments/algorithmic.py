@@ -27,7 +27,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from rnn_research.cells import CELLS, make_cell, options_for
+from rnn_research.cells import CELLS, make_cell, options_for, options_of
 from rnn_research.cells.dnc import dnc
 from rnn_research.cells.entnet import entnet
 from rnn_research.cells.ntm import ntm
@@ -170,6 +170,24 @@ def check(config: ConfigDict) -> None:
   if model.cell == 'entnet':
     for field in ('num_layers', 'num_heads'):
       require(f'model.{field}', model[field], model[field] == 1, '1 for entnet')
+
+
+_MEMORY = ('controller', 'num_rows', 'row_size', 'num_heads')
+_READ = {'ntm': (*_MEMORY, 'shift_range'), 'dnc': _MEMORY, 'entnet': ('num_rows',)}
+_REPEATS = ('min_repeats', 'max_repeats', 'test_repeats')
+
+
+def unused(config: ConfigDict) -> dict[str, str]:
+  """Returns the fields that are not read -> by what."""
+  data, model = config.data, config.model
+  read = _READ.get(model.cell, ())
+  found = {f'model.{name}': f'by {model.cell}' for name in _READ['ntm'] if name not in read}
+  steps = model.controller if 'controller' in read else model.cell
+  if steps not in CELLS or 'forget_bias' not in options_of(steps):
+    found['model.forget_bias'] = f'by {model.cell}'
+  if len(tasks.ranges(data.task, data)) == 1:
+    found |= {f'data.{name}': f'by {data.task}' for name in _REPEATS}
+  return found
 
 
 def _check_lengths(data):

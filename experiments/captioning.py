@@ -257,6 +257,20 @@ def check(config: ConfigDict) -> None:
   )
 
 
+def unused(config: ConfigDict) -> dict[str, str]:
+  """Returns the fields that are not read -> by what."""
+  decoder = config.model.decoder
+  found: dict[str, str] = {}
+  if not looks(decoder):
+    fields = 'model.attention_size', 'train.doubly_stochastic'
+    found |= dict.fromkeys(fields, f'by {decoder}, which has no attention')
+  if decoder != 'hard_attention':
+    found |= dict.fromkeys(('train.reinforce', 'train.entropy'), f'by {decoder}')
+  if config.train.objective != 'cider':
+    found['train.samples'] = 'where train.objective is not cider'
+  return found
+
+
 def _check_data(data):
   for field in ('min_frequency', 'max_length', 'captions_per_picture', 'buckets'):
     require(f'data.{field}', data[field], data[field] >= 1, 'an integer >= 1')

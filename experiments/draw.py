@@ -104,6 +104,13 @@ _CHANGES: dict[str, dict[str, Any]] = {
 }
 
 
+def unused(config: ConfigDict) -> dict[str, str]:
+  """Returns the fields that are not read -> by what."""
+  if config.model.sight == 'attentive':
+    return {}
+  return dict.fromkeys(('model.read_size', 'model.write_size'), 'where model.sight is whole')
+
+
 def check(config: ConfigDict) -> None:
   """Raises InputError for a field out of range."""
   check_model(config.model)

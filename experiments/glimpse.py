@@ -190,6 +190,15 @@ def check(config: ConfigDict) -> None:
   require('train.reinforce', config.train.reinforce, config.train.reinforce >= 0, 'a number >= 0')
 
 
+def unused(config: ConfigDict) -> dict[str, str]:
+  """Returns the fields that are not read -> by what."""
+  model = config.model
+  if model.kind == 'glimpses' and (model.reader, model.looks) == ('crop', 'learned'):
+    return {}
+  why = 'where no place is learned by trial'
+  return dict.fromkeys(('model.std', 'model.bound', 'train.reinforce'), why)
+
+
 def _check_data(data):
   for field in ('size', 'clutter_size', 'objects'):
     require(f'data.{field}', data[field], data[field] >= 1, 'an integer >= 1')

@@ -141,6 +141,15 @@ def check(config: ConfigDict) -> None:
   )
 
 
+_READ = {'path': 'mnist', 'permuted': 'mnist', 'modulus': 'modular'}
+
+
+def unused(config: ConfigDict) -> dict[str, str]:
+  """Returns the fields that are not read -> by what."""
+  task = config.data.task
+  return {f'data.{name}': f'by {task}' for name, reader in _READ.items() if task != reader}
+
+
 def kept_bytes(config: ConfigDict) -> int:
   """Returns roughly what a step keeps for its backward pass."""
   return kept_by_layers(config, config.data.length)

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from rnn_research.cells import CELLS, make_cell, options_for
+from rnn_research.cells import CELLS, make_cell, options_for, options_of
 from rnn_research.data.babi import PASSED, read_tasks
 from rnn_research.data.codec import PAD
 from rnn_research.engines import dispatch
@@ -182,6 +182,22 @@ def check(config: ConfigDict) -> None:
     require(name, block[field], block[field] >= 1, 'an integer >= 1')
   require('model.linear_epochs', model.linear_epochs, model.linear_epochs >= 0, 'an integer >= 0')
   require('model.noise', model.noise, 0.0 <= model.noise <= 1.0, 'a number in [0, 1]')
+
+
+_READ = {
+  'memn2n': ('num_hops', 'tying', 'position', 'linear_epochs', 'noise', 'relu'),
+  'entnet': ('num_slots',),
+  'tpr': ('entity_size', 'relation_size', 'hidden_size'),
+}
+
+
+def unused(config: ConfigDict) -> dict[str, str]:
+  """Returns the fields that are not read -> by what."""
+  name = config.model.name
+  fields = [field for owner, own in _READ.items() if owner != name for field in own]
+  if name in _BY_SENTENCE or 'forget_bias' not in options_of(name):
+    fields.append('forget_bias')
+  return {f'model.{field}': f'by {name}' for field in fields}
 
 
 def kept_bytes(config: ConfigDict) -> int:

@@ -270,6 +270,16 @@ def check(config: ConfigDict) -> None:
     )
 
 
+def unused(config: ConfigDict) -> dict[str, str]:
+  """Returns the fields that are not read -> by what."""
+  found = {} if config.data.task else {'data.examples': 'where no data.task makes the pairs'}
+  if not attends(config.model.decoder):
+    found['model.score'] = f'by {config.model.decoder}, which has no attention'
+  if not config.train.sampling_rate:
+    found['train.sampling_steps'] = 'where train.sampling_rate is 0'
+  return found
+
+
 # Symbols of a language, before the data are read.
 _USUAL_SIZE = {'word': 8192, 'char': 128, 'subword': 8192}
 

@@ -93,6 +93,7 @@ class Cell(NamedTuple):
     scan: a whole-sequence form that must equal stepping, or None.
     prepare: what is computed once per unroll, or None.
     gates: `(params, state, u) -> {name: [B, H]}`, for people who look inside, or None.
+    noisy: whether a step draws from its key, so that no form that ignores keys may be given to it.
   """
 
   init: InitFn
@@ -102,3 +103,4 @@ class Cell(NamedTuple):
   scan: ScanFn | None = None
   prepare: PrepareFn | None = None
   gates: GatesFn | None = None
+  noisy: bool = False

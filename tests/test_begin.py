@@ -191,6 +191,7 @@ def test_a_grid_begins_with_what_the_trained_model_knew(main, trained, text, tmp
   about = f'begins from the best parameters of {trained} (char_lm:debug, step {best})\nvocabulary: '
   assert about in out
   assert ' chars are known there, 0 new\n' in out
+  assert 'warning: all members of a grid begin from these parameters: seeds differ' in err
   valid = trained_to['metrics']['valid']
   assert read_json(tmp_path, 'result.json')['metrics']['valid'] == pytest.approx(valid, rel=1e-5)
   figures = [line for line in log_of(tmp_path) if 'valid/nats_per_symbol_members' in line]

@@ -149,9 +149,10 @@ def test_a_finished_run_prints_its_result_again(workdir):
 
 
 def test_a_finished_run_needs_no_data_and_keeps_what_is_told_of_its_training(workdir, main):
-  config = read_json(workdir, 'config.json') | {'git_hash': 'f' * 40}
-  config['config']['data']['path'] = str(workdir / 'gone.txt')
-  (workdir / 'config.json').write_text(json.dumps(config))
+  for name in ('config.json', 'result.json'):
+    about = read_json(workdir, name) | {'git_hash': 'f' * 40}
+    about['config']['data']['path'] = str(workdir / 'gone.txt')
+    (workdir / name).write_text(json.dumps(about))
   before = files_of(workdir)
   code, out, err = main(f'--workdir={workdir}')
   assert code == 0 and 'valid: nats_per_symbol' in out and 'error' not in err
@@ -165,6 +166,44 @@ def test_a_run_that_went_on_past_its_result_is_not_finished(workdir, main):
   (workdir / 'checkpoints' / '14').rmdir()
   assert checkpoint.is_finished(str(workdir))
   assert tables.read_result(workdir)['steps'] == 12
+
+
+def test_a_run_that_died_right_after_it_was_lengthened_goes_on(workdir, main):
+  about = read_json(workdir, 'config.json')
+  about['config']['train']['steps'] = 14
+  (workdir / 'config.json').write_text(json.dumps(about))
+  code, out, _ = main(f'--workdir={workdir}')
+  assert code == 0 and 'goes on from step 12' in out
+  assert read_json(workdir, 'result.json')['steps'] == 14
+
+
+def test_fewer_steps_than_were_taken_are_refused(workdir, main):
+  before = files_of(workdir)
+  code, _, err = main(f'--workdir={workdir}', '--config.train.steps=6')
+  assert code == 1 and 'train.steps is 6, expected 12 steps at least: the run has taken them' in err
+  assert files_of(workdir) == before
+
+
+@pytest.mark.parametrize('name', ['config.json', 'result.json'])
+def test_damaged_files_of_a_workdir_are_named(workdir, main, name):
+  (workdir / name).write_text('{"steps": 4')
+  code, _, err = main(f'--workdir={workdir}')
+  assert code in (1, 2) and f'{workdir}/{name} is' in err and len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize('lengthened', [False, True])
+def test_evaluations_that_were_no_better_are_counted(text, tmp_path, main, lengthened):
+  """Also where their distance has changed since: three in a row, whenever they were."""
+  flags = [
+    *('--experiment=char_lm:debug', f'--config.data.path={text}', f'--workdir={tmp_path}', *TINY),
+    *('--config.optimizer.learning_rate=1e-30', '--config.train.stop_after=3'),
+  ]
+  steps = 9 if lengthened else 30
+  code, out, _ = main(*flags, '--config.train.eval_every=3', f'--config.train.steps={steps}')
+  assert code == 0 and ('stopped after step 12: 3 evaluations in a row' in out) != lengthened
+  if lengthened:
+    flags = f'--workdir={tmp_path}', '--config.train.steps=20', '--config.train.eval_every=1'
+    assert 'stopped after step 10: 3 evaluations in a row were not better than' in main(*flags)[1]
 
 
 def test_evaluate(workdir):

@@ -8,7 +8,10 @@ import numpy as np
 import optax
 import pytest
 
-from rnn_research.cells import CELLS
+from rnn_research.cells import CELLS, lstm
+from rnn_research.cells.dnc import dnc
+from rnn_research.cells.entnet import entnet
+from rnn_research.cells.ntm import ntm
 from rnn_research.combinators.weights import LearnedStart
 from rnn_research.training import optimizer, schedules
 
@@ -122,6 +125,18 @@ def test_weights_of_cells_are_those_that_decay(cell):
   for path, is_decayed in jax.tree_util.tree_leaves_with_path(optimizer.decayed(params)):
     name = jax.tree_util.keystr(path, simple=True, separator='/')
     assert is_decayed == (name.startswith('w_') and not name.endswith(('scale', 'offset'))), name
+
+
+def test_first_states_of_machines_are_not_decayed():
+  x = jnp.ones((1, 4))
+  for cell in (ntm(lstm(4), num_rows=8), dnc(lstm(4), num_rows=8), entnet(3)):
+    told = optimizer.decayed(cell.init(jax.random.key(0), x))
+    names = [
+      jax.tree_util.keystr(path)
+      for path, is_decayed in jax.tree.leaves_with_path(told)
+      if is_decayed
+    ]
+    assert names and not [name for name in names if name.endswith(('places', 'reads', 'keys'))]
 
 
 def test_a_state_of_optax_adamw_goes_on():

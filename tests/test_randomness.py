@@ -21,7 +21,13 @@ from rnn_research import (
   elman,
   free_run,
   gru,
+  highway,
   layer_norm,
+  layer_norm_lstm,
+  learned_initial_state,
+  lstm,
+  residual,
+  stack,
   unroll,
   unroll_layers,
   variational_dropout,
@@ -29,6 +35,9 @@ from rnn_research import (
   zoneout,
 )
 from rnn_research.cells.elman import rin
+from rnn_research.cells.entnet import entnet
+from rnn_research.engines.dispatch import with_engine
+from rnn_research.errors import InputError
 from rnn_research.layers import dropout, matmul
 
 pytestmark = pytest.mark.usefixtures('strict_shapes')
@@ -230,6 +239,41 @@ def test_free_run_draws_variational_masks_once():
   )
   assert_close(ys, jnp.broadcast_to(ys[:1], ys.shape))
   assert (np.asarray(ys[0]) != np.asarray(unroll(cell, params, x[None])[1][0])).any()
+
+
+def test_zoneout_goes_inside_of_what_changes_the_output():
+  x = inputs()[0]
+  for around in (residual, highway):
+    with pytest.raises(InputError, match=r'^zoneout is around a cell whose output is not the h'):
+      jax.eval_shape(zoneout(around(lstm(NUM_INPUTS)), 0.1).init, KEY, x)
+    assert around(zoneout(lstm(NUM_INPUTS), 0.1)).init(KEY, x)
+  with pytest.raises(InputError, match=r'^zoneout'):
+    zoneout(entnet(3), 0.1).init(KEY, x)
+
+
+@pytest.mark.parametrize('engine', ['newton', 'shooting'])
+def test_cells_that_draw_at_every_step_take_them(engine):
+  quiet = stack(gru(HIDDEN), gru(HIDDEN))
+  assert with_engine(quiet, engine).scan is not None
+  drawing = zoneout(gru(HIDDEN), 0.5), stack(gru(HIDDEN), gru(HIDDEN), dropout=0.5)
+  for cell in (*drawing, residual(drawing[0]), learned_initial_state(drawing[0]), stack(*drawing)):
+    with pytest.raises(
+      InputError, match=f"engine is '{engine}', expected scan for a cell that dra"
+    ):
+      with_engine(cell, engine)
+
+
+def test_products_are_normalised_once():
+  for cell in (layer_norm_lstm(HIDDEN), layer_norm(lstm(HIDDEN))):
+    with pytest.raises(InputError, match='whose products are normalised already'):
+      layer_norm(cell).init(KEY, inputs()[0])
+
+
+def test_a_rate_may_be_a_number_of_numpy():
+  params = perturbed(elman(HIDDEN))
+  rates = np.float32(0.5), 0.5
+  one, other = (unroll(zoneout(elman(HIDDEN), rate), params, inputs(), key=KEY) for rate in rates)
+  assert_same(one, other)
 
 
 @pytest.mark.parametrize('rate', [-0.1, 1.1])

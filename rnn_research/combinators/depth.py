@@ -9,7 +9,7 @@ from jax.nn.initializers import lecun_normal
 from rnn_research.cell import Cell
 from rnn_research.layers import affine, check_output, sigmoid
 from rnn_research.layers import dropout as dropped
-from rnn_research.stepping import output_shapes, project_one
+from rnn_research.stepping import output_shapes, prepare_cell, project_one
 from rnn_research.typing import Array, Params
 from rnn_research.unroll import Steps, check_flags, run_layers, select
 
@@ -73,14 +73,13 @@ def stack(*cells: Cell, dropout: float = 0.0) -> Cell:
     outcomes = []
     for i, cell in enumerate(cells):
       cell_key = None if key is None else jax.random.fold_in(key, i)
-      outcomes.append(
-        cell.prepare(params[i], ctx, batch_size, key=cell_key) if cell.prepare else (params[i], ctx)
-      )
+      outcomes.append(prepare_cell(cell, params[i], ctx, batch_size, cell_key))
     params, contexts = zip(*outcomes, strict=True)
     return params, None if all(c is None for c in contexts) else contexts
 
   whole = scan if all(cell.scan for cell in cells) and not dropout else None
-  return Cell(init, initial_state, project, step, whole, prepare if prepared else None)
+  noisy = dropout > 0 or any(cell.noisy for cell in cells)
+  return Cell(init, initial_state, project, step, whole, prepare if prepared else None, noisy=noisy)
 
 
 def residual(cell: Cell) -> Cell:
@@ -188,6 +187,7 @@ def highway(cell: Cell, *, transform_bias: float = -1.0, dtype=jnp.float32) -> C
     cell.scan and scan,
     cell.prepare and prepare,
     cell.gates and gates,
+    cell.noisy,
   )
 
 

@@ -5,15 +5,18 @@ Weights are found by name: fields that begin with `w_x` multiply the input, fiel
 `w_h` the state; a field may hold a tuple of matrices.
 """
 
+from numbers import Real
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from rnn_research import layers
 from rnn_research.cell import Cell
 from rnn_research.errors import InputError
 from rnn_research.layers import Masked, Normalized
+from rnn_research.stepping import prepare_cell, project_one
 from rnn_research.typing import Params, PyTree
 
 
@@ -26,12 +29,13 @@ def zoneout(cell: Cell, rates: PyTree) -> Cell:
   The output is the zoned-out h.
 
   Args:
-    cell: its state has a field `h`, which is its output.
+    cell: its state has a field `h`, which is its output; what leads around it, such as `residual`,
+      goes outside: `residual(zoneout(cell, 0.1))`.
     rates: z, a number, or a state of numbers such as `LSTMState(c=0.5, h=0.05)`.
 
   Raises:
     ValueError: a rate is outside [0, 1], or the state has no field `h`.
-    InputError: the output of the cell is no array.
+    InputError: the output of the cell is no array, or, at `init`, is not h.
 
   Source: Krueger et al. 2017, section 3. Deviates from the paper: h_t is computed from the cell's
   new c_t, not from the zoned-out one.
@@ -40,19 +44,46 @@ def zoneout(cell: Cell, rates: PyTree) -> Cell:
     if not 0.0 <= rate <= 1.0:
       raise ValueError(f'a zoneout rate is {rate}, expected 0 <= rate <= 1')
 
+  def init(key, x, ctx=None):
+    _check_gives_h(cell, x, ctx)
+    return cell.init(key, x, ctx)
+
   def step(params, state, u, *, key=None, ctx=None):
     if not hasattr(state, 'h'):
       raise ValueError(f'zoneout needs a state with a field h, found {type(state).__name__}')
     update_key, zone_key = (None, None) if key is None else jax.random.split(key)
     new_state, y = cell.step(params, state, u, key=update_key, ctx=ctx)
     layers.check_output('zoneout', y)
-    z = jax.tree.map(lambda _: rates, state) if isinstance(rates, int | float) else rates
+    z = jax.tree.map(lambda _: rates, state) if isinstance(rates, Real) else rates
     state = jax.tree.map(
       _zone, _keys_like(zone_key, state), z, state, new_state, is_leaf=lambda a: a is None
     )
     return state, state.h.astype(y.dtype)
 
-  return cell._replace(step=step, scan=None)
+  return cell._replace(init=init, step=step, scan=None, noisy=True)
+
+
+def _check_gives_h(cell, x, ctx):
+  """Raises InputError unless a step of random numbers gives h: the output would be lost. A state
+  without one is refused by the step."""
+  drawn = lambda a: jnp.ones(a.shape, a.dtype) if a.dtype == bool else _noise(a)
+  with jax.ensure_compile_time_eval():  # `init` may be traced
+    x, ctx = jax.tree.map(drawn, (x, ctx))
+    params = cell.init(jax.random.key(0), x, ctx)
+    size = jax.tree.leaves(x)[0].shape[0]
+    params, ctx = prepare_cell(cell, params, ctx, size, None)
+    state = cell.initial_state(params, size)
+    state, y = cell.step(params, state, project_one(cell, params, x), ctx=ctx)
+    same = not hasattr(state, 'h') or np.array_equal(y, state.h.astype(y.dtype))
+  if not same:
+    raise InputError(
+      'zoneout is around a cell whose output is not the h of its state, expected it inside of what '
+      'changes the output: residual(zoneout(cell, rate))'
+    )
+
+
+def _noise(a):
+  return jax.random.normal(jax.random.key(1), a.shape).astype(a.dtype)
 
 
 def variational_dropout(cell: Cell, *, input_rate: float = 0.0, state_rate: float = 0.0) -> Cell:
@@ -80,9 +111,7 @@ def variational_dropout(cell: Cell, *, input_rate: float = 0.0, state_rate: floa
 
   def prepare(params, ctx, batch_size, *, key=None):
     cell_key, key = (None, None) if key is None else jax.random.split(key)
-    params, ctx = (
-      (params, ctx) if cell.prepare is None else cell.prepare(params, ctx, batch_size, key=cell_key)
-    )
+    params, ctx = prepare_cell(cell, params, ctx, batch_size, cell_key)
     if key is None:
       return params, ctx
 
@@ -129,9 +158,7 @@ def weight_dropout(cell: Cell, rate: float) -> Cell:
 
   def prepare(params, ctx, batch_size, *, key=None):
     cell_key, key = (None, None) if key is None else jax.random.split(key)
-    params, ctx = (
-      (params, ctx) if cell.prepare is None else cell.prepare(params, ctx, batch_size, key=cell_key)
-    )
+    params, ctx = prepare_cell(cell, params, ctx, batch_size, cell_key)
     if key is None:
       return params, ctx
     return _change(params, 'w_h', lambda ws: map(drop, jax.random.split(key, len(ws)), ws)), ctx
@@ -148,15 +175,22 @@ def layer_norm(cell: Cell) -> Cell:
   Args:
     cell: its products go through `layers.matmul`.
 
+  Raises:
+    InputError: at `init`, the products are normalised already.
+
   Source: Ba, Kiros and Hinton 2016, equations 20-22. Deviates from the paper: the cell state of an
   LSTM is not normalised on its way to the output.
   """
 
   def init(key, x, ctx=None):
     params = cell.init(key, x, ctx)
-    wrap = lambda w: Normalized(
-      w, jnp.ones(w.shape[-1], jnp.float32), jnp.zeros(w.shape[-1], jnp.float32)
-    )
+
+    def wrap(w):
+      if isinstance(w, Normalized):
+        raise InputError('layer_norm is around a cell whose products are normalised already')
+      size = w.shape[-1]
+      return Normalized(w, jnp.ones(size, jnp.float32), jnp.zeros(size, jnp.float32))
+
     for prefix in ('w_x', 'w_h'):
       params = _change(params, prefix, lambda ws: map(wrap, ws))
     return params
@@ -209,6 +243,7 @@ def learned_initial_state(cell: Cell) -> Cell:
     cell.scan and scan,
     cell.prepare and prepare,
     cell.gates and gates,
+    cell.noisy,
   )
 
 

@@ -8,7 +8,7 @@ import jax
 from rnn_research.cell import Cell, ScanFn
 from rnn_research.engines.parallel.newton import with_newton
 from rnn_research.engines.parallel.shooting import with_shooting
-from rnn_research.errors import require_one_of
+from rnn_research.errors import require, require_one_of
 
 # (platform, cell) -> the engines that `experiments/speed.py` measured to be the fastest there; the
 # first that can run does.
@@ -83,11 +83,14 @@ def with_engine(cell: Cell, engine: str, name: str = '') -> Cell:
     name: what an error calls the cell; '' is what its forms call it.
 
   Raises:
-    InputError: the cell has no such engine.
+    InputError: the cell has no such engine, or draws at every step, which forms for every cell do
+      not.
   """
   known = cell.scan.cell if isinstance(cell.scan, Auto) else 'this cell'
   check_engine('engine', engine, cell, name or known)
   if engine in _FOR_EVERY_CELL:
+    draws = 'scan for a cell that draws at every step (zoneout, a stack with dropout)'
+    require('engine', engine, not cell.noisy, draws)
     return _FOR_EVERY_CELL[engine](cell)
   return cell._replace(scan=_scans(cell)[engine])
 

@@ -7,7 +7,7 @@ from rnn_research.errors import InputError, of_flag
 from rnn_research.experiment import Experiment
 from rnn_research.launching.config import Start
 from rnn_research.training import transfer
-from rnn_research.training.progress import show
+from rnn_research.training.progress import show, warn
 from rnn_research.workdir import Run
 
 
@@ -28,6 +28,11 @@ def begin(experiment: Experiment, start: Start) -> Experiment:
     transfer.check_same_model(experiment, start.config, run.experiment, run.config)
   if jax.process_index() == 0:
     show(_about(experiment, run))
+    if start.config.grid.seeds > 1:
+      warn(
+        'all members of a grid begin from these parameters: seeds differ in what is drawn later '
+        'alone (dropout, samples), and not at all where nothing is'
+      )
   return transfer.begin_with(experiment, run.experiment, run.params)
 
 

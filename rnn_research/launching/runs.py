@@ -10,7 +10,6 @@ A workdir holds
   encoder.weights        and the like: `Experiment.files`
 """
 
-import json
 import shutil
 import time
 from pathlib import Path
@@ -151,12 +150,12 @@ def saved_devices(workdir: str) -> int:
   path = Path(workdir) / 'config.json'
   if not checkpoint.has_checkpoint(workdir) or not path.exists():
     return 0
-  return json.loads(path.read_text('utf-8')).get('num_devices', 0)
+  return result.read_json(path).get('num_devices', 0)
 
 
 def print_result(path: Path) -> None:
   """Prints a result file: a line per split, or per group of a study."""
-  values = json.loads(Path(path).read_text('utf-8'))
+  values = result.read_json(path)
   if 'steps' in values and not values['metrics']:
     show('nothing is held out to evaluate on')
   for split, metrics in (values['metrics'] | values.get('grid', {})).items():

@@ -25,7 +25,7 @@ from rnn_research.errors import InputError, MisfitError
 from rnn_research.training import checkpoint_io as io
 from rnn_research.training.backend import is_distributed
 from rnn_research.training.progress import warn
-from rnn_research.training.result import git_hash, jsonable
+from rnn_research.training.result import git_hash, jsonable, read_json
 from rnn_research.typing import Params, PyTree
 
 _KEPT = 2  # checkpoints to resume from: a damaged one leaves the one before
@@ -223,10 +223,19 @@ def newest_step(workdir: str) -> int | None:
 
 
 def is_finished(workdir: str) -> bool:
-  """Returns whether a run in `workdir` has written its result, and no checkpoint tells that it has
-  gone on since; a study takes no steps."""
-  path, newest = Path(workdir) / 'result.json', newest_step(workdir)
-  return path.exists() and newest in (None, json.loads(path.read_text('utf-8')).get('steps'))
+  """Returns whether a run in `workdir` has written its result, and neither its config nor a
+  checkpoint tells that it has gone on since; a study takes no steps.
+
+  Raises:
+    InputError: one of these files is damaged.
+  """
+  path, about = Path(workdir) / 'result.json', Path(workdir) / 'config.json'
+  if not path.exists():
+    return False
+  result, newest = read_json(path), newest_step(workdir)
+  # A run that was lengthened may have died before its next checkpoint.
+  same = not about.exists() or read_json(about)['config'] == result['config']
+  return same and newest in (None, result.get('steps'))
 
 
 def _trained_by(workdir: str | os.PathLike) -> str | None:

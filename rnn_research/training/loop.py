@@ -65,7 +65,7 @@ def train(
     How it ended.
 
   Raises:
-    InputError: the checkpoint was trained on other data.
+    InputError: the checkpoint was trained on other data, or for longer.
     FloatingPointError: the loss or a gradient is not a number.
   """
   started = time.monotonic()
@@ -80,6 +80,7 @@ def train(
     stack.enter_context(checkpoint.hold(workdir))
     checkpoints = stack.enter_context(checkpoint.open_manager(workdir))
     at = _resume(checkpoints, at, data)
+    _check_total(config.train, total, at.step)
     # Before step 1 also the sample of step 0 is written anew.
     log = open_log(workdir, at.step or -1, config.train.tensorboard)
     stack.callback(log.close)
@@ -108,6 +109,14 @@ def train(
       take_step = _compile(training, at.state, mesh, step_key, describe)
       return _loop(training, take_step, at, mesh, started - at.seconds, asked)
   return Stopped(at.step, at.seconds, True, at.best)
+
+
+def _check_total(train, total, step):
+  if total < step:
+    field = 'steps' if train.steps else 'epochs'
+    raise InputError(
+      f'train.{field} is {train[field]}, expected {step:,} steps at least: the run has taken them'
+    )
 
 
 def _optimizer(experiment, config, data, total, eval_every):
@@ -148,13 +157,12 @@ def _resume(checkpoints, at, data):
 def _exhausted(training, at):
   """Returns whether the newest `train.stop_after` evaluations brought no better one; 0 never
   stops."""
-  patience = training.config.train.stop_after * training.eval_every
-  return 0 < patience <= at.step - at.best.step and at.step % training.eval_every == 0
+  return 0 < training.config.train.stop_after <= at.best.missed
 
 
 def _say_exhausted(training, at):
   training.display.show(
-    f'stopped after step {at.step}: {training.config.train.stop_after} evaluations in a row were '
+    f'stopped after step {at.step}: {at.best.missed} evaluations in a row were '
     f'not better than that of step {at.best.step} (train.stop_after)'
   )
 

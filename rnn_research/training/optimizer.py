@@ -19,7 +19,9 @@ NAMES = ('sgd', 'rmsprop', 'adagrad', 'adam', 'adamw')
 SCHEDULES = ('constant', 'exponential', 'cosine', 'plateau')
 
 # In the path of a parameter: `.b`, `['b']`, `.b_hn`, `['embedding']`, `.peepholes`, `.start.h`.
-_NO_WEIGHT = re.compile(r"[.'](b|b_\w+|\w*bias\w*|\w*embedding\w*|peepholes|start)\b")
+_NO_WEIGHT = re.compile(
+  r"[.'](b|b_\w+|\w*bias\w*|\w*embedding\w*|peepholes|start|places|reads|keys)\b"
+)
 
 _RANGES = {
   'learning_rate': ('a number > 0', lambda v: 0 < v < math.inf),
@@ -174,7 +176,8 @@ def decayed(params: Params) -> PyTree:
   """Returns for each parameter, a tree like `params`, whether weight decay makes it smaller.
 
   Matrices of weights are decayed, those of one-hot inputs too. Vectors are not; nor are, by a name
-  in their path, embeddings, stacked biases and peepholes, and learned first states.
+  in their path, embeddings, stacked biases and peepholes, and learned first states, those of heads
+  and slots too.
   """
 
   def is_weight(path, leaf):

@@ -45,11 +45,17 @@ class Training(NamedTuple):
 
 
 class Best(NamedTuple):
-  """The best evaluation so far: the step after which it was, and its headline figure; not a number
-  before the first."""
+  """The best evaluation so far.
+
+  Attributes:
+    step: updates before it.
+    value: its headline figure; not a number before the first.
+    missed: evaluations since, none of which was better.
+  """
 
   step: int = 0
   value: float = math.nan
+  missed: int = 0
 
 
 class Window(NamedTuple):
@@ -84,14 +90,14 @@ class Progress(NamedTuple):
 
 def progress_of(state: TrainState, step: int, meta: Mapping[str, Any]) -> Progress:
   """Returns how far the run had come that saved `meta`."""
-  best_step, value = meta['best']
+  best_step, value, *missed = meta['best']  # runs of before did not count these
   sums = {name: np.array(value, np.float64) for name, value in meta['window'].items()}
   window = Window(
     largest_gradient_norm=float(sums.pop('largest_gradient_norm', 0.0)),
     steps=int(sums.pop('steps', 0)),
     sums=sums,
   )
-  best = Best(best_step, math.nan if value is None else value)
+  best = Best(best_step, math.nan if value is None else value, *missed)
   return Progress(state, step, best, window, meta['seconds'])
 
 
@@ -157,7 +163,7 @@ def evaluate(training: Training, at: Progress) -> tuple[float, Best]:
   sign = 1.0 if sense == 'min' else -1.0
   # Also the first evaluation is better: the best figure is then not a number.
   if sign * value >= sign * at.best.value:
-    return sign * value, at.best
+    return sign * value, at.best._replace(missed=at.best.missed + 1)
   kept = experiment.select(params, measured[split])
   checkpoint.save_best(training.workdir, at.step, kept, value)
   return sign * value, Best(at.step, value)

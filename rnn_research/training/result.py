@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rnn_research.errors import InputError
+
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 
 
@@ -51,6 +53,14 @@ def jsonable(value: Any) -> Any:
   if isinstance(value, (list, tuple)):
     return [jsonable(item) for item in value]
   return value
+
+
+def read_json(path: str | os.PathLike) -> Any:
+  """Returns what a run wrote; raises InputError where the file is damaged."""
+  try:
+    return json.loads(Path(path).read_text('utf-8'))
+  except ValueError as e:
+    raise InputError(f'workdir: {path} is damaged ({type(e).__name__}: {e})') from e
 
 
 def report_folder(workdir: str | os.PathLike, part: str = '') -> str:

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from rnn_research.training.checkpoint import is_finished
-from rnn_research.training.result import write_text
+from rnn_research.training.result import read_json, write_text
 
 _METRICS = {
   'bleu': 'BLEU',
@@ -124,7 +123,7 @@ def read_result(workdir: str | os.PathLike) -> dict[str, Any] | None:
   """Returns result.json of a workdir, None where the run is not finished."""
   if not is_finished(str(workdir)):
     return None
-  return json.loads((Path(workdir) / 'result.json').read_text('utf-8'))
+  return read_json(Path(workdir) / 'result.json')
 
 
 def result_markdown(result: Mapping[str, Any] | None) -> str:

@@ -1,7 +1,6 @@
 """The report of a model that learned an algorithm: its curves, its errors on longer sequences, and
 where its heads look."""
 
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from rnn_research.tasks.algorithmic.sequences import Examples
 from rnn_research.tasks.algorithmic.tasks import TASKS
 from rnn_research.training.grid import MEMBERS, members
 from rnn_research.training.metrics_log import read_log
+from rnn_research.training.result import read_json
 
 _UNITS = {'recall': 'items', 'ngrams': 'bits', 'world': 'events'}
 _LEARNED = 0.01  # bits per sequence
@@ -42,7 +42,7 @@ def write_report(
       are read.
     out_dir: an existing folder.
   """
-  about = json.loads((Path(workdir) / 'config.json').read_text('utf-8'))
+  about = read_json(Path(workdir) / 'config.json')
   result = read_result(workdir)
   sections = [
     _members(read_log(workdir), name, about),

@@ -1,7 +1,6 @@
 """The report of a captioner: figures, the best and the worst captions, where it looked."""
 
 import contextlib
-import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -32,6 +31,7 @@ from rnn_research.tasks.captioning.evaluation import HeldOut, all_inputs
 from rnn_research.tasks.captioning.faithfulness import Hidden, hide
 from rnn_research.tasks.captioning.pointing_section import pointing_section
 from rnn_research.training.metrics_log import read_log
+from rnn_research.training.result import read_json
 from rnn_research.typing import Params
 
 _SHOWN = 8  # captions of either kind
@@ -70,7 +70,7 @@ def write_report(
       are read.
     out_dir: an existing folder.
   """
-  rows, about = read_log(workdir), json.loads((Path(workdir) / 'config.json').read_text('utf-8'))
+  rows, about = read_log(workdir), read_json(Path(workdir) / 'config.json')
   pictures = held_out.seen(split)
   found = describe(params, all_inputs(pictures))
   scores = _each(found, pictures)

@@ -1,6 +1,5 @@
 """The report of a model that answers questions: errors by task, seeds, and where it looks."""
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from rnn_research.tasks.memory_qa.attention_figure import attention_figure
 from rnn_research.tasks.memory_qa.corpus import StoryVocabulary
 from rnn_research.training import grid
 from rnn_research.training.metrics_log import read_log
+from rnn_research.training.result import read_json
 
 _DIVERGED = ', where one that diverged counts as 100 %'
 _LENGTH = 8  # sentences, about, of the story that is drawn
@@ -53,7 +53,7 @@ def write_report(
     workdir: of the run, whose config.json, metrics.jsonl and result.json are read.
     out_dir: an existing folder.
   """
-  rows, about = read_log(workdir), json.loads((Path(workdir) / 'config.json').read_text('utf-8'))
+  rows, about = read_log(workdir), read_json(Path(workdir) / 'config.json')
   config = ConfigDict(about['config'])
   right = _right(held_out)
   tasks = by_task(held_out, right)

@@ -1,6 +1,5 @@
 """The report of a translator: how well it translates, where it looks, what it writes."""
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,6 +27,7 @@ from rnn_research.metrics.bleu import bleu_by_length, corpus_bleu
 from rnn_research.tasks.translation.alignment_figure import alignment_figure, choose
 from rnn_research.tasks.translation.translator import Translation, shown
 from rnn_research.training.metrics_log import read_log
+from rnn_research.training.result import read_json
 
 _SAMPLES = 5
 
@@ -61,7 +61,7 @@ def write_report(
       are read.
     out_dir: an existing folder.
   """
-  rows, about = read_log(workdir), json.loads((Path(workdir) / 'config.json').read_text('utf-8'))
+  rows, about = read_log(workdir), read_json(Path(workdir) / 'config.json')
   similar = [
     sentence_chrf(found.text, [reference]).score
     for found, reference in zip(held_out.translations, held_out.references, strict=True)

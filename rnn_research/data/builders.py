@@ -13,6 +13,8 @@ from rnn_research.errors import InputError
 URL = 'https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt'
 SHA256 = '86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed'
 
+SPLITS = {'train': 'train', 'valid': 'validation', 'test': 'test'}  # ours -> as they call them
+
 
 def prepared_builder(name: str, data_dir: str = '', download: bool = False):
   """Returns a read-only builder of a data set that is prepared in a folder, by us or by stock

@@ -10,7 +10,6 @@ from rnn_research.data.pictures import Pictures
 from rnn_research.errors import InputError, require
 
 NAME = 'captioned_pictures'
-_TFDS_SPLITS = {'train': 'train', 'valid': 'validation', 'test': 'test'}
 
 
 def prepare_captions(
@@ -59,7 +58,7 @@ def _builder(splits, pictures) -> type:
         return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
 
       def _split_generators(self, dl_manager):
-        return {_TFDS_SPLITS[split]: self._generate_examples(split) for split in splits}
+        return {builders.SPLITS[split]: self._generate_examples(split) for split in splits}
 
       def _generate_examples(self, split):
         for name, captions in splits[split]:
@@ -95,7 +94,7 @@ def read_captions(name: str, data_dir: str) -> tuple[dict[str, dict[str, list[st
     )
   splits: dict[str, dict[str, list[str]]] = {}
   places = {}
-  for split, theirs in _TFDS_SPLITS.items():
+  for split, theirs in builders.SPLITS.items():
     if theirs in builder.info.splits:
       source = builder.as_data_source(theirs)
       for index in range(len(source)):

@@ -24,7 +24,6 @@ from rnn_research.data.stdlib_corpus import standard_library_source
 from rnn_research.errors import InputError, require
 
 SPLITS = ('train', 'valid', 'test')
-TFDS_SPLITS = {'train': 'train', 'valid': 'validation', 'test': 'test'}
 
 
 class Corpus(NamedTuple):
@@ -110,7 +109,7 @@ def _read_tfds_splits(
   builder = builders.prepared_builder(name, data_dir, download)
   texts = {
     split: builders.read_text(builder, theirs)
-    for split, theirs in TFDS_SPLITS.items()
+    for split, theirs in builders.SPLITS.items()
     if split == 'train' or theirs in builder.info.splits
   }
   if unit == 'byte':

@@ -10,6 +10,7 @@ import numpy as np
 
 from rnn_research.data import codec as text_codec
 from rnn_research.data.buckets import EncodedPairs
+from rnn_research.data.builders import SPLITS as TFDS_SPLITS
 from rnn_research.data.codec import RULES, TextCodec, train_sentence_codec
 from rnn_research.data.pairs import Pairs, language_of, read_pairs, read_tfds_pairs, tfds_splits
 from rnn_research.data.sentences import chosen, joined
@@ -18,7 +19,6 @@ from rnn_research.errors import InputError, require
 from rnn_research.tasks.translation import shares, synthetic
 
 FILES = ('source', 'target', 'valid_source', 'valid_target', 'test_source', 'test_target')
-_TFDS_SPLITS = {'train': 'train', 'valid': 'validation', 'test': 'test'}
 
 
 class ParallelCorpus(NamedTuple):
@@ -154,8 +154,8 @@ def load_held_out(
 
 def held_out_names(data: Mapping[str, Any]) -> tuple[str, ...]:
   """Returns the held-out splits that `load_corpus` will find: those with files or a share."""
-  shares = zip(('valid', 'test'), data['splits'][1:], strict=True)
-  return tuple(name for name, share in shares if share or data[f'{name}_source'])
+  wanted = shares.wanted(data['splits'])
+  return tuple(name for name in shares.HELD_OUT if name in wanted or data[f'{name}_source'])
 
 
 def _counts(total, fractions):
@@ -164,8 +164,7 @@ def _counts(total, fractions):
   # Decimal fractions, since 100 * 0.29 < 29 in binary.
   counts = {
     name: max(math.floor(total * Fraction(str(share))), 1)
-    for name, share in zip(('valid', 'test'), fractions[1:], strict=True)
-    if share
+    for name, share in shares.wanted(fractions).items()
   }
   train = total - sum(counts.values())
   require('data.examples', total, train >= 1, f'more of them for data.splits {tuple(fractions)}')
@@ -177,8 +176,8 @@ def _read_tfds(data):
   splits = {}
   known = tfds_splits(data['tfds'], data['data_dir'])
   for name in ('train', *held_out_names(data)):
-    if name == 'train' or _TFDS_SPLITS[name] in known:
-      splits[name] = read_tfds_pairs(data['tfds'], data['data_dir'], _TFDS_SPLITS[name])
+    if name == 'train' or TFDS_SPLITS[name] in known:
+      splits[name] = read_tfds_pairs(data['tfds'], data['data_dir'], TFDS_SPLITS[name])
   return splits
 
 

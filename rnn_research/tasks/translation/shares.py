@@ -10,12 +10,22 @@ from rnn_research.data import held_out
 from rnn_research.data.codec import SPECIALS, TextCodec
 from rnn_research.data.pairs import Pairs
 
+HELD_OUT = ('valid', 'test')
+
+
+def wanted(fractions: Sequence[float]) -> dict[str, float]:
+  """Returns held-out split -> its fraction, of those that have one above 0.
+
+  Args:
+    fractions: of train, valid and test.
+  """
+  return {name: share for name, share in zip(HELD_OUT, fractions[1:], strict=True) if share}
+
 
 def drawn_names(data: Mapping[str, Any], found: Collection[str]) -> tuple[str, ...]:
   """Returns the held-out splits that are shares of the training pairs, since they are not among
   those that were found."""
-  shares = zip(('valid', 'test'), data['splits'][1:], strict=True)
-  return tuple(name for name, share in shares if name not in found and share)
+  return tuple(name for name in wanted(data['splits']) if name not in found)
 
 
 def digests(pairs: Pairs, lower: bool) -> np.ndarray:
@@ -52,7 +62,7 @@ def divided(
   Raises:
     InputError: a split gets no pair.
   """
-  shares = dict(zip(('valid', 'test'), fractions[1:], strict=True))
+  shares = wanted(fractions)
   left_out = f' (without {duplicates} duplicates)' if duplicates else ''
   total, parts = len(rows), {}
   for name in names:

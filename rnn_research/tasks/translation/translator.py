@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnn_research.data.buckets import evaluation_rows, like_lengths, pad
-from rnn_research.data.codec import BOS, EOS, PAD, UNK
+from rnn_research.data.codec import BOS, EOS, PAD, UNK, encoder
 from rnn_research.decoding.beam import Beam
 from rnn_research.decoding.decode import decode
 from rnn_research.decoding.sampling import Sampling
@@ -68,6 +68,7 @@ def translator(
     `translate(params, texts, key=None) -> [[Translation] * num_best, ...]`, one list per text; of
     an empty text, empty ones. The key is for drawing.
   """
+  ids_of = encoder(codec.source)
   search = jax.jit(functools.partial(_search, model, codec.target.unit, how))
 
   def translate(
@@ -76,7 +77,7 @@ def translator(
     whole = codec.source.split_all(texts)
     cut = [len(sentence) > max_length for sentence in whole]
     words = [sentence[:max_length] for sentence in whole]
-    ids = [sentence[:max_length] for sentence in codec.source.encode_all(texts)]
+    ids = list(map(ids_of, words))
     found = [
       [Translation('', [], 0.0, np.zeros((0, 0), np.float32), [], False)] * num_best for _ in texts
     ]

@@ -78,21 +78,26 @@ def unroll(
   return state, ys
 
 
-def stepped(
-  cell: Cell,
-  params: Params,
-  state: State,
-  xs: PyTree,
-  *,
-  mask: Array | None = None,
-  reset: Array | None = None,
-  reset_state: State | None = None,
-) -> tuple[State, PyTree]:
-  """Takes the steps of a cell one by one, with the arguments of its `scan`, see `cell.ScanFn`: for
-  forms of whole sequences that know no resets. `unroll` puts the initial state in place where there
-  is one, so that is `reset_state` here."""
-  begun = cell._replace(scan=None, initial_state=lambda params, batch_size: reset_state)
-  return unroll(begun, params, xs, state, mask=mask, reset=reset)
+def without_resets(
+  cell: Cell, form: Callable[[Params, State, PyTree, Array], tuple[State, PyTree]]
+) -> Cell:
+  """Returns a cell with a form for whole sequences that knows no resets: where there are some, it
+  steps. So do cells that read stories, which have a beginning each.
+
+  Args:
+    cell: without a `scan`.
+    form: `(params, state, xs [T, B, ...], mask [T, B]) -> (state, ys)`.
+  """
+
+  def scan(params, state, xs, *, mask=None, reset=None, reset_state=None):
+    check_flags(mask, reset, reset_state, xs.shape[:2])
+    if reset is None:
+      return form(params, state, xs, jnp.ones(xs.shape[:2], bool) if mask is None else mask)
+    # `unroll` puts the initial state in place where there is a reset: that is `reset_state` here.
+    begun = cell._replace(initial_state=lambda params, batch_size: reset_state)
+    return unroll(begun, params, xs, state, mask=mask, reset=reset)
+
+  return cell._replace(scan=scan)
 
 
 def unroll_layers(

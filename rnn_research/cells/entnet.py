@@ -11,7 +11,7 @@ from rnn_research.engines.entity import EntityInputs, EntityWeights, candidate, 
 from rnn_research.errors import require_size
 from rnn_research.layers import check_features, matmul
 from rnn_research.typing import Array
-from rnn_research.unroll import check_flags, stepped
+from rnn_research.unroll import without_resets
 
 
 class EntNetParams(NamedTuple):
@@ -95,13 +95,8 @@ def entnet(num_slots: int, *, dtype=jnp.float32) -> Cell:
     g, z, r = update(own, state.h, candidate(own, state.h, u.w_s, dtype), u.s, u.c)
     return EntNetState(z * r), g.astype(dtype)
 
-  def scan(params, state, xs, *, mask=None, reset=None, reset_state=None):
-    check_flags(mask, reset, reset_state, xs.shape[:2])
-    if reset is not None:  # stories are read from their beginning: not worth a form of its own
-      return stepped(stepping, params, state, xs, mask=mask, reset=reset, reset_state=reset_state)
-    mask = jnp.ones(xs.shape[:2], bool) if mask is None else mask
+  def form(params, state, xs, mask):
     h, gs = entity_scan(dtype, weights(params), state.h, project(params, xs), mask)
     return EntNetState(h), gs.astype(dtype)
 
-  stepping = Cell(init, initial_state, project, step)
-  return stepping._replace(scan=scan)
+  return without_resets(Cell(init, initial_state, project, step), form)

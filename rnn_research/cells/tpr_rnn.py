@@ -19,7 +19,7 @@ from rnn_research.memory.associations import (
   tensor,
 )
 from rnn_research.typing import Array, Key
-from rnn_research.unroll import check_flags, stepped
+from rnn_research.unroll import without_resets
 
 
 class PartsParams(NamedTuple):
@@ -142,14 +142,9 @@ def tpr_rnn(
     written = Triples(subjects(u), u.relations, new_objects(u, found))
     return TPRState(state.f + tensor(written)), output(found)
 
-  def scan(params, state, xs, *, mask=None, reset=None, reset_state=None):
-    check_flags(mask, reset, reset_state, xs.shape[:2])
-    if reset is not None:  # stories are read from their beginning: not worth a form of its own
-      return stepped(stepping, params, state, xs, mask=mask, reset=reset, reset_state=reset_state)
-    mask = jnp.ones(xs.shape[:2], bool) if mask is None else mask
+  def form(params, state, xs, mask):
     facts = Facts(*(a.swapaxes(0, 1) for a in project(params, xs)))
     written = write_stories(facts, mask.T, state.f)
     return TPRState(state.f + tensor(written.triples)), output(written.found.swapaxes(0, 1))
 
-  stepping = Cell(init, initial_state, project, step)
-  return stepping._replace(scan=scan)
+  return without_resets(Cell(init, initial_state, project, step), form)

@@ -31,7 +31,8 @@ from rnn_research import (
   unroll,
   variational_dropout,
 )
-from rnn_research.engines.parallel.newton import newton_scan, with_newton
+from rnn_research.engines.parallel import in_parallel
+from rnn_research.engines.parallel.newton import newton_scan
 
 pytestmark = pytest.mark.usefixtures('strict_shapes')
 
@@ -150,7 +151,9 @@ def test_damping_changes_the_iterations_and_not_the_result():
 )
 def test_every_product_is_of_the_highest_precision(jacobian, inner):
   params, xs, state, loops = setup(GRU)
-  loss = inner(lambda *args: loss_of(with_newton(GRU, jacobian=jacobian), **loops)(*args)[0])
+  loss = inner(
+    lambda *args: loss_of(in_parallel(newton_scan, GRU, jacobian=jacobian), **loops)(*args)[0]
+  )
   text = jax.jit(jax.value_and_grad(loss, (0, 1, 2))).lower(params, xs, state).as_text()
   products = [line for line in text.splitlines() if 'dot_general' in line]
   assert (
@@ -161,7 +164,7 @@ def test_every_product_is_of_the_highest_precision(jacobian, inner):
 
 @every_form
 def test_padding_may_hold_anything_and_holds_the_state_bit_for_bit(jacobian):
-  cell = with_newton(GRU, jacobian=jacobian)
+  cell = in_parallel(newton_scan, GRU, jacobian=jacobian)
   params, xs, state, _ = setup(GRU)
   mask = np.ones(xs.shape[:2], bool)
   mask[5:, 0], mask[:, 1] = False, False
@@ -191,7 +194,7 @@ def test_a_reset_passes_gradient_to_a_learned_initial_state_and_goes_first_at_ma
   params, xs, state, loops = setup(cell)
   loops = {'mask': loops['mask'], 'reset': np.zeros_like(loops['reset'])}
   loops['reset'][3], loops['mask'][3, 0], loops['reset'][-1, 1] = True, False, True
-  got = gradients(with_newton(cell, jacobian=jacobian), params, xs, state, **loops)
+  got = gradients(in_parallel(newton_scan, cell, jacobian=jacobian), params, xs, state, **loops)
   assert np.abs(got[1][0].start.h).min() > 0.0
   assert_near(got, gradients(stepped(cell), params, xs, state, **loops), 1e-4)
 
@@ -205,7 +208,9 @@ def test_second_derivatives_equal_those_of_stepping(jacobian):
     squares = lambda *args: sum(jnp.sum(a * a) for a in jax.tree.leaves(gradient(*args)[0]))
     return jax.jit(jax.grad(squares, (0, 1, 2)))(params, xs, state)
 
-  assert_near(penalty(with_newton(GRU, jacobian=jacobian)), penalty(stepped(GRU)), 1e-3)
+  assert_near(
+    penalty(in_parallel(newton_scan, GRU, jacobian=jacobian)), penalty(stepped(GRU)), 1e-3
+  )
 
 
 def test_parallel_works_inside_and_outside_other_combinators():
@@ -216,7 +221,7 @@ def test_parallel_works_inside_and_outside_other_combinators():
     'prepared': lambda change: change(dropped),
   }
   for make_cell in cells.values():
-    cell = make_cell(with_newton)
+    cell = make_cell(functools.partial(in_parallel, newton_scan))
     params, xs, state, loops = setup(cell)
     keywords = loops | {'key': jax.random.key(2)}
     assert cell.scan is not None

@@ -258,7 +258,7 @@ def test_cells_that_draw_at_every_step_take_them(engine):
   drawing = zoneout(gru(HIDDEN), 0.5), stack(gru(HIDDEN), gru(HIDDEN), dropout=0.5)
   for cell in (*drawing, residual(drawing[0]), learned_initial_state(drawing[0]), stack(*drawing)):
     with pytest.raises(
-      InputError, match=f"engine is '{engine}', expected scan for a cell that dra"
+      InputError, match=f'^{engine}_scan is asked of a cell that draws at every step'
     ):
       with_engine(cell, engine)
 

@@ -31,8 +31,9 @@ from rnn_research import (
   unroll,
   variational_dropout,
 )
+from rnn_research.engines.parallel import in_parallel
 from rnn_research.engines.parallel import shooting as module
-from rnn_research.engines.parallel.shooting import shooting_scan, with_shooting
+from rnn_research.engines.parallel.shooting import shooting_scan
 
 pytestmark = pytest.mark.usefixtures('strict_shapes')
 
@@ -66,7 +67,7 @@ def test_float64_equals_stepping_in_values_and_gradients(name):
   with jax.enable_x64(True):
     cell = CELLS[name](8, dtype=jnp.float64)
     params, xs, state, loops = setup(cell, 200, 2, jnp.float64)
-    got = gradients(with_shooting(cell), params, xs, state, **loops)
+    got = gradients(in_parallel(shooting_scan, cell), params, xs, state, **loops)
     assert_near(got, gradients(stepped(cell), params, xs, state, **loops), 1e-11)
 
 
@@ -76,7 +77,9 @@ def test_float64_equals_stepping_in_values_and_gradients(name):
 def test_every_chunk_length_equals_stepping(chunk_length, looped):
   params, xs, state, loops = setup(GRU)
   loops = loops if looped else {}
-  got = gradients(with_shooting(GRU, chunk_length=chunk_length), params, xs, state, **loops)
+  got = gradients(
+    in_parallel(shooting_scan, GRU, chunk_length=chunk_length), params, xs, state, **loops
+  )
   assert_near(got, gradients(stepped(GRU), params, xs, state, **loops), 3e-5)
 
 
@@ -106,7 +109,7 @@ def test_inputs_and_states_may_be_trees():
   cell, (_, xs, _, loops) = tree_cell(), setup(GRU)
   params, xs = cell.init(jax.random.key(0), None), {'x': xs, 'bias': xs[..., 0]}
   state = noisy(cell.initial_state(params, BATCH), 3)
-  got = gradients(with_shooting(cell), params, xs, state, **loops)
+  got = gradients(in_parallel(shooting_scan, cell), params, xs, state, **loops)
   assert_near(got, gradients(cell, params, xs, state, **loops), 3e-5)
 
 
@@ -172,7 +175,7 @@ def test_the_default_length_is_about_the_square_root_and_divides_where_it_can(nu
 
 
 def test_padding_may_hold_anything_and_holds_the_state_bit_for_bit():
-  cell = with_shooting(GRU, chunk_length=3)
+  cell = in_parallel(shooting_scan, GRU, chunk_length=3)
   params, xs, state, _ = setup(GRU, 8)
   mask = np.ones(xs.shape[:2], bool)
   mask[5:, 0], mask[:, 1] = False, False
@@ -191,7 +194,8 @@ def test_a_row_that_is_not_a_number_ends_and_stays_alone():
   broken, others = xs.at[:, 1].set(jnp.nan), np.array([0, 2])
   rows = lambda outcome: jax.tree.map(lambda a: a[others], (outcome[0][1][0], outcome[1][2]))
   got, expected = (
-    gradients(cell, params, broken, state) for cell in (with_shooting(GRU), stepped(GRU))
+    gradients(cell, params, broken, state)
+    for cell in (in_parallel(shooting_scan, GRU), stepped(GRU))
   )
   assert np.isnan(got[0][1][1][-1, 1]).all()
   assert solve(GRU, params, state, broken, chunk_length=10)[2].passes == 5
@@ -211,7 +215,7 @@ def test_a_reset_passes_gradient_to_a_learned_initial_state_and_goes_first_at_ma
   params, xs, state, loops = setup(cell)
   loops['reset'][:] = False
   loops['reset'][3], loops['mask'][3, 0], loops['reset'][-1, 1] = True, False, True
-  got = gradients(with_shooting(cell), params, xs, state, **loops)
+  got = gradients(in_parallel(shooting_scan, cell), params, xs, state, **loops)
   assert np.abs(got[1][0].start.h).min() > 0.0
   assert_near(got, gradients(stepped(cell), params, xs, state, **loops), 3e-5)
 
@@ -226,7 +230,7 @@ CHANGES = {
 
 @pytest.mark.parametrize('make_cell', CHANGES.values(), ids=CHANGES)
 def test_shooting_works_on_other_combinators(make_cell):
-  cell = make_cell(with_shooting)
+  cell = make_cell(functools.partial(in_parallel, shooting_scan))
   params, xs, state, loops = setup(cell)
   keywords = loops | {'key': jax.random.key(2)}
   assert cell.scan is not None

@@ -6,9 +6,10 @@ from typing import NamedTuple
 import jax
 
 from rnn_research.cell import Cell, ScanFn
-from rnn_research.engines.parallel.newton import with_newton
-from rnn_research.engines.parallel.shooting import with_shooting
-from rnn_research.errors import require, require_one_of
+from rnn_research.engines.parallel import in_parallel
+from rnn_research.engines.parallel.newton import newton_scan
+from rnn_research.engines.parallel.shooting import shooting_scan
+from rnn_research.errors import require_one_of
 
 # (platform, cell) -> the engines that `experiments/speed.py` measured to be the fastest there; the
 # first that can run does.
@@ -32,7 +33,7 @@ DESCRIPTIONS = {
   'newton': "Newton's iteration, parallel over time",
   'shooting': 'multiple shooting, chunks of time in parallel',
 }
-_FOR_EVERY_CELL = {'newton': with_newton, 'shooting': with_shooting}
+_FOR_EVERY_CELL = {'newton': newton_scan, 'shooting': shooting_scan}
 
 
 class Form(NamedTuple):
@@ -89,9 +90,7 @@ def with_engine(cell: Cell, engine: str, name: str = '') -> Cell:
   known = cell.scan.cell if isinstance(cell.scan, Auto) else 'this cell'
   check_engine('engine', engine, cell, name or known)
   if engine in _FOR_EVERY_CELL:
-    draws = 'scan for a cell that draws at every step (zoneout, a stack with dropout)'
-    require('engine', engine, not cell.noisy, draws)
-    return _FOR_EVERY_CELL[engine](cell)
+    return in_parallel(_FOR_EVERY_CELL[engine], cell)
   return cell._replace(scan=_scans(cell)[engine])
 
 

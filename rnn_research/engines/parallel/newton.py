@@ -152,27 +152,6 @@ def newton_scan(
   return unflatten(last_state(jnp.concatenate([problem.start[None], hs]), mask, reset)), ys, info
 
 
-def with_newton(cell: Cell, **options) -> Cell:
-  """Evaluates a cell over whole sequences by Newton's iteration instead of step by step.
-
-  Args:
-    cell: as `newton_scan` needs it.
-    **options: `jacobian`, `damping`, `tolerance` and `max_iterations` of `newton_scan`.
-
-  Returns:
-    The same cell with another `scan`.
-
-  Source: see `newton_scan`.
-  """
-
-  def scan(params, state, xs, *, mask=None, reset=None, reset_state=None):
-    return newton_scan(
-      cell, params, state, xs, mask=mask, reset=reset, reset_state=reset_state, **options
-    )[:2]
-
-  return cell._replace(scan=scan)
-
-
 def _flatten(state):
   return jax.vmap(lambda row: ravel_pytree(row)[0])(state)
 

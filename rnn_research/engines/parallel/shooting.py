@@ -120,28 +120,6 @@ def shooting_scan(
   return jax.tree.map(lambda a: a[-1], ends), ys, info
 
 
-def with_shooting(cell: Cell, **options) -> Cell:
-  """Evaluates a cell over whole sequences by multiple shooting; its chunks run in the form that
-  `cell` has itself.
-
-  Args:
-    cell: as `shooting_scan` needs it.
-    **options: `chunk_length` and `tolerance` of `shooting_scan`.
-
-  Returns:
-    The same cell with another `scan`.
-
-  Source: see `shooting_scan`.
-  """
-
-  def scan(params, state, xs, *, mask=None, reset=None, reset_state=None):
-    return shooting_scan(
-      cell, params, state, xs, mask=mask, reset=reset, reset_state=reset_state, **options
-    )[:2]
-
-  return cell._replace(scan=scan)
-
-
 def _default_length(num_steps):
   """Returns the first divisor of T from sqrt(T) on: masked steps are slower. Without one below 2
   sqrt(T), sqrt(T)."""

@@ -1,5 +1,6 @@
 """The fused engine over sequences long enough to be cut into chunks, and the choice of an engine."""
 
+import inspect
 import re
 
 import jax
@@ -23,6 +24,8 @@ from rnn_research import CELLS, gru, lstm, unroll
 from rnn_research.cells import make_cell
 from rnn_research.cells.elman import elman
 from rnn_research.engines import dispatch, fused
+from rnn_research.engines.parallel.newton import newton_scan
+from rnn_research.engines.parallel.shooting import shooting_scan
 from rnn_research.errors import InputError
 
 
@@ -205,7 +208,8 @@ KINDS += ['mut1', 'nas', 'rhn']
 def test_every_cell_takes_the_engines_that_need_no_form(name):
   assert make_cell(name, 3, engine='scan').scan is None
   scans = [make_cell(name, 3, engine=engine).scan for engine in ('newton', 'shooting')]
-  assert None not in scans and scans[0].__module__ != scans[1].__module__
+  runs = [inspect.getclosurevars(scan).nonlocals['run'] for scan in scans]
+  assert runs == [newton_scan, shooting_scan]
 
 
 @pytest.mark.parametrize(

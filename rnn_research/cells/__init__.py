@@ -33,7 +33,7 @@ CELLS: dict[str, Callable[..., Cell]] = {
   'lstm': lstm,
   'lstm_cifg': functools.partial(lstm_variant, change='cifg'),
   'lstm_fgr': functools.partial(lstm_variant, change='fgr'),
-  'lstm_nfg': functools.partial(lstm_variant, change='nfg'),
+  'lstm_nfg': functools.partial(lstm_variant, change='nfg', forget_bias=0.0),  # it has no such gate
   'lstm_niaf': functools.partial(lstm_variant, change='niaf'),
   'lstm_nig': functools.partial(lstm_variant, change='nig'),
   'lstm_noaf': functools.partial(lstm_variant, change='noaf'),

@@ -104,13 +104,23 @@ def check(name: str, config: ConfigDict) -> None:
   """Checks what 'experiment:variant' alone knows of its config.
 
   Raises:
-    InputError: a field out of range, an engine that the chosen cell lacks, or a field that nothing
-      reads and that is not the variant's.
+    InputError: a field out of range, an engine that the chosen cell lacks, or a field of `model`
+      that it lacks and that is not the variant's.
   """
-  default = get_config(name)
-  _check_cell(config.get('model', {}), default.get('model', {}))
+  _check_cell(config.get('model', {}), get_config(name).get('model', {}))
   _offer(name, 'check', lambda config: None)(config)
-  _check_unused(_offer(name, 'unused', lambda config: {})(config), config, default)
+
+
+def check_read(name: str, config: ConfigDict, saved: ConfigDict) -> None:
+  """Raises InputError where a field differs from that of `saved`, the config before it was changed,
+  and nothing of 'experiment:variant' reads it."""
+  for field, why in _offer(name, 'unused', lambda config: {})(config).items():
+    block, key = field.split('.')
+    value, usual = config[block][key], saved[block][key]
+    if value != usual:
+      from rnn_research.errors import require
+
+      require(field, value, False, f'{usual!r}, since it is not used {why}')
 
 
 def kept_bytes(name: str, config: ConfigDict) -> int:
@@ -141,17 +151,6 @@ def _check_cell(model, default):
       require(f'model.{field}', model[field], model[field] == default[field], expected)
     if 'engine' in model:
       check_engine('model.engine', model.engine, CELLS[model.cell](1), model.cell)
-
-
-def _check_unused(fields, config, default):
-  """Raises InputError where a field was changed that is not read, for the reason that is given."""
-  for field, why in fields.items():
-    block, name = field.split('.')
-    value, usual = config[block][name], default[block][name]
-    if value != usual:
-      from rnn_research.errors import require
-
-      require(field, value, False, f'{usual!r}, since it is not used {why}')
 
 
 def _module(name):

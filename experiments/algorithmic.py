@@ -168,8 +168,7 @@ def check(config: ConfigDict) -> None:
       f'{model.num_rows}, in one way at most',
     )
   if model.cell == 'entnet':
-    for field in ('num_layers', 'num_heads'):
-      require(f'model.{field}', model[field], model[field] == 1, '1 for entnet')
+    require('model.num_layers', model.num_layers, model.num_layers == 1, '1 for entnet')
 
 
 _MEMORY = ('controller', 'num_rows', 'row_size', 'num_heads')
@@ -184,7 +183,7 @@ def unused(config: ConfigDict) -> dict[str, str]:
   found = {f'model.{name}': f'by {model.cell}' for name in _READ['ntm'] if name not in read}
   steps = model.controller if 'controller' in read else model.cell
   if steps not in CELLS or 'forget_bias' not in options_of(steps):
-    found['model.forget_bias'] = f'by {model.cell}'
+    found['model.forget_bias'] = f'by {steps}'
   if len(tasks.ranges(data.task, data)) == 1:
     found |= {f'data.{name}': f'by {data.task}' for name in _REPEATS}
   return found

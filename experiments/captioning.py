@@ -266,7 +266,10 @@ def unused(config: ConfigDict) -> dict[str, str]:
     found |= dict.fromkeys(fields, f'by {decoder}, which has no attention')
   if decoder != 'hard_attention':
     found |= dict.fromkeys(('train.reinforce', 'train.entropy'), f'by {decoder}')
-  if config.train.objective != 'cider':
+  if config.train.objective == 'cider':
+    for field in ('label_smoothing', 'doubly_stochastic', 'reinforce', 'entropy'):
+      found[f'train.{field}'] = 'where train.objective is cider'
+  else:
     found['train.samples'] = 'where train.objective is not cider'
   return found
 

@@ -47,7 +47,7 @@ def build(config: ConfigDict, assets: dict | None = None) -> Study:
   """Makes the study.
 
   Raises:
-    InputError: there are no runs, or they have different headlines or tasks.
+    InputError: there are no runs, or they have different headlines, tasks or units.
   """
   folders = [str(expand(folder)) for folder in comma_list(config.workdirs)]
   names = {Path(folder).resolve() for folder in folders}
@@ -66,11 +66,13 @@ def build(config: ConfigDict, assets: dict | None = None) -> Study:
         f'workdirs: {run.workdir} is measured by {run_curves.figure_name(run)} and '
         f'{runs[0].workdir} by {run_curves.figure_name(runs[0])}, expected one figure for all'
       )
-  asked = {run.about['config'].get('data', {}).get('task') for run in runs}
-  if len(asked) > 1:
-    raise InputError(
-      f'workdirs: the runs have data.task {", ".join(sorted(map(str, asked)))}, expected one task'
-    )
+  # Nats of a word are more than those of a character.
+  by_symbol = ('unit',) if 'symbol' in runs[0].about['headline'][1] else ()
+  for field in ('task', *by_symbol):
+    asked = {run.about['config'].get('data', {}).get(field) for run in runs}
+    if len(asked) > 1:
+      found = ', '.join(sorted(map(str, asked)))
+      raise InputError(f'workdirs: the runs have data.{field} {found}, expected one {field}')
   return Study(functools.partial(_report, runs))
 
 

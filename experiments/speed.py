@@ -53,7 +53,10 @@ _LEFT_OUT = (
 _CHANGES = {
   'full': {},
   'quick': {
+    'groups': 'comparisons,scaling,sampling',
     'cells': 'lstm',
+    'parts': 'step',
+    'rivals': 'scan,linen,nnx',
     'shapes': ((128, 1, 100, 100),),
     'gpu_shapes': (),
     'rounds': 2,

@@ -126,8 +126,8 @@ class Experiment(NamedTuple):
     MOVABLE        those of them whose data the fingerprint covers: as it decides, they may differ
                    when a run goes on, too
     check          `(config) -> None`: raises InputError for a field of its own out of range
-    unused         `(config) -> {field: 'by ..' or 'where ..'}`: what nothing reads, which is
-                   refused where it differs from the variant's
+    unused         `(config) -> {field: 'by ..' or 'where ..'}`: what nothing reads, so that
+                   changing it is refused
     kept_bytes     `(config) -> int`: roughly what a step keeps for its backward pass, for the
                    allocator
 

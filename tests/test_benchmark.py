@@ -294,14 +294,17 @@ def test_who_is_compared():
   assert labels('gru', gpu, names=wanted) == ['ours', 'flax.linen.RNN', *reduced]
   both = ['PyTorch with oneDNN', 'PyTorch without oneDNN']
   assert labels('gru', cpu, names=['torch', 'bfloat16']) == ['ours', *both]
+  half_cpu = cpu._replace(torch=False, bfloat16=True)
   half = contenders.comparison('gru', cpu._replace(bfloat16=True), names=['bfloat16'])
   assert list(half) == ['ours', *reduced]
   assert half['PyTorch, bfloat16'].options['device'] == 'cpu'
   assert labels('mgu', cpu, names=contenders.RIVALS) == ['ours', 'plain lax.scan']
   without = cpu._replace(torch=False)
   assert labels('gru', without, names=['torch', 'scan']) == ['ours', 'plain lax.scan']
-  assert list(contenders.sampling(cpu)) == ['ours', 'ours, bfloat16', 'PyTorch']
-  assert [list(who) for who in contenders.translation(without).values()] == [
+  assert list(contenders.sampling(gpu)) == ['ours', 'ours, bfloat16', 'PyTorch']
+  assert list(contenders.sampling(cpu)) == ['ours', 'PyTorch']
+  assert [list(who) for who in contenders.translation(without).values()] == [['ours']] * 2
+  assert [list(who) for who in contenders.translation(half_cpu).values()] == [
     ['ours'],
     ['ours', 'ours, bfloat16'],
   ]

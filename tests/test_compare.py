@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from launching import read_json, run
 
-from rnn_research.analysis.reports import plots, run_curves
+from rnn_research.analysis.reports import curve_report, plots, run_curves
 from rnn_research.analysis.reports.curve_figure import curve_figure
 from rnn_research.analysis.reports.curve_report import write_comparison
 from rnn_research.analysis.reports.length_figure import length_figure
@@ -78,6 +78,26 @@ def test_comparison_of_two_runs(pair, tmp_path):
   order = [line.split('|')[1].strip() for line in lines[2:]]
   assert order == sorted(figures, key=lambda label: figures[label]['mse_mean'])
   assert (tmp_path / 'report' / 'curves.png').stat().st_size > 10_000
+
+
+@pytest.mark.parametrize('train, seen', [
+  ({'batch_size': 8}, 8), ({'batch_size': 8, 'unroll_length': 5}, None),
+  ({'batch_size': 8, 'batch_tokens': 200}, None),
+])  # fmt: skip
+def test_examples_are_counted_where_a_batch_has_a_number_of_them(train, seen):
+  run = run_curves.LoggedRun('', {'config': {'train': train}}, [])
+  assert curve_report._examples_per_step([run, run]) == seen
+
+
+def test_nats_of_words_and_of_characters_are_no_rivals(trained, main, tmp_path):
+  shutil.copytree(trained, tmp_path / 'copy')
+  config = read_json(tmp_path / 'copy', 'config.json')
+  config['config']['data']['unit'] = 'word'
+  (tmp_path / 'copy' / 'config.json').write_text(json.dumps(config))
+  folders = f'--config.workdirs={trained},{tmp_path / "copy"}'
+  code, _, err = main('--experiment=compare', folders, f'--workdir={tmp_path / "out"}')
+  assert (code, err.count('\n')) == (1, 1)
+  assert 'workdirs: the runs have data.unit char, word, expected one unit' in err
 
 
 def test_runs_of_two_tasks_are_no_rivals(pair, main, tmp_path):
@@ -212,9 +232,14 @@ def test_a_rate_that_loses_seeds_is_worse():
     np.array([[3.0, 2.0], [3.0, 2.5]]),
     np.array([[3.0, 1.0], [3.0, np.nan]]),
   )
-  rank = lambda values: run_curves.badness(run_curves.Curves('', steps, values), 'min')
+  rank = lambda values, sense='min': run_curves.badness(run_curves.Curves('', steps, values), sense)
   assert rank(ok) < rank(lost)
   assert rank(ok) < rank(ok + 1.0)
+  # Shares, since runs may have different numbers of seeds; nothing that ended is the worst.
+  few_lost = np.array([[3.0, 1.0]] * 7 + [[3.0, np.nan]] * 3)
+  nothing = np.full((2, 2), np.nan)
+  for sense in ('min', 'max'):
+    assert rank(ok, sense) < rank(few_lost, sense) < rank(lost, sense) < rank(nothing, sense)
 
 
 def test_what_is_refused(pair, trained, tmp_path):

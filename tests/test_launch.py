@@ -177,16 +177,28 @@ def test_a_run_that_died_right_after_it_was_lengthened_goes_on(workdir, main):
   assert read_json(workdir, 'result.json')['steps'] == 14
 
 
+def test_what_else_was_changed_leaves_a_run_finished(workdir, main):
+  about = read_json(workdir, 'config.json')
+  about['config']['train']['log_every'] = 2
+  about['config']['data']['path'] = str(workdir / 'gone.txt')
+  (workdir / 'config.json').write_text(json.dumps(about))
+  code, out, _ = main(f'--workdir={workdir}')
+  assert code == 0 and 'finished at step 12' in out and 'valid: nats_per_symbol' in out
+
+
 def test_fewer_steps_than_were_taken_are_refused(workdir, main):
   before = files_of(workdir)
   code, _, err = main(f'--workdir={workdir}', '--config.train.steps=6')
-  assert code == 1 and 'train.steps is 6, expected 12 steps at least: the run has taken them' in err
+  assert (
+    code == 1 and 'train.steps is 6, expected at least 12, since the run has taken 12 steps' in err
+  )
   assert files_of(workdir) == before
 
 
+@pytest.mark.parametrize('content', ['{"steps": 4', '{}', '[]', '{"config": 3}'])
 @pytest.mark.parametrize('name', ['config.json', 'result.json'])
-def test_damaged_files_of_a_workdir_are_named(workdir, main, name):
-  (workdir / name).write_text('{"steps": 4')
+def test_damaged_files_of_a_workdir_are_named(workdir, main, name, content):
+  (workdir / name).write_text(content)
   code, _, err = main(f'--workdir={workdir}')
   assert code in (1, 2) and f'{workdir}/{name} is' in err and len(err.splitlines()) == 1
 
@@ -424,6 +436,14 @@ def test_samples_shown_while_training_are_compiled_once(trained):
     events.clear()
     run.sample('fox ', length=80, seed=4)
     assert events == []
+    shapes = 1  # of the state, which tell whether there is such a unit
+    for call, most in (
+      (lambda: run.search('the ', length=3, beam=2), 0),
+      (lambda: run.sample('the ', length=9, clamp='1:h3=1'), shapes),
+    ):
+      first = call()
+      events.clear()
+      assert call() == first and len(events) <= most
   finally:
     unregister_event_duration_listener(listen)
 
@@ -597,7 +617,8 @@ def test_what_is_started_is_said_before_jax_is_loaded(trained, tmp_path):
     (['-h'], []),
     (['--experiment=char_lm:debug', 'word'], []),
     (['--temperature=1'], []),
-    (['--workdir=TRAINED', '--experiment=seq2seq'], ['char_lm:debug']),
+    (['--workdir=TRAINED', '--experiment=seq2seq'], []),
+    (['--workdir=TRAINED', '--experiment=char_lm:debug'], ['char_lm:debug']),
     (['--workdir=TRAINED'], ['char_lm:debug']),
     (['--workdir=/nowhere'], ['char_lm:quick: ', 'takes about ']),
   ],

@@ -34,11 +34,16 @@ from rnn_research import (
   weight_dropout,
   zoneout,
 )
+from rnn_research.cells.attention_decoders import bahdanau
+from rnn_research.cells.dnc import dnc
 from rnn_research.cells.elman import rin
 from rnn_research.cells.entnet import entnet
+from rnn_research.cells.ntm import ntm
+from rnn_research.cells.visual_attention import hard_attention, soft_attention
 from rnn_research.engines.dispatch import with_engine
 from rnn_research.errors import InputError
 from rnn_research.layers import dropout, matmul
+from rnn_research.memory.attention import additive
 
 pytestmark = pytest.mark.usefixtures('strict_shapes')
 
@@ -251,14 +256,30 @@ def test_zoneout_goes_inside_of_what_changes_the_output():
     zoneout(entnet(3), 0.1).init(KEY, x)
 
 
+AROUND = (
+  residual,
+  highway,
+  learned_initial_state,
+  layer_norm,
+  lambda cell: weight_dropout(cell, 0.1),
+  lambda cell: variational_dropout(cell, input_rate=0.1),
+  lambda cell: ntm(cell, num_rows=4),
+  lambda cell: dnc(cell, num_rows=4),
+  lambda cell: bahdanau(cell, additive(3)),
+  lambda cell: soft_attention(cell, additive(3)),
+  lambda cell: hard_attention(gru(3), additive(3)),
+)
+
+
 @pytest.mark.parametrize('engine', ['newton', 'shooting'])
 def test_cells_that_draw_at_every_step_take_them(engine):
   quiet = stack(gru(HIDDEN), gru(HIDDEN))
   assert with_engine(quiet, engine).scan is not None
   drawing = zoneout(gru(HIDDEN), 0.5), stack(gru(HIDDEN), gru(HIDDEN), dropout=0.5)
-  for cell in (*drawing, residual(drawing[0]), learned_initial_state(drawing[0]), stack(*drawing)):
+  around = [change(drawing[0]) for change in AROUND]
+  for cell in (*drawing, stack(*drawing), *around):
     with pytest.raises(
-      InputError, match=f'^{engine}_scan is asked of a cell that draws at every step'
+      InputError, match=f"^engine is '{engine}', expected 'scan' for a cell that draws"
     ):
       with_engine(cell, engine)
 

@@ -257,6 +257,21 @@ def test_translates_standard_input(translated):
   assert len(done.stdout.splitlines()) == 2
 
 
+def test_translations_that_do_not_end_are_counted(main, translated, tmp_path, monkeypatch):
+  (tmp_path / 'in').write_text('a b c\n\nd e\n', 'utf-8')
+  flags = '--mode=translate', f'--workdir={translated}', f'--input={tmp_path / "in"}'
+  made = commands.translator
+
+  def unending(*args):
+    run = made(*args)
+    cut = lambda one: one._replace(symbols=[s for s in one.symbols if s != '<eos>'])
+    return lambda *given: [[cut(one) for one in found] for found in run(*given)]
+
+  monkeypatch.setattr(commands, 'translator', unending)
+  said = 'translations, 2 of them, were cut off at twice the symbols of their line plus 10'
+  assert said in main(*flags)[2]
+
+
 @pytest.mark.parametrize('source', ['empty file', '/dev/null', 'empty standard input', 'pipe'])
 def test_translates_what_can_be_read_to_its_end(main, translated, tmp_path, monkeypatch, source):
   written, path = b'a b c\nd e\n' if source == 'pipe' else b'', source
@@ -479,9 +494,9 @@ COMMANDS = {
   '--mode=translate --input=nowhere.xx': "input: there is no file or folder 'nowhere.xx'",
   '--mode=translate --input=text.yy': 'input is text.yy, which is named after yy, expected xx',
   '--mode=translate --n_best=2 --temperature=1.0': 'n_best is 2, expected 1 where translations are drawn',
-  '--mode=translate --beam_size=2 --temperature=1': 'beam_size is 2, expected 5 where sequences are drawn',
-  '--mode=translate --length_penalty=0 --temperature=1': 'length_penalty is 0.0, expected 1.0 where seq',
-  '--mode=translate --coverage_penalty=1 --temperature=1': 'coverage_penalty is 1.0, expected 0.0 where',
+  '--mode=translate --beam_size=2 --temperature=1': 'beam_size is 2, expected 5, since it is not used where',
+  '--mode=translate --length_penalty=0 --temperature=1': 'length_penalty is 0.0, expected 1.0, since it is not used where',
+  '--mode=translate --coverage_penalty=1 --temperature=1': 'coverage_penalty is 1.0, expected 0.0, since it is not used where',
   '--mode=score --split=valid --encoding=latin-1': "encoding is 'latin-1', expected utf-8 where a split is",
   '--mode=translate --temperature=-1': 'temperature is -1.0, expected a number >= 0',
   '--mode=translate --input=.': 'input: . is a folder, expected a text file',

@@ -9,7 +9,7 @@ FIELDS = {
   'algorithmic:copy model.cell=lstm model.controller=gru': "model.controller is 'gru', expected 'lstm'",
   'algorithmic:copy model.cell=lstm model.num_rows=3': 'by lstm',
   'algorithmic:recall model.shift_range=9': 'by dnc',
-  'algorithmic:copy model.controller=gru model.forget_bias=3.0': 'by ntm',
+  'algorithmic:copy model.controller=gru model.forget_bias=3.0': 'by gru',
   'algorithmic:world model.cell=entnet model.row_size=3': 'by entnet',
   'algorithmic:copy data.min_repeats=3': 'by copy',
   'long_memory:adding model.cell=lstm_nfg model.forget_bias=3.0': 'for lstm_nfg, which has no such option',
@@ -46,6 +46,7 @@ def test_what_nothing_reads_is_refused(words):
   name, config, field = changed(words)
   with pytest.raises(InputError, match=rf'^{field} is .*, expected ') as e:
     experiments.check(name, config)
+    experiments.check_read(name, config, experiments.get_config(name))
   assert FIELDS[words] in str(e.value)
 
 

@@ -194,7 +194,9 @@ def test_a_run_with_files_of_its_own_to_validate_on_may_be_moved(tmp_path, main)
   other.write_text(prose(80, seed=1), 'utf-8')
   whole = workdir_lib.load(workdir, {'data.path': other, 'data.valid_path': ''}).evaluate()['text']
   moved = workdir_lib.load(workdir, paths('b') | {'data.test_path': other})
-  assert moved.evaluate() == {'valid': expected, 'test': whole}
+  found = moved.evaluate()
+  assert list(found) == ['text', 'valid', 'test']
+  assert found['valid'] == expected and found['test'] == whole
   (tmp_path / 'b').rename(tmp_path / 'a')
   for split in ('valid', 'test'):  # and not the training text, which is where it was
     assert workdir_lib.load(workdir, {f'data.{split}_path': other}).evaluate() == {split: whole}

@@ -109,14 +109,15 @@ EITHER = {'PyTorch': ('PyTorch with oneDNN', 'PyTorch without oneDNN')}
 def sampling(present: Present) -> Rivals:
   """Returns those who write symbols one after the other."""
   theirs = Contender(_TORCH, 'sampling', _device(present), parts=('LSTMCell', 'nn.LSTM'))
-  return _runnable(_in_two_precisions(_WORK, 'sampling', 'sampler') | {'PyTorch': theirs}, present)
+  ours = _in_two_precisions(_WORK, 'sampling', 'sampler', present)
+  return _runnable(ours | {'PyTorch': theirs}, present)
 
 
 def translation(present: Present) -> Mapping[str, Rivals]:
   """Returns those who learn to translate, and those who translate: part -> rivals."""
   return {
     'epoch': _both('training', 'epoch', _TRANSLATIONS, _TORCH_TRANSLATIONS, present),
-    'greedy': _in_two_precisions(_TRANSLATIONS, 'translation', 'greedy')
+    'greedy': _in_two_precisions(_TRANSLATIONS, 'translation', 'greedy', present)
     | _both('translation', 'greedy', _TRANSLATIONS, _TORCH_TRANSLATIONS, present),
   }
 
@@ -143,12 +144,13 @@ def machines(present: Present) -> Rivals:
   return _both('training', 'step', _MACHINES, _TORCH_MACHINES, present)
 
 
-def _in_two_precisions(module, function, part):
-  """Returns ours with products in float32, and in bfloat16."""
-  return {
-    'ours': Contender(module, function, parts=(part,)),
-    'ours, bfloat16': Contender(module, function, {'dtype': 'bfloat16'}, parts=(part,)),
-  }
+def _in_two_precisions(module, function, part, present):
+  """Returns ours with products in float32 and, where there are such, in bfloat16."""
+  found = {'ours': Contender(module, function, parts=(part,))}
+  if not present.bfloat16:
+    return found
+  options = {'dtype': 'bfloat16'}
+  return found | {'ours, bfloat16': Contender(module, function, options, parts=(part,))}
 
 
 def _both(function, part, ours, theirs, present):

@@ -10,7 +10,7 @@ import jax
 from ml_collections import ConfigDict
 
 from rnn_research.benchmark import contenders, jax_contenders
-from rnn_research.benchmark.jax_programs import training_of
+from rnn_research.benchmark.jax_programs import training_of, waited
 from rnn_research.benchmark.serve import Program, Setting
 from rnn_research.benchmark.workloads import random_text
 from rnn_research.training import loop, records
@@ -83,6 +83,7 @@ def _steps(setting, training, compiled, batch):
   def run():
     for _ in range(num_steps(setting)):
       held[0], metrics = compiled(held[0], batch)
-      jax.block_until_ready(metrics)
+      waited(metrics)
+    jax.block_until_ready(metrics)
 
   return Program(run, times=num_steps(setting))

@@ -149,7 +149,8 @@ def _decoder(cell, attention, init, step):
     memory = prepared(attention, params.attention, memory_of(ctx))
     return params._replace(cell=inner), memory
 
-  return Cell(init, initial_state, lambda params, xs: xs, step, None, prepare)
+  project = lambda params, xs: xs
+  return Cell(init, initial_state, project, step, None, prepare, noisy=cell.noisy)
 
 
 def memory_of(ctx: PyTree) -> Memory:

@@ -101,7 +101,7 @@ def memory_machine(controller: Cell, access: Access) -> Cell:
     joined = jnp.concatenate([h, reads.reshape(len(u), -1).astype(h.dtype)], -1)
     return MachineState(memory, reads, cell), MemoryOutput(joined, *weights)
 
-  return Cell(init, initial_state, project, step, None, prepare)
+  return Cell(init, initial_state, project, step, None, prepare, noisy=controller.noisy)
 
 
 def split(interface: Array, *shapes: tuple[int, ...]) -> list[Array]:

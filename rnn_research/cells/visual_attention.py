@@ -62,7 +62,8 @@ def soft_attention(cell: Cell, attention: Attention) -> Cell:
   Source: Xu et al. 2015 (arXiv 1502.03044), section 4.2 with the gating scalar of 4.2.1. Deviates
   from the paper: any cell, any score.
   """
-  return _looker(cell, attention, lambda key, rows: None, lambda key, weights, expected: weights)
+  nothing, same = lambda key, rows: None, lambda key, weights, expected: weights
+  return _looker(cell, attention, nothing, same)._replace(noisy=cell.noisy)
 
 
 def hard_attention(cell: Cell, attention: Attention, *, expected_rate: float = 0.5) -> Cell:
@@ -95,7 +96,7 @@ def hard_attention(cell: Cell, attention: Attention, *, expected_rate: float = 0
     drawn = _one_hot(jax.random.categorical(key, jnp.log(jax.lax.stop_gradient(weights))), weights)
     return jnp.where(expected, weights, drawn)
 
-  return _looker(cell, attention, begin, choose)
+  return _looker(cell, attention, begin, choose)._replace(noisy=True)
 
 
 def _looker(

@@ -74,7 +74,8 @@ def _check_gives_h(cell, x, ctx):
     params, ctx = prepare_cell(cell, params, ctx, size, None)
     state = cell.initial_state(params, size)
     state, y = cell.step(params, state, project_one(cell, params, x), ctx=ctx)
-    same = not hasattr(state, 'h') or np.array_equal(y, state.h.astype(y.dtype))
+    layers.check_output('zoneout', y)
+    same = not hasattr(state, 'h') or np.array_equal(y, state.h.astype(y.dtype), equal_nan=True)
   if not same:
     raise InputError(
       'zoneout is around a cell whose output is not the h of its state, expected it inside of what '

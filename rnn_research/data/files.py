@@ -174,10 +174,13 @@ def require_data_kept(
 ) -> None:
   """Raises InputError, naming both, if the file to be written is one that a field of the block
   `data` of a config names."""
+  if not _identities([written]):
+    return
   for field in fields:
-    if data[field] and os.path.exists(expand(data[field])):
-      name = f'data.{field}'
-      require_kept(flag, [written], name, list_files(data[field], data.get('glob', '**/*'), name))
+    name = f'data.{field}'
+    with contextlib.suppress(OSError, InputError):  # what is not there is not overwritten
+      read = list_files(data[field], data.get('glob', '**/*'), name) if data[field] else []
+    require_kept(flag, [written], name, read)
 
 
 def _identities(files):

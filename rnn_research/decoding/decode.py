@@ -28,7 +28,7 @@ def chosen_way(beam: Beam, usual: Beam, temperature: float) -> Beam | Sampling:
       field,
       asked,
       asked == expected or not temperature,
-      f'{expected} where sequences are drawn (temperature above 0)',
+      f'{expected}, since it is not used where sequences are drawn (temperature above 0)',
     )
   return Sampling(temperature) if temperature else beam
 

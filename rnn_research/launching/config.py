@@ -85,9 +85,11 @@ def resolve(request: Request) -> Start:
 
 
 def check(start: Start) -> None:
-  """Raises InputError for a field of the resolved config that is out of range."""
+  """Raises InputError for a field of the resolved config that is out of range, or that was changed
+  although nothing reads it."""
   check_ranges(start.config)
   experiments.check(start.name, start.config)
+  experiments.check_read(start.name, start.config, start.saved)
 
 
 def check_unchanged(start: Start, may_change: tuple[str, ...], hint: str = '') -> None:

@@ -24,6 +24,9 @@ def say(argv: list[str]) -> None:
     return
   with contextlib.suppress(Exception):  # it is said in one sentence later
     experiment, variant = experiments.split_name(_experiment(given))
+    asked = given.get('experiment', f'{experiment}:{variant}')
+    if experiments.split_name(asked) != (experiment, variant):
+      return  # the workdir has another one, which is refused
     name, (text, time) = f'{experiment}:{variant}', experiments.variants(experiment)[variant]
     changed = [flag for flag in given if flag.startswith('config.')]
     print(fitted(name if _begun(given) else f'{name}: {text}'), flush=True)

@@ -113,10 +113,9 @@ def evaluate(run: Run) -> None:
   """
   metrics = run.evaluate()
   if not metrics:
-    places = ', '.join(experiments.places(run.name)) or 'none'
-    raise InputError(
-      f'nothing is held out to evaluate on; fields that may name other data: {places}'
-    )
+    places = experiments.places(run.name)[:1]
+    other = ', '.join(f'; name other data with --config.{place}' for place in places)
+    raise InputError(f'nothing is held out to evaluate on{other}')
   path = Path(run.workdir) / 'result-evaluate.json'
   result.write_json(
     path,

@@ -53,14 +53,11 @@ def _place(start, step):
   stop = 'Ctrl-C stops it, the same --workdir goes on'
   if step is None:
     return f'writes to {start.workdir}; {stop}'
-  if checkpoint.is_finished(start.workdir) and _ends(start.saved) == _ends(start.config):
+  if checkpoint.is_finished(start.workdir) and checkpoint.ends(start.saved) == checkpoint.ends(
+    start.config
+  ):
     return f'finished at step {step:,} in {start.workdir}; its result again:'
   return f'goes on from step {step:,} in {start.workdir}; {stop}'
-
-
-def _ends(config):
-  """Returns the fields that decide how long is trained."""
-  return [config.train[field] for field in ('steps', 'epochs', 'stop_after')]
 
 
 def _program():

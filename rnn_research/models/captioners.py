@@ -144,4 +144,4 @@ def _at_first(cell: Cell) -> Cell:
     inner, y = cell.step(params, state.state, u, key=key)
     return PictureState(inner, jnp.zeros_like(state.unseen)), y
 
-  return Cell(init, initial_state, lambda params, xs: xs, step)
+  return Cell(init, initial_state, lambda params, xs: xs, step, noisy=cell.noisy)

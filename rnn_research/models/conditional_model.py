@@ -161,7 +161,8 @@ def _writer(decoder: Decoder, output: PyTree, dropout: float) -> Cell:
     return params | {'decoder': prepared}, (constants, ctx.summary)
 
   # Parameters and the state at first are the model's.
-  return Cell(None, None, lambda params, xs: xs, step, None, prepare)  # type: ignore[arg-type]
+  writer = Cell(None, None, lambda params, xs: xs, step, None, prepare)  # type: ignore[arg-type]
+  return writer._replace(noisy=dropout > 0 or cell.noisy)
 
 
 def _student(writer: Cell, params: Params, encoded: Encoded, ids: Array, rate: Array, key: Key):

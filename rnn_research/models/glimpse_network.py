@@ -135,7 +135,8 @@ def glimpse_cell(
     mean, chosen = eye.next(place_of(params, gaze), u)
     return GlimpseState(chosen, tuple(states)), GlimpseOutput(h, gaze, state.place, mean)
 
-  return Cell(init, initial_state, lambda params, xs: xs, step, None, prepare)
+  noisy = any(cell.noisy for cell in cells)
+  return Cell(init, initial_state, lambda params, xs: xs, step, None, prepare, noisy=noisy)
 
 
 def place_of(params: GlimpseParams, gaze: Array) -> Array:

@@ -12,7 +12,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -223,8 +223,8 @@ def newest_step(workdir: str) -> int | None:
 
 
 def is_finished(workdir: str) -> bool:
-  """Returns whether a run in `workdir` has written its result, and neither its config nor a
-  checkpoint tells that it has gone on since; a study takes no steps.
+  """Returns whether a run in `workdir` has written its result, and neither how long it is trained
+  nor a checkpoint tells that it has gone on since; a study takes no steps.
 
   Raises:
     InputError: one of these files is damaged.
@@ -234,8 +234,14 @@ def is_finished(workdir: str) -> bool:
     return False
   result, newest = read_json(path), newest_step(workdir)
   # A run that was lengthened may have died before its next checkpoint.
-  same = not about.exists() or read_json(about)['config'] == result['config']
+  same = not about.exists() or ends(read_json(about)['config']) == ends(result['config'])
   return same and newest in (None, result.get('steps'))
+
+
+def ends(config: Mapping[str, Any]) -> list:
+  """Returns the fields of a config that decide how long is trained."""
+  train = config.get('train', {})
+  return [train.get(field) for field in ('steps', 'epochs', 'stop_after')]
 
 
 def _trained_by(workdir: str | os.PathLike) -> str | None:

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from rnn_research.errors import InputError
+from rnn_research.errors import InputError, require
 from rnn_research.experiment import Experiment, TrainData
 from rnn_research.parameters import num_parameters
 from rnn_research.training import checkpoint, grid, optimizer, records, signals
@@ -80,7 +80,7 @@ def train(
     stack.enter_context(checkpoint.hold(workdir))
     checkpoints = stack.enter_context(checkpoint.open_manager(workdir))
     at = _resume(checkpoints, at, data)
-    _check_total(config.train, total, at.step)
+    _check_total(config.train, data.steps_per_epoch, at.step)
     # Before step 1 also the sample of step 0 is written anew.
     log = open_log(workdir, at.step or -1, config.train.tensorboard)
     stack.callback(log.close)
@@ -111,12 +111,11 @@ def train(
   return Stopped(at.step, at.seconds, True, at.best)
 
 
-def _check_total(train, total, step):
-  if total < step:
-    field = 'steps' if train.steps else 'epochs'
-    raise InputError(
-      f'train.{field} is {train[field]}, expected {step:,} steps at least: the run has taken them'
-    )
+def _check_total(train, steps_per_epoch, step):
+  """Raises InputError for fewer steps, or epochs, than a run has taken."""
+  field, least = ('steps', step) if train.steps else ('epochs', -(-step // steps_per_epoch))
+  expected = f'at least {least:,}, since the run has taken {step:,} steps'
+  require(f'train.{field}', train[field], train[field] >= least, expected)
 
 
 def _optimizer(experiment, config, data, total, eval_every):

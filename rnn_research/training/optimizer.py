@@ -20,7 +20,7 @@ SCHEDULES = ('constant', 'exponential', 'cosine', 'plateau')
 
 # In the path of a parameter: `.b`, `['b']`, `.b_hn`, `['embedding']`, `.peepholes`, `.start.h`.
 _NO_WEIGHT = re.compile(
-  r"[.'](b|b_\w+|\w*bias\w*|\w*embedding\w*|peepholes|start|places|reads|keys)\b"
+  r"[.'](b|b_\w+|\w*bias\w*|\w*embedding\w*|peepholes|start|canvas|places|reads|keys)\b"
 )
 
 _RANGES = {

@@ -56,11 +56,14 @@ def jsonable(value: Any) -> Any:
 
 
 def read_json(path: str | os.PathLike) -> Any:
-  """Returns what a run wrote; raises InputError where the file is damaged."""
+  """Returns result.json or config.json of a workdir; raises InputError where it is damaged."""
   try:
-    return json.loads(Path(path).read_text('utf-8'))
-  except ValueError as e:
+    found = json.loads(Path(path).read_text('utf-8'))
+    if not isinstance(found['config'], dict):
+      raise TypeError('its config is no object')
+  except (ValueError, TypeError, KeyError) as e:
     raise InputError(f'workdir: {path} is damaged ({type(e).__name__}: {e})') from e
+  return found
 
 
 def report_folder(workdir: str | os.PathLike, part: str = '') -> str:

@@ -100,11 +100,12 @@ def _ceiling(curves, sense, baseline):
 
 
 def _text(curves, split, metric, baseline, top, lowest):
-  seeds, name = max(len(curve.values) for curve in curves), metric_name(metric)
+  counts, name = {len(curve.values) for curve in curves}, metric_name(metric)
+  seeds = f'{max(counts)} seeds' if len(counts) == 1 else 'its seeds'
   where = '' if split == 'train' else 'on held-out examples '
   return (
     f'{name[0].upper()}{name[1:]} {where}while training'
-    + (f'; thick: median over {seeds} seeds, thin: each seed.' if seeds > 1 else '.')
+    + (f'; thick: median over {seeds}, thin: each seed.' if max(counts) > 1 else '.')
     + (' Dotted line: what needs no memory.' if baseline is not None else '')
     + (f' What is above {top:.2g} is not drawn.' if np.isfinite(top) else '')
     + (' What is 0 is drawn at the lower edge.' if lowest is not None else '')

@@ -33,7 +33,7 @@ def write_run(
         f'{split} {name} at the last evaluation',
         'curves',
         curve_figure(
-          curves, run.about['headline'], run_curves.without_memory(run), _rows_per_step([run])
+          curves, run.about['headline'], run_curves.without_memory(run), _examples_per_step([run])
         ),
         f'{name} over training steps',
         before=markdown(['', *_FIGURES], [[curve.label, *_last(curve)] for curve in curves]),
@@ -76,7 +76,7 @@ def write_comparison(
           curves,
           runs[0].about['headline'],
           baselines.pop() if len(baselines) == 1 else None,
-          _rows_per_step(runs),
+          _examples_per_step(runs),
         ),
         f'{name} over training steps',
         before=f'{markdown(_HEAD, [_row(*one) for one in shown])}\n{text}',
@@ -88,10 +88,12 @@ def write_comparison(
   )
 
 
-def _rows_per_step(runs):
-  """Returns the one batch size of runs on whole examples, None where there is none such."""
+def _examples_per_step(runs):
+  """Returns the one batch size of runs on whole examples, None where there is none such, as where
+  a batch has as many symbols as fit."""
   blocks = [run.about['config'].get('train', {}) for run in runs]
-  sizes = {None if 'unroll_length' in block else block.get('batch_size') for block in blocks}
+  others = {'unroll_length', 'batch_tokens'}
+  sizes = {None if others & {*block} else block.get('batch_size') for block in blocks}
   return sizes.pop() if len(sizes) == 1 else None
 
 

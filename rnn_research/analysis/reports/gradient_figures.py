@@ -168,19 +168,12 @@ def paths_figure(
   gate_style, direct_style = styles(2)
   table['total'] = _medians(total)
   upper.plot(lags, table['total'], color=GREY, linewidth=7, alpha=0.45, label='total')
-  for label, norms, style in (
-    ('through c alone', direct, direct_style),
-    ('through gates and W', gates, gate_style),
-  ):
-    table[label] = _medians(norms)
-    # At lag 1 there is no gate on the way: what is left of the difference is rounding.
-    _line(
-      upper,
-      lags,
-      np.where(table[label] > 1e-6 * table['total'], table[label], np.nan),
-      style,
-      label,
-    )
+  table['through c alone'] = _medians(direct)
+  _line(upper, lags, table['through c alone'], direct_style, 'through c alone')
+  table['through gates and W'] = through = _medians(gates)
+  # At lag 1 there is no gate on the way: what is left of the difference is rounding.
+  shown = np.where(through > 1e-6 * table['total'], through, np.nan)
+  _line(upper, lags, shown, gate_style, 'through gates and W')
   _log_from_floor(upper, np.concatenate([table['total'], table['through c alone']]))
   upper.set_ylabel(r'$\|\,\partial L_T / \partial c_{T-k}\|$', fontsize=LABEL)
   low, middle, high = quantiles(share, (0.1, 0.5, 0.9))

@@ -19,8 +19,8 @@ def in_parallel(run: Callable, cell: Cell, **options) -> Cell:
   """
   if cell.noisy:
     raise InputError(
-      f'{run.__name__} is asked of a cell that draws at every step (zoneout, stacks with dropout), '
-      "expected engine 'scan', which steps"
+      f"engine is '{run.__name__.removesuffix('_scan')}', expected 'scan' for a cell that draws at "
+      'every step (zoneout, stacks with dropout)'
     )
 
   def scan(params, state, xs, *, mask=None, reset=None, reset_state=None):

@@ -132,11 +132,11 @@ def caption_files(run, input: str, output: str, attention_map: str, **options) -
     InputError: what `captions` refuses, or a file that cannot be written.
   """
   require('input', input, bool(input), 'a photo or a folder of photos')
-  names = list(list_pictures(input).names)
+  names, read = list(list_pictures(input).names), picture_files(input)
   one = names == [expand(input).name]  # an archive may hold several, too
   if attention_map:
-    _check_map(run, input, names, attention_map, one)
-  require_kept('output', [output], 'input', picture_files(input))
+    _check_map(run, names, read, attention_map, one)
+  require_kept('output', [output], 'input', read)
   described_photos, count = run.captions(input, **options), 0
   with open_output(output, 'output') as out:
     for described in described_photos:
@@ -155,7 +155,7 @@ def _cell(name):
   return name.translate({ord(sign): repr(sign)[1:-1] for sign in '\\\t\n\r'})
 
 
-def _check_map(run, input, names, path, one):
+def _check_map(run, names, read, path, one):
   decoder = run.config.model.decoder
   require(
     'attention_map',
@@ -164,7 +164,7 @@ def _check_map(run, input, names, path, one):
     f"'' for a run of {decoder}, which has no attention",
   )
   maps = (_map_file(path, name, one) for name in names)
-  require_kept('attention_map', maps, 'input', picture_files(input))
+  require_kept('attention_map', maps, 'input', read)
   if one:
     require_picture(path, 'attention_map', '.png')
   else:

@@ -33,6 +33,7 @@ from rnn_research.typing import Key, Params
 
 # Symbols that a warning names.
 _SHOWN = 10
+_COMPILED = 8  # programs of searches, and of units that are held, that are kept
 
 
 def commands_of(
@@ -54,8 +55,9 @@ def commands_of(
     texts: `() -> split -> ids`.
   """
 
-  held = functools.cache(lambda clamp: held_sampler(model, remake, codec, clamp))
-  make_search = functools.cache(functools.partial(_searcher, model, codec))
+  few = functools.lru_cache(_COMPILED)
+  held = few(lambda clamp: held_sampler(model, remake, codec, clamp))
+  make_search = few(functools.partial(_searcher, model, codec))
 
   def choose(params, clamp):
     if not clamp:

@@ -166,9 +166,10 @@ def describe(corpus: Corpus, data: ConfigDict, embedding_size: int, fresh: bool)
 
 def _named(data, moved):
   """Returns what is to be measured -> the field that names its text, where that is not the one
-  trained on: held-out splits with other files, or else all of another `path`."""
-  own = {field.removesuffix('_path'): field for field in HELD_OUT if field in moved and data[field]}
-  return own or ({'text': 'path'} if {'path', 'glob'} & {*moved} else {})
+  trained on: all of another `path`, and held-out splits with other files."""
+  own = {'text': 'path'} if {'path', 'glob'} & {*moved} else {}
+  named = [field for field in HELD_OUT if field in moved and data[field]]
+  return own | {field.removesuffix('_path'): field for field in named}
 
 
 def _digest(data, load):

@@ -1,6 +1,7 @@
 """Modes of a trained translator: translate lines, score given pairs; and what is said of the data
 before training."""
 
+import codecs
 import functools
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,7 +34,7 @@ from rnn_research.tasks.translation.corpus import (
   unknown_rates,
 )
 from rnn_research.tasks.translation.model import SOURCES
-from rnn_research.tasks.translation.translator import LIMIT, Translation, translator
+from rnn_research.tasks.translation.translator import MORE, Translation, translator
 from rnn_research.training.progress import tell, warn
 from rnn_research.typing import Params
 
@@ -208,6 +209,7 @@ def translate_file(run, input: str, output: str, encoding: str, n_best: int, **o
   lines, counts = _lines(input, encoding), {'empty': 0, 'cut': 0, 'unended': 0}
   found = run.translations(lines, n_best=n_best, **options)
   require_kept('output', [output], 'input', [input])
+  require_data_kept('output', output, run.config.data, FILES)
   with open_output(output, 'output') as out:
     for number, (line, hypotheses) in enumerate(zip(lines, found, strict=True), 1):
       out.writelines(_written(hypotheses, number, n_best))
@@ -255,8 +257,8 @@ def _warn(counts, max_length):
     )
   if counts['unended']:
     warn(
-      f'translations, {counts["unended"]} of them, stop after {LIMIT}, S being those of the line, '
-      'before the model has ended them'
+      f'translations, {counts["unended"]} of them, were cut off at twice the symbols of their line '
+      f'plus {MORE}, before the model had ended them'
     )
 
 
@@ -268,7 +270,9 @@ def score_file(run, split: str, source: str, target: str, encoding: str, out: st
     InputError: there is no such split, the pairs cannot be read, or the table would overwrite them.
   """
   _check_no_pairs(split, source, target)
-  require('encoding', encoding, not split or encoding == UTF8, f'{UTF8} where a split is scored')
+  require_encoding('encoding', encoding)
+  same = codecs.lookup(encoding).name == UTF8
+  require('encoding', encoding, same or not split, f'{UTF8} where a split is scored')
   pairs = run.pairs(split) if split else _given_pairs(run, source, target, encoding)
   for flag, path in (('source', source), ('target', target)):
     require_kept('out', [out], flag, [path])

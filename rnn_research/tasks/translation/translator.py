@@ -20,7 +20,7 @@ from rnn_research.tasks.translation.corpus import Codec
 from rnn_research.typing import Key, Params
 from rnn_research.unroll import length_mask
 
-LIMIT = '2 S + 10 symbols'  # of a translation, S being those of the source
+MORE = 10  # symbols of a translation, at most, than twice those of its source
 
 
 class Translation(NamedTuple):
@@ -55,7 +55,8 @@ def translator(
 
   An unknown word of a model with attention is the source word that it looked at most (Luong et al.
   2015, section 3.1); without attention, or over other units than words, no unknown symbol is
-  written. A translation has no more than `LIMIT`.
+  written. A translation has no more than 2 S + `MORE` symbols, S being those of its
+  source.
 
   Args:
     model: the model.
@@ -103,8 +104,8 @@ def _search(model, kind, how, params, sources, lengths, key):
     stepper,
     encoded.states,
     first,
-    2 * lengths + 10,
-    Rules(2 * num_positions + 10, (PAD, BOS, *(() if copies else (UNK,)))),
+    2 * lengths + MORE,
+    Rules(2 * num_positions + MORE, (PAD, BOS, *(() if copies else (UNK,)))),
     how,
     key=key,
     source_mask=encoded.memory.mask,

@@ -8,6 +8,7 @@ import pytest
 from launching import log_of, read_json, run
 
 import experiments
+from experiments import algorithmic
 from rnn_research import unroll, workdir
 from rnn_research.analysis.reports.by_length import Errors, compare_errors, errors_figure
 from rnn_research.cells import CELLS
@@ -394,6 +395,16 @@ def test_errors_over_length_of_several_runs(tmp_path):
   assert list(both.table['errors']) == [0.0, 0.01, 0.2, 0.45]
   assert list(both.table['label']) == ['ntm', 'ntm', 'lstm', 'lstm']
   assert compare_errors({'ntm': tmp_path / 'ntm', 'other': tmp_path}) is None
+
+
+def test_rows_of_the_world_begin_as_late_in_training_as_where_they_are_measured():
+  """Nothing tells a recurrence that nothing has happened yet: it must have seen it."""
+  data = algorithmic._data(experiments.get_config('algorithmic:world'))
+  data = data._replace(batch_size=50)
+  batches = tasks.train_data('world', data).iterator
+  measured = tasks.held_out('world', data)['valid']()
+  late = lambda xs: int(xs.any(-1).argmax(1).max())
+  assert max(late(next(batches)['inputs']) for _ in range(8)) == late(measured.inputs) == 16
 
 
 def test_moves_are_of_an_ntm_alone():

@@ -194,10 +194,11 @@ def train_data(name: str, data: Data) -> TrainData:
 
   The lengths of a row are even in their range. Rows of a batch have neighbouring lengths, of one of
   up to four parts of the range: so that little of a batch is padding, and only so many programs are
-  compiled.
+  compiled. Where rows are answered at their end, and so begin with padding, a batch has all
+  lengths: a cell that has never waited for the first step would not know what to make of it.
   """
-  draw = TASKS[name].draw
-  parts = [_parts(*bounds) for bounds in ranges(name, data)]
+  draw, every_step = TASKS[name].draw, TASKS[name].every_step
+  parts = [_parts(*bounds) if every_step else [bounds] for bounds in ranges(name, data)]
 
   def batch(rng, chosen):
     return draw(rng, data.batch_size, *chosen)._asdict()

@@ -7,7 +7,7 @@ plain LSTM, on bAbI.
   VARIANT      FLAGS                  time   test error                             commit
   memn2n       1K, 5 seeds            -      mean 16.9 %, 13 tasks above 5 %        eec14cd
   memn2n_task  1K, tasks=2, 10 seeds  -      9.8 %, median of the seeds 10.7 %      33f23ed
-  entnet       10K, 30 epochs         -      0.0 to 0.2 % on 8 tasks, 2 at 2.9 %  feb6f85
+  entnet       10K                    -      5 % or less on 18 of 19 tasks          34722ce
   tpr          10K, 20 epochs         -      mean 4.3 % of 19 tasks, 2 above 5 %    67e5275
   lstm         1K                     -      not yet run
   debug                               11 s   nothing is learned in 60 steps

@@ -146,7 +146,7 @@ def run_with_report(tmp_path, rows, result=None):
   for row in rows:
     log.write(row['step'], {name: value for name, value in row.items() if name != 'step'})
   if result:
-    (tmp_path / 'result.json').write_text(json.dumps(result))
+    (tmp_path / 'result.json').write_text(json.dumps({'config': {}, **result}))
   out = tmp_path / 'report'
   out.mkdir()
   write_report(

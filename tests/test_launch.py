@@ -20,6 +20,8 @@ import experiments
 from rnn_research import workdir as workdir_lib
 from rnn_research.analysis.reports import tables
 from rnn_research.data import codec
+from rnn_research.data.files import require_data_kept
+from rnn_research.errors import InputError
 from rnn_research.launching import config, first_words, flags, words
 from rnn_research.training import checkpoint
 
@@ -319,6 +321,16 @@ def test_a_text_that_is_scored_is_never_overwritten(trained, text, tmp_path, mai
   code, _, err = main(f'--workdir={trained}', *flags)
   assert code == 1 and f'out is {other}, expected another file than that of {field}' in err
   assert other.read_bytes() == text.read_bytes()
+
+
+def test_data_that_are_gone_are_no_reason_to_refuse_an_output(tmp_path):
+  (out := tmp_path / 'out.tsv').touch()
+  data = {'path': str(tmp_path / 'gone.txt'), 'valid_path': ''}
+  require_data_kept('out', str(out), data, ('path', 'valid_path'))
+  with pytest.raises(
+    InputError, match=f'out is {out}, expected another file than that of data.valid_path'
+  ):
+    require_data_kept('out', str(out), data | {'valid_path': str(out)}, ('path', 'valid_path'))
 
 
 def test_starts_in_one_second_have_different_names():

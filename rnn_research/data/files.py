@@ -177,7 +177,7 @@ def require_data_kept(
   if not _identities([written]):
     return
   for field in fields:
-    name = f'data.{field}'
+    name, read = f'data.{field}', []
     with contextlib.suppress(OSError, InputError):  # what is not there is not overwritten
       read = list_files(data[field], data.get('glob', '**/*'), name) if data[field] else []
     require_kept(flag, [written], name, read)

@@ -113,8 +113,8 @@ def evaluate(run: Run) -> None:
   """
   metrics = run.evaluate()
   if not metrics:
-    places = experiments.places(run.name)[:1]
-    other = ', '.join(f'; name other data with --config.{place}' for place in places)
+    places = experiments.places(run.name)
+    other = f'; name other data with --config.{places[0]}' if places else ''
     raise InputError(f'nothing is held out to evaluate on{other}')
   path = Path(run.workdir) / 'result-evaluate.json'
   result.write_json(

@@ -285,7 +285,6 @@ def score_file(run, split: str, source: str, target: str, encoding: str, out: st
 def _given_pairs(run, source, target, encoding):
   expected = 'a file of sentences, and --target that of their translations; or --split'
   require('source', source, bool(source), expected)
-  require_encoding('encoding', encoding)
   _check_language(run, source, 'source')
   return read_pairs(source, target, 'source', encoding)
 

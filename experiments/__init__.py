@@ -7,6 +7,7 @@ is imported here before it is needed: what there is can be told before JAX is lo
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import importlib.util
 import pkgutil
@@ -66,17 +67,7 @@ def variants(experiment: str) -> dict[str, Variant]:
   """
   _check('experiment', experiment, names())
   paths = (Path(folder, f'{experiment}.py') for folder in __path__)
-  path = next(filter(Path.exists, paths))
-  for node in ast.parse(path.read_text('utf-8')).body:
-    if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == 'VARIANTS':
-      literal = ast.literal_eval(node.value)
-      return {
-        name: Variant(*([told] if isinstance(told, str) else told))
-        for name, told in literal.items()
-      }
-  from rnn_research.errors import InputError
-
-  raise InputError(f'{path} has no VARIANTS, expected a literal: name -> one line')
+  return dict(_variants_of(next(filter(Path.exists, paths))))
 
 
 def get_config(name: str) -> ConfigDict:
@@ -133,6 +124,20 @@ def build(name: str, config: ConfigDict, assets: dict | None = None) -> Any:
   `rnn_research.experiment`."""
   check(name, config)
   return _module(split_name(name)[0]).build(config, assets)
+
+
+@functools.cache  # every question about a name asks for it
+def _variants_of(path):
+  for node in ast.parse(path.read_text('utf-8')).body:
+    if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == 'VARIANTS':
+      literal = ast.literal_eval(node.value)
+      return {
+        name: Variant(*([told] if isinstance(told, str) else told))
+        for name, told in literal.items()
+      }
+  from rnn_research.errors import InputError
+
+  raise InputError(f'{path} has no VARIANTS, expected a literal: name -> one line')
 
 
 def _check_cell(model, default):

@@ -2,7 +2,9 @@
 the devices, metrics and the log cost. A function `(setting) -> part -> () -> Program`; see
 `contenders`."""
 
+import atexit
 import functools
+import shutil
 import tempfile
 import time
 
@@ -60,6 +62,7 @@ def _loop(setting, training, recorded, compiled):
 def _recorded(experiment, data):
   """Returns what the loop records with: a log on disk; nobody looks."""
   folder = tempfile.mkdtemp()
+  atexit.register(shutil.rmtree, folder, ignore_errors=True)
   never = ConfigDict({'train': {'log_every': 2**31, 'show_steps': ()}})
   return records.Training(
     experiment=experiment,

@@ -171,9 +171,8 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     InputError: data that cannot be used.
   """
   pixels = PIXELS[config.data.pixels]
-  known = assets['channels'] if assets else None
-  load = functools.cache(lambda: _images(config.data, pixels, known))
-  channels = known or load().shape[-1]
+  load = functools.cache(lambda: _images(config.data, pixels, assets))
+  channels = assets['channels'] if assets else load().shape[-1]
   model = _make_model(config, channels)
   own = commands_of(model, config.model.steps, pixels, _window_sizes(config.model))
 
@@ -217,8 +216,8 @@ def _window_sizes(model):
   return (model.read_size, model.write_size) if model.sight == 'attentive' else None
 
 
-def _images(data, pixels, channels):
-  return make_images(data.path, data.size, data.canvas, data.objects, pixels, data.seed, channels)
+def _images(data, pixels, known):
+  return make_images(data.path, data.size, data.canvas, data.objects, pixels, data.seed, known)
 
 
 def _make_model(config, channels):

@@ -175,6 +175,15 @@ def check(config: ConfigDict) -> None:
     least <= model.glimpse <= side,
     f'an integer from {least} to {side}, the pixels of a side of the images',
   )
+  # Wider patches than twice the image show nothing more.
+  most = (2 * side // model.glimpse).bit_length()
+  require(
+    'model.scales',
+    model.scales,
+    model.scales <= most,
+    f'an integer from 1 to {most}, so that the widest patch, of model.glimpse times '
+    '2^(model.scales - 1) pixels, has at most twice the sides of the images',
+  )
   require('model.std', model.std, model.std > 0.0, 'a number > 0')
   require('model.num_layers', model.num_layers, model.num_layers <= 2, '1 or 2')
   if model.reader == 'gaussian':
@@ -256,7 +265,8 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
   shape = side, side, known['channels']
   model = _make_model(config, shape, len(classes))
   answer = jax.jit(model.logits)
-  looks = commands_of(model.look, classes, shape) if model.look else {}
+  on_canvas = config.data.canvas > 0
+  looks = commands_of(model.look, classes, shape, on_canvas) if model.look else {}
 
   def loss(params, carry, batch, key, step):
     losses, metrics = model.loss(params, batch['images'], batch['targets'], key)

@@ -11,12 +11,15 @@ from test_bad_input import assert_refused
 from test_image_set import make_folder
 
 import experiments
-from experiments.glimpse import _measure
+from experiments.glimpse import _make_model, _measure
 from rnn_research import workdir
 from rnn_research.data import examples
 from rnn_research.data.canvases import Asked, Canvas, arrange
 from rnn_research.data.image_set import Part, load_images
 from rnn_research.errors import InputError
+from rnn_research.tasks.draw import images as draw_images
+from rnn_research.tasks.draw.pixels import PIXELS
+from rnn_research.tasks.glimpse import looking
 from rnn_research.tasks.glimpse.images import make_images
 from rnn_research.tasks.glimpse.looking import Look, known
 from rnn_research.tasks.glimpse.path_figure import path_figure
@@ -136,6 +139,46 @@ def test_a_picture_of_one_class_is_refused(tmp_path):
   make_folder(tmp_path / 'set', [(9, 9, 9)], count=20)
   with pytest.raises(InputError, match='are of one class, expected a folder for each of two'):
     make_images(str(tmp_path / 'set'), SIDE, PLAIN, 0)
+
+
+def _classified(path, known=None):
+  return make_images(path, 12, PLAIN, 0, known)
+
+
+def _drawn(path, known=None):
+  return draw_images.make_images(path, 12, 0, 1, PIXELS['levels'], 0, known)
+
+
+@pytest.mark.parametrize('make', [_classified, _drawn])
+def test_other_pictures_than_were_trained_on_are_told(make, tmp_path, capsys):
+  folder = make_folder(tmp_path / 'set')
+  trained = {'classes': ('class 0', 'class 1'), 'channels': 3}
+  told = 'warning: data.path has other pictures than the model was trained on'
+  data = make(str(folder)).train_data(4)
+  make(str(folder), trained | {'fingerprint': data.fingerprint})
+  assert 'warning' not in capsys.readouterr().err
+  Image.new('RGB', (12, 12), 'red').save(folder / 'class 0' / 'another.png')
+  make(str(folder), trained | {'fingerprint': data.fingerprint})
+  assert told in capsys.readouterr().err
+  make_folder(tmp_path / 'rare', [(1, 2, 99)], count=2)
+  (tmp_path / 'rare' / 'class 0').rename(folder / 'class 9')
+  make(str(folder))
+  assert 'one or two pictures of class 9: none of them is held out' in capsys.readouterr().err
+
+
+def test_images_are_looked_at_in_blocks(monkeypatch):
+  model = _make_model(changed(), (28, 28, 1), 10)
+  params = model.init(jax.random.key(0))
+  images = np.random.default_rng(0).integers(0, 256, (5, 28, 28, 1), np.uint8)
+  follow = looking.commands_of(model.look, '0123456789', (28, 28, 1), False)['follow']
+  monkeypatch.setattr(looking, '_ROWS', 2)
+  looks = follow(params, images)
+  assert len(looks) == 5 and follow(params, images[:0]) == []
+  for look, image in zip(looks, images, strict=True):
+    levels = known(look, 4)
+    seen = np.abs(levels - 0.35) > 1e-3
+    np.testing.assert_allclose(levels[seen], (image / 255)[seen], rtol=1e-5)
+  assert (looks[0].boxes[0] != looks[2].boxes[0]).any()
 
 
 TINY = [
@@ -303,6 +346,7 @@ def changed(**blocks):
       {'model': {'glimpse': 1, 'reader': 'gaussian'}},
       'model.glimpse is 1, expected an integer from 2 to 28',
     ),
+    ({'model': {'scales': 4}}, 'model.scales is 4, expected an integer from 1 to 3, so that'),
     ({'model': {'glimpses': 0}}, 'model.glimpses is 0, expected an integer >= 1'),
     ({'model': {'reader': 'crob'}}, 'model.reader is .crob., .* did you mean crop'),
     ({'model': {'looks': 'anywhere'}}, 'model.looks is .anywhere., expected one of learned'),
@@ -356,7 +400,7 @@ def test_an_empty_folder_is_refused(main, tmp_path):
 
 @pytest.mark.parametrize('kind', ['conv_of_equal_size', 'conv_of_equal_work'])
 def test_a_convolutional_network_has_the_size_or_the_work_of_the_glimpse_network(kind):
-  from experiments.glimpse import _glimpses, _make_model
+  from experiments.glimpse import _glimpses
   from rnn_research.models.classifier import conv_classifier
   from rnn_research.parameters import num_parameters
 

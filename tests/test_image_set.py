@@ -47,6 +47,22 @@ def test_a_folder_of_classes_is_split_without_loss(tmp_path):
     np.testing.assert_array_equal(part.images[:, -1, -1], np.array([RED, GREY])[part.labels])
 
 
+def test_of_every_class_a_tenth_is_held_out_or_nothing_if_it_is_rare(tmp_path):
+  counts = (40, 3, 2, 1, 11)
+  for number, count in enumerate(counts):
+    make_folder(tmp_path / str(number), [(number, 0, 90)], count=count)
+    (tmp_path / str(number) / 'class 0').rename(tmp_path / f'class {number}')
+    (tmp_path / str(number)).rmdir()
+  found = load_images(str(tmp_path), 12)
+  held_out = [4, 1, 0, 0, 1]
+  for split in ('valid', 'test'):
+    assert np.bincount(found.splits[split].labels, minlength=5).tolist() == held_out
+  expected = np.array(counts) - 2 * np.array(held_out)
+  np.testing.assert_array_equal(np.bincount(found.splits['train'].labels), expected)
+  assert found.scarce == ('class 2', 'class 3') and found.shared
+  assert not load_images('', 8).shared
+
+
 def test_an_archive_is_the_same_as_its_folder(tmp_path):
   folder = make_folder(tmp_path / 'set', count=5)
   with zipfile.ZipFile(tmp_path / 'set.zip', 'w') as archive:
@@ -71,7 +87,7 @@ def test_an_empty_folder_is_refused(tmp_path):
   with pytest.raises(InputError, match=r'data\.path: .* has no picture'):
     load_images(str(tmp_path), 28)
   make_folder(tmp_path / 'set', [GREY], count=1)
-  with pytest.raises(InputError, match=r'has 1 picture\(s\), expected 3 at least'):
+  with pytest.raises(InputError, match=r'has 1 picture\(s\) of a class at most, expected 3 of'):
     load_images(str(tmp_path / 'set'), 28)
   with pytest.raises(FileNotFoundError):
     load_images(str(tmp_path / 'none'), 28)
@@ -121,10 +137,22 @@ def test_idx_files_of_letters_and_of_few_pictures(tmp_path):
 def test_a_picture_in_colour_is_refused_where_the_model_has_seen_grey_ones(tmp_path):
   folder = make_folder(tmp_path / 'set', count=1)
   grey, red = str(folder / 'class 1' / '0.png'), str(folder / 'class 0' / '0.png')
-  assert read_images(grey, 12, 1)['0.png'].shape == (12, 12, 1)
-  assert read_images(red, 8, 3)['0.png'].shape == (8, 8, 3)
+  assert read_images(grey, 12, 1, canvas=False)['0.png'].shape == (12, 12, 1)
+  assert read_images(red, 8, 3, canvas=False)['0.png'].shape == (8, 8, 3)
   with pytest.raises(InputError, match=r'0\.png is a picture in colour, expected grey'):
-    read_images(red, 12, 1)
+    read_images(red, 12, 1, canvas=False)
+
+
+def test_a_small_picture_lies_on_a_canvas_as_it_is(tmp_path):
+  for name, sides in (('small', (5, 4)), ('long', (5, 12)), ('large', (30, 30))):
+    Image.new('L', sides, 200).save(tmp_path / f'{name}.png')
+  found = read_images(str(tmp_path), 12, 1, canvas=True)
+  expected = np.zeros((12, 12, 1), np.uint8)
+  expected[4:8, 3:8] = 200
+  np.testing.assert_array_equal(found['small.png'], expected)
+  for name in ('long.png', 'large.png'):
+    assert (found[name] == 200).all()
+  assert (read_images(str(tmp_path), 12, 1, canvas=False)['small.png'] == 200).all()
 
 
 def test_images_from_python_are_levels():

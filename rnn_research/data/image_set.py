@@ -10,13 +10,13 @@ from PIL import Image
 from rnn_research.data import held_out, idx
 from rnn_research.data.drawn_digits import draw_digits
 from rnn_research.data.files import expand
-from rnn_research.data.pictures import list_pictures, open_pictures, read_picture
+from rnn_research.data.pictures import list_pictures, open_pictures, picture_sides, read_picture
 from rnn_research.errors import InputError
 
 _DIGITS = tuple('0123456789')
 _DRAWN = {'train': 2_000, 'valid': 500, 'test': 500}
 _IDX_VALID = 5_000  # the last of the training file, at most; a tenth where there are few
-_FEWEST = 3  # pictures: one of each split
+_FEWEST = 3  # pictures of a class: one of each split
 _COLOUR = 8  # steps of 255 between channels that still pass for grey
 
 
@@ -39,11 +39,15 @@ class ImageSet(NamedTuple):
     splits: 'train', 'valid' and 'test' -> part.
     classes: label -> name; of one name where a folder has no folders in it.
     fingerprint: hex digest of all pictures and labels.
+    shared: whether 'valid' and 'test' are shares of one folder.
+    scarce: of its classes those that have too few pictures to hold one out.
   """
 
   splits: Mapping[str, Part]
   classes: tuple[str, ...]
-  fingerprint: str
+  fingerprint: str = ''
+  shared: bool = False
+  scarce: tuple[str, ...] = ()
 
 
 def load_images(path: str, size: int) -> ImageSet:
@@ -52,7 +56,7 @@ def load_images(path: str, size: int) -> ImageSet:
   Args:
     path: a folder with the idx files of MNIST; or a folder or zip archive of pictures, in folders
       named by their class or without classes, of which a tenth each is held out as 'valid' and
-      'test'; or '' for digits drawn from a font.
+      'test', at least one of each class that has three; or '' for digits drawn from a font.
     size: S, pixels of a side; what has other sides is resized.
 
   Raises:
@@ -61,16 +65,16 @@ def load_images(path: str, size: int) -> ImageSet:
       some in folders of folders.
   """
   if not path:
-    parts, classes = _drawn(size), _DIGITS
+    found = ImageSet(_drawn(size), _DIGITS)
   elif any(expand(path).glob('*-idx3-ubyte*')):
-    parts, classes = _of_idx(path, size)
+    found = _of_idx(path, size)
   else:
-    parts, classes = _of_folder(path, size)
-  digest = hashlib.sha256(repr(classes).encode())
-  for part in parts.values():
+    found = _of_folder(path, size)
+  digest = hashlib.sha256(repr(found.classes).encode())
+  for part in found.splits.values():
     for array in part:
       digest.update(np.ascontiguousarray(array).data)
-  return ImageSet(parts, classes, digest.hexdigest())
+  return found._replace(fingerprint=digest.hexdigest())
 
 
 def as_trained(found: ImageSet, classes: Sequence[str] | None, channels: int) -> ImageSet:
@@ -99,19 +103,34 @@ def as_trained(found: ImageSet, classes: Sequence[str] | None, channels: int) ->
   return found._replace(splits={name: repeated(part) for name, part in found.splits.items()})
 
 
-def read_images(path: str, size: int, channels: int) -> dict[str, np.ndarray]:
+def read_images(path: str, size: int, channels: int, canvas: bool) -> dict[str, np.ndarray]:
   """Reads a picture, or those of a folder: name -> [S, S, C] uint8, as a trained model reads them.
+
+  Args:
+    path: of the picture or the folder.
+    size: S, pixels of a side.
+    channels: C, 1 of grey ones.
+    canvas: whether a picture with smaller sides lies as it is in the middle of a black canvas of S
+      x S, as what the model has seen does; else all are made S wide and high.
 
   Raises:
     FileNotFoundError: there is no such file.
     InputError: it is no picture, or one in colour where the model has seen grey ones.
   """
   found = list_pictures(path, 'input')
-  images = {name: read_picture(found.read(name), name, size) for name in found.names}
+  images = {name: _read(found.read(name), name, size, canvas) for name in found.names}
   for name, image in images.items():
     if channels == 1 and _has_colour(image):
       raise InputError(f'{name} is a picture in colour, expected grey as in training')
   return {name: _in_channels(image, channels) for name, image in images.items()}
+
+
+def _read(data, name, size, canvas):
+  if not canvas or max(picture_sides(data, name)) >= size:
+    return read_picture(data, name, size)
+  image = read_picture(data, name, None)
+  room = [size - side for side in image.shape[:2]]
+  return np.pad(image, (*((n // 2, n - n // 2) for n in room), (0, 0)))
 
 
 def checked(images: Sequence[np.ndarray] | np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
@@ -151,7 +170,7 @@ def _of_idx(folder, size):
   resized = {
     name: Part(_resized(part.images, size)[..., None], part.labels) for name, part in parts.items()
   }
-  return resized, classes
+  return ImageSet(resized, classes)
 
 
 def _resized(images, size):
@@ -169,11 +188,6 @@ def _of_folder(path, size):
     _check_depth(path, (file.relative_to(root).as_posix() for file in root.glob('*/*/*.*')))
     raise
   _check_depth(path, found.names)
-  if len(found.names) < _FEWEST:
-    raise InputError(
-      f'data.path: {path} has {len(found.names)} picture(s), expected {_FEWEST} at least, since '
-      'two are held out'
-    )
   images = np.stack([read_picture(found.read(name), name, size) for name in found.names])
   images = _in_channels(images, 3 if _has_colour(images) else 1)
   folders = [name.split('/')[0] if '/' in name else '' for name in found.names]
@@ -185,7 +199,7 @@ def _of_folder(path, size):
       'by their class, or none'
     )
   labels = np.array([classes.index(folder) for folder in folders], np.int32)
-  return _split(Part(images, labels)), classes
+  return _split(path, Part(images, labels), classes)
 
 
 def _check_depth(path, names):
@@ -196,16 +210,27 @@ def _check_depth(path, names):
       )
 
 
-def _split(whole):
-  """Returns parts of which 'valid' and 'test' have a tenth each, drawn at random but the same in
-  every run."""
-  count = len(whole.labels)
-  tenth = max(1, count // 10)
-  is_test = held_out.drawn(count, tenth, 'test', 'pictures')
-  rest = np.flatnonzero(~is_test)
-  is_valid = held_out.drawn(len(rest), tenth, 'valid', 'pictures')
-  rows = {'train': rest[~is_valid], 'valid': rest[is_valid], 'test': np.flatnonzero(is_test)}
-  return {name: Part(whole.images[of], whole.labels[of]) for name, of in rows.items()}
+def _split(path, whole, classes):
+  """Returns a set of which 'valid' and 'test' have a tenth each of every class, drawn at random but
+  the same in every run."""
+  rows: dict[str, list[np.ndarray]] = {'train': [], 'valid': [], 'test': []}
+  counts = np.bincount(whole.labels, minlength=len(classes))
+  if counts.max() < _FEWEST:
+    raise InputError(
+      f'data.path: {path} has {counts.max()} picture(s) of a class at most, expected {_FEWEST} of '
+      'one at least, since two are held out'
+    )
+  for label, count in enumerate(counts):
+    rest = np.flatnonzero(whole.labels == label)
+    for split in ('test', 'valid') if count >= _FEWEST else ():
+      taken = held_out.drawn(len(rest), max(1, count // 10), split, 'pictures')
+      rows[split].append(rest[taken])
+      rest = rest[~taken]
+    rows['train'].append(rest)
+  chosen = {split: np.sort(np.concatenate(own)) for split, own in rows.items()}
+  splits = {split: Part(whole.images[of], whole.labels[of]) for split, of in chosen.items()}
+  scarce = tuple(classes[i] for i in np.flatnonzero(counts < _FEWEST))
+  return ImageSet(splits, classes, shared=True, scarce=scarce)
 
 
 def _has_colour(images):

@@ -177,7 +177,13 @@ def _hidden(part):
   return part == '__MACOSX' or (part.startswith('.') and part not in ('.', '..'))
 
 
-def read_picture(data: bytes, name: str, size: int) -> np.ndarray:
+def picture_sides(data: bytes, name: str) -> tuple[int, int]:
+  """Returns the width and height of a picture as it is stored, pixels; raises what `read_picture`
+  raises of a file that is none, or too large."""
+  return _opened(data, name).size
+
+
+def read_picture(data: bytes, name: str, size: int | None) -> np.ndarray:
   """Returns a picture as a camera meant it, its sides made equally long; of an animation the first
   frame.
 
@@ -188,7 +194,7 @@ def read_picture(data: bytes, name: str, size: int) -> np.ndarray:
   Args:
     data: the file.
     name: what a message calls it.
-    size: S, pixels of a side.
+    size: S, pixels of a side; None leaves the sides as they are.
 
   Returns:
     [S, S, 3] uint8, RGB.
@@ -225,14 +231,15 @@ def _opened(data, name):
 def _decoded(image, name, size):
   pixels = image.width * image.height
   # Twice the size, so that the filter and not the decoder settles how it looks.
-  image.draft(None, (2 * size, 2 * size))
+  if size:
+    image.draft(None, (2 * size, 2 * size))
   if not image.info.get('progressive'):  # else all coefficients are in memory
     pixels = image.width * image.height
   with _one_large if pixels > _LARGE else nullcontext():
     image.load()
     turned = _TURNED.get(_orientation(image))
     image = _rgb(image, name)
-    if image.size != (size, size):
+    if size and image.size != (size, size):
       image = image.resize((size, size), Image.Resampling.BICUBIC)
   return np.array(image if turned is None else image.transpose(turned))
 

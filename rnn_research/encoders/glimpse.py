@@ -13,6 +13,7 @@ from rnn_research.errors import InputError
 from rnn_research.typing import Array
 
 _CLIP = 10.0  # beyond it an exponential overflows soon
+_FAR = 1e6  # half images; beyond it a square of pixels overflows soon
 
 
 class Filterbank(NamedTuple):
@@ -65,10 +66,12 @@ def place(raw: Array, height: int, width: int, count: int) -> Place:
     InputError: N is not in 2..min(H, W).
 
   Source: Gregor et al. 2015 (arXiv 1502.04623), equations 21 to 24.
-  Deviates from the paper: pixels are counted from 0, and logarithms are clipped to +-10.
+  Deviates from the paper: pixels are counted from 0, and logarithms are clipped to +-10,
+  g_X and g_Y to +-1e6.
   """
   check_glimpse(count, height, width, least=2)
   g_x, g_y, *logs = jnp.moveaxis(raw, -1, 0)
+  g_x, g_y = (jnp.clip(g, -_FAR, _FAR) for g in (g_x, g_y))
   log_variance, log_stride, log_gamma = (jnp.clip(log, -_CLIP, _CLIP) for log in logs)
   return Place(
     x=(width + 1) / 2 * (g_x + 1) - 1,

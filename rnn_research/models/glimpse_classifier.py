@@ -1,5 +1,6 @@
 """A glimpse network that answers: with one class, or with several one after the other."""
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -126,15 +127,14 @@ def glimpse_classifier(
     }
 
   def look(params, images, key):
-    passed, num_images = run(params, images, key), len(images)
-    places = jnp.moveaxis(passed.places, 0, 1).reshape(-1, eye.num_numbers)
-    seen = eye.see(jnp.repeat(floats(images), num_steps, 0), places)
+    passed = run(params, images, key)
+    seen = jax.lax.map(functools.partial(eye.see, floats(images)), passed.places)
 
-    def grouped(a):
-      return a.reshape(num_images, num_steps, *a.shape[1:])
+    def by_image(a, *shape):
+      return jnp.moveaxis(a.reshape(num_steps, len(images), *shape), 0, 1)
 
-    patches = seen.reshape(-1, *eye.patches)
-    return Path(passed.logits, grouped(eye.boxes(places)), grouped(patches))
+    boxes = eye.boxes(passed.places.reshape(-1, eye.num_numbers))
+    return Path(passed.logits, by_image(boxes, *boxes.shape[1:]), by_image(seen, *eye.patches))
 
   def multiply_adds(params):
     once, per_glimpse = _products(params['start']), _products(params['cell'])

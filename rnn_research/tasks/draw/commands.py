@@ -37,8 +37,9 @@ def complete_files(run, input: str, seen: str, rounds: int, seed: int, output: s
   require_picture(output, 'output', '.png')
   require_kept('output', [output], 'input', picture_files(input))
   channels = run.experiment.assets['channels']
-  side = run.config.data.canvas or run.config.data.size
-  images = np.stack([*read_images(input, side, channels).values()])
+  canvas = run.config.data.canvas
+  side = canvas or run.config.data.size
+  images = np.stack([*read_images(input, side, channels, bool(canvas)).values()])
   completed = run.complete(images, seen=seen, rounds=rounds, seed=seed)
   write_picture(output, [sheet(completed)])
   tell(f'written: {output}')

@@ -3,7 +3,7 @@
 import functools
 import hashlib
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from rnn_research.data.canvases import scatter, with_others
 from rnn_research.data.image_set import as_trained, load_images
 from rnn_research.experiment import TrainData
 from rnn_research.tasks.draw.pixels import Pixels
+from rnn_research.tasks.shared_pictures import warn_of
 
 _SPLITS = 'train', 'valid', 'test'
 
@@ -38,7 +39,7 @@ def make_images(
   objects: int,
   pixels: Pixels,
   seed: int,
-  channels: int | None = None,
+  known: Mapping[str, Any] | None = None,
 ) -> DrawImages:
   """Returns the images of `data.image_set.load_images`, or canvases on which they lie.
 
@@ -49,15 +50,18 @@ def make_images(
     objects: pictures on a canvas.
     pixels: what the model takes of levels.
     seed: of the order of training pictures, and of where they lie.
-    channels: of a trained model; None takes those of the pictures.
+    known: of a trained model its 'channels', and the 'fingerprint' of what it was trained on.
 
   Raises:
     FileNotFoundError: there are no such pictures.
     InputError: they cannot be read, or are in colour where the model was trained on grey ones.
   """
   found = load_images(path, size)
-  if channels is not None:
-    found = as_trained(found, None, channels)
+  if known:
+    found = as_trained(found, None, known['channels'])
+  about = repr((found.fingerprint, canvas, objects, seed))
+  fingerprint = hashlib.sha256(about.encode()).hexdigest()
+  warn_of(found, fingerprint, known)
 
   pictures = functools.cache(
     lambda split: pixels.kept(found.splits[split].images, 1 + _SPLITS.index(split))
@@ -81,10 +85,8 @@ def make_images(
     def change(rng, batch):
       return {'image': arranged(rng, 'train', batch['rows'])}
 
-    about = repr((found.fingerprint, canvas, objects, seed))
-    digest = hashlib.sha256(about.encode()).hexdigest()
     rows = {'rows': np.arange(len(pictures('train')))}
-    return examples.shuffled(rows, batch_size, seed, digest, change)
+    return examples.shuffled(rows, batch_size, seed, fingerprint, change)
 
   side, channels = canvas or size, found.splits['train'].images.shape[-1]
   parts = {split: functools.partial(part, split) for split in _SPLITS}

@@ -12,6 +12,7 @@ from rnn_research.data.canvases import Asked, Canvas, arrange
 from rnn_research.data.image_set import ImageSet, as_trained, load_images
 from rnn_research.errors import InputError
 from rnn_research.experiment import TrainData
+from rnn_research.tasks.shared_pictures import warn_of
 
 _SPLITS = 'train', 'valid', 'test'
 
@@ -42,7 +43,8 @@ def make_images(
     size: pixels of a side of a picture.
     canvas: what is made of them.
     seed: of the order of training pictures, and of where they lie.
-    known: 'classes' and 'channels' of a trained model, which must be those of the pictures.
+    known: of a trained model 'classes' and 'channels', which must be those of the pictures, and
+      the 'fingerprint' of what it was trained on.
 
   Raises:
     FileNotFoundError: there are no such pictures.
@@ -56,6 +58,8 @@ def make_images(
       f'data.path: the pictures of {path} are of one class, expected a folder for each of two '
       'classes or more'
     )
+  fingerprint = hashlib.sha256(repr((found.fingerprint, canvas, seed)).encode()).hexdigest()
+  warn_of(found, fingerprint, known)
   held_out = {
     split: functools.cache(functools.partial(_held_out, found, split, canvas, seed))
     for split in _SPLITS[1:]
@@ -63,7 +67,7 @@ def make_images(
   return GlimpseImages(
     found.classes,
     found.splits['train'].images.shape[-1],
-    functools.partial(_train_data, found, canvas, seed),
+    functools.partial(_train_data, found, canvas, seed, fingerprint),
     held_out,
   )
 
@@ -75,12 +79,11 @@ def _held_out(found: ImageSet, split, canvas, seed):
   return arrange(rng, part, np.arange(len(part.labels)), still, len(found.classes))
 
 
-def _train_data(found: ImageSet, canvas, seed, batch_size):
+def _train_data(found: ImageSet, canvas, seed, fingerprint, batch_size):
   part = found.splits['train']
 
   def change(rng, batch):
     return arrange(rng, part, batch['rows'], canvas, len(found.classes))._asdict()
 
-  fingerprint = hashlib.sha256(repr((found.fingerprint, canvas, seed)).encode()).hexdigest()
   rows = {'rows': np.arange(len(part.labels))}
   return examples.shuffled(rows, batch_size, seed, fingerprint, change)

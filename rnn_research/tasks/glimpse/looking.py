@@ -10,6 +10,8 @@ from rnn_research.data.image_set import checked, read_images
 from rnn_research.errors import require_seed
 from rnn_research.typing import Params
 
+_ROWS = 500  # images that are looked at at once
+
 
 class Look(NamedTuple):
   """An image that was looked at.
@@ -33,7 +35,7 @@ class Look(NamedTuple):
 
 
 def commands_of(
-  path_of: Callable, classes: Sequence[str], shape: tuple[int, int, int]
+  path_of: Callable, classes: Sequence[str], shape: tuple[int, int, int], canvas: bool
 ) -> dict[str, Callable]:
   """Returns what a trained network can do: command -> `(params, ..) -> value`.
 
@@ -41,6 +43,7 @@ def commands_of(
     path_of: `Classifier.look`.
     classes: their names.
     shape: of images.
+    canvas: whether pictures lay on canvases in training, see `read_images`.
   """
   run = jax.jit(path_of)
 
@@ -57,7 +60,10 @@ def commands_of(
     """
     images = checked(images, shape)
     require_seed('seed', seed)
-    logits, boxes, patches = map(np.asarray, run(params, images, jax.random.key(seed)))
+    key = jax.random.key(seed)
+    starts = range(0, len(images), _ROWS) or [0]  # of no images, too
+    found = [run(params, images[i : i + _ROWS], jax.random.fold_in(key, i)) for i in starts]
+    logits, boxes, patches = map(np.concatenate, zip(*found, strict=True))
     probabilities = np.asarray(jax.nn.softmax(logits))
     names = (f'image {number}' for number in range(1, len(images) + 1))
     answers = [_names(classes, row.argmax(-1)) for row in probabilities]
@@ -68,7 +74,7 @@ def commands_of(
 
     Args:
       params: of the model.
-      path: of the picture or the folder; pictures are resized.
+      path: of the picture or the folder, which are read as by `read_images`.
       seed: of where it looks.
 
     Raises:
@@ -76,7 +82,7 @@ def commands_of(
       InputError: a picture that cannot be read, one in colour where training had grey ones, or no
         seed.
     """
-    images = read_images(path, shape[0], shape[2])
+    images = read_images(path, shape[0], shape[2], canvas)
     found = follow(params, np.stack([*images.values()]), seed)
     return [one._replace(name=name) for one, name in zip(found, images, strict=True)]
 

@@ -70,13 +70,19 @@ def test_comparison_of_two_runs(pair, tmp_path):
   assert figures['gru']['mse_mean'] == pytest.approx(np.mean(best))
   assert figures['gru']['mse_std'] == pytest.approx(np.std(best, ddof=1))
   assert 'mse_std' not in figures['elman']  # of one seed
-  lines = [
-    line
-    for line in (tmp_path / 'report' / 'README.md').read_text().splitlines()
-    if line.startswith('| ')
+  parts = (tmp_path / 'report' / 'README.md').read_text().split('\n## ')
+  rows = [
+    [[cell.strip() for cell in line.split('|')[1:-1]] for line in part.splitlines() if '| ' in line]
+    for part in parts
   ]
-  order = [line.split('|')[1].strip() for line in lines[2:]]
+  order = [row[0] for row in rows[0][2:]]
   assert order == sorted(figures, key=lambda label: figures[label]['mse_mean'])
+  assert [part.split()[0] for part in parts[1:]] == ['valid', 'test']
+  for split, (head, _, *table) in zip(('valid', 'test'), rows[1:], strict=True):
+    assert [row[0] for row in table] == order
+    for label, *values in table:
+      found = read_json(pair / label, 'result.json')['metrics'][split]
+      assert float(values[head[1:].index('mse')]) == pytest.approx(found['mse'], abs=5e-5)
   assert (tmp_path / 'report' / 'curves.png').stat().st_size > 10_000
 
 

@@ -8,7 +8,7 @@ from rnn_research.analysis.reports.curve_figure import curve_figure
 from rnn_research.analysis.reports.length_figure import compare_lengths
 from rnn_research.analysis.reports.run_curves import LoggedRun
 from rnn_research.analysis.reports.sections import Section, gradient_section, write
-from rnn_research.analysis.reports.tables import markdown, metric_name
+from rnn_research.analysis.reports.tables import markdown, metric_name, read_result, side_by_side
 from rnn_research.training.grid import spread
 
 _FIGURES = ('mean', 'median', 'standard deviation', 'lowest', 'highest')
@@ -65,6 +65,7 @@ def write_comparison(
     'that is best by the same figure; best first.'
   )
   name, folders = metric_name(metric), {label: run.workdir for label, _, run in shown}
+  results = {label: read_result(folder) for label, folder in folders.items()}
   return write(
     out_dir,
     f'{name} of {len(runs)} runs',
@@ -81,6 +82,14 @@ def write_comparison(
         f'{name} over training steps',
         before=f'{markdown(_HEAD, [_row(*one) for one in shown])}\n{text}',
         metrics={label: _metrics(metric, *found) for label, found, _ in shown},
+      ),
+      *(
+        Section(
+          f'{measured} at the end of training',
+          before=f'{table}\nOf several seeds and learning rates those of the best.',
+        )
+        for measured in ('valid', 'test')
+        if (table := side_by_side(results, measured))
       ),
       Section('', 'bleu_by_length', compare_lengths(folders), 'BLEU over source length'),
       Section('', by_length.STEM, by_length.compare_errors(folders), 'Errors over length'),

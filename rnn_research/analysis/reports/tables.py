@@ -131,26 +131,34 @@ def result_markdown(result: Mapping[str, Any] | None) -> str:
   are none yet."""
   if result is None:
     return 'The run is not finished.\n'
-  figures = {
-    split: {name: value for name, value in values.items() if not isinstance(value, str)}
-    for split, values in result['metrics'].items()
-  }
-  names = list(dict.fromkeys(name for values in figures.values() for name in values))
-  table = (
-    'Nothing is held out to evaluate on.\n'
-    if not figures
-    else markdown(
-      ['split', *(name.replace('_', ' ') for name in names)],
-      [
-        [split, *(_format(values.get(name)) for name in names)] for split, values in figures.items()
-      ],
-    )
-  )
+  table = _table('split', result['metrics']) or 'Nothing is held out to evaluate on.\n'
   return (
     f'{result["params"]:,} parameters, {result["steps"]:,} steps in {result["seconds"]:.0f} '
     f'seconds of training, seed {result["seed"]}; evaluated with the parameters of step '
     f'{result["best_step"]:,}.\n\n{table}'
   )
+
+
+def side_by_side(results: Mapping[str, Mapping[str, Any] | None], split: str) -> str:
+  """Returns a table of the numbers of a split at the end of training, a row per run that has them;
+  '' where none has.
+
+  Args:
+    results: label of a run -> its result.json, None where it is not finished.
+    split: of them.
+  """
+  ends = {label: result['metrics'] for label, result in results.items() if result}
+  return _table('run', {label: found[split] for label, found in ends.items() if split in found})
+
+
+def _table(head, rows: Mapping[str, Mapping[str, Any]]) -> str:
+  figures = {
+    label: {name: value for name, value in row.items() if not isinstance(value, str)}
+    for label, row in rows.items()
+  }
+  names = list(dict.fromkeys(name for row in figures.values() for name in row))
+  lines = [[label, *(_format(row.get(name)) for name in names)] for label, row in figures.items()]
+  return markdown([head, *(name.replace('_', ' ') for name in names)], lines) if lines else ''
 
 
 def _format(value: float | int | None) -> str:

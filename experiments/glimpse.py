@@ -76,6 +76,7 @@ def get_config(variant: str = 'mnist') -> ConfigDict:
       'clutter': 0,  # pieces of other pictures on a canvas
       'clutter_size': 8,  # pixels of a side of a piece
       'objects': 1,  # pictures side by side on a canvas, to be named from left to right
+      'fewest_objects': 0,  # at least, their number being drawn for each canvas; 0 is data.objects
       'seed': 0,  # of the order of pictures, and of canvases, apart from that of the weights
     }
   )
@@ -212,6 +213,12 @@ def _check_data(data):
   for field in ('size', 'clutter_size', 'objects'):
     require(f'data.{field}', data[field], data[field] >= 1, 'an integer >= 1')
   require('data.seed', data.seed, 0 <= data.seed < 2**31, 'an integer in [0, 2**31)')
+  require(
+    'data.fewest_objects',
+    data.fewest_objects,
+    0 <= data.fewest_objects <= data.objects,
+    f'an integer from 0 to data.objects, {data.objects}',
+  )
   needed = data.objects * data.size
   require(
     'data.canvas',
@@ -306,7 +313,8 @@ def _side(data):
 
 
 def _images(data, known):
-  canvas = Canvas(data.canvas, data.clutter, data.clutter_size, data.objects, data.shift)
+  fewest = data.fewest_objects or data.objects
+  canvas = Canvas(data.canvas, data.clutter, data.clutter_size, data.objects, fewest, data.shift)
   return make_images(data.path, data.size, canvas, data.seed, known)
 
 

@@ -26,7 +26,7 @@ from rnn_research.tasks.glimpse.path_figure import path_figure
 from rnn_research.training import config as training_config
 
 SIDE = 8
-PLAIN = Canvas(size=0, clutter=0, clutter_size=4, objects=1, shift=0)
+PLAIN = Canvas(size=0, clutter=0, clutter_size=4, objects=1, fewest=1, shift=0)
 
 
 def part(count=30):
@@ -75,7 +75,11 @@ def test_clutter_is_made_of_pieces_of_other_pictures_behind_nothing_darker():
 
 
 def test_pairs_are_named_from_left_to_right_and_end():
-  pictures, rows, canvas = part(), np.arange(30).repeat(10), PLAIN._replace(size=20, objects=2)
+  pictures, rows, canvas = (
+    part(),
+    np.arange(30).repeat(10),
+    PLAIN._replace(size=20, objects=2, fewest=2),
+  )
   asked = arrange(rng(), pictures, rows, canvas, 10)
   assert asked.targets.shape == (300, 3) and (asked.targets[:, 2] == 10).all()
   lefts = set()
@@ -91,6 +95,30 @@ def test_pairs_are_named_from_left_to_right_and_end():
     assert found[0] == row
     lefts.add(int(columns[0]))
   assert lefts == set(range(5))
+
+
+def test_where_the_number_of_objects_varies_the_end_comes_early():
+  pictures, rows = part(), np.arange(30).repeat(20)
+  canvas = PLAIN._replace(size=30, objects=3, fewest=1)
+  asked = arrange(rng(), pictures, rows, canvas, 10)
+  counts = (asked.targets < 10).sum(1)
+  np.testing.assert_array_equal((asked.images > 0).sum((1, 2, 3)), counts * SIDE**2)
+  # 600 draws of three equal chances: 200, standard deviation 11.5.
+  assert np.abs(np.bincount(counts, minlength=4)[1:] - 200).max() < 50
+  for image, row, target, count in zip(asked.images, rows, asked.targets, counts, strict=True):
+    assert (target[count:] == 10).all() and len(target) == 4
+    columns = np.flatnonzero((image > 0).any((0, 2)))
+    found = []
+    while len(columns):
+      left = columns[0]
+      top = np.flatnonzero(image[:, left, 0])[0]
+      cut = image[top : top + SIDE, left : left + SIDE]
+      found.append(next(i for i, one in enumerate(pictures.images) if (one == cut).all()))
+      columns = columns[columns >= left + SIDE]
+    np.testing.assert_array_equal(pictures.labels[found], target[:count])
+    assert found[0] == row
+  without = [arrange(rng(), pictures, rows, canvas._replace(fewest=n), 10) for n in (3, 1)]
+  assert (without[0].images >= without[1].images).all()  # the same row, less what is left out
 
 
 def test_pictures_without_a_canvas_are_moved_a_little_in_training_alone():
@@ -366,6 +394,10 @@ def changed(**blocks):
     ),
     ({'data': {'canvas': 20}}, 'data.canvas is 20, expected 0 or at least data.size, 28'),
     ({'data': {'canvas': 40, 'objects': 2}}, 'data.canvas is 40, expected at least 56'),
+    (
+      {'data': {'canvas': 60, 'objects': 2, 'fewest_objects': 3}},
+      'data.fewest_objects is 3, expected an integer from 0 to data.objects, 2',
+    ),
     ({'data': {'shift': 28}}, 'data.shift is 28, expected an integer from 0 to 27'),
     ({'data': {'shift': 1, 'canvas': 40}}, 'data.shift is 1, expected 0 on a canvas'),
     ({'data': {'clutter': 1}}, 'data.clutter is 1, expected 0 without a canvas'),
@@ -426,6 +458,7 @@ def test_a_convolutional_network_has_the_size_or_the_work_of_the_glimpse_network
       '--config.data.size=10',
       '--config.data.canvas=24',
       '--config.data.objects=2',
+      '--config.data.fewest_objects=1',
       '--config.model.num_layers=2',
       '--config.model.context=6',
       '--config.model.cell=gru',

@@ -14,7 +14,8 @@ class Canvas(NamedTuple):
     size: pixels of a side; 0 leaves pictures as they are.
     clutter: pieces of other pictures that lie about.
     clutter_size: pixels of a side of a piece.
-    objects: pictures side by side.
+    objects: pictures side by side, at most.
+    fewest: of them, at least.
     shift: pixels that a picture is moved by at most where there is no canvas.
   """
 
@@ -22,6 +23,7 @@ class Canvas(NamedTuple):
   clutter: int
   clutter_size: int
   objects: int
+  fewest: int
   shift: int
 
 
@@ -30,8 +32,8 @@ class Asked(NamedTuple):
 
   Attributes:
     images: [B, S, S, C] uint8.
-    targets: [B, A] int32: the class; of several objects the classes from left to right, then the
-      number of classes, which stands for the end.
+    targets: [B, A] int32: the class; where there may be several objects the classes from left to
+      right, then up to A the number of classes, which stands for the end.
   """
 
   images: np.ndarray
@@ -45,7 +47,9 @@ def arrange(
   clutter are drawn from all of `part`.
 
   A picture, or each of a row of them that do not overlap, lies anywhere on the canvas with equal
-  probability. Pieces lie anywhere; where things overlap, the brighter pixel is seen.
+  probability; where their number varies, each number is as likely as others, and all but the first
+  are left out of a full row by chance. Pieces lie anywhere; where things overlap, the brighter
+  pixel is seen.
 
   Source: Mnih et al. 2014, section 4.1: translated and cluttered digits, four pieces of 8 x 8.
   Deviates from the paper: how pieces and digits overlap, which it does not tell; and what Ba et al.
@@ -61,13 +65,15 @@ def arrange(
   free = canvas.size - canvas.objects * side + 1
   left = np.sort(rng.integers(free, size=shape), 1) + side * np.arange(canvas.objects)[None]
   top = rng.integers(canvas.size - side + 1, size=shape)
+  there = _present(rng, shape, canvas.fewest)
   for i in range(canvas.objects):
-    _put(images, part.images[chosen[:, i]], left[:, i], top[:, i])
+    pictures = part.images[chosen[:, i]] * there[:, i, None, None, None]
+    _put(images, pictures, left[:, i], top[:, i])
   for _ in range(canvas.clutter):
     pieces = _pieces(rng, part.images, len(rows), canvas.clutter_size)
     x, y = rng.integers(canvas.size - canvas.clutter_size + 1, size=(2, len(rows)))
     _put(images, pieces, x, y)
-  return Asked(images, _targets(part.labels[chosen], num_classes))
+  return Asked(images, _targets(part.labels[chosen], there, num_classes))
 
 
 def with_others(rng: np.random.Generator, rows: np.ndarray, count: int, total: int) -> np.ndarray:
@@ -97,11 +103,23 @@ def scatter(rng: np.random.Generator, pictures: np.ndarray, size: int) -> np.nda
   return np.minimum(images, 255).astype(np.uint8)
 
 
-def _targets(labels, num_classes):
+def _present(rng, shape, fewest):
+  """Returns which objects there are, [B, K] bool: the first and others by chance."""
+  count, most = shape
+  if fewest == most:
+    return np.ones(shape, bool)
+  further = rng.integers(fewest, most + 1, size=count) - 1
+  ranks = rng.random((count, most - 1)).argsort(1).argsort(1)
+  return np.concatenate([np.ones((count, 1), bool), ranks < further[:, None]], 1)
+
+
+def _targets(labels, there, num_classes):
   if labels.shape[1] == 1:
     return labels
-  end = np.full((len(labels), 1), num_classes, np.int32)
-  return np.concatenate([labels, end], 1)
+  order = np.argsort(~there, 1, kind='stable')
+  named = np.take_along_axis(np.where(there, labels, num_classes), order, 1)
+  end = np.full((len(labels), 1), num_classes)
+  return np.concatenate([named, end], 1).astype(np.int32)
 
 
 def _put(images, pictures, left, top, join=np.maximum):

@@ -1,5 +1,5 @@
-"""Rows of arrays on disk, each kept under the digest of what it was made of: the .npy files of a
-folder, to which rows are only ever added.
+"""Rows of arrays on disk, each kept under the digest of what it was made of: .npy files of a
+folder, to which rows are only ever added. Other files there are left alone.
 
 A row counts from when its digest is written, after its numbers: a process that is killed leaves
 whole rows. Readers need no lock.
@@ -18,34 +18,52 @@ from rnn_research.tasks.cache import sentence
 _BYTES = 32  # of a digest
 _DIGESTS = 'rows.sha256'
 
-
-def rows_of(folder: Path) -> dict[bytes, int]:
-  """Returns digest -> its row, of the rows that are whole in all arrays of a folder."""
-  with sentence(folder, 'read'):
-    if not (folder / _DIGESTS).exists():
-      return {}
-    data = (folder / _DIGESTS).read_bytes()
-  lengths = [len(rows) for rows in open_arrays(folder).values()]
-  count = min([len(data) // _BYTES, *lengths]) if lengths else 0
-  return {data[i * _BYTES : (i + 1) * _BYTES]: i for i in range(count)}
+Shapes = Mapping[str, tuple[int, ...]]  # name of an array -> shape of a row
 
 
-def open_arrays(folder: Path) -> dict[str, np.ndarray]:
-  """Returns name -> [M, ...] float16, memory-mapped, read-only; M may differ by rows that are not
-  whole yet.
+def rows_of(folder: Path, shapes: Shapes) -> dict[bytes, int]:
+  """Returns digest -> its row, of the rows that are whole in all arrays of a folder; none where one
+  of the arrays is not there.
 
   Raises:
     InputError: a file is damaged.
   """
-  arrays = {}
-  for path in sorted(folder.glob('*.npy')):
-    try:
-      arrays[path.stem] = np.load(path, mmap_mode='r', allow_pickle=False)
-    except (ValueError, EOFError) as error:
-      raise InputError(
-        f'data.cache_dir: {path} is damaged ({error}), delete the folder {folder}'
-      ) from error
-  return arrays
+  with sentence(folder, 'read'):
+    if not (folder / _DIGESTS).exists():
+      return {}
+    data = (folder / _DIGESTS).read_bytes()
+  # Where no row counts, an array may be one that was being written when its process was killed.
+  arrays = open_arrays(folder, shapes) if len(data) >= _BYTES else {}
+  count = min([len(data) // _BYTES, *map(len, arrays.values())]) if arrays else 0
+  return {data[i * _BYTES : (i + 1) * _BYTES]: i for i in range(count)}
+
+
+def open_arrays(folder: Path, shapes: Shapes) -> dict[str, np.ndarray]:
+  """Returns name -> [M, *shape] float16, memory-mapped, read-only; M may differ by rows that are
+  not whole yet. Returns {} where one of them is not there.
+
+  Raises:
+    InputError: a file is damaged.
+  """
+  paths = {name: folder / f'{name}.npy' for name in shapes}
+  if not all(os.path.lexists(path) for path in paths.values()):
+    return {}
+  return {name: _opened(path, shapes[name]) for name, path in paths.items()}
+
+
+def _opened(path, shape):
+  try:
+    rows = np.lib.format.open_memmap(path, mode='r')
+  except Exception as error:  # damaged files raise errors of many kinds
+    raise _damaged(path, getattr(error, 'strerror', None) or error) from error
+  if (rows.ndim, rows.shape[1:], rows.dtype) != (1 + len(shape), shape, np.float16):
+    wanted = ', '.join(map(str, ('M', *shape)))
+    raise _damaged(path, f'{rows.dtype} of shape {rows.shape}, not float16 of [{wanted}]')
+  return rows
+
+
+def _damaged(path, why):
+  return InputError(f'data.cache_dir: {path} is damaged ({why}), delete the folder {path.parent}')
 
 
 def append(
@@ -60,20 +78,14 @@ def append(
     arrays: name -> [n, ...] float16; the names and shapes are those of the rows before.
 
   Raises:
-    InputError: the disk is full or read-only, or the rows before have other shapes.
+    InputError: the disk is full or read-only.
   """
-  before = open_arrays(folder) if start else {}
-  shapes = {name: rows.shape[1:] for name, rows in arrays.items()}
-  if start and shapes != {name: rows.shape[1:] for name, rows in before.items()}:
-    raise InputError(
-      f'data.cache_dir: {folder} holds other arrays than {shapes}, delete it: they have one name'
-    )
   with sentence(folder, 'written'):
     # Digests of rows that are lost would stand for new ones, if this were to end half-way.
     _cut(folder / _DIGESTS, start * _BYTES)
     if not start:
-      for path in folder.glob('*.npy'):
-        path.unlink()
+      for name in arrays:
+        (folder / f'{name}.npy').unlink(missing_ok=True)
     for name, rows in arrays.items():
       # Not through the memory map: a full disk would kill the process.
       _write(folder / f'{name}.npy', start, rows)

@@ -57,6 +57,7 @@ def cached_features(
   names: Sequence[str],
   size: int,
   extract: Callable[[np.ndarray], Mapping[str, Any]],
+  shapes: feature_store.Shapes,
   key: str,
   *,
   look: str = 'plain',
@@ -75,6 +76,7 @@ def cached_features(
     size: S, pixels of a side.
     extract: compiled, `([batch_size, S, S, 3] uint8) -> name -> [batch_size, ...]`; called only
       where a row is missing.
+    shapes: name -> shape of what `extract` returns of a picture.
     key: names the network and its weights: whatever changes what `extract` returns.
     look: of `views.VIEWS`, what `extract` is shown of a picture.
     files: of `digests_of` the pictures, where that is known.
@@ -82,21 +84,21 @@ def cached_features(
     cache_dir: the folder that rows are kept in; see `cache.folder_of`.
 
   Raises:
-    InputError: the folder cannot be written, or no picture can be read.
+    InputError: the folder cannot be written or is damaged, or no picture can be read.
   """
   require_one_of('look', look, VIEWS)
   about = json.dumps({'key': key, 'size': size, 'view': look, 'rules': _RULES})
   store = cache.folder_of(cache_dir, 'features') / _short(about.encode())
   digests, skipped = files or digests_of(pictures, names)
-  known = feature_store.rows_of(store)
+  known = feature_store.rows_of(store, shapes)
   if not set(digests.values()) <= known.keys():
     load = lambda name: view(read_picture(pictures.read(name), name, size), look)
     with cache.locked(store, about):
-      skipped = {**skipped, **_fill(store, digests, load, extract, batch_size)}
-    known = feature_store.rows_of(store)
+      skipped = {**skipped, **_fill(store, shapes, digests, load, extract, batch_size)}
+    known = feature_store.rows_of(store, shapes)
   rows = np.array([known.get(digests.get(name, b''), -1) for name in names])
   _say_skipped(names, skipped)
-  return Features(feature_store.open_arrays(store), rows, skipped)
+  return Features(feature_store.open_arrays(store, shapes), rows, skipped)
 
 
 def _short(data):
@@ -130,9 +132,9 @@ def digests_of(pictures: Pictures, names: Sequence[str]) -> Digests:
   )
 
 
-def _fill(store, digests, load, extract, batch_size) -> dict[str, str]:
+def _fill(store, shapes, digests, load, extract, batch_size) -> dict[str, str]:
   """Computes the rows that are missing; returns name -> why there is none for it."""
-  known = feature_store.rows_of(store)
+  known = feature_store.rows_of(store, shapes)
   missing = {digest: name for name, digest in digests.items() if digest not in known}
   if not missing:
     return {}  # another process has made them in the meantime

@@ -152,9 +152,10 @@ def see_all(
 ) -> list[Features]:
   """Returns what pictures are seen as by each look, see `features.cached_features`."""
   key, files = sight.key(), digests_of(pictures, names)
+  shapes = {name: a.shape[1:] for name, a in sight.inputs.items()}
   return [
     cached_features(
-      *(pictures, names, sight.size, sight.extract, key),
+      *(pictures, names, sight.size, sight.extract, shapes, key),
       look=look,
       files=files,
       cache_dir=cache_dir,

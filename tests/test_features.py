@@ -227,6 +227,34 @@ def test_damaged_files_are_named(tmp_path, case):
   assert '\n' not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+  ('lose', 'found'),
+  [
+    (lambda data: bytes(64) + data[64:], '10 digests, 9 of them different, of 10 rows'),
+    (lambda data: data + bytes(32), '11 digests, 11 of them different, of 10 rows'),
+  ],
+)
+def test_digests_that_belong_to_no_rows_are_damage(tmp_path, lose, found):
+  """Else the numbers of rows were off from there on, and pictures had none."""
+  compute(files_of(), Network(), tmp_path)
+  (store,) = tmp_path.iterdir()
+  digests = store / 'rows.sha256'
+  digests.write_bytes(lose(digests.read_bytes()))
+  with pytest.raises(InputError, match=rf'rows\.sha256 is damaged \({found}\), delete the folder'):
+    compute(files_of(), Network(), tmp_path)
+
+
+def test_digests_that_were_cut_off_stand_for_fewer_rows(tmp_path):
+  compute(files_of(), Network(), tmp_path)
+  (store,) = tmp_path.iterdir()
+  os.truncate(store / 'rows.sha256', 100)
+  found = compute(files_of(), network := Network(), tmp_path)
+  assert network.seen == [20 + i for i in range(3, COUNT)]
+  np.testing.assert_array_equal(
+    take(found, 'columns', np.arange(COUNT)), [wanted(20 + i) for i in range(COUNT)]
+  )
+
+
 def test_other_files_are_left_alone(tmp_path):
   compute(files_of(), Network(), tmp_path)
   (store,) = tmp_path.iterdir()

@@ -22,8 +22,8 @@ Shapes = Mapping[str, tuple[int, ...]]  # name of an array -> shape of a row
 
 
 def rows_of(folder: Path, shapes: Shapes) -> dict[bytes, int]:
-  """Returns digest -> its row, of the rows that are whole in all arrays of a folder; none where one
-  of the arrays is not there.
+  """Returns digest -> its row, of the rows that are whole in all arrays of a folder: the numbers
+  below their count. There are none where one of the arrays is not there.
 
   Raises:
     InputError: a file is damaged.
@@ -32,10 +32,17 @@ def rows_of(folder: Path, shapes: Shapes) -> dict[bytes, int]:
     if not (folder / _DIGESTS).exists():
       return {}
     data = (folder / _DIGESTS).read_bytes()
+  count = len(data) // _BYTES
   # Where no row counts, an array may be one that was being written when its process was killed.
-  arrays = open_arrays(folder, shapes) if len(data) >= _BYTES else {}
-  count = min([len(data) // _BYTES, *map(len, arrays.values())]) if arrays else 0
-  return {data[i * _BYTES : (i + 1) * _BYTES]: i for i in range(count)}
+  arrays = open_arrays(folder, shapes) if count else {}
+  if not arrays:
+    return {}
+  known = {data[i * _BYTES : (i + 1) * _BYTES]: i for i in range(count)}
+  rows = min(map(len, arrays.values()))
+  if not len(known) == count <= rows:
+    why = f'{count} digests, {len(known)} of them different, of {rows} rows'
+    raise _damaged(folder / _DIGESTS, why)
+  return known
 
 
 def open_arrays(folder: Path, shapes: Shapes) -> dict[str, np.ndarray]:

@@ -234,6 +234,33 @@ def test_large_jpegs_are_decoded_small(monkeypatch):
   assert off(found, smooth()) < 15
 
 
+def see_through(mode, height, width):
+  """Returns the file of a picture whose places are transparent to many degrees."""
+  random = np.random.default_rng(0)
+  image = Image.fromarray(smooth(height, width)).convert(mode)
+  if mode == 'P':
+    return encoded(image, transparency=random.bytes(256))
+  if mode == 'RGB':
+    return encoded(image, transparency=image.getpixel((1, 1)))
+  image.putalpha(Image.fromarray(random.integers(0, 256, (height, width), np.uint8)))
+  return encoded(image)
+
+
+@pytest.mark.parametrize('mode', ['LA', 'RGBA', 'P', 'RGB'])
+@pytest.mark.parametrize(('height', 'width'), [(90, 70), (70, SIZE), (SIZE, 70), (9, 150), (5, 5)])
+def test_large_transparent_ones_are_laid_on_white_in_strips(mode, height, width, monkeypatch):
+  data = see_through(mode, height, width)
+  whole, seen = read_picture(data, 'a', SIZE), []
+  laid = pictures._rgb
+  monkeypatch.setattr(pictures, '_LARGE', height * width - 1)
+  monkeypatch.setattr(pictures, '_STRIP', 4 * width + 1)
+  monkeypatch.setattr(
+    pictures, '_rgb', lambda image, name: seen.append(image.size) or laid(image, name)
+  )
+  np.testing.assert_array_equal(read_picture(data, 'a', SIZE), whole)
+  assert max(seen) == (width, 4) and sum(rows for _, rows in seen) == height
+
+
 @pytest.fixture
 def folder(tmp_path):
   """Returns a folder of pictures, with what else lies in folders."""

@@ -27,6 +27,7 @@ _EXPECTED = f'expected a picture in one of the formats {", ".join(FORMATS)}'
 _MOST_PIXELS = 178_000_000
 _MOST_BYTES = 2**30  # of a file
 _LARGE = 16_000_000  # pixels: 64 MB of memory and more
+_STRIP = 1_000_000  # pixels of a large picture that are laid on white at once
 _ORIENTATION = 0x0112  # the EXIF tag
 _TURNED = {
   2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -238,10 +239,25 @@ def _decoded(image, name, size):
   with _one_large if pixels > _LARGE else nullcontext():
     image.load()
     turned = _TURNED.get(_orientation(image))
-    image = _rgb(image, name)
+    strips = size and pixels > _LARGE and image.has_transparency_data
+    image = _narrowed(image, name, size) if strips else _rgb(image, name)
     if size and image.size != (size, size):
       image = image.resize((size, size), Image.Resampling.BICUBIC)
   return np.array(image if turned is None else image.transpose(turned))
+
+
+def _narrowed(image, name, size):
+  """Returns an image as RGB, `size` pixels wide but of its height, without another of its size in
+  memory.
+
+  It is what `resize` of the whole would go through: rows first, each on its own, then columns.
+  """
+  narrow = Image.new('RGB', (size, image.height))
+  rows = max(1, _STRIP // image.width)
+  for top in range(0, image.height, rows):
+    strip = _rgb(image.crop((0, top, image.width, min(top + rows, image.height))), name)
+    narrow.paste(strip.resize((size, strip.height), Image.Resampling.BICUBIC), (0, top))
+  return narrow
 
 
 def _orientation(image):

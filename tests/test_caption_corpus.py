@@ -201,6 +201,14 @@ def test_a_table_is_divided_by_pictures(tmp_path):
     load_captions(NOTHING | {'path': str(path), 'splits': (0.98, 0.02, 0)})
 
 
+def test_names_of_columns_in_quotes(tmp_path):
+  """As pandas' `QUOTE_ALL` and R write them."""
+  fill(tmp_path, ['a.jpg', 'b.jpg'])
+  path = written(tmp_path, 'c.csv', '"image","caption"\r\n"a.jpg","x, y"\r\n"b.jpg","z"\r\n')
+  found = load_captions(NOTHING | {'path': str(path), 'splits': (1, 0, 0)})
+  assert found.splits['train'] == [('a.jpg', ('x, y',)), ('b.jpg', ('z',))]
+
+
 def test_the_table_of_kaggle(tmp_path):
   fill(tmp_path / 'Images', ['a.jpg', 'b.jpg', 'c.jpg'])
   text = '\ufeffimage,caption\r\na.jpg,"A dog, a ""cat"" ."\r\nb.jpg,two\u2028lines\r\na.jpg,more\r\nc.jpg,c\r\n'
@@ -253,6 +261,7 @@ def test_the_fingerprint_is_that_of_training_names_and_captions(tmp_path):
     ('image,caption\na.jpg,x\n\na.jpg,x,y\n', "c has 3 columns in line 4, expected 2 as in the header"),
     ('image,caption\na.jpg,"x" y\n', 'c is no CSV file: line 2, '),
     ('image,caption\na.jpg,"x\n', 'c is no CSV file: line 2, unexpected end of data'),
+    (f'{"x" * 200_000},caption\n', 'c has 1 columns in line 1, expected 2'),
     ({'images': []}, 'no picture of the split train has a caption'),
     ({'images': [{'filename': 'a.jpg', 'sentences': [{'raw': 'x'}], 'split': 'val'}]}, 'no picture of the split train'),
     ('\n\n', r'no picture of the split train has a caption; data\.images must be'),

@@ -62,7 +62,7 @@ def read_table(text: str, where: str) -> Captioned:
     InputError: a line has other columns.
   """
   lines = text.split('\n')
-  if [column.strip().lower() for column in lines[0].split(',')] == _HEADER:
+  if _is_header(lines[0]):
     rows, expected = _csv_rows(text, where), "2 as in the header 'image,caption'"
   else:
     rows = ((number, line.rstrip('\r').split('\t')) for number, line in enumerate(lines, 1))
@@ -76,6 +76,14 @@ def read_table(text: str, where: str) -> Captioned:
     name = re.sub(r'#\d+$', '', row[0].strip())
     captions.setdefault(name, []).append(row[1])
   return captions
+
+
+def _is_header(line: str) -> bool:
+  try:
+    row = next(csv.reader([line]), [])
+  except csv.Error:  # it is no CSV file
+    return False
+  return [column.strip().lower() for column in row] == _HEADER
 
 
 def _csv_rows(text: str, where: str) -> Iterable[tuple[int, list[str]]]:

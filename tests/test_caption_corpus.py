@@ -251,6 +251,10 @@ def test_the_fingerprint_is_that_of_training_names_and_captions(tmp_path):
     ({'images': [3], 'annotations': []}, r"images\[0\] has no object, expected a text 'file_name'"),
     ({'images': [{'id': 1}], 'annotations': []}, r"images\[0\] has id, expected a text 'file_name'"),
     (coco(['a.jpg'], [(0, 'x'), (5, 'y')]), r'annotations\[1\] has the image_id 5, expected the id of'),
+    (
+      {'images': [{'id': 7, 'file_name': f'{n}.jpg'} for n in 'aab'], 'annotations': []},
+      r"c, images\[2\] is 'b\.jpg' with the id 7, expected another id than that of 'a\.jpg'",
+    ),
     (coco(['a.jpg'], [(0, 7)]), r"annotations\[0\] has image_id, id, caption, expected a text 'caption'"),
     ({'images': [{'filename': 'a.jpg'}]}, r"images\[0\] has filename, expected a list 'sentences'"),
     ({'images': [{'filename': 'a.jpg', 'sentences': [{}], 'split': []}]}, r"sentences\[0\] has nothing, expected"),

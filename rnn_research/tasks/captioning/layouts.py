@@ -114,10 +114,14 @@ def read_json(text: str, where: str) -> dict[str, Captioned]:
 
 
 def _coco(images: Sequence, annotations: Sequence, where: str) -> Captioned:
-  names = {}
+  names: dict[int | str, str] = {}
   for number, image in enumerate(images):
     here = f'{where}, images[{number}]'
-    names[_field(image, 'id', int | str, here)] = _field(image, 'file_name', str, here)
+    name, own = _field(image, 'file_name', str, here), _field(image, 'id', int | str, here)
+    if names.setdefault(own, name) != name:
+      raise InputError(
+        f'{here} is {name!r} with the id {own!r}, expected another id than that of {names[own]!r}'
+      )
   captions: Captioned = {}
   for number, annotation in enumerate(annotations):
     here = f'{where}, annotations[{number}]'

@@ -340,7 +340,7 @@ def test_a_map_needs_attention(main, merged, photos):
   ('input', 'flag', 'place', 'photo'),
   [
     ('0.png', 'attention_map', 'link.png', 'link.png'),
-    ('.', 'attention_map', '../photos/', 'b.jpg.png'),
+    ('.', 'attention_map', 'maps/', 'b.jpg.png'),
     ('0.png', 'output', 'link.png', 'link.png'),
     ('.', 'output', '../photos/b.jpg', 'b.jpg'),
   ],
@@ -351,12 +351,34 @@ def test_photos_are_kept(main, shapes, photos, tmp_path, monkeypatch, input, fla
   for name in ('0.png', 'b.jpg', 'b.jpg.png'):
     shutil.copy(photos / '0.png', folder / name)
   (folder / 'link.png').symlink_to('0.png')
+  (folder / 'maps').mkdir()
+  (folder / 'maps' / 'b.jpg.png').symlink_to('../0.png')
   monkeypatch.chdir(folder)
   before = files_of(folder)
   outcome = main('--mode=caption', f'--workdir={shapes}', f'--input={input}', f'--{flag}={place}')
   file = f'{place.removesuffix(photo)}{photo}'
   assert_refused(outcome, f'{flag} is {file}, expected another file than that of input')
   assert files_of(folder) == before
+
+
+@pytest.mark.parametrize(
+  ('input', 'output', 'place', 'said'),
+  [
+    ('0.png', 'new.png', '../photos/new.png', "output is 'new.png', expected another file than"),
+    ('.', 'maps/1.png.png', 'maps', "output is 'maps/1.png.png', expected another file than that"),
+    ('.', 'maps', 'maps', "output is 'maps', expected another file than that of attention_map"),
+    ('.', '-', '../photos', "attention_map is '../photos', expected another folder than that of"),
+  ],
+)
+def test_maps_are_apart_from_captions_and_photos(
+  main, shapes, photos, tmp_path, monkeypatch, input, output, place, said
+):
+  folder = shutil.copytree(photos, tmp_path / 'photos')
+  monkeypatch.chdir(folder)
+  before = files_of(folder)
+  flags = [f'--input={input}', f'--output={output}', f'--attention_map={place}']
+  assert_refused(main('--mode=caption', f'--workdir={shapes}', *flags), said)
+  assert files_of(folder) == before and not (folder / 'maps').exists()
 
 
 WEIGHTS = 'cnn_squeezenet/squeezenet_v1.0_deepcompressed.npz'

@@ -1,6 +1,7 @@
 """Modes of a trained captioner: captions of photos."""
 
 import functools
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -135,6 +136,7 @@ def caption_files(run, input: str, output: str, attention_map: str, **options) -
   names, read = list(list_pictures(input).names), picture_files(input)
   one = names == [expand(input).name]  # an archive may hold several, too
   if attention_map:
+    _check_apart(names, input, output, attention_map, one)
     _check_map(run, names, read, attention_map, one)
   require_kept('output', [output], 'input', read)
   described_photos, count = run.captions(input, **options), 0
@@ -153,6 +155,15 @@ def caption_files(run, input: str, output: str, attention_map: str, **options) -
 def _cell(name):
   """Returns the name of a file as a cell of a table with tabs."""
   return name.translate({ord(sign): repr(sign)[1:-1] for sign in '\\\t\n\r'})
+
+
+def _check_apart(names, input, output, path, one):
+  real = lambda file: os.path.realpath(expand(file))
+  apart = one or real(path) != real(input)
+  require('attention_map', path, apart, 'another folder than that of input')
+  maps = [path, *(_map_file(path, name, one) for name in names)]
+  kept = real(output) not in map(real, maps)
+  require('output', output, kept, 'another file than that of attention_map')
 
 
 def _check_map(run, names, read, path, one):

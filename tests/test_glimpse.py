@@ -258,13 +258,17 @@ def test_it_looks_at_a_picture(digits, main, tmp_path):
   name, answer, chance = outcome[1].strip().split('\t')
   assert name == 'a.png' and answer in '0123456789' and 0.1 < float(chance) <= 1.0
   assert frames_of(tmp_path / 'b.png') == 1
-  code, _, _ = main(
+  (tmp_path / 'folder').mkdir()
+  (tmp_path / 'a.png').rename(tmp_path / 'folder' / 'a.png')
+  (tmp_path / 'folder' / 'b.HEIC').touch()
+  code, _, err = main(
     f'--workdir={digits}',
     '--mode=look',
-    f'--input={tmp_path / "a.png"}',
+    f'--input={tmp_path / "folder"}',
     f'--output={tmp_path}/b.gif',
   )
   assert code == 0 and frames_of(tmp_path / 'b.gif') == 4
+  assert err.startswith('warning: 1 other files are not read (b.HEIC), expected files that end in')
 
 
 def test_it_looks_from_python(digits, tmp_path):

@@ -10,7 +10,14 @@ import pytest
 from PIL import Image
 
 from rnn_research.data import pictures
-from rnn_research.data.pictures import FORMATS, list_pictures, meant, open_pictures, read_picture
+from rnn_research.data.pictures import (
+  FORMATS,
+  list_pictures,
+  meant,
+  open_pictures,
+  read_picture,
+  unread,
+)
 from rnn_research.data.views import VIEWS, view
 from rnn_research.errors import InputError
 
@@ -283,6 +290,17 @@ def test_a_folder(folder):
   assert found.names == ['a.JPG', 'b.png', 'sub/c.png']
   assert found.read('sub/c.png') == encoded(smooth())
   assert list_pictures(str(folder)).names == ['a.JPG', 'b.png']
+
+
+def test_files_that_are_not_read_are_told(folder):
+  assert unread(str(folder)).startswith('1 other files are not read (notes.txt), expected files ')
+  for name in ('IMG_1.HEIC', 'nosuffix', '.DS_Store', 'zzz', 'sub/x.txt'):
+    (folder / name).touch()
+  told = '4 other files are not read (IMG_1.HEIC, nosuffix, notes.txt, ..), expected files that end'
+  assert unread(str(folder)).startswith(f'{told} in .bmp, .gif, ')
+  packed = archive(folder / 'a.zip', {'x.jpg': b'', 'in/README': b'', '__MACOSX/y': b''})
+  assert '1 other files are not read (in/README), ' in unread(str(packed))
+  assert [unread(str(folder / name)) for name in ('b.png', 'nosuffix', 'sub/deep')] == [''] * 3
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,8 @@ _SUFFIXES = {
   *('.tif', '.tiff', '.ppm', '.pgm', '.pbm', '.pnm'),
 }
 _EXPECTED = f'expected a picture in one of the formats {", ".join(FORMATS)}'
+_ENDINGS = f'expected files that end in {", ".join(sorted(_SUFFIXES))}'
+_NAMED = 3  # files in a sentence about many
 _MOST_PIXELS = 178_000_000
 _MOST_BYTES = 2**30  # of a file
 _LARGE = 16_000_000  # pixels: 64 MB of memory and more
@@ -88,8 +90,23 @@ def list_pictures(path: str, flag: str = 'input') -> Pictures:
   if not existing(path, flag).is_dir():
     return open_pictures(path, flag)
   found = open_files(path, flag)
-  flat = [name for name in found.names if '/' not in name]
-  return Pictures(_pictures_of(flat, path, flag), found.read)
+  return Pictures(_pictures_of(_flat(found), path, flag), found.read)
+
+
+def _flat(found):
+  return [name for name in found.names if '/' not in name]
+
+
+def unread(path: str, flag: str = 'input') -> str:
+  """Returns what there is to say of the files of a folder or archive that `list_pictures` does not
+  read, hidden ones aside; '' of none."""
+  found = open_files(path, flag)
+  names = _flat(found) if existing(path, flag).is_dir() else found.names
+  others = [name for name in names if not _is_picture(name)]
+  if not others or _is_single(found, path, flag):
+    return ''
+  some = ', '.join(others[:_NAMED]) + (', ..' if len(others) > _NAMED else '')
+  return f'{len(others)} other files are not read ({some}), {_ENDINGS}'
 
 
 def picture_files(path: str, flag: str = 'input') -> list[Path]:
@@ -118,12 +135,14 @@ def _is_single(found, path, flag):
 
 
 def _pictures_of(names, path, flag):
-  pictures = [name for name in names if Path(name).suffix.lower() in _SUFFIXES]
+  pictures = [name for name in names if _is_picture(name)]
   if not pictures:
-    raise InputError(
-      f'{flag}: {path} has no picture, expected files that end in {", ".join(sorted(_SUFFIXES))}'
-    )
+    raise InputError(f'{flag}: {path} has no picture, {_ENDINGS}')
   return pictures
+
+
+def _is_picture(name):
+  return Path(name).suffix.lower() in _SUFFIXES
 
 
 def open_files(path: str, flag: str) -> Pictures:

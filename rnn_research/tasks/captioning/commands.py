@@ -12,7 +12,7 @@ import numpy as np
 from rnn_research.analysis.reports.tiles import require_picture, save_picture
 from rnn_research.data.codec import TextCodec
 from rnn_research.data.files import expand, open_output, require_kept
-from rnn_research.data.pictures import list_pictures, picture_files, read_picture
+from rnn_research.data.pictures import list_pictures, picture_files, read_picture, unread
 from rnn_research.decoding.beam import Beam
 from rnn_research.decoding.decode import chosen_way
 from rnn_research.errors import InputError, require, require_seed
@@ -139,7 +139,7 @@ def caption_files(run, input: str, output: str, attention_map: str, **options) -
     _check_apart(names, input, output, attention_map, one)
     _check_map(run, names, read, attention_map, one)
   require_kept('output', [output], 'input', read)
-  described_photos, count = run.captions(input, **options), 0
+  described_photos, others, count = run.captions(input, **options), unread(input), 0
   with open_output(output, 'output') as out:
     for described in described_photos:
       text = described.caption.text
@@ -148,6 +148,8 @@ def caption_files(run, input: str, output: str, attention_map: str, **options) -
       count += 1
       if attention_map:
         _draw(described, attention_map, one)
+  if others:
+    warn(others)
   if not one:
     tell(f'{count} photos captioned')
 

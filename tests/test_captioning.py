@@ -190,9 +190,7 @@ def test_captions_of_a_folder(main, shapes, photos, tmp_path):
   assert [name for name, _ in rows] == ['0.png', '1.png', '2.png']
   assert err.startswith('warning: skipped: 1b.png is damaged (')
   _, others, last = err.splitlines()
-  assert others.startswith(
-    'warning: 1 other files are not read (note.txt), expected files that end'
-  )
+  assert others.startswith('warning: 1 other file(s) not read (note.txt), expected files that end')
   assert last == '3 photos captioned'
   assert [caption for _, caption in rows] == workdir_lib.load(shapes).caption(str(photos))
 
@@ -230,6 +228,36 @@ def test_a_caption_of_one_photo(main, shapes, photos):
   assert weights.shape == (len(words), 7, 7)
   np.testing.assert_allclose(weights.sum((1, 2)), 1.0, rtol=1e-5)
   assert ' '.join(word for word in words if word != '<eos>') == described.caption.text
+
+
+def test_a_photo_in_memory_is_captioned_as_its_file_is(shapes, photos):
+  loaded = workdir_lib.load(shapes)
+  (expected,) = loaded.captions(photos / '2.png')
+  with Image.open(photos / '2.png') as photo:
+    for image in (photo, np.asarray(photo.convert('RGB'))):
+      (described,) = loaded.captions(image)
+      assert (described.name, described.caption.text) == ('image', expected.caption.text)
+      np.testing.assert_array_equal(described.picture, expected.picture)
+  for wrong in (np.zeros((9, 9, 3)), [str(photos / '2.png')], np.zeros((2, 9, 9, 3), np.uint8)):
+    with pytest.raises(
+      InputError, match=r'the picture is a (ndarray|list) .*, expected a path, an'
+    ):
+      loaded.caption(wrong)
+
+
+def test_attention_is_saved_from_python(shapes, merged, photos, tmp_path):
+  file = tmp_path / 'new' / 'one.png'
+  (described,) = workdir_lib.load(shapes).captions(photos / '0.png')
+  described.save_attention(file)
+  with Image.open(file) as drawn:
+    assert drawn.width > 100
+  with pytest.raises(
+    InputError, match=r'path is .*one\.jpg.*, expected a file that ends with \.png'
+  ):
+    described.save_attention(tmp_path / 'one.jpg')
+  (described,) = workdir_lib.load(merged).captions(photos / '0.png')
+  with pytest.raises(InputError, match='the model has no attention'):
+    described.save_attention(file)
 
 
 def test_attention_is_drawn(main, shapes, photos, tmp_path):

@@ -331,7 +331,7 @@ def test_modes(drawer, tmp_path, main):
   Image.new('L', (20, 20), 200).save(folder / 'a.png')
   (folder / 'b.HEIC').touch()
   code, _, err = main(*flags, f'--input={folder}')
-  assert (code, 'warning: 1 other files are not read (b.HEIC), expected' in err) == (0, True)
+  assert (code, 'warning: 1 other file(s) not read (b.HEIC), expected' in err) == (0, True)
   for more, sentence in (
     ([], "input is '', expected a picture or a folder of pictures"),
     ([f'--input={red}'], 'red.png is a picture in colour, expected grey as in training'),

@@ -268,7 +268,7 @@ def test_it_looks_at_a_picture(digits, main, tmp_path):
     f'--output={tmp_path}/b.gif',
   )
   assert code == 0 and frames_of(tmp_path / 'b.gif') == 4
-  assert err.startswith('warning: 1 other files are not read (b.HEIC), expected files that end in')
+  assert err.startswith('warning: 1 other file(s) not read (b.HEIC), expected files that end in')
 
 
 def test_it_looks_from_python(digits, tmp_path):

@@ -293,13 +293,13 @@ def test_a_folder(folder):
 
 
 def test_files_that_are_not_read_are_told(folder):
-  assert unread(str(folder)).startswith('1 other files are not read (notes.txt), expected files ')
+  assert unread(str(folder)).startswith('1 other file(s) not read (notes.txt), expected files ')
   for name in ('IMG_1.HEIC', 'nosuffix', '.DS_Store', 'zzz', 'sub/x.txt'):
     (folder / name).touch()
-  told = '4 other files are not read (IMG_1.HEIC, nosuffix, notes.txt, ..), expected files that end'
+  told = '4 other file(s) not read (IMG_1.HEIC, nosuffix, notes.txt, ..), expected files that end'
   assert unread(str(folder)).startswith(f'{told} in .bmp, .gif, ')
   packed = archive(folder / 'a.zip', {'x.jpg': b'', 'in/README': b'', '__MACOSX/y': b''})
-  assert '1 other files are not read (in/README), ' in unread(str(packed))
+  assert '1 other file(s) not read (in/README), ' in unread(str(packed))
   assert [unread(str(folder / name)) for name in ('b.png', 'nosuffix', 'sub/deep')] == [''] * 3
 
 

@@ -93,6 +93,25 @@ def list_pictures(path: str, flag: str = 'input') -> Pictures:
   return Pictures(_pictures_of(_flat(found), path, flag), found.read)
 
 
+def in_memory(image: np.ndarray | Image.Image) -> Pictures:
+  """Returns an image, [H, W, 3] or [H, W] uint8 or an image of PIL, as the one picture 'image'.
+
+  Raises:
+    InputError: it is none of these.
+  """
+  file = io.BytesIO()
+  try:
+    if not isinstance(image, Image.Image):
+      image = Image.fromarray(np.asarray(image))
+    image.save(file, 'PNG')
+  except (TypeError, ValueError, OSError, SystemError) as error:
+    raise InputError(
+      f'the picture is a {type(image).__name__} ({error}), expected a path, an image of PIL, or an '
+      'array [H, W, 3] or [H, W] uint8'
+    ) from error
+  return Pictures(['image'], lambda name: file.getvalue())
+
+
 def _flat(found):
   return [name for name in found.names if '/' not in name]
 
@@ -106,7 +125,7 @@ def unread(path: str, flag: str = 'input') -> str:
   if not others or _is_single(found, path, flag):
     return ''
   some = ', '.join(others[:_NAMED]) + (', ..' if len(others) > _NAMED else '')
-  return f'{len(others)} other files are not read ({some}), {_ENDINGS}'
+  return f'{len(others)} other file(s) not read ({some}), {_ENDINGS}'
 
 
 def picture_files(path: str, flag: str = 'input') -> list[Path]:

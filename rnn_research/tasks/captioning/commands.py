@@ -8,11 +8,12 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+from PIL import Image
 
 from rnn_research.analysis.reports.tiles import require_picture, save_picture
 from rnn_research.data.codec import TextCodec
 from rnn_research.data.files import expand, open_output, require_kept
-from rnn_research.data.pictures import list_pictures, picture_files, read_picture, unread
+from rnn_research.data.pictures import in_memory, list_pictures, picture_files, read_picture, unread
 from rnn_research.decoding.beam import Beam
 from rnn_research.decoding.decode import chosen_way
 from rnn_research.errors import InputError, require, require_seed
@@ -41,6 +42,17 @@ class Described(NamedTuple):
   picture: np.ndarray
   caption: Caption
 
+  def save_attention(self, path: str | os.PathLike) -> None:
+    """Writes a .png that shows for every word where the model looked.
+
+    Raises:
+      InputError: the model has no attention, or the file cannot be written.
+    """
+    if not self.caption.weights.size:
+      raise InputError('the model has no attention, expected one that looks at places')
+    require_picture(str(path), 'path', '.png')
+    _save_attention(self, path, 'path')
+
 
 def commands_of(
   model: ConditionalModel, codec: TextCodec, max_length: int, sight: Sight
@@ -57,7 +69,7 @@ def captions(
   sight: Sight,
   make: Callable[..., Callable],
   params: Params,
-  path: str,
+  path: str | os.PathLike | np.ndarray | Image.Image,
   beam_size: int = _BEAM.size,
   length_penalty: float = _BEAM.length_penalty,
   temperature: float = 0.0,
@@ -71,7 +83,7 @@ def captions(
     sight: how pictures are seen.
     make: `(how) -> describe`, see `describer`.
     params: of the model.
-    path: of the photo or the folder.
+    path: of the photo or the folder; or a photo, see `pictures.in_memory`.
     beam_size: hypotheses of the beam search; 1 is greedy.
     length_penalty: alpha of Wu et al. 2016.
     temperature: above 0 captions are drawn, not searched for.
@@ -84,7 +96,10 @@ def captions(
   how = chosen_way(Beam(beam_size, length_penalty), _BEAM, temperature)
   require_seed('seed', seed)
   describe = make(how)
-  found = list_pictures(path, 'input')
+  if isinstance(path, str | os.PathLike):
+    found = list_pictures(str(path), 'input')
+  else:
+    found = in_memory(path)
   return _described(sight, describe, params, path, found, jax.random.key(seed))
 
 
@@ -116,7 +131,11 @@ def _seen(sight, pictures):
 
 
 def caption(
-  sight: Sight, make: Callable[..., Callable], params: Params, path: str, **options
+  sight: Sight,
+  make: Callable[..., Callable],
+  params: Params,
+  path: str | os.PathLike | np.ndarray | Image.Image,
+  **options,
 ) -> list[str]:
   """Returns the captions of the photos of a folder, in the order of their names, or of one photo.
 
@@ -187,13 +206,17 @@ def _check_map(run, names, read, path, one):
 
 
 def _draw(described: Described, path: str, one: bool) -> None:
+  file = _map_file(path, described.name, one)
+  _save_attention(described, file, 'attention_map')
+  tell(f'attention: {file}')
+
+
+def _save_attention(described, path, flag):
   from rnn_research.tasks.captioning.attention_figure import Looked, attention_figure  # slow
 
-  file = _map_file(path, described.name, one)
   looked = Looked(described.picture, described.caption)
   figure = attention_figure([looked], described.caption.text).figure
-  save_picture(file, 'attention_map', lambda file: figure.savefig(file, dpi=100))
-  tell(f'attention: {file}')
+  save_picture(path, flag, lambda file: figure.savefig(file, dpi=100))
 
 
 def _map_file(path: str, photo: str, one: bool) -> Path:

@@ -44,7 +44,6 @@ from rnn_research.initializers import uniform
 from rnn_research.losses import cross_entropy
 from rnn_research.models.language_model import (
   language_model,
-  log_probabilities,
   read_on,
   sequence_loss,
 )
@@ -318,7 +317,6 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
   vocabulary = source.codec
   model = _make_model(config.model, len(vocabulary.symbols))
   remake = lambda cells: _of_cells(config.model, cells, len(vocabulary.symbols))
-  score = jax.jit(functools.partial(log_probabilities, model))
   read = jax.jit(functools.partial(read_on, model))
   lanes = config.train.eval_lanes
   generate = sampler(model, vocabulary.never_written)
@@ -379,7 +377,7 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     assets=source.assets,
     show=functools.partial(write, 0.8),
     report=report,
-    commands=commands.commands_of(model, remake, generate, vocabulary, score, source.texts),
+    commands=commands.commands_of(model, remake, generate, vocabulary, read, source.texts),
     engine=dispatch.explain(config.model.cell, config.model.engine, model.cells[0].scan),
     unit=UNITS[vocabulary.unit],
     recurrence=recurrence,

@@ -9,7 +9,6 @@ import jax
 import numpy as np
 
 from rnn_research.cell import Cell
-from rnn_research.data import streams
 from rnn_research.data.codec import TextCodec
 from rnn_research.data.files import decode_text, open_output, read_input, require_data_kept
 from rnn_research.data.running_text import BYTE_ORDER_MARK
@@ -22,6 +21,7 @@ from rnn_research.experiment import Command, flags_of
 from rnn_research.models.language_model import LanguageModel
 from rnn_research.tasks.language.clamps import check_clamps, held_sampler
 from rnn_research.tasks.language.errors import ERRORS, compare_errors
+from rnn_research.tasks.language.evaluation import log_probabilities
 from rnn_research.tasks.language.interpret import INTERPRET, activations, interpret
 from rnn_research.tasks.language.lstmvis import EXPORT_LSTMVIS, export_lstmvis
 from rnn_research.tasks.language.sentiment import SENTIMENT, sentiment
@@ -41,7 +41,7 @@ def commands_of(
   remake: Callable[[tuple[Cell, ...]], LanguageModel],
   generate: Callable,
   codec: TextCodec,
-  score: Callable,
+  read: Callable,
   texts: Callable,
 ) -> dict[str, Callable]:
   """Returns what a trained language model can do: command -> `(params, ..) -> value`.
@@ -51,10 +51,11 @@ def commands_of(
     remake: `cells -> model`, the same of other cells.
     generate: of `decoding.language.sampler`.
     codec: of the model.
-    score: compiled `log_probabilities` of the model.
+    read: compiled `models.language_model.read_on` of the model.
     texts: `() -> split -> ids`.
   """
 
+  score = functools.partial(log_probabilities, model, read)
   few = functools.lru_cache(_COMPILED)
   held = few(lambda clamp: held_sampler(model, remake, codec, clamp))
   make_search = few(functools.partial(_searcher, model, codec))
@@ -254,7 +255,7 @@ def scores(
   predicts: [N - 1] float64.
 
   Args:
-    score: compiled `log_probabilities` of the model.
+    score: `(params, ids) -> log p` of `evaluation.log_probabilities`.
     codec: of the model.
     texts: `() -> split -> ids`.
     params: of the model.
@@ -268,8 +269,7 @@ def scores(
   ids = split_ids(texts(), split) if text is None else codec.encode(text)
   if len(ids) < 2:
     raise InputError(f'the text to score has {len(ids)} symbols, expected 2 at least')
-  found = score(params, *streams.evaluation_lanes(ids, 1))
-  return [codec.symbols[i] for i in ids], np.asarray(found, np.float64)[:, 0]
+  return [codec.symbols[i] for i in ids], score(params, ids)
 
 
 def log_probs(
@@ -288,13 +288,13 @@ def write_scores(run: Any, split: str, out: str) -> None:
   """Writes a table of `scores`; raises InputError where it would overwrite a text of the run."""
   require_data_kept('out', out, run.config.data, ('path', *HELD_OUT))
   symbols, scores = run.scores(split=split)
-  values = ['', *(f'{value:.6f}' for value in scores)]
+  values = itertools.chain([''], (f'{value:.6f}' for value in scores))
   rows = (
     f'{i}\t{symbol!r}\t{value}\n'
     for i, (symbol, value) in enumerate(zip(symbols, values, strict=True))
   )
   with open_output(out, 'out') as f:
-    f.writelines(['position\tsymbol\tlog_probability\n', *rows])
+    f.writelines(itertools.chain(['position\tsymbol\tlog_probability\n'], rows))
   tell(f'{len(scores)} predictions, {-scores.mean():.4f} nats per symbol')
 
 

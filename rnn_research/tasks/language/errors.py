@@ -3,11 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from rnn_research.analysis.measures.text_errors import Comparison, compare
 from rnn_research.data.codec import TextCodec, require_characters
-from rnn_research.data.streams import evaluation_lanes
 from rnn_research.errors import InputError, require
 from rnn_research.experiment import Command, flags_of
 from rnn_research.tasks.language.source import split_ids
@@ -28,7 +25,7 @@ def compare_errors(
   """Compares the model, on its last held-out split, with n-grams of its training split.
 
   Args:
-    score: compiled `log_probabilities` of the model.
+    score: `(params, ids) -> log p` of `evaluation.log_probabilities`.
     codec: of the model, of characters or bytes.
     texts: `() -> split -> ids`.
     params: of the model.
@@ -50,8 +47,7 @@ def compare_errors(
     )
   ids = split_ids(splits)[:length]
   tell(f'counting the {order}-grams of {len(splits["train"]):,} symbols (minutes for millions)')
-  log_probs = np.asarray(score(params, *evaluation_lanes(ids, 1)), np.float64)[:, 0]
-  return compare(ids, log_probs, splits['train'], codec, order)
+  return compare(ids, score(params, ids), splits['train'], codec, order)
 
 
 def print_errors(run: Any, **options) -> None:

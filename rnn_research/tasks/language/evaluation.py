@@ -1,13 +1,13 @@
-"""The mean loss of a language model on a text of any size."""
+"""What the predictions of a language model cost on a text of any size."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from rnn_research.data.streams import lane_pieces
 from rnn_research.models.language_model import LanguageModel
-from rnn_research.training.progress import open_counter
+from rnn_research.training.progress import SILENT, open_counter
 from rnn_research.typing import Params
 
 EXACT = 10_000_000  # predictions; a longer text is measured in lanes, for one stream takes hours
@@ -34,19 +34,8 @@ def measures(
   """
   count = max(len(ids) - 1, 0)
   lanes = min(lanes, count)
-  length = max(_LEAST, _PIECE // max(lanes, 1))
-  states, total, done = model.initial_state(params, lanes), 0.0, 0
-  display = open_counter(count, 'predictions') if count >= _SAID else None
-  for piece in lane_pieces(ids, lanes, length, warm_up):
-    states, scores = read(params, states, *piece[:3])
-    if piece.counts:
-      total += float(np.asarray(scores).sum(dtype=np.float64))
-      done += int(piece.mask.sum())
-    if display:
-      display.update(done)
-  if display:
-    display.close()
-  nats = -total / count
+  pieces = _scores(model, read, params, ids, lanes, warm_up)
+  nats = -sum(float(found.sum(dtype=np.float64)) for found in pieces) / count
   return {
     'nats_per_symbol': nats,
     'bits_per_symbol': nats / math.log(2.0),
@@ -63,3 +52,28 @@ def final_measures(
   `EXACT` predictions."""
   exact = len(ids) - 1 <= EXACT
   return measures(model, read, params, ids, 1 if exact else lanes, 0 if exact else WARM_UP)
+
+
+def log_probabilities(
+  model: LanguageModel, read: Callable, params: Params, ids: np.ndarray
+) -> np.ndarray:
+  """Returns log p of every symbol of a text but the first, of one exact stream: [N - 1] float64,
+  nats; arguments as of `measures`."""
+  found = np.concatenate([*_scores(model, read, params, ids, 1, 0)])
+  return found.astype(np.float64)
+
+
+def _scores(model, read, params, ids, lanes, warm_up) -> Iterator[np.ndarray]:
+  """Yields log p of the predictions piece by piece, with a bar where there are many."""
+  count = len(ids) - 1
+  length = max(_LEAST, _PIECE // max(lanes, 1))
+  states, done = model.initial_state(params, lanes), 0
+  display = open_counter(count, 'predictions') if count >= _SAID else SILENT
+  for piece in lane_pieces(ids, lanes, length, warm_up):
+    states, scores = read(params, states, *piece[:3])
+    if piece.counts:
+      found = np.asarray(scores)[piece.mask]
+      done += len(found)
+      yield found
+    display.update(done)
+  display.close()

@@ -91,6 +91,15 @@ def test_the_experiment_of_the_docs_learns(written, main, tmp_path):
   code, out, err = main(f'--workdir={workdir}', '--mode=first', '--symbols=3 1 4')
   assert (code, err) == (0, '')
   assert int(out) in range(8)
+  for symbols, expected in {
+    'x': "symbols is 'x', expected integers >= 0, such as 3 1 4",
+    '9 1 4': 'symbols is [9, 1, 4], expected one or more integers in [0, 8)',
+    '': 'symbols is [], expected one or more integers in [0, 8)',
+  }.items():
+    code, _, err = main(f'--workdir={workdir}', '--mode=first', f'--symbols={symbols}')
+    assert (code, err) == (1, f'error: {expected}\n')
+  code, _, err = main('--experiment=recall:debug', '--config.data.length=0')
+  assert (code, err) == (1, 'error: data.length is 0, expected an integer >= 1\n')
 
 
 @pytest.mark.parametrize('dtype', [jnp.float32, jnp.bfloat16])

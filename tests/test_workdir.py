@@ -1,5 +1,6 @@
 """A trained run, opened from Python: what its methods return is what the launcher prints."""
 
+import ast
 import inspect
 import json
 import re
@@ -87,6 +88,23 @@ def test_search_finds_texts_that_are_as_probable_as_it_says(language):
     assert len(one.text) == 6
     assert one.log_prob == pytest.approx(language.score(f'the {one.text}')[3:].sum(), abs=1e-4)
   assert [one.log_prob for one in found] == sorted((one.log_prob for one in found), reverse=True)
+
+
+def test_the_launcher_prints_what_a_search_finds(language, trained, main):
+  flags = f'--workdir={trained}', '--mode=search', '--prompt=the '
+  code, out, err = main(*flags, '--length=6', '--beam=4')
+  assert (code, err) == (0, '')
+  rows = [line.split('\t') for line in out.splitlines()]
+  found = language.search('the ', length=6, beam=4)
+  assert [ast.literal_eval(text) for _, text in rows] == [one.text for one in found]
+  assert [float(score) for score, _ in rows] == pytest.approx(
+    [one.log_prob for one in found], abs=1e-4
+  )
+  for flag, value in {'--length=0': 'length is 0', '--beam=-1': 'beam is -1'}.items():
+    assert main(*flags, flag)[::2] == (1, f'error: {value}, expected an integer >= 1\n')
+  _, out, err = main(f'--workdir={trained}', '--mode=search', '--prompt=\u6f22')
+  assert (out, err.count('\n')) == ('', 1)
+  assert 'which the model never saw in training' in err
 
 
 @pytest.mark.parametrize('prompt', ['', 't', 'the '])

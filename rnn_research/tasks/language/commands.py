@@ -235,6 +235,12 @@ def print_sample(run: Any, prompt: str, prompt_file: str, **options) -> None:
     print(piece, end='', flush=True)
 
 
+def print_found(run: Any, **options) -> None:
+  """Prints what `search` finds, a text in quotes per line, after the sum of its log p."""
+  for one in run.search(**options):
+    print(f'{one.log_prob:.4f}\t{one.text!r}')
+
+
 def _read_prompt(path, unit):
   data = read_input(path, 'prompt_file')
   if unit == 'byte':  # of any bytes, as the training text may be
@@ -298,13 +304,13 @@ def write_scores(run: Any, split: str, out: str) -> None:
   tell(f'{len(scores)} predictions, {-scores.mean():.4f} nats per symbol')
 
 
+_PROMPT = "text that is read first; $'line one\\n' has a line end (bash, zsh)"
+
 COMMANDS = {
   'sample': Command(
     'writes text that goes on from a prompt',
     {
-      **flags_of(
-        stream, prompt="text that is read first; $'line one\\n' has a line end (bash, zsh)"
-      ),
+      **flags_of(stream, prompt=_PROMPT),
       'prompt_file': ('', 'its file, UTF-8, read with its last line end; - is standard input'),
       **flags_of(
         stream,
@@ -318,6 +324,16 @@ COMMANDS = {
     },
     print_sample,
     example="--prompt='the ' --length=500",
+  ),
+  'search': Command(
+    'finds the most probable texts that go on from a prompt, with the log p of each, in nats',
+    flags_of(
+      search,
+      prompt=_PROMPT,
+      length='symbols to write',
+      beam='texts that are kept at every step, and printed; 1 is greedy',
+    ),
+    print_found,
   ),
   'score': Command(
     'writes the log-probability of every symbol of a split, or of another text with '

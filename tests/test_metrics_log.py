@@ -137,6 +137,20 @@ def test_plain_lines(capsys, monkeypatch):
   ]
 
 
+@pytest.mark.parametrize(('total', 'said'), [(400, False), (4000, True)])
+def test_what_takes_long_is_said_once_its_pace_is_known(total, said, capsys, monkeypatch):
+  now = [100.0]
+  monkeypatch.setattr(progress.time, 'monotonic', lambda: now[0])
+  display = progress.open_if_long(total, 'predictions')
+  for done in range(100, 500, 100):
+    display.update(done)
+    now[0] += 10 if done < 400 else 0
+  display.close()
+  out, err = capsys.readouterr()
+  expected = ['4,000 predictions take about 0:06:40', 'predictions 200/4000  0.0 predictions/s']
+  assert (out, err.splitlines()[:2]) == ('', expected if said else [])
+
+
 ON_TERMINAL = """
 from rnn_research.training import progress
 display = progress.open_display(10, 'characters')

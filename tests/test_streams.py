@@ -103,11 +103,14 @@ def test_evaluation_needs_two_symbols():
     evaluation_lanes(ids(1), 1)
 
 
-@pytest.mark.parametrize('n, lanes, length', [(14, 1, 4), (14, 3, 2), (100, 7, 1000), (3, 5, 1)])
+@pytest.mark.parametrize(
+  'n, lanes, length', [(14, 1, 4), (14, 1, 9), (14, 3, 2), (100, 7, 1000), (3, 5, 1)]
+)
 def test_pieces_of_lanes_are_the_lanes(n, lanes, length):
   whole = evaluation_lanes(ids(n), lanes)
   pieces = list(lane_pieces(ids(n).astype(np.uint8), lanes, length))
   assert len({piece.inputs.shape for piece in pieces}) == 1
+  assert sum(len(piece.mask) for piece in pieces) - len(whole[2]) < len(pieces)
   assert {piece.inputs.dtype for piece in pieces} == {np.dtype('int32')}
   mask = np.concatenate([piece.mask for piece in pieces])
   assert not mask[len(whole[2]) :].any()

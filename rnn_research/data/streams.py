@@ -109,7 +109,8 @@ def lane_pieces(ids: np.ndarray, num_lanes: int, length: int, warm_up: int = 0) 
   Args:
     ids: [N] integers, the text.
     num_lanes: L, capped at N - 1.
-    length: the most steps of a piece; all have the same number, but for the warm-up.
+    length: the most steps of a piece; all have the same number, but for the warm-up, and as little
+      padding as that leaves.
     warm_up: symbols before each lane that it reads first, as far as there are any; a piece of their
       own, which does not count.
 
@@ -124,7 +125,7 @@ def lane_pieces(ids: np.ndarray, num_lanes: int, length: int, warm_up: int = 0) 
   count = len(ids) - 1
   lanes = min(num_lanes, count)
   steps = -(-count // lanes)
-  length = min(length, steps)
+  length = -(-steps // -(-steps // length))
 
   def piece(start, stop, counts):
     places = np.arange(lanes) * steps + np.arange(start, stop)[:, None]

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rnn_research.terminal import fitted
 
 PLAIN_LINE_SECONDS = 5.0
+_LONG = 30.0  # seconds that a person is told of
 
 
 class Display(NamedTuple):
@@ -51,6 +52,29 @@ def open_counter(total: int, units: str) -> Display:
     return f'{rate:,.1f} {units}/s{left}'
 
   return _open(total, describe, units, Console(stderr=True), tell)
+
+
+def open_if_long(total: int, units: str) -> Display:
+  """As `open_counter`, of what may be quick: nothing is shown until the pace since the first
+  update, before which a program is compiled, says that it is not; then a line tells how long it
+  takes."""
+  pace = _pacer(total)
+  opened: list[Display] = []
+
+  def update(done):
+    if not opened:
+      rate, _ = pace(done)
+      if total - done <= _LONG * rate or not rate:
+        return
+      opened.append(open_counter(total, units))
+      opened[0].show(f'{total:,} {units} take about {clock(total / rate)}')
+    opened[0].update(done)
+
+  def close():
+    for display in opened:
+      display.close()
+
+  return SILENT._replace(update=update, close=close)
 
 
 def _open(

@@ -7,13 +7,13 @@ import numpy as np
 
 from rnn_research.data.streams import lane_pieces
 from rnn_research.models.language_model import LanguageModel
-from rnn_research.training.progress import SILENT, open_counter
+from rnn_research.training.progress import open_if_long
 from rnn_research.typing import Params
 
 EXACT = 10_000_000  # predictions; a longer text is measured in lanes, for one stream takes hours
 WARM_UP = 1024  # symbols that each lane reads before its own: see docs/results.md
-_PIECE, _LEAST = 2**20, 1024  # predictions in memory at once, and steps of a piece
-_SAID = 2**21  # predictions that take long enough for a bar
+# Predictions in memory at once, and steps of a piece: few, so that the time left is soon known.
+_PIECE, _LEAST = 2**16, 1024
 
 
 def measures(
@@ -47,11 +47,12 @@ def measures(
 
 def final_measures(
   model: LanguageModel, read: Callable, params: Params, ids: np.ndarray, lanes: int
-) -> dict[str, float]:
+) -> dict[str, float | str]:
   """Returns `measures` of one exact stream, or of warmed-up lanes where the text has more than
-  `EXACT` predictions."""
+  `EXACT` predictions, and which of them, as `reading`."""
   exact = len(ids) - 1 <= EXACT
-  return measures(model, read, params, ids, 1 if exact else lanes, 0 if exact else WARM_UP)
+  found = measures(model, read, params, ids, 1 if exact else lanes, 0 if exact else WARM_UP)
+  return {**found, 'reading': 'exact' if found['lanes'] == 1 else 'lanes'}
 
 
 def log_probabilities(
@@ -64,16 +65,16 @@ def log_probabilities(
 
 
 def _scores(model, read, params, ids, lanes, warm_up) -> Iterator[np.ndarray]:
-  """Yields log p of the predictions piece by piece, with a bar where there are many."""
+  """Yields log p of the predictions piece by piece, with a bar where that takes long."""
   count = len(ids) - 1
   length = max(_LEAST, _PIECE // max(lanes, 1))
   states, done = model.initial_state(params, lanes), 0
-  display = open_counter(count, 'predictions') if count >= _SAID else SILENT
+  display = open_if_long(count, 'predictions')
   for piece in lane_pieces(ids, lanes, length, warm_up):
     states, scores = read(params, states, *piece[:3])
     if piece.counts:
       found = np.asarray(scores)[piece.mask]
       done += len(found)
+      display.update(done)
       yield found
-    display.update(done)
   display.close()

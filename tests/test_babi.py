@@ -33,8 +33,8 @@ def folder(tmp_path, files):
   return str(tmp_path)
 
 
-def archive(path, members):
-  with tarfile.open(path, 'w:gz') as tar:
+def archive(path, members, compression='gz'):
+  with tarfile.open(path, f'w:{compression}') as tar:
     for name, data in members.items():
       member = tarfile.TarInfo(name)
       member.size = len(data)
@@ -133,6 +133,27 @@ def test_what_cannot_be_read_is_said(tmp_path):
   with pytest.raises(InputError, match='is not a whole tar archive') as raised:
     load_babi(str(tmp_path / 'none.tar.gz'))
   assert '\n' not in str(raised.value)
+
+
+@pytest.mark.parametrize('compression', ['gz', 'bz2', 'xz'])
+def test_a_damaged_archive_is_told(compression, tmp_path):
+  path = tmp_path / 'babi'
+  archive(path, {TRAIN: stories(40), TEST: stories(40)}, compression)
+  whole = path.read_bytes()
+  # The first bytes of a gzip file hold its name and its time, which no checksum covers.
+  for place in range(len(whole) // 4, len(whole), len(whole) // 25):
+    path.write_bytes(whole[:place] + bytes([whole[place] ^ 16]) + whole[place + 1 :])
+    with pytest.raises(InputError, match=r'babi is not a whole tar archive \(.+\)$'):
+      load_babi(str(path))
+
+
+def test_a_damaged_header_is_no_end(tmp_path):
+  files = {TRAIN: stories(10), TEST: stories(2), 'qa2_x_train.txt': stories(2)}
+  path = tmp_path / 'babi.tar'
+  archive(path, files, '')
+  path.write_bytes(path.read_bytes().replace(b'qa2', b'qa3'))
+  with pytest.raises(InputError, match=r'is not a whole tar archive \(bad header\)'):
+    load_babi(str(path))
 
 
 def test_a_folder_of_archives_is_told_from_one_of_files(tmp_path):

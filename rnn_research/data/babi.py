@@ -10,6 +10,7 @@ lines that support it; the number 1 begins another story:
 """
 
 import functools
+import lzma
 import re
 import tarfile
 import zlib
@@ -47,6 +48,7 @@ NUM_TASKS = len(NAMES)
 PASSED = 5.0  # percent, the largest error of a task that is passed
 _FILE = re.compile(r'qa(\d+)_[^/]*_(train|test)\.txt')
 _MOST_BYTES = 2**28  # of a file; the largest of bAbI has 5 MB
+_PIECE = 2**20  # bytes of an archive that are read at once
 _ADVICE = 'expected a file of bAbI'
 
 Sentence = tuple[str, ...]
@@ -251,7 +253,7 @@ def _read_archive(path: Path, flag: str) -> dict[str, Callable[[], bytes]]:
   try:
     with tarfile.open(path) as archive:
       contents = list(_contents(archive))
-  except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+  except (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError) as error:
     # Of a file that is no archive tarfile says line by line what it tried.
     why = str(error).partition('\n')[0].rstrip(':') or type(error).__name__
     raise InputError(f'{flag}: {path} is not a whole tar archive ({why})') from error
@@ -268,3 +270,9 @@ def _contents(archive: tarfile.TarFile) -> Iterable[tuple[str, bytes]]:
       content = archive.extractfile(member)
       if content is not None:
         yield member.name, content.read()
+  # The checksum of a compressed archive lies behind all that tarfile reads, which also takes a
+  # damaged header for the end.
+  assert archive.fileobj is not None
+  while rest := archive.fileobj.read(_PIECE):
+    if rest.strip(b'\0'):
+      raise tarfile.ReadError('bad header')

@@ -256,8 +256,9 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
   def answered(params, batch):
     logits, _ = outputs(params, batch)
     answers = batch['answers']
-    right = (logits.argmax(-1) == answers) & (answers != PAD)
-    return right, cross_entropy(logits, answers)
+    known = answers != PAD
+    right = (logits.argmax(-1) == answers) & known
+    return right, jnp.where(known, cross_entropy(logits, answers), jnp.inf)
 
   @jax.jit
   def explain(params, batch):
@@ -366,17 +367,20 @@ def _make_model(config, vocabulary, num_words):
 def _errors(right, nats, tasks):
   """Returns what is measured of N questions, and task -> its error, percent.
 
+  An answer that the model cannot give costs infinitely many nats.
+
   error            mean over the tasks of their errors, percent
   expected_error   the same of answers drawn from the distribution: it tells apart what is all
                    right, so the best parameters are chosen by it
   failed           tasks with an error above 5 %
-  loss             nats per question
+  loss             nats per question whose answer the model can give, if there is one
   """
   errors = {int(task): 100 * float(1 - right[tasks == task].mean()) for task in np.unique(tasks)}
   expected = [100 * float(1 - np.exp(-nats[tasks == task]).mean()) for task in errors]
+  possible = nats[~np.isposinf(nats)]
+  loss = {'loss': float(possible.mean())} if len(possible) else {}
   return {
     'error': float(np.mean(list(errors.values()))),
     'expected_error': float(np.mean(expected)),
     'failed': float(sum(error > PASSED for error in errors.values())),
-    'loss': float(nats.mean()),
-  }, errors
+  } | loss, errors

@@ -2,6 +2,8 @@
 
 import csv
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from launching import read_json, run
@@ -72,6 +74,29 @@ def test_evaluation_has_every_question_once():
   assert sorted(place for places, _ in rows for place in places) == list(range(150))
   for places, batch in rows:
     np.testing.assert_array_equal(batch['answers'][: len(places)], encoded.answers[places])
+
+
+def build_without(*words):
+  """Returns an experiment on made stories whose model knows all but these words, and parameters by
+  which all words are equally likely."""
+  config = experiments.get_config('memory_qa:debug')
+  whole = corpus.make_vocabulary(corpus.load(config.data), 50)
+  known = whole._replace(words=tuple(word for word in whole.words if word not in words))
+  made = experiments.build('memory_qa:debug', config, {'vocabulary': corpus.to_json(known)})
+  return made, jax.tree.map(jnp.zeros_like, made.init(jax.random.key(0))), known
+
+
+def test_an_answer_that_cannot_be_given_is_wrong_however_the_model_guesses():
+  answers = [question.answer for question in make_stories(200).splits['test']]
+  made, params, known = build_without(answers[0])
+  found = made.evaluate['test'](params, None)
+  share = 1 - answers.count(answers[0]) / len(answers)
+  assert 0 < share < 1 and found['error'] == 100
+  assert found['expected_error'] == pytest.approx(100 * (1 - share / len(known.words)))
+  assert found['loss'] == pytest.approx(np.log(len(known.words)))
+  made, params, _ = build_without(*answers)
+  found = made.evaluate['test'](params, None)
+  assert found['expected_error'] == 100 and 'loss' not in found
 
 
 def test_a_run(trained_grid):

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rnn_research.errors import InputError
 from rnn_research.memory import addressing, usage
 
 pytestmark = pytest.mark.usefixtures('strict_shapes')
@@ -131,6 +132,13 @@ def test_a_head_moves_ahead_and_around_the_end():
   last = jnp.eye(N)[None, -1:]
   moved = addressing.shift(last, jnp.array([[[0.0, 0.0, 1.0]]]))
   np.testing.assert_array_equal(moved, jnp.eye(N)[None, :1])
+
+
+@pytest.mark.parametrize('num_moves', [0, 2, N + 1, N + 2])
+def test_moves_have_a_middle_and_are_at_most_as_many_as_rows(num_moves):
+  said = rf'shifts are over {num_moves} moves, expected an odd number up to that of rows, {N}'
+  with pytest.raises(InputError, match=said):
+    addressing.shift(jnp.ones((B, R, N)), jnp.ones((B, R, num_moves)))
 
 
 def test_the_next_free_row_is_the_least_used_and_a_full_memory_has_none():

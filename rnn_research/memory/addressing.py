@@ -12,6 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from rnn_research.errors import InputError
 from rnn_research.typing import Array
 
 # Of full precision on every platform: in TF32, a GPU's default, what is read is not what was
@@ -89,13 +90,21 @@ def shift(weights: Array, shifts: Array) -> Array:
   Returns:
     [B, R, N] float32.
 
+  Raises:
+    InputError: the moves have no middle, or are more than rows.
+
   Source: Graves et al. 2014, equation 8. Deviates from the paper: nothing.
   """
-  num_rows, reach = weights.shape[-1], shifts.shape[-1] // 2
+  num_rows, num_moves = weights.shape[-1], shifts.shape[-1]
+  if num_moves % 2 == 0 or num_moves > num_rows:
+    raise InputError(
+      f'shifts are over {num_moves} moves, expected an odd number up to that of rows, {num_rows}'
+    )
+  reach = num_moves // 2
   ring = jnp.concatenate([weights[..., num_rows - reach :], weights, weights[..., :reach]], -1)
   moved = [
     shifts[..., j, None] * ring[..., 2 * reach - j : 2 * reach - j + num_rows]
-    for j in range(2 * reach + 1)
+    for j in range(num_moves)
   ]
   return sum(moved, jnp.zeros_like(weights))
 

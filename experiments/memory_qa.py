@@ -36,6 +36,7 @@ from rnn_research.models.memory_network import TYINGS, memory_network
 from rnn_research.models.tensor_network import NUM_HOPS, tensor_network
 from rnn_research.tasks.memory_qa import answering, corpus
 from rnn_research.training.config import base_config, rows_per_step
+from rnn_research.training.progress import warn
 
 VARIANTS = {
   'memn2n': 'end-to-end memory of 3 hops, on all tasks at once (the default)',
@@ -230,11 +231,19 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     if assets
     else corpus.make_vocabulary(load(), config.data.max_sentences)
   )
-  encoded = functools.cache(lambda split: corpus.encode(vocabulary, load().splits[split]))
   model, engine = _make_model(config.model, vocabulary, len(vocabulary.words))
   hops = {'memn2n': config.model.num_hops, 'tpr': NUM_HOPS}.get(config.model.name, 0)
 
+  @functools.cache
+  def encoded(split):
+    questions = load().splits[split]
+    if said := corpus.left_out(vocabulary, questions):
+      warn(f'{split} questions: {said}')
+    return corpus.encode(vocabulary, questions)
+
   def train_data():
+    for split in _HELD_OUT:
+      encoded(split)  # says now, not at the first evaluation, what is left out of them
     size, buckets = config.train.batch_size, config.data.buckets
     data = corpus.train_data(encoded('train'), vocabulary, size, buckets, config.seed)
     return data._replace(about=corpus.about(load(), vocabulary))

@@ -99,6 +99,39 @@ def test_an_answer_that_cannot_be_given_is_wrong_however_the_model_guesses():
   assert found['expected_error'] == 100 and 'loss' not in found
 
 
+def test_what_is_left_out_of_a_split_is_said_once(capsys):
+  made, params, _ = build_without('kitchen', 'garden')
+  questions = make_stories(200).splits['test']
+  has = lambda sentences: any(w in s for s in sentences for w in ('kitchen', 'garden'))
+  told = sum(has(question.story) for question in questions)
+  asked = sum(question.answer in ('kitchen', 'garden') for question in questions)
+  for _ in range(2):
+    made.evaluate['test'](params, None)
+  assert capsys.readouterr().err == (
+    f"warning: test questions: {told} of {len(questions)} have words that the model never saw ('garden', "
+    f"'kitchen'), which are left out, {asked} of {len(questions)} have an answer that the model cannot give\n"
+  )
+  made.train_data()
+  assert 'warning: valid questions: ' in capsys.readouterr().err
+
+
+def test_what_is_left_out_of_questions():
+  question = Question((('mary', 'sat'),) * 2, ('where', 'is', 'mary'), 'here', (0,), 1, 0)
+  babi = corpus.Babi({'train': [question], 'valid': []}, (1,))
+  vocabulary = corpus.make_vocabulary(babi, 50)
+  assert corpus.left_out(vocabulary, [question] * 3) == ''
+  long = question._replace(story=(('mary', 'sat', 'is', 'here'),))
+  unread = question._replace(story=(('mars',) * 9, *question.story))
+  assert corpus.left_out(vocabulary, [question, long, long, unread]) == (
+    '2 of 4 have sentences that are cut to 3 words'
+  )
+  new = question._replace(story=(tuple('abcdefg'),), answer='there')
+  assert corpus.left_out(vocabulary, [question, new]) == (
+    "1 of 2 have words that the model never saw ('a', 'b', 'c', 'd', 'e' and 2 more), which are "
+    'left out, 1 of 2 have an answer that the model cannot give'
+  )
+
+
 def test_a_run(trained_grid):
   result = read_json(trained_grid, 'result.json')
   assert result['headline'] == ['valid', 'expected_error', 'min']

@@ -16,6 +16,8 @@ from rnn_research.errors import InputError
 from rnn_research.experiment import TrainData
 from rnn_research.tasks.memory_qa.synthetic import make_stories
 
+_SHOWN = 5  # words that a warning names
+
 
 class StoryVocabulary(NamedTuple):
   """What a trained model knows of the language.
@@ -106,6 +108,28 @@ def encode(vocabulary: StoryVocabulary, questions: Sequence[Question]) -> Questi
     np.array([ids.get(question.answer, PAD) for question in questions], np.int32),
     lengths,
     np.array([question.task for question in questions]),
+  )
+
+
+def left_out(vocabulary: StoryVocabulary, questions: Sequence[Question]) -> str:
+  """Returns what `encode` leaves out of questions and which of them no model of this vocabulary can
+  answer, '' where that is nothing."""
+  known = frozenset(vocabulary.words)
+  told = [(*_told(q, vocabulary.num_sentences), q.question) for q in questions]
+  sentences = {sentence for own in told for sentence in own}
+  new = {sentence for sentence in sentences if not known.issuperset(sentence)}
+  long = {s for s in sentences if sum(word in known for word in s) > vocabulary.longest}
+  words = sorted({word for sentence in new for word in sentence} - known)
+  shown = ', '.join(map(repr, words[:_SHOWN]))
+  shown += f' and {len(words) - _SHOWN} more' if len(words) > _SHOWN else ''
+  having = lambda some: sum(not some.isdisjoint(own) for own in told)
+  counts = {
+    f'have words that the model never saw ({shown}), which are left out': having(new),
+    'have an answer that the model cannot give': sum(q.answer not in known for q in questions),
+    f'have sentences that are cut to {vocabulary.longest} words': having(long),
+  }
+  return ', '.join(
+    f'{count:,} of {len(questions):,} {what}' for what, count in counts.items() if count
   )
 
 

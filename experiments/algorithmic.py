@@ -12,7 +12,7 @@ the same number of parameters.
   recall       -      test .002 bits per sequence of 18, DNC            50456b4
   sort         -      not yet run
   ngrams       -      not yet run
-  world        -      test error .8 %, LSTM                             d5efe65
+  world        -      test error .8 %, LSTM; entnet none                d5efe65, bb556a8
   debug        17 s   nothing is learned in 20 steps
 
 `experiments.Variant` says what the times are. Trained on short sequences, a model is also measured

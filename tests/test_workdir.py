@@ -102,7 +102,7 @@ def test_the_launcher_prints_what_a_search_finds(language, trained, main):
   )
   for flag, value in {'--length=0': 'length is 0', '--beam=-1': 'beam is -1'}.items():
     assert main(*flags, flag)[::2] == (1, f'error: {value}, expected an integer >= 1\n')
-  _, out, err = main(f'--workdir={trained}', '--mode=search', '--prompt=\u6f22')
+  _, out, err = main(f'--workdir={trained}', '--mode=search', '--prompt=\u2603')
   assert (out, err.count('\n')) == ('', 1)
   assert 'which the model never saw in training' in err
 

@@ -1,6 +1,7 @@
 """Large files of pairs: encoded piece by piece and kept on disk, equal to what is encoded in memory."""
 
 import gzip
+import os
 import pathlib
 import re
 
@@ -178,7 +179,7 @@ def test_the_codec_of_a_trained_model_stays(config, tmp_path, small_pieces):
     ids = corpus.encode_pairs(other, pairs)
     assert list(map(lists, found.encoded()[split])) == list(map(lists, ids))
   assert pair_store.load(config.data, RULES).codec == own == in_memory(config.data).codec != other
-  assert len(list((tmp_path / 'cache').iterdir())) == 3
+  assert len(list((tmp_path / 'cache').glob('*/'))) == 3
 
 
 def test_pairs_of_an_earlier_version_keep_their_duplicates(config, small_pieces):
@@ -194,6 +195,29 @@ def test_the_second_start_does_not_read_the_files(config, tmp_path, small_pieces
   monkeypatch.setattr(pair_encoder, 'pair_pieces', None)
   assert_equal(pair_store.load(config.data, RULES), expected)
   assert not list((tmp_path / 'cache').glob('*/*.part'))
+
+
+def test_pairs_are_encoded_once_wherever_they_lie(config, tmp_path, small_pieces, monkeypatch):
+  expected = pair_store.load(config.data, RULES)
+  for side, field in (('de', 'source'), ('en', 'target')):
+    config.data[field] = str(tmp_path / f'moved.{side}')
+    (tmp_path / f'text.{side}').rename(config.data[field])
+  monkeypatch.setattr(pair_encoder, 'pair_pieces', None)
+  assert pair_store.load(config.data, RULES).corpus == expected.corpus
+  monkeypatch.undo()
+  monkeypatch.setattr(kept, 'LARGE', 0)
+  config.data.source, config.data.target = config.data.target, config.data.source
+  assert_equal(pair_store.load(config.data, RULES), in_memory(config.data))
+
+
+def test_changed_pairs_whose_time_is_put_back_are_encoded_again(config, tmp_path, small_pieces):
+  pair_store.load(config.data, RULES)
+  path = tmp_path / 'text.en'
+  status = path.stat()
+  path.write_bytes(path.read_bytes().replace(b'Hund', b'Katz'))
+  os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+  assert path.stat().st_size == status.st_size
+  assert_equal(pair_store.load(config.data, RULES), in_memory(config.data))
 
 
 def test_what_a_killed_process_left_is_written_again(config, tmp_path, small_pieces, monkeypatch):

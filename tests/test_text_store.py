@@ -1,6 +1,8 @@
 """Large texts: encoded piece by piece and kept on disk, equal to what is encoded in memory."""
 
 import gzip
+import os
+import shutil
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from rnn_research.data import files, running_text, text
 from rnn_research.data.codec import RULES
 from rnn_research.data.files import decode_pieces, decode_text
 from rnn_research.errors import InputError
-from rnn_research.tasks import kept
+from rnn_research.tasks import contents, kept
 from rnn_research.tasks.language import text_store
 
 PROSE = '\ufeffThe 🙂 語 sat.\r\nOn a  mat\tmat\n<eos> <unk> ' * 20
@@ -135,6 +137,86 @@ def test_a_changed_file_is_encoded_again(tmp_path, small_pieces):
   path.write_text('ac' * 30)
   second = text_store.load_corpus(fields(tmp_path), RULES)
   assert (first.codec.symbols[1], second.codec.symbols[1]) == ('b', 'c')
+
+
+def encoded(tmp_path):
+  return len(list((tmp_path / 'cache').glob('*/')))
+
+
+def test_a_changed_file_whose_time_is_put_back_is_encoded_again(tmp_path, small_pieces):
+  path, data = tmp_path / 'text', fields(tmp_path)
+  path.write_text(PROSE)
+  assert_equal(text_store.load_corpus(data, RULES), in_memory(data))
+  status = path.stat()
+  path.write_text(PROSE[::-1])
+  os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+  assert_equal(text_store.load_corpus(data, RULES), in_memory(data))
+  assert encoded(tmp_path) == 2
+
+
+def test_a_text_is_encoded_once_wherever_it_lies(tmp_path, small_pieces, monkeypatch):
+  (tmp_path / 'text').write_text(PROSE)
+  shutil.copy2(tmp_path / 'text', tmp_path / 'copy')
+  monkeypatch.chdir(tmp_path)
+  for changes in (
+    {},
+    {'path': 'text'},
+    {'path': './copy', 'glob': '*'},
+    {'splits': [0.9, 0.05, 0.05]},
+  ):
+    assert_equal(
+      text_store.load_corpus(fields(tmp_path, **changes), RULES), in_memory(fields(tmp_path))
+    )
+  assert encoded(tmp_path) == 1
+  text_store.load_corpus(fields(tmp_path, splits=(0.8, 0.1, 0.1)), RULES)
+  text_store.load_corpus(
+    fields(tmp_path, valid_path='copy', path=str(tmp_path), glob='[ct]*t'), RULES
+  )
+  assert encoded(tmp_path) == 3
+
+
+def test_the_second_start_reads_no_file(tmp_path, small_pieces, monkeypatch):
+  (tmp_path / 'text').write_text(PROSE)
+  read, digest_of = [], contents.digest_of
+  monkeypatch.setattr(contents, 'digest_of', lambda *args: read.append(args) or digest_of(*args))
+  expected = in_memory(fields(tmp_path))
+
+  def times_read():
+    read.clear()
+    assert_equal(text_store.load_corpus(fields(tmp_path), RULES), expected)
+    return len(read)
+
+  # The file is so new that it could be changed within a tick of the clock.
+  assert [times_read(), times_read()] == [1, 1]
+  monkeypatch.setattr(contents, '_TICK', 0)
+  assert [times_read(), times_read()] == [1, 0]
+  index = tmp_path / 'cache' / '.files.json'
+  good = index.read_bytes()
+  for damaged in (
+    b'',
+    good[:-9],
+    b'[]',
+    b'null',
+    b'{"a": 1}',
+    b'\xff',
+    good.replace(b'"]', b'0"]'),
+  ):
+    index.write_bytes(damaged)
+    assert [times_read(), times_read()] == [1, 0]
+    assert index.read_bytes() == good
+  os.utime(tmp_path / 'text', ns=(0, 0))
+  assert [times_read(), times_read()] == [1, 0]
+
+
+def test_a_text_that_cannot_be_read_is_said_in_a_sentence(tmp_path, small_pieces, monkeypatch):
+  (tmp_path / 'text').write_text(PROSE)
+
+  def refuse(*arguments):
+    raise PermissionError(13, 'Permission denied')
+
+  monkeypatch.setattr('builtins.open', refuse)
+  with pytest.raises(InputError, match=r'^data\.path: cannot read .*text \(Permission denied\)$'):
+    text_store.load_corpus(fields(tmp_path), RULES)
 
 
 @pytest.mark.parametrize('content', [

@@ -4,6 +4,7 @@ fails."""
 import codecs
 import contextlib
 import gzip
+import hashlib
 import itertools
 import os
 import sys
@@ -219,7 +220,21 @@ def _pieces(file: Path, flag: str) -> Iterator[bytes]:
   except (EOFError, zlib.error, gzip.BadGzipFile) as error:
     raise InputError(f'{flag}: {file} is not a whole gzip file ({error})') from error
   except OSError as error:
-    raise InputError(f'{flag}: cannot read {file} ({error.strerror})') from error
+    raise _unreadable(file, flag, error) from error
+
+
+def _unreadable(file, flag, error):
+  return InputError(f'{flag}: cannot read {file} ({error.strerror})')
+
+
+def digest_of(file: Path, flag: str) -> str:
+  """Returns the sha256 hex digest of a file as it lies there, of which little is held in memory;
+  raises InputError where it cannot be read."""
+  try:
+    with open(file, 'rb') as opened:
+      return hashlib.file_digest(opened, 'sha256').hexdigest()
+  except OSError as error:
+    raise _unreadable(file, flag, error) from error
 
 
 def is_gzip(data: bytes) -> bool:

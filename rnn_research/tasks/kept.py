@@ -4,21 +4,20 @@ sentence pairs."""
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from rnn_research.errors import InputError
-from rnn_research.tasks import cache
+from rnn_research.tasks import cache, contents
+from rnn_research.tasks.contents import Contents, Files
 from rnn_research.training.progress import tell
 
 LARGE = 2**26  # bytes; less is encoded in memory at every start, which takes seconds
 _PACKED = 4  # bytes of text in a byte of a .gz file, about
 _DONE = 'corpus.json'  # written last: without it a folder is what a killed process left
-
-Files = Sequence[tuple[str, Path]]  # the flag that names a file, and where it is
 
 
 def is_large(files: Files) -> bool:
@@ -30,26 +29,18 @@ def _size(file: Path) -> int:
   return file.stat().st_size * (_PACKED if file.suffix == '.gz' else 1)
 
 
-def identity(files: Files) -> list:
-  """Returns what says that files are the same as they were."""
-  stats = [(name, file, file.stat()) for name, file in files]
-  return [(name, str(file.resolve()), s.st_size, s.st_mtime_ns) for name, file, s in stats]
-
-
-def folder_of(cache_dir: str, kind: str, about: list, files: Files) -> Path:
-  """Returns where files are kept encoded, or would be.
+def folder_of(about: list, found: Contents) -> Path:
+  """Returns where files are kept encoded, or would be, whatever they are called.
 
   Args:
-    cache_dir: of a config.
-    kind: see `cache.folder_of`.
-    about: what the encoding depends on beside the files.
-    files: that are encoded.
+    about: what the encoding depends on beside what is in the files.
+    found: in the files; the folder lies in that of their index.
   """
-  return cache.folder_of(cache_dir, kind) / _digest(_key(about, files).encode())
+  return found.folder / _digest(_key(about, found).encode())
 
 
-def _key(about: list, files: Files) -> str:
-  return json.dumps([*about, identity(files)])
+def _key(about: list, found: Contents) -> str:
+  return json.dumps([*about, found.digests])
 
 
 def _digest(data: bytes) -> str:
@@ -62,14 +53,14 @@ def is_done(folder: Path) -> bool:
 
 
 def ensure(
-  folder: Path, about: list, files: Files, what: str, encode: Callable[[], dict[str, Any]]
+  folder: Path, about: list, found: Contents, what: str, encode: Callable[[], dict[str, Any]]
 ) -> None:
   """Encodes files, unless the folder has all that comes of it.
 
   Args:
     folder: of `folder_of`.
     about: see there.
-    files: see there.
+    found: see there.
     what: files are encoded, for people.
     encode: writes arrays to the folder and returns what `read` does; 'symbols' of it says how many
       there are.
@@ -79,15 +70,16 @@ def ensure(
   """
   if is_done(folder):
     return
-  before = identity(files)
-  with cache.locked(folder, _key(about, files)):
+  names = json.dumps([str(file) for _, file in found.files])
+  with cache.locked(folder, f'{_key(about, found)}\n{names}'):
     if is_done(folder):  # another process may have been quicker
       return
     tell(f'encoding {what} of over {LARGE // 2**20} MB, kept in {folder}')
-    found = encode()
-    if identity(files) != before:
-      raise InputError(f'{files[0][0]}: {before[0][1]} has changed while it was read')
-    _finish(folder, found)
+    encoded = encode()
+    if contents.status_of(found.files) != found.status:
+      flag, file = found.files[0]
+      raise InputError(f'{flag}: {file} has changed while it was read')
+    _finish(folder, encoded)
 
 
 def _finish(folder: Path, about: dict) -> None:

@@ -16,6 +16,7 @@ from rnn_research.data.stdlib_corpus import standard_library_source
 from rnn_research.data.text import Corpus
 from rnn_research.errors import InputError, require_one_of
 from rnn_research.tasks import cache, kept
+from rnn_research.tasks.contents import Files, contents_of
 from rnn_research.training.progress import open_counter
 
 _RULES = 1  # another number where the same files give other ids
@@ -35,19 +36,21 @@ def load_corpus(data: Mapping[str, Any], rules: int) -> Corpus:
     FileNotFoundError: a source does not exist.
     InputError: a source cannot be used, or the folder cannot be written.
   """
-  fields = {name: value for name, value in data.items() if name != 'cache_dir'}
   text.check_sources(data['path'], data['valid_path'], data['test_path'], data['tfds'])
   require_one_of('data.unit', data['unit'], running_text.UNITS)
   text.check_splits(data['splits'])
   names = ('path', 'glob', 'valid_path', 'test_path')
   parts = text.text_files(*(data[name] for name in names)) if data['path'] else {}
   if not parts:
+    fields = {name: value for name, value in data.items() if name != 'cache_dir'}
     return text.load_corpus(**fields, rules=rules)
   if not kept.is_large(_files(parts)):
     return text.encode_files(parts, data['encoding'], data['unit'], data['splits'], rules)
   sources = _sources(parts, data['unit'], rules, data['encoding'])
   survey = functools.partial(_surveyed, sources, data['unit'], data['splits'], rules)
-  return _kept(data['cache_dir'], parts, sources, [rules, *map(repr, fields.values())], survey)
+  splits = [float(part) for part in data['splits']] if len(parts) == 1 else []
+  about = [rules, data['encoding'], data['unit'], splits]
+  return _kept(data['cache_dir'], parts, sources, about, survey)
 
 
 def encode_foreign(data: Mapping[str, Any], codec: TextCodec, field: str = 'path') -> np.ndarray:
@@ -73,7 +76,7 @@ def encode_foreign(data: Mapping[str, Any], codec: TextCodec, field: str = 'path
   return _kept(data['cache_dir'], parts, sources, about, survey).splits['train']
 
 
-def _files(parts) -> kept.Files:
+def _files(parts) -> Files:
   return [(part.flag, file) for part in parts.values() for file in part.files]
 
 
@@ -96,10 +99,11 @@ def _kept(
     about: what ids depend on beside the files.
     survey: `() -> (codec, split -> number of symbols)`; reads the sources once.
   """
-  about, files = [_RULES, about], _files(parts)
-  folder = kept.folder_of(cache_dir, 'texts', about, files)
+  found = contents_of(cache.folder_of(cache_dir, 'texts'), _files(parts))
+  about = [_RULES, about, [(split, len(part.files)) for split, part in parts.items()]]
+  folder = kept.folder_of(about, found)
   encode = lambda: _encode(folder, sources, survey)
-  kept.ensure(folder, about, files, 'a text', encode)
+  kept.ensure(folder, about, found, 'a text', encode)
   return kept.read(folder, functools.partial(_open, folder))
 
 

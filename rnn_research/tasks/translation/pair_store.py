@@ -13,7 +13,8 @@ from rnn_research.data.buckets import EncodedPairs
 from rnn_research.data.files import existing_file
 from rnn_research.data.pairs import Pairs, language_of
 from rnn_research.data.sentences import whole
-from rnn_research.tasks import kept
+from rnn_research.tasks import cache, kept
+from rnn_research.tasks.contents import Files, contents_of
 from rnn_research.tasks.translation import corpus, pair_encoder, shares
 from rnn_research.tasks.translation.corpus import Codec, ParallelCorpus
 from rnn_research.tasks.translation.pair_encoder import SIDES
@@ -63,17 +64,18 @@ def load(data: Mapping[str, Any], rules: int, saved: Codec | None = None) -> Loa
   }
   names = shares.drawn_names(data, own)
   about = [_RULES, rules, names, [repr(data[field]) for field in _FIELDS]]
-  folder = kept.folder_of(data['cache_dir'], 'pairs', about, files)
+  there = contents_of(cache.folder_of(data['cache_dir'], 'pairs'), files)
+  folder = kept.folder_of(about, there)
   if saved and not _has_codec(folder, saved):
     about.append([side.to_json() for side in saved[:2]])
-    folder = kept.folder_of(data['cache_dir'], 'pairs', about, files)
+    folder = kept.folder_of(about, there)
   encode = functools.partial(pair_encoder.encode, folder, data, rules, names, saved)
-  kept.ensure(folder, about, files, 'sentence pairs', encode)
+  kept.ensure(folder, about, there, 'sentence pairs', encode)
   stored = kept.read(folder, functools.partial(_open, folder, data, names))
   return _with_files(stored, own, saved)
 
 
-def _files(data) -> kept.Files:
+def _files(data) -> Files:
   """Returns the files of training pairs; none where these come from elsewhere."""
   if data['task'] or data['tfds']:
     return []

@@ -322,10 +322,13 @@ def test_a_folder_that_cannot_be_and_a_disk_that_is_too_small(
     pair_store.load(config.data, RULES)
 
 
-def test_a_damaged_folder_is_said_in_a_sentence(config, tmp_path, small_pieces):
+@pytest.mark.parametrize('name, content', [
+  ('train.source.npy', b'x'), ('valid.target.npy', b''), ('test.source.txt', b'other'), ('corpus.json', b'[]'),
+])  # fmt: skip
+def test_a_damaged_folder_is_said_in_a_sentence(config, tmp_path, small_pieces, name, content):
   pair_store.load(config.data, RULES)
-  (damaged,) = (tmp_path / 'cache').glob('*/train.source.npy')
-  damaged.write_bytes(b'x')
+  (damaged,) = (tmp_path / 'cache').glob(f'*/{name}')
+  damaged.write_bytes(content)
   with pytest.raises(InputError, match=r'^data\.cache_dir: .* is damaged .*, delete the folder$'):
     pair_store.load(config.data, RULES)
 

@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import pathlib
 import shutil
 
 import numpy as np
@@ -280,8 +281,50 @@ def test_a_damaged_or_forbidden_cache_is_said_in_a_sentence(tmp_path, small_piec
     text_store.load_corpus(data, RULES)
   with pytest.raises(InputError, match=r'^data\.cache_dir: .* cannot be written'):
     text_store.load_corpus(fields(tmp_path, cache_dir=str(tmp_path / 'text')), RULES)
+  with pytest.raises(
+    InputError, match=r"^data\.cache_dir is 'a\\x00', expected the path of a folder$"
+  ):
+    text_store.load_corpus(fields(tmp_path, cache_dir='a\0'), RULES)
   with pytest.raises(InputError, match=r'cannot be written \(File name too long\)'):
     text_store.load_corpus(fields(tmp_path, cache_dir=str(tmp_path / ('a' * 300))), RULES)
+
+
+@pytest.mark.parametrize('name, change', [
+  ('corpus.json', lambda data, _: b''), ('corpus.json', lambda data, _: b'[]'),
+  ('corpus.json', lambda data, _: b'null'), ('corpus.json', lambda data, _: b'{"about": 1, "digest": 2}'),
+  ('corpus.json', lambda data, _: data.replace(b'"T"', b'"t"')),
+  ('train.npy', lambda data, _: b''), ('train.npy', lambda data, _: data[:-1]),
+  ('train.npy', lambda data, _: data[:128] + bytes(len(data) - 128)), ('train.npy', lambda data, valid: valid),
+  ('train.npy', lambda data, _: None),
+])  # fmt: skip
+def test_a_folder_that_is_not_as_it_was_written_is_refused(tmp_path, small_pieces, name, change):
+  (tmp_path / 'text').write_text(PROSE)
+  text_store.load_corpus(fields(tmp_path), RULES)
+  (folder,) = (tmp_path / 'cache').glob('*/')
+  changed = change((folder / name).read_bytes(), (folder / 'valid.npy').read_bytes())
+  (folder / name).unlink()
+  if changed is not None:
+    (folder / name).write_bytes(changed)
+  with pytest.raises(
+    InputError, match=r'^data\.cache_dir: .* is damaged \(.*\), delete the folder$'
+  ):
+    text_store.load_corpus(fields(tmp_path), RULES)
+
+
+def test_all_of_a_folder_is_on_the_disk_before_it_counts(tmp_path, small_pieces, monkeypatch):
+  (tmp_path / 'text').write_text(PROSE)
+  done, fsync = [], os.fsync
+
+  def synced(number):
+    where = pathlib.Path(os.readlink(f'/proc/self/fd/{number}'))
+    done.append((where.name, len(list((tmp_path / 'cache').glob('*/corpus.json')))))
+    fsync(number)
+
+  monkeypatch.setattr(os, 'fsync', synced)
+  text_store.load_corpus(fields(tmp_path), RULES)
+  (folder,) = (tmp_path / 'cache').glob('*/')
+  before = ['corpus.json.part', 'test.npy', 'train.npy', 'valid.npy']
+  assert sorted(done) == sorted([*((name, 0) for name in before), (folder.name, 1)])
 
 
 @pytest.mark.parametrize('encoding', ['utf-8', 'utf-8-sig', 'utf-16', 'shift_jis', 'latin-1'])

@@ -9,15 +9,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rnn_research.data.files import expand
-from rnn_research.errors import InputError
+from rnn_research.errors import InputError, require
 from rnn_research.training.progress import tell
 
+ABOUT = 'about.txt'  # of a folder: what it is about, and the lock of who writes to it
 _ADVICE = 'name another folder with --config.data.cache_dir'
 
 
 def folder_of(cache_dir: str, kind: str) -> Path:
   """Returns where `kind`, such as 'features', is kept: in `cache_dir`; '' is the user's folder for
-  caches."""
+  caches.
+
+  Raises:
+    InputError: no folder has such a name.
+  """
+  require('data.cache_dir', cache_dir, '\0' not in cache_dir, 'the path of a folder')
   if cache_dir:
     return expand(cache_dir)
   return expand(os.environ.get('XDG_CACHE_HOME') or '~/.cache') / 'rnn_research' / kind
@@ -29,7 +35,7 @@ def locked(folder: Path, about: str) -> Iterator[None]:
   writing to it; waits for one that does."""
   with sentence(folder, 'written'), contextlib.ExitStack() as files:
     folder.mkdir(parents=True, exist_ok=True)
-    lock = files.enter_context(open(folder / 'about.txt', 'w', encoding='utf-8'))
+    lock = files.enter_context(open(folder / ABOUT, 'w', encoding='utf-8'))
     print(about, file=lock, flush=True)
     held = files.pop_all()
   with held:

@@ -1,9 +1,11 @@
 """What is encoded once and kept on a disk as arrays that are mapped into memory: large texts and
 sentence pairs."""
 
+import contextlib
 import hashlib
 import json
 import os
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,6 +19,7 @@ from rnn_research.training.progress import tell
 
 LARGE = 2**26  # bytes; less is encoded in memory at every start, which takes seconds
 _PACKED = 4  # bytes of text in a byte of a .gz file, about
+_END = 2**20  # bytes at the beginning and end of a file of which a checksum is kept
 _DONE = 'corpus.json'  # written last: without it a folder is what a killed process left
 
 
@@ -82,16 +85,50 @@ def ensure(
     _finish(folder, encoded)
 
 
-def _finish(folder: Path, about: dict) -> None:
+def _finish(folder: Path, found: dict) -> None:
+  """Writes what was found, with what tells that it and the arrays are as they were; once it is
+  there, all is on the disk."""
   with cache.sentence(folder, 'written'):
+    files = [file for file in sorted(folder.glob('*.*')) if _is_sealed(file)]
+    about = {**found, 'files': {file.name: _seal(file) for file in files}}
     partial = folder / f'{_DONE}.part'
-    partial.write_text(json.dumps(about), 'utf-8')
-    partial.rename(folder / _DONE)
+    partial.write_text(json.dumps({'about': about, 'digest': _digest_of(about)}), 'utf-8')
+    for file in (*files, partial):
+      _sync(file)
+    partial.replace(folder / _DONE)
+    with contextlib.suppress(OSError):  # some file systems have no such thing
+      _sync(folder)
     size = sum(file.stat().st_size for file in folder.iterdir())
   tell(
-    f'{about["symbols"]:,} symbols are kept in {folder} ({size / 1e6:,.0f} MB); the folder may be '
+    f'{found["symbols"]:,} symbols are kept in {folder} ({size / 1e6:,.0f} MB); the folder may be '
     'deleted, they are encoded again'
   )
+
+
+def _is_sealed(file: Path) -> bool:
+  return file.suffix in ('.npy', '.txt') and file.name != cache.ABOUT
+
+
+def _seal(file: Path) -> list[int]:
+  """Returns the size of a file and a checksum of its ends, which costs no more of a large one."""
+  size = file.stat().st_size
+  with open(file, 'rb') as opened:
+    start = opened.read(_END)
+    opened.seek(max(size - _END, 0))
+    return [size, zlib.crc32(opened.read(_END), zlib.crc32(start))]
+
+
+def _digest_of(about: dict) -> str:
+  return _digest(json.dumps(about).encode())
+
+
+def _sync(path: Path) -> None:
+  """Waits until a file, or the names in a folder, are on the disk."""
+  opened = os.open(path, os.O_RDONLY)
+  try:
+    os.fsync(opened)
+  finally:
+    os.close(opened)
 
 
 def write_header(file: BinaryIO, kind: np.dtype, size: int) -> None:
@@ -108,11 +145,21 @@ def write_array(file: BinaryIO, values: np.ndarray) -> None:
 
 def read(folder: Path, open_all: Callable[[dict], Any]) -> Any:
   """Returns what `open_all` makes of what was said of the arrays of a folder; raises InputError
-  where it fails: the folder is damaged."""
+  where it fails, or files are not as they were written: the folder is damaged."""
   try:
-    return open_all(json.loads((folder / _DONE).read_text('utf-8')))
-  except (OSError, ValueError, KeyError) as error:
+    written = json.loads((folder / _DONE).read_text('utf-8'))
+    about = written['about']
+    _require_intact(_DONE, _digest_of(about) == written['digest'])
+    for name, seal in about['files'].items():
+      _require_intact(name, _seal(folder / name) == seal)
+    return open_all(about)
+  except (OSError, ValueError, KeyError, TypeError) as error:
     raise InputError(f'data.cache_dir: {folder} is damaged ({error}), delete the folder') from error
+
+
+def _require_intact(name: str, holds: bool) -> None:
+  if not holds:
+    raise ValueError(f'{name} is not as it was written')
 
 
 def mapped(file: Path) -> np.ndarray:

@@ -17,6 +17,7 @@ from rnn_research.data.files import decode_pieces, decode_text
 from rnn_research.errors import InputError
 from rnn_research.tasks import contents, kept
 from rnn_research.tasks.language import text_store
+from rnn_research.tasks.language.source import open_source
 
 PROSE = '\ufeffThe 🙂 語 sat.\r\nOn a  mat\tmat\n<eos> <unk> ' * 20
 MANY = ''.join(map(chr, range(0x4E00, 0x4E00 + 400))) * 2
@@ -242,6 +243,45 @@ def test_another_text_is_encoded_with_the_codec_of_a_model(tmp_path, small_piece
   expected = codec.encode('The cat \nsat. On')
   np.testing.assert_array_equal(found, expected)
   assert codec.unknown in found
+
+
+@pytest.mark.parametrize('unit', ['char', 'word'])
+def test_a_text_is_encoded_once_to_be_told_from_that_of_a_model(
+  tmp_path, small_pieces, monkeypatch, unit
+):
+  words = PROSE[1:].replace('<unk>', 'unknown')
+  (tmp_path / 'text').write_text(words)
+  (tmp_path / 'other').write_text(words[:-40] + ' §')
+  shutil.copy2(tmp_path / 'text', tmp_path / 'copy')
+  open_there = lambda assets=None, **there: open_source(
+    fields(tmp_path, unit=unit, **there), assets
+  )
+  trained = open_there()
+  assets = {**trained.assets, 'fingerprint': trained.corpus().fingerprint}
+  times, encode = [], text_store._encode
+  monkeypatch.setattr(text_store, '_encode', lambda *args: times.append(1) or encode(*args))
+  other = open_there(assets, path=str(tmp_path / 'other'))
+  assert other.measured == ('text',)
+  np.testing.assert_array_equal(other.texts()['text'], trained.codec.encode(words[:-40] + ' §'))
+  assert len(times) == 1
+  for there, count in (({}, 1), ({'cache_dir': str(tmp_path / 'elsewhere')}, 2)):
+    same = open_there(assets, path=str(tmp_path / 'copy'), **there)
+    assert same.measured == ('valid', 'test')
+    assert_equal(same.corpus(), trained.corpus())
+    assert same.texts() is same.corpus().splits
+    assert len(times) == count
+
+
+def test_an_unknown_word_of_a_text_is_no_word_of_another(tmp_path, small_pieces):
+  (tmp_path / 'text').write_text(PROSE)
+  (tmp_path / 'other').write_text(PROSE.replace('<unk>', 'rare', 1))
+  trained = open_source(fields(tmp_path, unit='word'), None)
+  assets = {**trained.assets, 'fingerprint': trained.corpus().fingerprint}
+  other = open_source(fields(tmp_path, unit='word', path=str(tmp_path / 'other')), assets)
+  assert list(other.texts()) == ['text']
+  np.testing.assert_array_equal(
+    other.texts()['text'], np.concatenate(list(trained.corpus().splits.values()))
+  )
 
 
 def test_a_text_that_changes_while_it_is_read_is_refused(tmp_path, small_pieces, monkeypatch):

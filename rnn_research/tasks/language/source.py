@@ -55,14 +55,13 @@ def open_source(data: ConfigDict, assets: Mapping[str, Any] | None) -> Source:
   """
   saved = codec_lib.from_json(assets['vocabulary']) if assets else None
   rules = saved.rules if saved else codec_lib.RULES
-  load = functools.cache(lambda: text_store.load_corpus(data, rules))
-  codec = saved or load().codec
   here, there = _jsonable(data), assets['data'] if assets else _jsonable(data)
   moved = [field for field in ('path', 'glob', *HELD_OUT) if there[field] != here[field]]
-  foreign = bool(moved) and assets is not None and _digest(data, load) != assets['fingerprint']
+  same = _trained(data, saved, assets['fingerprint']) if saved and assets and moved else None
+  foreign = bool(moved) and same is None
   named = _named(data, moved) if foreign else {}
-  if foreign:
-    load.cache_clear()
+  load = functools.cache(lambda: same or text_store.load_corpus(data, rules))
+  codec = saved or load().codec
   held_out = (
     assets['held_out'] if assets else [split for split in load().splits if split != 'train']
   )
@@ -172,8 +171,9 @@ def _named(data, moved):
   return own | {field.removesuffix('_path'): field for field in named}
 
 
-def _digest(data, load):
-  """Returns the digest of a corpus; None where the text is not there, or too short to be cut.
+def _trained(data, codec, fingerprint):
+  """Returns the text that a model was trained on; None where data name another one, or one that is
+  not there, or too short to be cut.
 
   Raises:
     FileNotFoundError: a file of what was held out is not there.
@@ -182,7 +182,7 @@ def _digest(data, load):
     if data[field]:
       existing(data[field], f'data.{field}')
   try:
-    return load().fingerprint
+    return text_store.load_trained(data, codec, fingerprint)
   except (InputError, OSError):
     return None
 

@@ -4,7 +4,7 @@ memory."""
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from rnn_research.data.stdlib_corpus import standard_library_source
 from rnn_research.data.text import Corpus
 from rnn_research.errors import InputError, require_one_of
 from rnn_research.tasks import cache, kept
-from rnn_research.tasks.contents import Files, contents_of
+from rnn_research.tasks.contents import Contents, Files, contents_of
 from rnn_research.training.progress import open_counter
 
 _RULES = 1  # another number where the same files give other ids
@@ -39,8 +39,7 @@ def load_corpus(data: Mapping[str, Any], rules: int) -> Corpus:
   text.check_sources(data['path'], data['valid_path'], data['test_path'], data['tfds'])
   require_one_of('data.unit', data['unit'], running_text.UNITS)
   text.check_splits(data['splits'])
-  names = ('path', 'glob', 'valid_path', 'test_path')
-  parts = text.text_files(*(data[name] for name in names)) if data['path'] else {}
+  parts = _parts(data)
   if not parts:
     fields = {name: value for name, value in data.items() if name != 'cache_dir'}
     return text.load_corpus(**fields, rules=rules)
@@ -48,9 +47,32 @@ def load_corpus(data: Mapping[str, Any], rules: int) -> Corpus:
     return text.encode_files(parts, data['encoding'], data['unit'], data['splits'], rules)
   sources = _sources(parts, data['unit'], rules, data['encoding'])
   survey = functools.partial(_surveyed, sources, data['unit'], data['splits'], rules)
-  splits = [float(part) for part in data['splits']] if len(parts) == 1 else []
-  about = [rules, data['encoding'], data['unit'], splits]
-  return _kept(data['cache_dir'], parts, sources, about, survey)
+  return _kept(_place(data, parts, _own(data, parts, rules)), sources, survey)
+
+
+def load_trained(data: Mapping[str, Any], codec: TextCodec, fingerprint: str) -> Corpus | None:
+  """Returns the text of `load_corpus`, which raises the same, if it is the one that a model was
+  trained on, else None; a large one in one part that is not kept yet is then kept as
+  `encode_foreign` reads it, so that it is encoded once, whichever it is.
+
+  Args:
+    data: see `load_corpus`.
+    codec: of the model.
+    fingerprint: of the text that it was trained on.
+  """
+  parts = _parts(data)
+  # An unknown symbol of the training text itself stands for any symbol of another one.
+  in_doubt = len(parts) != 1 or codec.has_unknown
+  if in_doubt or not kept.is_large(_files(parts)) or _is_kept(data, parts, codec.rules):
+    found = load_corpus(data, codec.rules)
+    return found if found.fingerprint == fingerprint else None
+  whole = _foreign(data, parts, codec)
+  if whole.fingerprint != fingerprint:
+    return None
+  ids = whole.splits['train']
+  splits = {split: ids[part] for split, part in text.cuts(len(ids), data['splits']).items()}
+  unknown = {split: codec.unknown_share(part) for split, part in splits.items()}
+  return whole._replace(splits=splits, unknown=unknown)
 
 
 def encode_foreign(data: Mapping[str, Any], codec: TextCodec, field: str = 'path') -> np.ndarray:
@@ -70,10 +92,30 @@ def encode_foreign(data: Mapping[str, Any], codec: TextCodec, field: str = 'path
   if not kept.is_large(_files(parts)):
     read = read_text(part.files, part.path, codec.unit, codec.rules, flag, data['encoding'])
     return codec.ids(read)
+  return _foreign(data, parts, codec).splits['train']
+
+
+def _foreign(data, parts, codec: TextCodec) -> Corpus:
+  """Returns a large text whole, as 'train', as ids of a given codec."""
   sources = _sources(parts, codec.unit, codec.rules, data['encoding'])
   survey = lambda: (codec, {'train': sum(map(len, sources['train']()))})
-  about = [data['encoding'], codec.to_json()]
-  return _kept(data['cache_dir'], parts, sources, about, survey).splits['train']
+  return _kept(_place(data, parts, [data['encoding'], codec.to_json()]), sources, survey)
+
+
+def _own(data, parts, rules: int) -> list:
+  """Returns what the ids of `load_corpus` depend on beside the files."""
+  splits = [float(part) for part in data['splits']] if len(parts) == 1 else []
+  return [rules, data['encoding'], data['unit'], splits]
+
+
+def _is_kept(data, parts, rules: int) -> bool:
+  return kept.is_done(_place(data, parts, _own(data, parts, rules)).folder)
+
+
+def _parts(data) -> dict[str, text.Files]:
+  """Returns the files of a text; none where it comes from elsewhere."""
+  names = ('path', 'glob', 'valid_path', 'test_path')
+  return text.text_files(*(data[name] for name in names)) if data['path'] else {}
 
 
 def _files(parts) -> Files:
@@ -87,24 +129,32 @@ def _sources(parts, unit: str, rules: int, encoding: str) -> dict[str, Pieces]:
   }
 
 
-def _kept(
-  cache_dir: str, parts, sources: Mapping[str, Pieces], about: list, survey: Callable
-) -> Corpus:
+class _Place(NamedTuple):
+  """Where a text is kept, or would be; see `kept.ensure`."""
+
+  folder: Path
+  about: list
+  found: Contents
+
+
+def _place(data, parts, about: list) -> _Place:
+  """Returns where parts of `text.text_files` are kept, whose ids depend on `about` beside them."""
+  found = contents_of(cache.folder_of(data['cache_dir'], 'texts'), _files(parts))
+  about = [_RULES, about, [(split, len(part.files)) for split, part in parts.items()]]
+  return _Place(kept.folder_of(about, found), about, found)
+
+
+def _kept(place: _Place, sources: Mapping[str, Pieces], survey: Callable) -> Corpus:
   """Returns an encoded text that is kept on a disk, where it is written first if it is not there.
 
   Args:
-    cache_dir: of a config.
-    parts: of `text.text_files`.
-    sources: which read them.
-    about: what ids depend on beside the files.
+    place: where.
+    sources: which read it.
     survey: `() -> (codec, split -> number of symbols)`; reads the sources once.
   """
-  found = contents_of(cache.folder_of(cache_dir, 'texts'), _files(parts))
-  about = [_RULES, about, [(split, len(part.files)) for split, part in parts.items()]]
-  folder = kept.folder_of(about, found)
-  encode = lambda: _encode(folder, sources, survey)
-  kept.ensure(folder, about, found, 'a text', encode)
-  return kept.read(folder, functools.partial(_open, folder))
+  encode = lambda: _encode(place.folder, sources, survey)
+  kept.ensure(*place, 'a text', encode)
+  return kept.read(place.folder, functools.partial(_open, place.folder))
 
 
 def _encode(folder: Path, sources: Mapping[str, Pieces], survey: Callable) -> dict:

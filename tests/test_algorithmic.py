@@ -316,6 +316,24 @@ def test_members_have_a_median_at_each_learning_rate_and_learn_where_that_can_be
     ]
 
 
+def test_a_median_of_members_that_diverged_is_none():
+  grid = {'seeds': 3, 'learning_rates': [0.1, 0.2]}
+  about = {
+    'config': {'grid': grid, 'optimizer': {'learning_rate': 1.0}},
+    'headline': ['valid', 'error', 'min'],
+  }
+  rows = [{'step': 5, 'valid/error': 0.1, 'valid/error_members': [0.1, None, 0.5, None, None, 0.2]}]
+  lines = [line.strip('| ') for line in report._members(rows, 'ngrams', about).before.splitlines()]
+  assert [line.split(' | ') for line in lines[2:4]] == [
+    ['0', '0.1', '0.1'],
+    ['1', '0.1', 'diverged'],
+  ]
+  assert [line.split(' | ') for line in lines[8:10]] == [
+    ['median', '0.1', '0.5'],
+    ['median', '0.2', 'diverged'],
+  ]
+
+
 def test_addresses_of_a_trained_run(machine):
   asked = sequences.copy(rng(), 2, (5, 5))
   found = workdir.load(machine).addresses(asked.inputs)

@@ -248,6 +248,14 @@ def test_a_rate_that_loses_seeds_is_worse():
     assert rank(ok, sense) < rank(few_lost, sense) < rank(lost, sense) < rank(nothing, sense)
 
 
+def test_a_table_says_where_a_median_diverged():
+  last = lambda *values: curve_report._last(
+    run_curves.Curves('', np.arange(1.0), np.array(values)[:, None]), 'min'
+  )
+  assert last(1.0, np.nan, np.nan)[:2] == ['1 (2 of 3 not finite)', 'diverged']
+  assert last(1.0, 2.0, np.nan)[:2] == ['1.5 (1 of 3 not finite)', '2']
+
+
 def test_what_is_refused(pair, trained, tmp_path):
   with pytest.raises(InputError, match='holds no run'):
     run_curves.read_run(tmp_path)

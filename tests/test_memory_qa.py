@@ -1,6 +1,7 @@
 """Questions about stories, from the launch to the answer."""
 
 import csv
+import math
 
 import jax
 import jax.numpy as jnp
@@ -295,8 +296,12 @@ def test_bad_fields(flag, said, tmp_path, main):
   assert code == 1 and said in err
 
 
-def test_spread_has_a_median():
-  assert grid.spread([1.0, 5.0, None, 2.0])['median'] == 2.0
+def test_a_lost_seed_is_the_worst_of_a_median():
+  found = grid.spread([1.0, 5.0, None, 2.0, math.nan], 'min')
+  assert (found['median'], found['mean'], found['seeds']) == (5.0, pytest.approx(8 / 3), 3)
+  assert grid.spread([1.0, 5.0, None, 2.0, math.inf], 'max')['median'] == 1.0
+  assert 'median' not in grid.spread([1.0, 2.0, None, None, None], 'min')
+  assert grid.spread([None, math.nan], 'min') == {'seeds': 0}
 
 
 def test_stories_of_like_length_share_batches():

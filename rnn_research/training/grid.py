@@ -101,9 +101,8 @@ def member(params: Params, index: int) -> Params:
 
 def best_member(values: Sequence[float], sense: str) -> int:
   """Returns the index of the best figure; one that is not a number is the worst."""
-  worst = math.inf if sense == 'min' else -math.inf
-  figures = [value if math.isfinite(value) else worst for value in values]
-  return figures.index((min if sense == 'min' else max)(figures))
+  figures = _worst_if_lost(values, sense)
+  return int(figures.argmin() if sense == 'min' else figures.argmax())
 
 
 def over_members(
@@ -202,33 +201,41 @@ def summary(
 ) -> dict[str, dict[str, float]]:
   """Returns `spread` of the seeds of each learning rate of `results`, under a name that says what
   it is."""
-  split, metric, _ = headline
+  split, metric, sense = headline
   return {
     f'{split} at the last step, learning rate {rate:g}': {
       f'{metric}_{name}': value
       for name, value in spread(
-        [row[metric] for row in rows if row['learning_rate'] == rate]
+        [row[metric] for row in rows if row['learning_rate'] == rate], sense
       ).items()
     }
     for rate in dict.fromkeys(row['learning_rate'] for row in rows)
   }
 
 
-def spread(values: Iterable[float | None]) -> dict[str, float]:
-  """Returns mean, median, standard deviation (of two values or more), lowest and highest of what is
-  finite, and of how many."""
-  finite = np.array([value for value in values if value is not None and math.isfinite(value)])
+def spread(values: Iterable[float | None], sense: str) -> dict[str, float]:
+  """Returns mean, standard deviation (of two values or more), lowest and highest of what is finite,
+  and of how many; and the median of all values, of which those that are not finite are the worst,
+  unless it is one of them."""
+  figures = _worst_if_lost(values, sense)
+  finite = figures[np.isfinite(figures)]
   if not len(finite):
     return {'seeds': 0}
-  std = {'std': float(finite.std(ddof=1))} if len(finite) > 1 else {}
+  median = float(np.median(figures))
   return {
     'mean': float(finite.mean()),
-    'median': float(np.median(finite)),
-    **std,
+    **({'median': median} if math.isfinite(median) else {}),
+    **({'std': float(finite.std(ddof=1))} if len(finite) > 1 else {}),
     'lowest': float(finite.min()),
     'highest': float(finite.max()),
     'seeds': len(finite),
   }
+
+
+def _worst_if_lost(values: Iterable[float | None], sense: str) -> np.ndarray:
+  """Returns figures, of which those that are not finite are the worst there can be."""
+  figures = np.array([*values], np.float64)
+  return np.where(np.isfinite(figures), figures, math.inf if sense == 'min' else -math.inf)
 
 
 def _keys(key, grid):

@@ -8,7 +8,13 @@ from rnn_research.analysis.reports.curve_figure import curve_figure
 from rnn_research.analysis.reports.length_figure import compare_lengths
 from rnn_research.analysis.reports.run_curves import LoggedRun
 from rnn_research.analysis.reports.sections import Section, gradient_section, write
-from rnn_research.analysis.reports.tables import markdown, metric_name, read_result, side_by_side
+from rnn_research.analysis.reports.tables import (
+  DIVERGED,
+  markdown,
+  metric_name,
+  read_result,
+  side_by_side,
+)
 from rnn_research.training.grid import spread
 
 _FIGURES = ('mean', 'median', 'standard deviation', 'lowest', 'highest')
@@ -22,7 +28,7 @@ def write_run(
   to `out_dir`; `more` stands between the curves and the gradients."""
   run = run_curves.read_run(workdir)
   curves = list(run_curves.by_learning_rate(run).values())
-  split, metric, _ = run.about['headline']
+  split, metric, sense = run.about['headline']
   name = metric_name(metric)
   write(
     out_dir,
@@ -36,7 +42,7 @@ def write_run(
           curves, run.about['headline'], run_curves.without_memory(run), _examples_per_step([run])
         ),
         f'{name} over training steps',
-        before=markdown(['', *_FIGURES], [[curve.label, *_last(curve)] for curve in curves]),
+        before=markdown(['', *_FIGURES], [[curve.label, *_last(curve, sense)] for curve in curves]),
       ),
       *more,
       gradient_section(run.rows),
@@ -81,7 +87,7 @@ def write_comparison(
         ),
         f'{name} over training steps',
         before=f'{markdown(_HEAD, [_row(*one) for one in shown])}\n{text}',
-        metrics={label: _metrics(metric, *found) for label, found, _ in shown},
+        metrics={label: _metrics(metric, sense, *found) for label, found, _ in shown},
       ),
       *(
         Section(
@@ -113,29 +119,27 @@ def _row(label, best, run):
     f'{run.about["params"]:,}',
     f'{rate:g}',
     str(len(curve.values)),
-    *_last(curve),
+    *_last(curve, run.about['headline'][2]),
     f'{curve.steps[-1]:,.0f}',
     (run.about['git_hash'] or '')[:7],
     run.workdir,
   ]
 
 
-def _metrics(metric, rate, curve):
-  found = spread(curve.values[:, -1])
+def _metrics(metric, sense, rate, curve):
+  found = spread(curve.values[:, -1], sense)
   return {f'{metric}_{name}': value for name, value in found.items()} | {'learning_rate': rate}
 
 
-def _last(curve):
-  found = spread(curve.values[:, -1])
+def _last(curve, sense):
+  found = spread(curve.values[:, -1], sense)
   lost = len(curve.values) - found['seeds']
   mean = f'{found["mean"]:.4g}' if 'mean' in found else ''
   note = f' ({lost} of {len(curve.values)} not finite)' if lost else ''
   return [
     f'{mean}{note}',
-    *(
-      f'{found[name]:.4g}' if name in found else ''
-      for name in ('median', 'std', 'lowest', 'highest')
-    ),
+    f'{found["median"]:.4g}' if 'median' in found else DIVERGED,
+    *(f'{found[name]:.4g}' if name in found else '' for name in ('std', 'lowest', 'highest')),
   ]
 
 

@@ -101,7 +101,7 @@ def best_curves(run: LoggedRun) -> tuple[float, Curves]:
 def badness(curves: Curves, sense: str) -> tuple[float, float]:
   """Returns what sorts curves from best to worst: the share of seeds that are not finite at the
   end, then the mean of the others."""
-  last = spread(curves.values[:, -1])
+  last = spread(curves.values[:, -1], sense)
   lost = 1.0 - last['seeds'] / len(curves.values)
   return lost, (1.0 if sense == 'min' else -1.0) * last['mean'] if 'mean' in last else math.inf
 

@@ -19,6 +19,8 @@ _METRICS = {
   'expected_error': 'expected error (percent)',
 }
 
+DIVERGED = 'diverged'  # in place of a figure that is not finite
+
 Rows = Sequence[Mapping[str, Any]]  # lines of a metrics log
 Table = Mapping[str, np.ndarray | Sequence[float | str]]  # name -> column
 

@@ -10,7 +10,13 @@ from ml_collections import ConfigDict
 
 from rnn_research.analysis.reports import by_length, curve_report
 from rnn_research.analysis.reports.sections import Section
-from rnn_research.analysis.reports.tables import markdown, metric_name, read_result, result_markdown
+from rnn_research.analysis.reports.tables import (
+  DIVERGED,
+  markdown,
+  metric_name,
+  read_result,
+  result_markdown,
+)
 from rnn_research.tasks.algorithmic.address_figure import address_figure
 from rnn_research.tasks.algorithmic.addresses import Addresses
 from rnn_research.tasks.algorithmic.sequences import Examples
@@ -85,7 +91,8 @@ def _members(rows, name, about) -> Section:
   last = {k: v for k, v in last.items() if not k.removesuffix(MEMBERS).endswith(_COMPARED)}
   if not last:
     return Section('')
-  values = np.array([*last.values()], np.float64).T  # [G, metrics]
+  values = np.array([*last.values()], np.float64).T  # [G, metrics], all the less the better
+  values = np.where(np.isfinite(values), values, np.inf)
   grid = members(ConfigDict(about['config']))
   names = [metric_name(one.removesuffix(MEMBERS).replace('/', ' ')) for one in last]
   table = [
@@ -105,7 +112,7 @@ def _members(rows, name, about) -> Section:
 
 
 def _row(label, rate, numbers):
-  return [label, f'{rate:g}', *(f'{a:.4g}' for a in numbers)]
+  return [label, f'{rate:g}', *(f'{a:.4g}' if np.isfinite(a) else DIVERGED for a in numbers)]
 
 
 _COMPARED = '_without_memory', '_optimal'

@@ -63,7 +63,7 @@ def get_config(variant: str = 'memn2n') -> ConfigDict:
   config = base_config()
   config.data = ConfigDict(
     {
-      'path': '',  # folder or .tar.gz of bAbI, for 1,000 or for 10,000 questions
+      'path': '',  # folder, .tar.gz or folder in a .tar.gz, of bAbI for 1,000 or 10,000 questions
       'tasks': 'all',  # numbers with commas, or all that have a training and a test file
       'made': 0,  # stories of task 1 that are made, in place of those of `path`; 0 is none
       'max_sentences': 50,  # of longer stories the last ones are read

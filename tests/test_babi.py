@@ -103,6 +103,34 @@ def test_folders_and_archives_are_read_alike(tmp_path):
   }
 
 
+def test_a_folder_in_an_archive(tmp_path):
+  path = archive(
+    tmp_path / 'tasks.tar.gz',
+    {
+      f'tasks/{name}/{file}': stories(count)
+      for name, count in (('en', 10), ('en-10k', 20), ('shuffled', 30))
+      for file in (TRAIN, TEST)
+    },
+  )
+  for name in ('en-10k', 'tasks/en-10k', 'tasks/en-10k/'):
+    assert len(load_babi(f'{path}/{name}').splits['test']) == 40
+  named = f'{path}/tasks/en or {path}/tasks/en-10k or {path}/tasks/shuffled'
+  with pytest.raises(
+    InputError, match=rf'files of bAbI in 3 folders .*; name one of them, {named}$'
+  ):
+    load_babi(path)
+  with pytest.raises(InputError, match=rf'/10k has no file of bAbI.*; name one of them, {named}$'):
+    load_babi(f'{path}/10k')
+
+
+def test_two_files_of_a_task_are_told(tmp_path):
+  files = {TRAIN: stories(10), TEST: stories(2), 'qa1_x_train.txt': stories(3)}
+  said = rf'has {TRAIN} and qa1_x_train.txt, expected one train file of task 1'
+  for path in (folder(tmp_path / 'tasks', files), archive(tmp_path / 'tasks.tar.gz', files)):
+    with pytest.raises(InputError, match=said):
+      load_babi(path)
+
+
 def test_an_archive_is_only_read(tmp_path):
   files = {f'../../{TRAIN}': stories(10), f'../../{TEST}': stories(2)}
   assert load_babi(archive(tmp_path / 'a.tar.gz', files)).tasks == (1,)

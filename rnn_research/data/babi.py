@@ -11,6 +11,7 @@ lines that support it; the number 1 begins another story:
 
 import functools
 import lzma
+import os
 import re
 import tarfile
 import zlib
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rnn_research.data import held_out
-from rnn_research.data.files import decode_text, existing
+from rnn_research.data.files import decode_text, existing, expand
 from rnn_research.errors import InputError, comma_list
 
 NAMES = (
@@ -115,7 +116,8 @@ def load_babi(path: str, tasks: str = 'all', flag: str = 'data.path') -> Babi:
   Questions about one story stay together.
 
   Args:
-    path: a folder with the files, or whose one folder has them, or such an archive.
+    path: a folder with the files, or whose one folder has them, or such an archive, or a folder in
+      an archive, 'babi.tar.gz/en-10k'.
     tasks: '1,2,3', or 'all' for those that have a training and a test file.
     flag: holds `path`, for messages.
 
@@ -223,7 +225,8 @@ def _lacks(task, found, path, flag):
 
 def _open(path: str, flag: str) -> dict[tuple[int, str], Callable[[], bytes]]:
   """Returns (task, split) -> a function that reads the file."""
-  root = existing(path, flag)
+  where = expand(path)
+  root = next(filter(os.path.isfile, where.parents), None) or existing(path, flag)
   if root.is_dir():
     files = [file for pattern in ('*', '*/*') for file in sorted(root.glob(pattern))]
     named = {file.relative_to(root).as_posix(): file.read_bytes for file in files if file.is_file()}
@@ -231,15 +234,28 @@ def _open(path: str, flag: str) -> dict[tuple[int, str], Callable[[], bytes]]:
     named = _read_archive(root, flag)
   found = {name: read for name, read in named.items() if _FILE.fullmatch(Path(name).name)}
   folders = sorted({Path(name).parent.as_posix() for name in found})
-  if len(folders) != 1:
-    several = f'files of bAbI in {len(folders)} folders ({", ".join(folders)})'
+  inside = where.relative_to(root).as_posix()
+  meant = [folder for folder in folders if inside == '.' or f'/{folder}'.endswith(f'/{inside}')]
+  if len(meant) != 1:
+    several = f'files of bAbI in {len(meant)} folders ({", ".join(meant)})'
     archives = ' or '.join(sorted(map(str, root.glob('*.tar.gz')))) if root.is_dir() else ''
+    others = ' or '.join(f'{root}/{folder}' for folder in folders if folder != '.')
     raise InputError(
-      f'{flag}: {path} has {several if folders else "no file of bAbI"}, expected one folder of '
+      f'{flag}: {path} has {several if meant else "no file of bAbI"}, expected one folder of '
       'files such as qa1_single-supporting-fact_train.txt'
       f'{"; or name its archive " if archives else ""}{archives}'
+      f'{"; name one of them, " if others else ""}{others}'
     )
-  return {_task_of(name): read for name, read in found.items()}
+  tasks: dict[tuple[int, str], str] = {}
+  for name in found:
+    if Path(name).parent.as_posix() == meant[0]:
+      other = tasks.setdefault(_task_of(name), name)
+      if other != name:
+        task, split = _task_of(name)
+        raise InputError(
+          f'{flag}: {path} has {other} and {name}, expected one {split} file of task {task}'
+        )
+  return {task: found[name] for task, name in tasks.items()}
 
 
 def _task_of(name: str) -> tuple[int, str]:

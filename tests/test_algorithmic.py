@@ -17,7 +17,7 @@ from rnn_research.models.entity_network import entity_network
 from rnn_research.parameters import num_parameters
 from rnn_research.tasks.algorithmic import ngrams, report, sequences, tasks, world
 from rnn_research.tasks.algorithmic.address_figure import address_figure, used_rows
-from rnn_research.tasks.algorithmic.addresses import Addresses
+from rnn_research.tasks.algorithmic.addresses import Addresses, addresses
 from rnn_research.training import config
 
 
@@ -343,11 +343,23 @@ def test_addresses_of_a_trained_run(machine):
     np.testing.assert_allclose(weights.sum(-1), 1.0, rtol=1e-5)
 
 
-def test_addresses_say_what_inputs_they_need(machine):
-  model = workdir.load(machine)
-  for shape in ((12, 10), (2, 12, 9)):
-    with pytest.raises(InputError, match=r'inputs have shape .*, expected \[B, T, 10\]'):
-      model.addresses(np.zeros(shape, np.float32))
+@pytest.mark.parametrize(
+  ('inputs', 'said'),
+  [
+    (np.zeros((12, 10)), r'have shape \(12, 10\)'),
+    (np.zeros((2, 12, 9)), r'have shape \(2, 12, 9\)'),
+    (np.zeros((0, 12, 10)), r'have shape \(0, 12, 10\)'),
+    (np.zeros((2, 0, 10)), r'have shape \(2, 0, 10\)'),
+    (None, r'have shape \(\)'),
+    ([[[1.0] * 10], [[1.0] * 9]], 'are rows of different lengths'),
+    (np.full((1, 4, 10), 'a'), 'are <U1'),
+    (np.zeros((1, 4, 10), np.complex64), 'are complex64'),
+    (np.full((1, 4, 10), np.nan), 'have nan'),
+  ],
+)
+def test_addresses_say_what_inputs_they_need(inputs, said):
+  with pytest.raises(InputError, match=rf'inputs {said}, expected finite numbers \[B, T, 10\]$'):
+    addresses(None, 10, {}, inputs)
 
 
 def test_the_world_has_no_addresses_and_names_its_engine():

@@ -30,7 +30,7 @@ from rnn_research.encoders.cnn.layers import (
   symmetric,
 )
 from rnn_research.encoders.cnn.mobile import mobile
-from rnn_research.encoders.cnn.weights import NETWORKS, load_weights, named
+from rnn_research.encoders.cnn.weights import NETWORKS, load_weights, named, read_arrays
 from rnn_research.errors import InputError
 from rnn_research.parameters import num_parameters
 
@@ -468,6 +468,20 @@ def test_what_is_no_weights_file_is_refused(tmp_path):
     load_weights('squeezenet', str(tmp_path / 'none'))
   with pytest.raises(InputError, match=re.escape(str(tmp_path))):
     load_weights('squeezenet', str(tmp_path))
+
+
+def test_weights_with_any_byte_damaged_are_read_or_refused(tmp_path):
+  pytest.importorskip('safetensors')
+  np.savez(tmp_path / 'whole.npz', a=np.arange(9.0))
+  whole, refused = (tmp_path / 'whole.npz').read_bytes(), 0
+  for place in range(len(whole)):
+    changed = bytes([*whole[:place], whole[place] ^ 0xFF, *whole[place + 1 :]])
+    (tmp_path / 'damaged.npz').write_bytes(changed)
+    try:
+      read_arrays(str(tmp_path / 'damaged.npz'))
+    except InputError:
+      refused += 1
+  assert refused > len(whole) / 3
 
 
 def test_networks_and_forms_by_name():

@@ -43,13 +43,27 @@ def addresses(
     inputs: [B, T, F] float32.
 
   Raises:
-    InputError: inputs of another shape.
+    InputError: inputs of another shape, none, or not all finite numbers.
   """
-  shape = np.shape(inputs)
-  if len(shape) != 3 or shape[-1] != input_size:
-    raise InputError(f'inputs have shape {shape}, expected [B, T, {input_size}]')
-  _, ys = unroll_layers(model.cells, params['cells'], jnp.moveaxis(jnp.asarray(inputs), 1, 0))
+  sequences = jnp.moveaxis(jnp.asarray(_checked(inputs, input_size)), 1, 0)
+  _, ys = unroll_layers(model.cells, params['cells'], sequences)
   answers = jax.nn.sigmoid(model.head(params, features(ys)))
   nowhere = jnp.zeros((*answers.shape[:2], 0, 0), jnp.float32)
   weights = ys[1:] if isinstance(ys, MemoryOutput) else (nowhere, nowhere)
   return Addresses(*(np.moveaxis(np.asarray(a), 0, 1) for a in (answers, *weights)))
+
+
+def _checked(inputs, input_size: int) -> np.ndarray:
+  expected = f'expected finite numbers [B, T, {input_size}]'
+  try:
+    array = np.asarray(inputs)
+  except ValueError as error:
+    raise InputError(f'inputs are rows of different lengths, {expected}') from error
+  if array.ndim != 3 or array.shape[-1] != input_size or not array.size:
+    raise InputError(f'inputs have shape {array.shape}, {expected}')
+  if not np.can_cast(array.dtype, np.float32, 'same_kind'):
+    raise InputError(f'inputs are {array.dtype}, {expected}')
+  array = array.astype(np.float32)
+  if not np.isfinite(array).all():
+    raise InputError(f'inputs have {array[~np.isfinite(array)][0]}, {expected}')
+  return array

@@ -65,6 +65,17 @@ def test_pretrained_parameters_may_be_new():
     transfer.check_same_model(there, config, here, config)
 
 
+def test_how_far_glimpses_spread_may_differ():
+  trained = experiments.get_config('glimpse:debug')
+  config = trained.copy_and_resolve_references().unlock()
+  config.model.std = 0.2
+  built = experiments.build('glimpse:debug', config)
+  transfer.check_same_model(built, config, built, trained)
+  config.model.scales = 2
+  with pytest.raises(MisfitError, match=r'model\.scales is 1 there and 2 here'):
+    transfer.check_same_model(built, config, built, trained)
+
+
 def test_files_are_the_same_by_their_content(tmp_path):
   for name, content in {'a': 'weights', 'b': 'weights', 'c': 'another'}.items():
     (tmp_path / name).write_text(content)

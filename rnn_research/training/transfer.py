@@ -18,7 +18,7 @@ from rnn_research.typing import Array, Params, PyTree
 # mean, or where a file lies; how many there are is told by shapes.
 _FREE = (
   *('dropout', 'weight_dropout', 'init_scale', 'forget_bias', 'chrono_steps', 'w_h_init'),
-  *('engine', 'dtype', 'num_params', 'encoder_weights'),
+  *('std', 'engine', 'dtype', 'num_params', 'encoder_weights'),
 )
 
 

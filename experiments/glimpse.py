@@ -118,7 +118,7 @@ def get_config(variant: str = 'mnist') -> ConfigDict:
 
 _TRANSLATED: dict[str, dict[str, Any]] = {
   'data': {'canvas': 60},
-  # Of places that spread less it is hardly learned which are better.
+  # With places that spread less it takes longer to learn which are better: docs/results.md.
   'model': {'glimpses': 8, 'glimpse': 12, 'scales': 3, 'std': 0.15},
 }
 _CHANGES: dict[str, dict[str, Any]] = {

@@ -72,7 +72,7 @@ def test_scores_in_pieces_are_those_of_one_stream(model, monkeypatch):
     lengths.append(len(piece[0]))
     return read(params, states, *piece)
 
-  found = evaluation.log_probabilities(net, watched, params, ids)
+  found = evaluation.exact_scores(net, watched, params, ids)
   assert lengths == 3 * [1667]
   assert found.dtype == np.float64
   np.testing.assert_array_equal(found, np.asarray(jax.device_get(whole))[:, 0])

@@ -28,6 +28,8 @@ from rnn_research.typing import Params
 
 _BEAM = Beam(3)
 
+Photos = str | os.PathLike | np.ndarray | Image.Image
+
 
 class Described(NamedTuple):
   """A photo and what was written of it.
@@ -69,7 +71,7 @@ def captions(
   sight: Sight,
   make: Callable[..., Callable],
   params: Params,
-  path: str | os.PathLike | np.ndarray | Image.Image,
+  path: Photos,
   beam_size: int = _BEAM.size,
   length_penalty: float = _BEAM.length_penalty,
   temperature: float = 0.0,
@@ -134,7 +136,7 @@ def caption(
   sight: Sight,
   make: Callable[..., Callable],
   params: Params,
-  path: str | os.PathLike | np.ndarray | Image.Image,
+  path: Photos,
   **options,
 ) -> list[str]:
   """Returns the captions of the photos of a folder, in the order of their names, or of one photo.
@@ -158,6 +160,7 @@ def caption_files(run, input: str, output: str, attention_map: str, **options) -
     _check_apart(names, input, output, attention_map, one)
     _check_map(run, names, read, attention_map, one)
   require_kept('output', [output], 'input', read)
+  # What is not read is listed before an output may lie there, too.
   described_photos, others, count = run.captions(input, **options), unread(input), 0
   with open_output(output, 'output') as out:
     for described in described_photos:

@@ -5,12 +5,13 @@ import numpy as np
 from rnn_research.analysis.reports.tiles import require_picture, write_picture
 from rnn_research.data.files import require_kept
 from rnn_research.data.image_set import read_images
-from rnn_research.data.pictures import picture_files, unread
+from rnn_research.data.pictures import picture_files
 from rnn_research.errors import require
 from rnn_research.experiment import Command
 from rnn_research.tasks.draw import drawing
 from rnn_research.tasks.draw.frames import frames, sheet
-from rnn_research.training.progress import tell, warn
+from rnn_research.tasks.picture_warnings import warn_of_unread
+from rnn_research.training.progress import tell
 
 
 def draw_files(run, count: int, seed: int, output: str) -> None:
@@ -42,8 +43,7 @@ def complete_files(run, input: str, seen: str, rounds: int, seed: int, output: s
   images = np.stack([*read_images(input, side, channels, bool(canvas)).values()])
   completed = run.complete(images, seen=seen, rounds=rounds, seed=seed)
   write_picture(output, [sheet(completed)])
-  if others := unread(input):
-    warn(others)
+  warn_of_unread(input)
   tell(f'written: {output}')
 
 

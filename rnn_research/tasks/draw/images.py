@@ -12,7 +12,7 @@ from rnn_research.data.canvases import scatter, with_others
 from rnn_research.data.image_set import as_trained, load_images
 from rnn_research.experiment import TrainData
 from rnn_research.tasks.draw.pixels import Pixels
-from rnn_research.tasks.shared_pictures import warn_of
+from rnn_research.tasks.picture_warnings import warn_of_shares
 
 _SPLITS = 'train', 'valid', 'test'
 
@@ -61,7 +61,7 @@ def make_images(
     found = as_trained(found, None, known['channels'])
   about = repr((found.fingerprint, canvas, objects, seed))
   fingerprint = hashlib.sha256(about.encode()).hexdigest()
-  warn_of(found, fingerprint, known)
+  warn_of_shares(found, fingerprint, known)
 
   pictures = functools.cache(
     lambda split: pixels.kept(found.splits[split].images, 1 + _SPLITS.index(split))

@@ -2,12 +2,13 @@
 
 from rnn_research.analysis.reports.tiles import require_picture, save_picture, write_picture
 from rnn_research.data.files import require_kept
-from rnn_research.data.pictures import picture_files, unread
+from rnn_research.data.pictures import picture_files
 from rnn_research.errors import require
 from rnn_research.experiment import Command
 from rnn_research.tasks.glimpse.film import frames
 from rnn_research.tasks.glimpse.looking import answered, chance
-from rnn_research.training.progress import tell, warn
+from rnn_research.tasks.picture_warnings import warn_of_unread
+from rnn_research.training.progress import tell
 
 _MOST = 24  # pictures on a sheet
 
@@ -30,8 +31,7 @@ def look_files(run, input: str, seed: int, output: str) -> None:
     write_picture(output, frames(looks[:_MOST]), seconds=0.6)
   else:
     _draw(looks[:_MOST], output)
-  if others := unread(input):
-    warn(others)
+  warn_of_unread(input)
   left_out = f', the first {_MOST} of {len(looks)} pictures' if len(looks) > _MOST else ''
   tell(f'written: {output}{left_out}')
 

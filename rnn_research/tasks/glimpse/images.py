@@ -12,7 +12,7 @@ from rnn_research.data.canvases import Asked, Canvas, arrange
 from rnn_research.data.image_set import ImageSet, as_trained, load_images
 from rnn_research.errors import InputError
 from rnn_research.experiment import TrainData
-from rnn_research.tasks.shared_pictures import warn_of
+from rnn_research.tasks.picture_warnings import warn_of_shares
 
 _SPLITS = 'train', 'valid', 'test'
 
@@ -59,7 +59,7 @@ def make_images(
       'classes or more'
     )
   fingerprint = hashlib.sha256(repr((found.fingerprint, canvas, seed)).encode()).hexdigest()
-  warn_of(found, fingerprint, known)
+  warn_of_shares(found, fingerprint, known)
   held_out = {
     split: functools.cache(functools.partial(_held_out, found, split, canvas, seed))
     for split in _SPLITS[1:]

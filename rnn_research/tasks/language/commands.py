@@ -21,7 +21,7 @@ from rnn_research.experiment import Command, flags_of
 from rnn_research.models.language_model import LanguageModel
 from rnn_research.tasks.language.clamps import check_clamps, held_sampler
 from rnn_research.tasks.language.errors import ERRORS, compare_errors
-from rnn_research.tasks.language.evaluation import log_probabilities
+from rnn_research.tasks.language.evaluation import exact_scores
 from rnn_research.tasks.language.interpret import INTERPRET, activations, interpret
 from rnn_research.tasks.language.lstmvis import EXPORT_LSTMVIS, export_lstmvis
 from rnn_research.tasks.language.sentiment import SENTIMENT, sentiment
@@ -55,7 +55,7 @@ def commands_of(
     texts: `() -> split -> ids`.
   """
 
-  score = functools.partial(log_probabilities, model, read)
+  score = functools.partial(exact_scores, model, read)
   few = functools.lru_cache(_COMPILED)
   held = few(lambda clamp: held_sampler(model, remake, codec, clamp))
   make_search = few(functools.partial(_searcher, model, codec))
@@ -261,7 +261,7 @@ def scores(
   predicts: [N - 1] float64.
 
   Args:
-    score: `(params, ids) -> log p` of `evaluation.log_probabilities`.
+    score: `(params, ids) -> log p` of `evaluation.exact_scores`.
     codec: of the model.
     texts: `() -> split -> ids`.
     params: of the model.

@@ -25,7 +25,7 @@ def compare_errors(
   """Compares the model, on its last held-out split, with n-grams of its training split.
 
   Args:
-    score: `(params, ids) -> log p` of `evaluation.log_probabilities`.
+    score: `(params, ids) -> log p` of `evaluation.exact_scores`.
     codec: of the model, of characters or bytes.
     texts: `() -> split -> ids`.
     params: of the model.

@@ -55,7 +55,7 @@ def final_measures(
   return {**found, 'reading': 'exact' if found['lanes'] == 1 else 'lanes'}
 
 
-def log_probabilities(
+def exact_scores(
   model: LanguageModel, read: Callable, params: Params, ids: np.ndarray
 ) -> np.ndarray:
   """Returns log p of every symbol of a text but the first, of one exact stream: [N - 1] float64,

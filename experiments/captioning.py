@@ -10,7 +10,7 @@ with attention by looking at another place for every word.
   soft_attention   PHOTOS    -      BLEU-4 20.8, CIDEr-D .543                      08fdc33
   hard_attention   PHOTOS    -      BLEU-4 20.3, CIDEr-D .509                      0ac65dd
   show_and_tell    PHOTOS    -      BLEU-4 19.7, CIDEr-D .483                      08fdc33
-  merge            PHOTOS    -      not yet run
+  merge            PHOTOS    -      BLEU-4 18.5, CIDEr-D .484                      6a6ce6c
   init_state       PHOTOS    -      not yet run
   neuraltalk       PHOTOS    -      BLEU-4 19.8, CIDEr-D .503                      162e8dd
   scst             PHOTOS    -      BLEU-4 23.0, CIDEr-D .578                      3262e96

@@ -33,9 +33,9 @@ def relu():
   return elman(H, activation='relu')
 
 
-def make(eye, *, layers=1, join='sum', glimpses=3, answers=1, context=False, reinforce=1.0):
+def make(eye, *, layers=1, join='sum', seek=0, glimpses=3, answers=1, context=False, reinforce=1.0):
   cells = (lstm(H) if layers == 2 else relu(),) * layers
-  cell = glimpse_cell(eye, cells, 5, units=7, join=JOINS[join])
+  cell = glimpse_cell(eye, cells, 5, units=7, seek_units=seek, join=JOINS[join])
   start = (
     glimpse_start.context(eye, cell, cells[-1], 4, 1, 7)
     if context
@@ -100,21 +100,24 @@ def by_hand(params, image, chance, join, bound='tanh'):
   place = np.asarray(jax.scipy.special.erf(chance[0] / np.sqrt(2.0)), np.float64)
   places, means, gazes = [place], [place], [h]
   for noise in chance[1:]:
-    what = two(own.what, patches(image, place, 2))
-    g = JOINED[join](what, two(own.where, place))
+    seen = patches(image, place, 2)
+    g = JOINED[join](two(own.what, seen), two(own.where, place))
     h = np.maximum(g @ np.float64(cell.w_x) + h @ np.float64(cell.w_h) + cell.b, 0)
-    mean = BOUNDED[bound](two(own.aim, h))
+    gaze = h + two(own.seek[0], seen) + two(own.seek[1], place) if own.seek else h
+    mean = BOUNDED[bound](two(own.aim, gaze))
     place = mean + STD * noise
     places.append(place)
     means.append(mean)
-    gazes.append(h)
+    gazes.append(gaze)
   answer = dense(params['answer'], h)
   return answer, np.array(places[:-1]), np.array(means[:-1]), np.array(gazes[:-1])
 
 
-@pytest.mark.parametrize('join, bound', [*zip(JOINS, eyes.BOUNDS, strict=True)])
-def test_the_network_is_that_of_the_paper(join, bound):
-  model = make(crop_eye(eyes.learned(STD, bound)), join=join)
+@pytest.mark.parametrize(
+  'join, bound, seek', [('sum', 'tanh', 0), ('product', 'softsign', 0), ('sum', 'softsign', 4)]
+)
+def test_the_network_is_that_of_the_paper(join, bound, seek):
+  model = make(crop_eye(eyes.learned(STD, bound)), join=join, seek=seek)
   params, pictures, key = begun(model), images(), jax.random.key(3)
   chance = np.asarray(jax.random.normal(key, (4, 5, 2)))
   path = model.look(params, pictures, key)
@@ -130,9 +133,9 @@ def test_the_network_is_that_of_the_paper(join, bound):
     np.testing.assert_allclose(path.patches[i].reshape(3, -1), seen, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize('count', [5, 1])
-def test_what_chooses_places_is_trained_by_reinforce_and_what_answers_by_its_loss(count):
-  model, silent = make(crop_eye()), make(crop_eye(), reinforce=0.0)
+@pytest.mark.parametrize('count, seek', [(5, 0), (1, 0), (5, 4)])
+def test_what_chooses_places_is_trained_by_reinforce_and_what_answers_by_its_loss(count, seek):
+  model, silent = make(crop_eye(), seek=seek), make(crop_eye(), seek=seek, reinforce=0.0)
   params, pictures, key = begun(model), images(count), jax.random.key(3)
   targets = np.array([[0], [1], [2], [0], [1]])[:count]
   gradient = lambda model: gradient_of(lambda p: model.loss(p, pictures, targets, key)[0].sum())(
@@ -140,7 +143,9 @@ def test_what_chooses_places_is_trained_by_reinforce_and_what_answers_by_its_los
   )
   whole, answers = gradient(model), gradient(silent)
   # The loss of answers alone does not reach the locator: exactly.
-  assert not any(a.any() for a in jax.tree.leaves(answers['cell'].aim))
+  locator = lambda gradient: jax.tree.leaves((gradient['cell'].aim, gradient['cell'].seek))
+  assert not any(a.any() for a in locator(answers))
+  assert all(a.any() for a in locator(whole))
   # And what is learned by trial reaches nothing else.
   for name in ('answer', 'baseline', 'start'):
     jax.tree.map(np.testing.assert_array_equal, whole[name], answers[name])
@@ -170,6 +175,16 @@ def test_what_chooses_places_is_trained_by_reinforce_and_what_answers_by_its_los
         layer['b'] += a
   close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
   jax.tree.map(close, whole['cell'].aim, expected)
+
+
+@pytest.mark.parametrize('layers', [1, 2])
+def test_what_it_sees_for_itself_changes_nothing_before_it_is_trained(layers):
+  pictures, key = images(), jax.random.key(3)
+  without, seeking = (make(crop_eye(), layers=layers, seek=seek) for seek in (0, 4))
+  params = seeking.init(jax.random.key(0))
+  assert any(a.any() for a in jax.tree.leaves(params['cell'].seek))
+  looked = [m.look(m.init(jax.random.key(0)), pictures, key).boxes for m in (without, seeking)]
+  np.testing.assert_array_equal(*looked)
 
 
 def test_the_baseline_learns_what_may_still_come():

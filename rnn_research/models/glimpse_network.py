@@ -22,6 +22,8 @@ class GlimpseParams(NamedTuple):
   cells: tuple[Params, ...]
   # Names the next place; not `place`, as in runs whose config does not say what bounds it.
   aim: tuple[Params, Params]
+  # Of what and where, for what chooses places alone; () without.
+  seek: tuple[tuple[Params, Params], ...]
 
 
 class GlimpseState(NamedTuple):
@@ -66,13 +68,15 @@ def glimpse_cell(
   glimpse_size: int,
   *,
   units: int = 128,
+  seek_units: int = 0,
   join: Callable[[Array, Array], Array] = summed,
 ) -> Cell:
   """A cell that sees a part of the image in `ctx` and chooses the place of the next glimpse.
 
     what_t = Lin(relu(Lin(eye(x, l_{t-1})))),    where_t = Lin(relu(Lin(l_{t-1})))
     g_t    = join(what_t, where_t),    h_t = cell_1(g_t, h_{t-1})
-    gaze_t = cell_2(sg(h_t), gaze_{t-1}), or sg(h_t) of one cell
+    k_t    = sg(h_t) + Lin(relu(Lin(eye(x, l_{t-1})))) + Lin(relu(Lin(l_{t-1}))), or sg(h_t)
+    gaze_t = cell_2(k_t, gaze_{t-1}), or k_t of one cell
     l_t    ~ p(l | Lin(relu(Lin(gaze_t))))
 
   Where places are chosen by trial, sg is `stop_gradient`: no gradient of a choice reaches what
@@ -84,6 +88,8 @@ def glimpse_cell(
       2015).
     glimpse_size: numbers of g.
     units: of the layers below it, and of the one before a place.
+    seek_units: of the layers below k, by which what chooses places sees for itself: what answers
+      learns to tell classes, not in which direction something lies. 0: k is sg(h).
     join: how what and where become one, of `JOINS`.
 
   Returns:
@@ -93,22 +99,25 @@ def glimpse_cell(
 
   Source: Mnih et al. 2014 (arXiv 1406.6247), section 3.1; Ba et al. 2015 (arXiv 1412.7755), section
   3. Deviates from the papers: in that of Ba et al. what is seen goes through convolutions, and the
-  gradient of choices into the first cell too; there is a layer between gaze and place.
+  gradient of choices into the first cell too; there is a layer between gaze and place; k is sg(h)
+  in both.
   """
   first, *others = cells
 
   def init(key, x, ctx=None):
-    keys = jax.random.split(key, 6 + len(cells))
-    h, inner = jax.ShapeDtypeStruct((1, glimpse_size), jnp.float32), []
-    for cell, k in zip(cells, keys[6:], strict=True):
-      inner.append(cell.init(k, h))
-      h = output_shapes(cell, inner[-1], h)
-      layers.check_output('a glimpse network', h)
+    keys, seen = jax.random.split(key, 7 + len(cells)), math.prod(eye.patches)
+    hs, inner = [jax.ShapeDtypeStruct((1, glimpse_size), jnp.float32)], []
+    for cell, k in zip(cells, keys[6:-1], strict=True):
+      inner.append(cell.init(k, hs[-1]))
+      hs.append(output_shapes(cell, inner[-1], hs[-1]))
+      layers.check_output('a glimpse network', hs[-1])
+    sizes, of_first = (seen, eye.num_numbers), hs[1].shape[-1]
     return GlimpseParams(
-      what=_init_two(keys[:2], math.prod(eye.patches), units, glimpse_size),
+      what=_init_two(keys[:2], seen, units, glimpse_size),
       where=_init_two(keys[2:4], eye.num_numbers, units, glimpse_size),
       cells=tuple(inner),
-      aim=_init_two(keys[4:6], h.shape[-1], units, eye.num_numbers),
+      aim=_init_two(keys[4:6], hs[-1].shape[-1], units, eye.num_numbers),
+      seek=_init_seek(keys[-1], sizes, seek_units, of_first) if seek_units else (),
     )
 
   def initial_state(params, batch_size):
@@ -125,10 +134,13 @@ def glimpse_cell(
     def advance(cell, p, before, x):
       return cell.step(p, before, project_one(cell, p, x), key=key)
 
-    what = _two(params.what, eye.see(ctx, state.place))
-    glimpse = join(what, _two(params.where, state.place))
+    seen = eye.see(ctx, state.place)
+    glimpse = join(_two(params.what, seen), _two(params.where, state.place))
     inner, h = advance(first, params.cells[0], state.cells[0], glimpse)
     states, gaze = [inner], eye.attend(h)
+    if params.seek:
+      what, where = params.seek
+      gaze += _two(what, seen) + _two(where, state.place)
     for cell, p, before in zip(others, params.cells[1:], state.cells[1:], strict=True):
       inner, gaze = advance(cell, p, before, gaze)
       states.append(inner)
@@ -146,6 +158,14 @@ def place_of(params: GlimpseParams, gaze: Array) -> Array:
 
 def _init_two(keys, size, units, output_size):
   return layers.init_dense(keys[0], size, units), layers.init_dense(keys[1], units, output_size)
+
+
+def _init_seek(key, input_sizes, units, output_size):
+  """Returns layers of what and where that add nothing at first: numbers drawn would drive places
+  into a corner before any place is known to be better than others."""
+  keys = jax.random.split(key, (2, 2))
+  pairs = [_init_two(k, n, units, output_size) for k, n in zip(keys, input_sizes, strict=True)]
+  return tuple((first, jax.tree.map(jnp.zeros_like, second)) for first, second in pairs)
 
 
 def _two(params, x):

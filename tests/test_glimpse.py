@@ -385,6 +385,7 @@ def changed(**blocks):
     ({'model': {'kind': 'conv'}}, 'model.kind is .conv., expected one of glimpses'),
     ({'model': {'cell': 'rely'}}, 'model.cell is .rely., .* did you mean relu'),
     ({'model': {'std': 0.0}}, 'model.std is 0.0, expected a number > 0'),
+    ({'model': {'seek_units': -1}}, 'model.seek_units is -1, expected an integer >= 0'),
     ({'model': {'bound': 'relu'}}, "model.bound is 'relu', expected one of tanh, softsign"),
     ({'model': {'num_layers': 3}}, 'model.num_layers is 3, expected 1 or 2'),
     ({'model': {'context': 8}}, 'model.context is 8, expected 0 where model.num_layers is 1'),

@@ -75,7 +75,7 @@ def glimpse_cell(
 
     what_t = Lin(relu(Lin(eye(x, l_{t-1})))),    where_t = Lin(relu(Lin(l_{t-1})))
     g_t    = join(what_t, where_t),    h_t = cell_1(g_t, h_{t-1})
-    k_t    = sg(h_t) + Lin(relu(Lin(eye(x, l_{t-1})))) + Lin(relu(Lin(l_{t-1}))), or sg(h_t)
+    k_t    = relu(sg(h_t) + Lin(relu(Lin(eye(x, l_{t-1})))) + Lin(relu(Lin(l_{t-1})))), or sg(h_t)
     gaze_t = cell_2(k_t, gaze_{t-1}), or k_t of one cell
     l_t    ~ p(l | Lin(relu(Lin(gaze_t))))
 
@@ -140,7 +140,7 @@ def glimpse_cell(
     states, gaze = [inner], eye.attend(h)
     if params.seek:
       what, where = params.seek
-      gaze += _two(what, seen) + _two(where, state.place)
+      gaze = jax.nn.relu(gaze + _two(what, seen) + _two(where, state.place))
     for cell, p, before in zip(others, params.cells[1:], state.cells[1:], strict=True):
       inner, gaze = advance(cell, p, before, gaze)
       states.append(inner)

@@ -47,6 +47,7 @@ from rnn_research.tasks.translation import commands, corpus, pair_store
 from rnn_research.tasks.translation.model import SOURCES, example_of, translation_model
 from rnn_research.tasks.translation.translator import shown, translator
 from rnn_research.training.config import DTYPES, base_config, check_model, check_readout
+from rnn_research.training.progress import watched
 
 VARIANTS = {
   'dates': (
@@ -341,7 +342,7 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     bleu = {name: corpus_bleu(texts, references, lower) for name, texts in results.items()}
     exact = np.mean([a == b for a, b in zip(results['bleu'], references, strict=True)])
     return {
-      **_likelihood(scores, params, batches),
+      **_likelihood(scores, params, watched(batches, len(references), 'pairs')),
       **{name: value.score for name, value in bleu.items()},
       'exact': float(exact),
       'bleu_signature': bleu['bleu'].signature,

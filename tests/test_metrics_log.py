@@ -151,6 +151,19 @@ def test_what_takes_long_is_said_once_its_pace_is_known(total, said, capsys, mon
   assert (out, err.splitlines()[:2]) == ('', expected if said else [])
 
 
+def test_batches_that_take_long_are_said(capsys, monkeypatch):
+  now = [100.0]
+  monkeypatch.setattr(progress.time, 'monotonic', lambda: now[0])
+  batches = [(range(start, start + 2), start) for start in range(0, 8, 2)]
+  for (places, batch), expected in zip(
+    progress.watched(iter(batches), 8, 'sentences'), batches, strict=True
+  ):
+    assert (places, batch) == expected
+    now[0] += 60
+  out, err = capsys.readouterr()
+  assert (out, err.splitlines()[0]) == ('', '8 sentences take about 0:04:00')
+
+
 ON_TERMINAL = """
 from rnn_research.training import progress
 display = progress.open_display(10, 'characters')

@@ -2,8 +2,8 @@
 
 import sys
 import time
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sized
+from typing import NamedTuple, TypeVar
 
 import jax
 from rich.console import Console
@@ -11,6 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from rnn_research.terminal import fitted
 
+S = TypeVar('S', bound=Sized)
+T = TypeVar('T')
 PLAIN_LINE_SECONDS = 5.0
 _LONG = 30.0  # seconds that a person is told of
 
@@ -75,6 +77,16 @@ def open_if_long(total: int, units: str) -> Display:
       display.close()
 
   return SILENT._replace(update=update, close=close)
+
+
+def watched(batches: Iterable[tuple[S, T]], total: int, units: str) -> Iterator[tuple[S, T]]:
+  """Yields batches, each after the places that it has of `total`, with `open_if_long` of these."""
+  display, done = open_if_long(total, units), 0
+  for places, batch in batches:
+    yield places, batch
+    done += len(places)
+    display.update(done)
+  display.close()
 
 
 def _open(

@@ -15,6 +15,7 @@ from rnn_research.decoding.sampling import Sampling
 from rnn_research.decoding.step import Hypothesis, Rules, hypotheses_of
 from rnn_research.models.conditional_model import ConditionalModel
 from rnn_research.tasks.captioning.batches import EVALUATED
+from rnn_research.training.progress import watched
 from rnn_research.typing import Key, Params
 
 NEVER_WRITTEN = (PAD, BOS, UNK)
@@ -63,8 +64,8 @@ def describer(
     total, found = len(next(iter(inputs.values()))), []
     # What is drawn of a seed depends on how many rows there are.
     size = 1 if total == 1 and isinstance(how, Beam) else EVALUATED
-    for start in range(0, total, EVALUATED):
-      rows = np.arange(start, min(start + EVALUATED, total))
+    blocks = ((np.arange(n, min(n + EVALUATED, total)), n) for n in range(0, total, EVALUATED))
+    for rows, start in watched(blocks, total, 'captions'):
       batch = {name: a[np.resize(rows, size)] for name, a in inputs.items()}
       batch_key = None if key is None else jax.random.fold_in(key, start)
       result = jax.device_get(search(params, batch, batch_key))

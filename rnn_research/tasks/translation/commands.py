@@ -35,7 +35,7 @@ from rnn_research.tasks.translation.corpus import (
 )
 from rnn_research.tasks.translation.model import SOURCES
 from rnn_research.tasks.translation.translator import MORE, Translation, translator
-from rnn_research.training.progress import tell, warn
+from rnn_research.training.progress import tell, warn, watched
 from rnn_research.typing import Params
 
 # Lines that are translated, and written, together.
@@ -162,7 +162,7 @@ def scores(
       f'there are {len(sources)} sources and {len(targets)} targets, expected as many'
     )
   encoded, values = encode_pairs(codec, Pairs(sources, targets, 0)), np.zeros(len(sources))
-  for places, batch in evaluation_batches(encoded):
+  for places, batch in watched(evaluation_batches(encoded), len(sources), 'pairs'):
     values[places] = -np.asarray(nats(params, batch), np.float64)[: len(places)]
   return values, encoded.targets.lengths + 1
 

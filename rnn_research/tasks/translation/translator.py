@@ -17,6 +17,7 @@ from rnn_research.decoding.sampling import Sampling
 from rnn_research.decoding.step import Hypothesis, Rules, extras_of, hypotheses_of
 from rnn_research.models.conditional_model import ConditionalModel
 from rnn_research.tasks.translation.corpus import Codec
+from rnn_research.training.progress import watched
 from rnn_research.typing import Key, Params
 from rnn_research.unroll import length_mask
 
@@ -82,7 +83,9 @@ def translator(
     found = [
       [Translation('', [], 0.0, np.zeros((0, 0), np.float32), [], False)] * num_best for _ in texts
     ]
-    for batch, (rows, length) in enumerate(like_lengths([len(sentence) for sentence in ids])):
+    lengths_of = [len(sentence) for sentence in ids]
+    batches = watched(like_lengths(lengths_of), sum(map(bool, lengths_of)), 'sentences')
+    for batch, (rows, length) in enumerate(batches):
       batch_key = None if key is None else jax.random.fold_in(key, batch)
       sources, lengths = pad([ids[row] for row in rows], length, evaluation_rows(length))
       result = jax.device_get(search(params, sources, lengths, batch_key))

@@ -96,7 +96,8 @@ def get_config(variant: str = 'mnist') -> ConfigDict:
       'num_layers': 1,  # recurrent layers: one, or two, of which the second chooses places
       'hidden_size': 256,  # units of a layer, and numbers of a glimpse
       'units': 128,  # of the layers between pixels, or places, and a glimpse
-      # Of layers by which what chooses places sees for itself; 0: it knows what answers knows.
+      # Of layers by which what chooses places of crops sees for itself; 0: it knows what answers
+      # knows.
       'seek_units': 0,
       'join': 'sum',  # of what was seen and where: sum, product
       # Pixels of a side of the coarse image that tells where to begin; 0: anywhere.
@@ -138,6 +139,7 @@ _CHANGES: dict[str, dict[str, Any]] = {
   'translated': _TRANSLATED,
   'cluttered': {**_TRANSLATED, 'data': {'canvas': 60, 'clutter': 4}},
   'cluttered_100': {
+    **_TRANSLATED,
     'data': {'canvas': 100, 'clutter': 4},
     'model': {**_TRANSLATED['model'], 'scales': 4},
   },
@@ -202,7 +204,7 @@ def check(config: ConfigDict) -> None:
   require('model.std', model.std, model.std > 0.0, 'a number > 0')
   require('model.num_layers', model.num_layers, model.num_layers <= 2, '1 or 2')
   if model.reader == 'gaussian':
-    for field, only in (('looks', 'learned'), ('scales', 1)):
+    for field, only in (('looks', 'learned'), ('scales', 1), ('seek_units', 0)):
       require(f'model.{field}', model[field], model[field] == only, f'{only!r} for gaussian')
   most = side if model.num_layers == 2 else 0
   require(
@@ -220,10 +222,8 @@ def unused(config: ConfigDict) -> dict[str, str]:
   if model.kind == 'glimpses' and (model.reader, model.looks) == ('crop', 'learned'):
     return {}
   why = 'where no place is learned by trial'
-  found = dict.fromkeys(('model.std', 'model.bound', 'train.reinforce'), why)
-  if model.kind == 'glimpses' and model.looks != 'learned':
-    found['model.seek_units'] = 'where no place is learned'
-  return found
+  own = ('model.seek_units',) if model.kind == 'glimpses' and model.looks != 'learned' else ()
+  return dict.fromkeys(('model.std', 'model.bound', 'train.reinforce', *own), why)
 
 
 def _check_data(data):

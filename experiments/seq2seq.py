@@ -335,7 +335,7 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
   def measure(split, searches, params, key):
     pairs, references, batches = held_out(split)
     results = {
-      name: [best.text for best, *_ in translate(params, pairs.sources)]
+      name: [best.text for best, *_ in translate(params, pairs.sources, watch=watched)]
       for name, translate in searches.items()
     }
     lower = codec.target.lower
@@ -367,7 +367,7 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
 
     split = splits[-1]
     pairs, references, _ = held_out(split)
-    found = [best for best, *_ in greedy(params, pairs.sources)]
+    found = [best for best, *_ in greedy(params, pairs.sources, watch=watched)]
     write_report(
       TranslatedSentences(split, pairs.sources, references, found, codec.target.lower),
       workdir,

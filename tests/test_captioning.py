@@ -24,11 +24,18 @@ from rnn_research.encoders.cnn.weights import load_weights
 from rnn_research.errors import InputError
 from rnn_research.launching import runs
 from rnn_research.models.captioners import CAPTIONERS
-from rnn_research.tasks.captioning import commands, features, material, sight
+from rnn_research.tasks.captioning import (
+  batches,
+  commands,
+  describer,
+  features,
+  material,
+  sight,
+)
 from rnn_research.tasks.captioning.commands import Described
 from rnn_research.tasks.captioning.describer import Caption
 from rnn_research.tasks.captioning.scenes import draw_scenes
-from rnn_research.training import backend
+from rnn_research.training import backend, progress
 
 DEBUG = [
   '--experiment=captioning:debug',
@@ -125,7 +132,10 @@ def test_scenes_are_learned(shapes):
     assert split['nats_per_symbol'] < np.log(17)
 
 
-def test_evaluates_again(main, shapes, tmp_path):
+def test_evaluates_again_and_says_if_that_takes_long(main, shapes, tmp_path, monkeypatch):
+  monkeypatch.setattr(progress, '_LONG', -1.0)
+  for module in (batches, describer):
+    monkeypatch.setattr(module, 'EVALUATED', 5)
   folder = shutil.copytree(shapes, tmp_path / 'run')
   code, _, err = main('--mode=evaluate', f'--workdir={folder}')
   assert code == 0, err
@@ -133,6 +143,8 @@ def test_evaluates_again(main, shapes, tmp_path):
     read_json(folder, name)['metrics'] for name in ('result-evaluate.json', 'result.json')
   )
   assert again == {split: pytest.approx(figures) for split, figures in saved.items()}
+  for unit in ('pictures', 'captions'):
+    assert f' {unit} take about 0:00:0' in err
 
 
 def test_a_run_without_held_out_pictures_is_evaluated_on_a_file_of_them():

@@ -397,6 +397,10 @@ def changed(**blocks):
       {'model': {'reader': 'gaussian', 'scales': 2}},
       'model.scales is 2, expected 1 for gaussian',
     ),
+    (
+      {'model': {'reader': 'gaussian', 'seek_units': 4}},
+      'model.seek_units is 4, expected 0 for gaussian',
+    ),
     ({'data': {'canvas': 20}}, 'data.canvas is 20, expected 0 or at least data.size, 28'),
     ({'data': {'canvas': 40, 'objects': 2}}, 'data.canvas is 40, expected at least 56'),
     (

@@ -175,7 +175,20 @@ display.close()
 """
 
 
-def test_a_bar_on_a_terminal():
+STOPPED = """
+from rnn_research.training import progress
+progress._LONG = -1.0
+try:
+  for _, number in progress.watched(((range(5), n) for n in range(4)), 20, 'pairs'):
+    if number == 2:
+      raise KeyboardInterrupt
+except KeyboardInterrupt:
+  print('interrupted')
+"""
+
+
+def on_terminal(code):
+  """Returns what a program writes to a terminal."""
   ours, theirs = pty.openpty()
   env = {
     'TERM': 'xterm',
@@ -184,7 +197,7 @@ def test_a_bar_on_a_terminal():
     'JAX_PLATFORMS': 'cpu',
   }
   with subprocess.Popen(
-    [sys.executable, '-c', ON_TERMINAL], stdout=theirs, stderr=theirs, env=env
+    [sys.executable, '-c', code], stdout=theirs, stderr=theirs, env=env
   ) as process:
     process.wait(60)
   with open(theirs, 'wb') as end:
@@ -193,10 +206,21 @@ def test_a_bar_on_a_terminal():
     out = b''
     while not out.endswith(b'END'):
       out += f.read(4096)
-  text = out.decode()
+  return out.decode()
+
+
+def test_a_bar_on_a_terminal():
+  text = on_terminal(ON_TERMINAL)
   assert 'a [bold] sample\r\nin two lines' in text
   assert '10/10' in text
   assert '0:00:00 left' in text
+
+
+def test_a_bar_that_is_left_gives_the_cursor_back():
+  text = on_terminal(STOPPED)
+  assert '20 pairs take about' in text
+  assert text.count('\x1b[?25l') == 1
+  assert '\x1b[?25h' in text[: text.index('interrupted')]
 
 
 def test_an_output_that_knows_ascii_only():

@@ -20,6 +20,7 @@ from rnn_research.data.codec import SPECIALS, TextCodec
 from rnn_research.errors import InputError
 from rnn_research.models.decoders import DECODERS
 from rnn_research.tasks.translation import commands, corpus, synthetic
+from rnn_research.training import progress
 
 TINY = [
   '--experiment=seq2seq:debug',
@@ -369,9 +370,14 @@ def test_scores_a_held_out_split(main, translated):
     run.score(['a'], ['b'], split='test')
 
 
-def test_evaluates_and_reports_again(main, workdir):
+def test_evaluates_and_reports_again(main, workdir, monkeypatch):
+  monkeypatch.setattr(progress, '_LONG', -1.0)
   saved = read_json(workdir, 'result.json')['metrics']
-  assert main('--mode=evaluate', f'--workdir={workdir}')[0] == 0
+  code, _, err = main('--mode=evaluate', f'--workdir={workdir}')
+  assert code == 0
+  count = len(workdir_lib.load(workdir).pairs('valid')[0])
+  for unit in ('pairs', 'sentences'):
+    assert f'{count} {unit} take about 0:00:0' in err
   again = read_json(workdir, 'result-evaluate.json')['metrics']
   assert again['test'] == pytest.approx(saved['test'])
   shutil.rmtree(workdir / 'report')

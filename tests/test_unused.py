@@ -24,7 +24,7 @@ FIELDS = {
   'memory_qa:tpr model.forget_bias=2.0': 'by tpr',
   'memory_qa:lstm model.name=gru model.forget_bias=2.0': 'by gru',
   'glimpse:mnist model.looks=centre model.std=0.1': 'where no place is learned by trial',
-  'glimpse:mnist model.looks=random model.seek_units=9': 'where no place is learned',
+  'glimpse:mnist model.looks=random model.seek_units=9': 'where no place is learned by trial',
   'captioning:merge model.attention_size=9': 'by merge, which has no attention',
   'captioning:shapes train.entropy=0.1': 'by soft_attention',
   'captioning:shapes train.samples=9': 'where train.objective is not cider',

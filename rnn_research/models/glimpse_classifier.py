@@ -58,7 +58,7 @@ def glimpse_classifier(
 ) -> Classifier:
   """Makes the model: N glimpses, an answer, and so on until all are given.
 
-    p(y_a) = softmax(Lin(h_{aN})),    b_t = Lin(sg(h_t))
+    p(y_a) = softmax(Lin(h_{aN})),    b_t = Lin(sg(gaze_{t-1})), what l_t was chosen by
     R_t    = sum of p(y_a) over the answers y_a that come after glimpse t
     A_t    = R_t - b_t - (the mean of R_t - b_t over the other images; 0 of a single image)
     loss   = -sum_a log p(y_a) - reinforce sum_t log p(l_t) sg(A_t) + mean_t (R_t - b_t)^2

@@ -89,7 +89,8 @@ def glimpse_cell(
     glimpse_size: numbers of g.
     units: of the layers below it, and of the one before a place.
     seek_units: of the layers below k, by which what chooses places sees for itself: what answers
-      learns to tell classes, not in which direction something lies. 0: k is sg(h).
+      learns to tell classes, not in which direction something lies. 0: k is sg(h), not its positive
+      part.
     join: how what and where become one, of `JOINS`.
 
   Returns:

@@ -82,11 +82,13 @@ def open_if_long(total: int, units: str) -> Display:
 def watched(batches: Iterable[tuple[S, T]], total: int, units: str) -> Iterator[tuple[S, T]]:
   """Yields batches, each after the places that it has of `total`, with `open_if_long` of these."""
   display, done = open_if_long(total, units), 0
-  for places, batch in batches:
-    yield places, batch
-    done += len(places)
-    display.update(done)
-  display.close()
+  try:
+    for places, batch in batches:
+      yield places, batch
+      done += len(places)
+      display.update(done)
+  finally:  # a bar that stays open hides the cursor of a terminal
+    display.close()
 
 
 def _open(

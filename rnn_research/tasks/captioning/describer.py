@@ -15,7 +15,6 @@ from rnn_research.decoding.sampling import Sampling
 from rnn_research.decoding.step import Hypothesis, Rules, hypotheses_of
 from rnn_research.models.conditional_model import ConditionalModel
 from rnn_research.tasks.captioning.batches import EVALUATED
-from rnn_research.training.progress import watched
 from rnn_research.typing import Key, Params
 
 NEVER_WRITTEN = (PAD, BOS, UNK)
@@ -55,17 +54,20 @@ def describer(
     shape: (h, w) of the grid that the model looks at.
 
   Returns:
-    `describe(params, inputs, key=None) -> captions`, one per picture, of inputs name -> [N, ...].
-    The key is for drawing.
+    `describe(params, inputs, key=None, watch=None) -> captions`, one per picture, of inputs name ->
+    [N, ...]. The key is for drawing; `watch`, such as `training.progress.watched`, shows how far
+    many pictures are.
   """
   search = jax.jit(functools.partial(_search, model, how, max_length))
 
-  def describe(params: Params, inputs: dict, key: Key | None = None) -> list[Caption]:
+  def describe(
+    params: Params, inputs: dict, key: Key | None = None, watch: Callable | None = None
+  ) -> list[Caption]:
     total, found = len(next(iter(inputs.values()))), []
     # What is drawn of a seed depends on how many rows there are.
     size = 1 if total == 1 and isinstance(how, Beam) else EVALUATED
     blocks = ((np.arange(n, min(n + EVALUATED, total)), n) for n in range(0, total, EVALUATED))
-    for rows, start in watched(blocks, total, 'captions'):
+    for rows, start in watch(blocks, total, 'captions') if watch else blocks:
       batch = {name: a[np.resize(rows, size)] for name, a in inputs.items()}
       batch_key = None if key is None else jax.random.fold_in(key, start)
       result = jax.device_get(search(params, batch, batch_key))

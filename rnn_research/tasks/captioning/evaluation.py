@@ -15,7 +15,7 @@ from rnn_research.tasks.captioning.batches import Seen, encode, evaluation_batch
 from rnn_research.tasks.captioning.describer import Caption
 from rnn_research.tasks.captioning.material import Material
 from rnn_research.tasks.captioning.scenes import mass_inside
-from rnn_research.training.progress import warn
+from rnn_research.training.progress import warn, watched
 from rnn_research.typing import Params
 
 _SHOWN = 3
@@ -70,7 +70,7 @@ def measure(
   pictures = held_out.seen(split)
   figures, inputs = _likelihood(held_out, scores, params, pictures), all_inputs(pictures)
   for ending, describe in searches.items():
-    found = describe(params, inputs)
+    found = describe(params, inputs, watch=watched)
     figures |= {
       f'{name}{ending}': value
       for name, value in _scores(held_out, split, pictures, found, judge).items()
@@ -108,7 +108,8 @@ def examples(pictures: Seen, describe: Callable, params: Params) -> str:
 def _likelihood(held_out, scores, params, pictures):
   encoded = encode(held_out.codec, pictures.captions, held_out.max_length)
   total = count = 0.0
-  for _, batch in evaluation_batches(pictures, encoded):
+  batches = evaluation_batches(pictures, encoded)
+  for _, batch in watched(batches, len(pictures.names), 'pictures'):
     total += float(np.asarray(scores(params, batch), np.float64).sum())
     count += int(batch['lengths'].sum())
   if not count:

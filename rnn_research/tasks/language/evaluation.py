@@ -70,11 +70,13 @@ def _scores(model, read, params, ids, lanes, warm_up) -> Iterator[np.ndarray]:
   length = max(_LEAST, _PIECE // max(lanes, 1))
   states, done = model.initial_state(params, lanes), 0
   display = open_if_long(count, 'predictions')
-  for piece in lane_pieces(ids, lanes, length, warm_up):
-    states, scores = read(params, states, *piece[:3])
-    if piece.counts:
-      found = np.asarray(scores)[piece.mask]
-      done += len(found)
-      display.update(done)
-      yield found
-  display.close()
+  try:
+    for piece in lane_pieces(ids, lanes, length, warm_up):
+      states, scores = read(params, states, *piece[:3])
+      if piece.counts:
+        found = np.asarray(scores)[piece.mask]
+        done += len(found)
+        display.update(done)
+        yield found
+  finally:
+    display.close()

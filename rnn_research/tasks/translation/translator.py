@@ -17,7 +17,6 @@ from rnn_research.decoding.sampling import Sampling
 from rnn_research.decoding.step import Hypothesis, Rules, extras_of, hypotheses_of
 from rnn_research.models.conditional_model import ConditionalModel
 from rnn_research.tasks.translation.corpus import Codec
-from rnn_research.training.progress import watched
 from rnn_research.typing import Key, Params
 from rnn_research.unroll import length_mask
 
@@ -67,14 +66,15 @@ def translator(
     num_best: hypotheses of each sentence: at most the size of the beam, 1 where they are drawn.
 
   Returns:
-    `translate(params, texts, key=None) -> [[Translation] * num_best, ...]`, one list per text; of
-    an empty text, empty ones. The key is for drawing.
+    `translate(params, texts, key=None, watch=None) -> [[Translation] * num_best, ...]`, one list
+    per text; of an empty text, empty ones. The key is for drawing; `watch`, such as
+    `training.progress.watched`, shows how far many texts are.
   """
   ids_of = encoder(codec.source)
   search = jax.jit(functools.partial(_search, model, codec.target.unit, how))
 
   def translate(
-    params: Params, texts: Sequence[str], key: Key | None = None
+    params: Params, texts: Sequence[str], key: Key | None = None, watch: Callable | None = None
   ) -> list[list[Translation]]:
     whole = codec.source.split_all(texts)
     cut = [len(sentence) > max_length for sentence in whole]
@@ -83,8 +83,10 @@ def translator(
     found = [
       [Translation('', [], 0.0, np.zeros((0, 0), np.float32), [], False)] * num_best for _ in texts
     ]
-    lengths_of = [len(sentence) for sentence in ids]
-    batches = watched(like_lengths(lengths_of), sum(map(bool, lengths_of)), 'sentences')
+    sizes = [len(sentence) for sentence in ids]
+    batches = like_lengths(sizes)
+    if watch:
+      batches = watch(batches, sum(map(bool, sizes)), 'sentences')
     for batch, (rows, length) in enumerate(batches):
       batch_key = None if key is None else jax.random.fold_in(key, batch)
       sources, lengths = pad([ids[row] for row in rows], length, evaluation_rows(length))

@@ -34,6 +34,7 @@ from rnn_research.tasks.draw.drawing import commands_of
 from rnn_research.tasks.draw.images import make_images
 from rnn_research.tasks.draw.pixels import PIXELS
 from rnn_research.training.config import base_config, check_model, rows_per_step
+from rnn_research.training.progress import watched
 
 VARIANTS = {
   'whole': 'reads and writes whole images, 10 steps (the default)',
@@ -253,10 +254,11 @@ def _measures(model, seen, steps):
 
 def _measure(measures, images, draws, params, key):
   """Returns means over images: of 'kl' [T], of all else numbers."""
-  found = []
-  for start in range(0, len(images), _EVAL_ROWS):
-    rows = images[start : start + _EVAL_ROWS]
-    found.append(measures(params, rows, jax.random.fold_in(key, start), draws))
+  blocks = ((images[n : n + _EVAL_ROWS], n) for n in range(0, len(images), _EVAL_ROWS))
+  found = [
+    jax.device_get(measures(params, rows, jax.random.fold_in(key, start), draws))
+    for rows, start in watched(blocks, len(images), 'images')
+  ]
   return {
     name: np.concatenate([one[name] for one in found]).mean(0, dtype=np.float64)
     for name in found[0]

@@ -42,6 +42,7 @@ from rnn_research.tasks.glimpse import commands
 from rnn_research.tasks.glimpse.images import make_images
 from rnn_research.tasks.glimpse.looking import commands_of
 from rnn_research.training.config import base_config, check_model, rows_per_step
+from rnn_research.training.progress import watched
 
 VARIANTS = {
   'mnist': 'digits of 28 x 28 pixels by seven glimpses of 8 x 8 (the default)',
@@ -424,12 +425,12 @@ _EYES = {
 
 def _measure(answer, asked, passes, params, key):
   """Returns the error of one pass, and that of the mean of several, over all images of a split."""
-  one, averaged, nats = [], [], []
-  for number, start in enumerate(range(0, len(asked.targets), _EVAL_ROWS)):
-    rows = slice(start, start + _EVAL_ROWS)
+  one, averaged, nats, count = [], [], [], len(asked.targets)
+  blocks = ((asked.targets[n : n + _EVAL_ROWS], n) for n in range(0, count, _EVAL_ROWS))
+  for number, (targets, start) in enumerate(watched(blocks, count, 'images')):
     keys = jax.random.split(jax.random.fold_in(key, number), passes)
-    logits = [answer(params, asked.images[rows], k) for k in keys]
-    targets = asked.targets[rows]
+    rows = asked.images[start : start + _EVAL_ROWS]
+    logits = jax.device_get([answer(params, rows, k) for k in keys])
     one.append(_wrong(logits[0], targets))
     nats.append(cross_entropy(logits[0], targets).sum(-1))
     averaged.append(_wrong(sum(jax.nn.softmax(a) for a in logits), targets))

@@ -425,6 +425,13 @@ def test_what_is_refused(blocks, said):
     experiments.build('glimpse:debug', made).train_data()
 
 
+@pytest.mark.parametrize('variant', ['cluttered', 'cluttered_100'])
+def test_digits_among_clutter_are_learned_as_those_alone(variant):
+  among, alone = (experiments.get_config(f'glimpse:{name}') for name in (variant, 'translated'))
+  assert (among.optimizer, among.train) == (alone.optimizer, alone.train)
+  assert among.model.seek_units == alone.model.seek_units > 0
+
+
 def test_pictures_may_be_smaller_than_pieces_of_a_clutter_that_there_is_not():
   experiments.check('glimpse:debug', changed(data={'size': 6}, model={'glimpse': 3}))
 

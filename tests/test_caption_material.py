@@ -104,7 +104,7 @@ def test_captions_that_were_learned_from_are_not_novel(tmp_path):
   assert trained == {f'a {i} png' for i in range(6)}
   held_out = evaluation.HeldOut(codec, 5, lambda: made._replace(splits={}), see, lambda: trained)
   texts = ['a 0.png', 'a 9.png']
-  describe = lambda params, inputs: [Caption(text, [], 0.0, np.zeros((0, 0, 0))) for text in texts]
+  describe = lambda *_, watch: [Caption(text, [], 0.0, np.zeros((0, 0, 0))) for text in texts]
   nats = lambda params, batch: np.ones(len(batch['lengths']))
   found = evaluation.measure(held_out, 'test', nats, {'': describe}, None)
   assert found['novel'] == 0.5
@@ -119,7 +119,7 @@ def test_captions_are_measured_against_those_of_their_picture():
   see = lambda split: material.seen(made, split, own_sight(), ('plain',), '')
   held_out = evaluation.HeldOut(codec, 12, lambda: made, see, set)
 
-  def describe(params, inputs):
+  def describe(params, inputs, watch):
     weights = np.full((8, 7, 7), 1 / 49)
     right = [scene.caption for scene in scenes]
     texts = [*right[:3], 'a nothing', *right[4:]]

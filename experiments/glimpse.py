@@ -131,7 +131,7 @@ _TRANSLATED: dict[str, dict[str, Any]] = {
     'bound': 'softsign',
     'seek_units': 128,
   },
-  # Adam's first steps are large whatever the gradient: they would drive all places into a corner.
+  # Adam's first steps are large whatever the gradient: they can drive all places into a corner.
   'optimizer': {'learning_rate': 2e-3, 'clip_norm': 5.0, 'warmup_steps': 1_000},
   'train': {'epochs': 150},
 }

@@ -1,5 +1,6 @@
 """What a person sees while a run trains: a live bar on a terminal, plain lines elsewhere."""
 
+import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
@@ -24,7 +25,7 @@ class Display(NamedTuple):
     update: `(step, loss, units_per_second) -> None`: progress after `step` updates.
     show: `(text) -> None`: prints lines, such as an evaluation, above the bar.
     show_sample: `(text) -> None`: the same of a sample, whose lines are its own.
-    close: `() -> None`.
+    close: `() -> None`; a bar that stays open hides the cursor of a terminal.
   """
 
   update: Callable[..., None]
@@ -81,14 +82,12 @@ def open_if_long(total: int, units: str) -> Display:
 
 def watched(batches: Iterable[tuple[S, T]], total: int, units: str) -> Iterator[tuple[S, T]]:
   """Yields batches, each after the places that it has of `total`, with `open_if_long` of these."""
-  display, done = open_if_long(total, units), 0
-  try:
+  done = 0
+  with contextlib.closing(open_if_long(total, units)) as display:
     for places, batch in batches:
       yield places, batch
       done += len(places)
       display.update(done)
-  finally:  # a bar that stays open hides the cursor of a terminal
-    display.close()
 
 
 def _open(

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import closing
 
 import numpy as np
 
@@ -69,8 +70,7 @@ def _scores(model, read, params, ids, lanes, warm_up) -> Iterator[np.ndarray]:
   count = len(ids) - 1
   length = max(_LEAST, _PIECE // max(lanes, 1))
   states, done = model.initial_state(params, lanes), 0
-  display = open_if_long(count, 'predictions')
-  try:
+  with closing(open_if_long(count, 'predictions')) as display:
     for piece in lane_pieces(ids, lanes, length, warm_up):
       states, scores = read(params, states, *piece[:3])
       if piece.counts:
@@ -78,5 +78,3 @@ def _scores(model, read, params, ids, lanes, warm_up) -> Iterator[np.ndarray]:
         done += len(found)
         display.update(done)
         yield found
-  finally:
-    display.close()

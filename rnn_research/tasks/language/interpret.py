@@ -1,7 +1,9 @@
 """The search for interpretable units of a trained language model, as a command and a mode."""
 
+import functools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -109,10 +111,9 @@ def activations(
 def _recordings(model, params, ids):
   """Returns what the model does, and one of the same shape that was never trained; each on a core
   of its own, since a single text leaves no more to share."""
-  display = open_counter(2 * len(ids), 'symbols')
   done = [0, 0]
 
-  def run(which, params):
+  def run(display, which, params):
     def show(count):
       done[which] = count
       display.update(sum(done))
@@ -122,10 +123,10 @@ def _recordings(model, params, ids):
       pieces = (piece._replace(gates=({},) * len(model.cells)) for piece in pieces)
     return gather(units_of(model, params), pieces, len(ids), show)
 
-  with ThreadPoolExecutor(2) as pool:
-    both = list(pool.map(run, (0, 1), (params, model.init(jax.random.key(0)))))
-  display.close()
-  return both
+  counter = closing(open_counter(2 * len(ids), 'symbols'))
+  with counter as display, ThreadPoolExecutor(2) as pool:
+    both = params, model.init(jax.random.key(0))
+    return list(pool.map(functools.partial(run, display), (0, 1), both))
 
 
 def notes(made: Interpretation, params: Params) -> list[str]:

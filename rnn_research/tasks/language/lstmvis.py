@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -62,10 +63,9 @@ def export_lstmvis(
   ids, folder = read_ids(codec, texts, text, length), expand(out)
   require('text', text, len(ids) >= 1, 'a text with a symbol at least')
   folder.mkdir(parents=True, exist_ok=True)
-  display = open_counter(len(ids), 'symbols')
-  with h5py.File(folder / 'states.hdf5', 'w') as file:
-    largest, log_probs = _write_states(file, record(model, params, ids), len(ids), display.update)
-  display.close()
+  pieces, counter = record(model, params, ids), closing(open_counter(len(ids), 'symbols'))
+  with counter as display, h5py.File(folder / 'states.hdf5', 'w') as file:
+    largest, log_probs = _write_states(file, pieces, len(ids), display.update)
   with h5py.File(folder / 'train.hdf5', 'w') as file:
     file['word_ids'] = ids.astype(np.int64)
     file['probability'] = np.exp(np.append(np.float32(-np.inf), log_probs[:-1]))

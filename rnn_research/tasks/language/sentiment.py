@@ -2,6 +2,7 @@
 a mode of its own."""
 
 import math
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -116,15 +117,15 @@ def sentiment(
   data = read_labelled(folder, 'labelled')
   sentences = _read(codec, [one for split in SPLITS for one in data.sentences[split]])
   ends = np.cumsum([len(data.sentences[split]) for split in SPLITS])
-  units, display = units_of(model, params), open_counter(2 * len(sentences), 'sentences')
+  units = units_of(model, params)
 
-  def measure(params, before):
+  def measure(display, params, before):
     states = last_states(model, params, sentences, lambda done: display.update(before + done))
     return _network(units, dict(zip(SPLITS, np.split(states, ends[:-1]), strict=True)), data.labels)
 
-  trained = measure(params, 0)
-  untrained = measure(model.init(jax.random.key(seed)), len(sentences))
-  display.close()
+  with closing(open_counter(2 * len(sentences), 'sentences')) as display:
+    trained = measure(display, params, 0)
+    untrained = measure(display, model.init(jax.random.key(seed)), len(sentences))
   ngrams = _probe(character_ngrams(data.sentences), data.labels)
   more_frequent = data.labels['train'].mean() > 0.5
   majority = float(np.mean(data.labels['test'] == more_frequent))

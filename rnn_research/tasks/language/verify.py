@@ -3,6 +3,7 @@ writing while one is held."""
 
 import re
 from collections.abc import Callable
+from contextlib import closing
 from typing import NamedTuple
 
 import jax
@@ -108,15 +109,14 @@ def verify(
   ends = [made.labelled.concepts[place].ends for place in places]
   labels = [made.labelled.labels[place] for place in places]
   holdings = _hold(model, remake, codec, params, made, real, labels, ends)
-  display = open_counter(len(real), 'units')
   verified = []
-  for one, row, pattern, holding in zip(real, labels, ends, holdings, strict=True):
-    units = [one.unit, *interventions.matched_units(made.recording, one.unit, PEERS)]
-    ablation = _ablate(model, remake, params, made, row, pattern, units)
-    patching = _patch(model, params, made.labelled.ids, row, units)
-    verified.append(Verified(one, ablation, patching, holding))
-    display.update(len(verified))
-  display.close()
+  with closing(open_counter(len(real), 'units')) as display:
+    for one, row, pattern, holding in zip(real, labels, ends, holdings, strict=True):
+      units = [one.unit, *interventions.matched_units(made.recording, one.unit, PEERS)]
+      ablation = _ablate(model, remake, params, made, row, pattern, units)
+      patching = _patch(model, params, made.labelled.ids, row, units)
+      verified.append(Verified(one, ablation, patching, holding))
+      display.update(len(verified))
   return verified
 
 
@@ -202,11 +202,11 @@ def _written(model, remake, codec, params, units, levels):
   rows = values.reshape(len(units), -1)
   generate = sampler(remake(interventions.held(model.cells, units, rows)), codec.never_written)
   start = np.full((1, rows.shape[1]), prompt_ids(codec, '')[0], np.int32)
-  display, drawn = open_counter(LENGTH, 'symbols of every text'), []
-  for ids in generate(params, start, LENGTH, jax.random.key(0), Sampling(TEMPERATURE)):
-    drawn.extend(ids)
-    display.update(len(drawn))
-  display.close()
+  drawn = []
+  with closing(open_counter(LENGTH, 'symbols of every text')) as display:
+    for ids in generate(params, start, LENGTH, jax.random.key(0), Sampling(TEMPERATURE)):
+      drawn.extend(ids)
+      display.update(len(drawn))
   texts = [codec.characters(ids) for ids in np.stack(drawn, 1)]
   return np.array(texts).reshape(-1, TEXTS)
 

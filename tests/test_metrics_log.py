@@ -147,7 +147,10 @@ def test_what_takes_long_is_said_once_its_pace_is_known(total, said, capsys, mon
     now[0] += 10 if done < 400 else 0
   display.close()
   out, err = capsys.readouterr()
-  expected = ['4,000 predictions take about 0:06:40', 'predictions 200/4000  0.0 predictions/s']
+  expected = [
+    '4,000 predictions take about 0:06:40',
+    'predictions 200/4000  10.0 predictions/s  0:06:20 left',
+  ]
   assert (out, err.splitlines()[:2]) == ('', expected if said else [])
 
 
@@ -187,6 +190,21 @@ except KeyboardInterrupt:
 """
 
 
+WITHIN = """
+import contextlib
+from rnn_research.training import progress
+with contextlib.closing(progress.open_display(10, 'characters')) as display:
+  for step in range(1, 11):
+    display.update(step, 2.5, 1000.0)
+    if step == 5:
+      with contextlib.closing(progress.open_counter(7, 'pairs')) as counter:
+        for done in range(1, 8):
+          counter.update(done)
+with contextlib.closing(progress.open_counter(3, 'photos')) as counter:
+  counter.update(3)
+"""
+
+
 def on_terminal(code):
   """Returns what a program writes to a terminal."""
   ours, theirs = pty.openpty()
@@ -214,6 +232,17 @@ def test_a_bar_on_a_terminal():
   assert 'a [bold] sample\r\nin two lines' in text
   assert '10/10' in text
   assert '0:00:00 left' in text
+
+
+def test_a_bar_within_the_time_of_another_has_a_line_of_its_own():
+  text = on_terminal(WITHIN)
+  # One display for both, and one for what comes when it has ended.
+  assert text.count('\x1b[?25l') == text.count('\x1b[?25h') == 2
+  end_of_first = text.index('\x1b[?25h')
+  last = text[:end_of_first].rindex('10/10')
+  assert '/7' in text[:last]
+  assert '/7' not in text[last:]
+  assert '3/3' in text[end_of_first:]
 
 
 def test_a_bar_that_is_left_gives_the_cursor_back():

@@ -16,6 +16,7 @@ S = TypeVar('S', bound=Sized)
 T = TypeVar('T')
 PLAIN_LINE_SECONDS = 5.0
 _LONG = 30.0  # seconds that a person is told of
+_on_terminal: list[Progress] = []  # the bar that is open, if any: two would draw on the same line
 
 
 class Display(NamedTuple):
@@ -48,13 +49,7 @@ def open_display(total_steps: int, units: str) -> Display:
 def open_counter(total: int, units: str) -> Display:
   """Returns the display, on standard error, of `total` `units` ('pictures') that are done one after
   the other; silent elsewhere than in process 0. Its `update` is `(done) -> None`."""
-  pace = _pacer(total)
-
-  def describe(done):
-    rate, left = pace(done)
-    return f'{rate:,.1f} {units}/s{left}'
-
-  return _open(total, describe, units, Console(stderr=True), tell)
+  return _counter(total, units, _pacer(total))
 
 
 def open_if_long(total: int, units: str) -> Display:
@@ -69,7 +64,7 @@ def open_if_long(total: int, units: str) -> Display:
       rate, _ = pace(done)
       if total - done <= _LONG * rate or not rate:
         return
-      opened.append(open_counter(total, units))
+      opened.append(_counter(total, units, pace))
       opened[0].show(f'{total:,} {units} take about {clock(total / rate)}')
     opened[0].update(done)
 
@@ -88,6 +83,14 @@ def watched(batches: Iterable[tuple[S, T]], total: int, units: str) -> Iterator[
       yield places, batch
       done += len(places)
       display.update(done)
+
+
+def _counter(total: int, units: str, pace: Callable[[int], tuple[float, str]]) -> Display:
+  def describe(done):
+    rate, left = pace(done)
+    return f'{rate:,.1f} {units}/s{left}'
+
+  return _open(total, describe, units, Console(stderr=True), tell)
 
 
 def _open(
@@ -132,14 +135,10 @@ def clock(seconds: float) -> str:
 
 
 def _bar(total: int, describe: Callable, console: Console) -> Display:
-  progress = Progress(
-    BarColumn(),
-    MofNCompleteColumn(),
-    TextColumn('{task.description}', markup=False),
-    console=console,
-  )
+  """Returns a bar of its own, or one below that which is open."""
+  own = not _on_terminal
+  progress = _start_bar(console) if own else _on_terminal[0]
   task = progress.add_task('', total=total)
-  progress.start()
 
   def update(step, *numbers):
     progress.update(task, completed=step, description=describe(step, *numbers))
@@ -147,7 +146,26 @@ def _bar(total: int, describe: Callable, console: Console) -> Display:
   def show(text):
     progress.console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
-  return Display(update, lambda text: show(fitted(text)), show, progress.stop)
+  def close():
+    if own:
+      progress.stop()
+      _on_terminal.clear()
+    else:
+      progress.remove_task(task)
+
+  return Display(update, lambda text: show(fitted(text)), show, close)
+
+
+def _start_bar(console: Console) -> Progress:
+  progress = Progress(
+    BarColumn(),
+    MofNCompleteColumn(),
+    TextColumn('{task.description}', markup=False),
+    console=console,
+  )
+  progress.start()
+  _on_terminal.append(progress)
+  return progress
 
 
 def _lines(total: int, describe: Callable, units: str, say: Callable[[str], None]) -> Display:

@@ -10,6 +10,7 @@ import ast
 import functools
 import importlib
 import importlib.util
+import math
 import pkgutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -95,11 +96,12 @@ def check(name: str, config: ConfigDict) -> None:
   """Checks what 'experiment:variant' alone knows of its config.
 
   Raises:
-    InputError: a field out of range, an engine that the chosen cell lacks, or a field of `model`
-      that it lacks and that is not the variant's.
+    InputError: a field out of range or not finite, an engine that the chosen cell lacks, or a field
+      of `model` that it lacks and that is not the variant's.
   """
   _check_cell(config.get('model', {}), get_config(name).get('model', {}))
   _offer(name, 'check', lambda config: None)(config)
+  _check_finite(config)
 
 
 def check_read(name: str, config: ConfigDict, saved: ConfigDict) -> None:
@@ -156,6 +158,14 @@ def _check_cell(model, default):
       require(f'model.{field}', model[field], model[field] == default[field], expected)
     if 'engine' in model:
       check_engine('model.engine', model.engine, CELLS[model.cell](1), model.cell)
+
+
+def _check_finite(config):
+  from rnn_research.errors import require
+  from rnn_research.training.config import flat
+
+  for field, value in flat(config).items():
+    require(field, value, not isinstance(value, float) or math.isfinite(value), 'a finite number')
 
 
 def _module(name):

@@ -35,6 +35,7 @@ from rnn_research.initializers import identity
 from rnn_research.losses import cross_entropy
 from rnn_research.models import eyes, glimpse_start
 from rnn_research.models.classifier import conv_classifier
+from rnn_research.models.decoders import has_h
 from rnn_research.models.glimpse_classifier import glimpse_classifier
 from rnn_research.models.glimpse_network import JOINS, glimpse_cell
 from rnn_research.parameters import largest, num_parameters
@@ -269,10 +270,12 @@ def _check_data(data):
 
 def kept_bytes(config: ConfigDict) -> int:
   """Returns roughly what a step keeps for its backward pass."""
-  model = config.model
+  model, objects = config.model, config.data.objects
+  steps = model.glimpses * (objects + 1 if objects > 1 else 1)
   units = 3 * model.units + 2 * model.seek_units
-  numbers = 6 * model.hidden_size + units + model.scales * model.glimpse**2
-  return 4 * rows_per_step(config) * (_side(config.data) ** 2 + model.glimpses * numbers)
+  layers = (2 + 4 * model.num_layers) * model.hidden_size
+  numbers = layers + units + model.scales * model.glimpse**2
+  return 4 * rows_per_step(config) * (_side(config.data) ** 2 + steps * numbers)
 
 
 def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
@@ -322,7 +325,9 @@ def build(config: ConfigDict, assets: dict | None = None) -> Experiment:
     assets={'classes': classes, 'channels': known['channels']},
     report=report,
     commands=looks,
-    engine='steps, since where it looks depends on what it saw',
+    engine='steps, since where it looks depends on what it saw'
+    if model.look
+    else 'sees all at once',
     unit='images',
   )
 
@@ -348,12 +353,14 @@ def _glimpses(config, shape, num_answers, num_classes):
   model = config.model
   eye = _EYES[model.reader](model, shape)
   cells = (_make_core(model),) * model.num_layers
+  if model.context:
+    require('model.cell', model.cell, has_h(cells[-1]), 'a cell whose state has an h')
   cell = glimpse_cell(
     eye,
     cells,
     model.hidden_size,
     units=model.units,
-    seek_units=model.seek_units,
+    seek_units=model.seek_units if model.looks == 'learned' else 0,
     join=JOINS[model.join],
   )
   start = (

@@ -121,8 +121,8 @@ class Experiment(NamedTuple):
   and, where there is something to say,
 
     COMMANDS       mode -> `Command`
-    PLACES         fields of the config that say where data are, such as 'data.path': they may
-                   differ when a trained model is evaluated or scored
+    PLACES         fields of the config that say where data are, such as 'data.path', or how much
+                   is measured: they may differ when a trained model is evaluated or scored
     MOVABLE        those of them whose data the fingerprint covers: as it decides, they may differ
                    when a run goes on, too
     check          `(config) -> None`: raises InputError for a field of its own out of range

@@ -250,6 +250,10 @@ def test_numbers_of_another_type_are_refused():
   able = drawing.commands_of(model_of('whole'), STEPS, PIXELS['levels'], None)
   for call, said in (
     (lambda: able['draw'](None, count='3'), "count is '3', expected an integer >= 1"),
+    (
+      lambda: able['draw'](None, count=10**12),
+      r'count is 1000000000000, expected at most [\d,]+, wh',
+    ),
     (lambda: able['draw'](None, seed=1.5), 'seed is 1.5, expected an integer in'),
     (lambda: able['complete'](None, [], rounds=2.0), 'rounds is 2.0, expected an integer >= 1'),
   ):
@@ -311,6 +315,18 @@ def test_drawing_from_python(drawer):
       command(images[:0])
   assert half(28, 'top')[0, 13, 0, 0] and not half(28, 'top')[0, 14, 27, 0]
   assert half(28, 'right')[0, 0, 14, 0] and not half(28, 'right')[0, 27, 13, 0]
+
+
+def test_the_tighter_bound_may_be_measured_with_other_draws(drawer, main, tmp_path):
+  workdir = shutil.copytree(drawer, tmp_path / 'run')
+  flags = f'--workdir={workdir}', '--config.model.importance_samples=3'
+  assert main(*flags, '--mode=evaluate')[0] == 0
+  found, before = (
+    read_json(workdir, name)['metrics']['test'] for name in ('result-evaluate.json', 'result.json')
+  )
+  assert found['importance_nats'] < before['importance_nats']
+  code, _, err = main(*flags)  # training would go on as another run
+  assert (code, 'holds a run with another model.importance_samples (2 in' in err) == (1, True)
 
 
 def test_modes(drawer, tmp_path, main):

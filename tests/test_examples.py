@@ -119,5 +119,7 @@ def test_rows_that_are_no_paths_have_a_name(files):
 
 
 def test_less_than_a_batch(files):
-  with pytest.raises(InputError, match='there are 3 training examples, expected a batch of 4'):
+  with pytest.raises(
+    InputError, match=r'train\.batch_size is 4, expected at most 3, as many as there are'
+  ):
     open_data(files[:3])

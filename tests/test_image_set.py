@@ -87,10 +87,17 @@ def test_an_empty_folder_is_refused(tmp_path):
   with pytest.raises(InputError, match=r'data\.path: .* has no picture'):
     load_images(str(tmp_path), 28)
   make_folder(tmp_path / 'set', [GREY], count=1)
-  with pytest.raises(InputError, match=r'has 1 picture\(s\) of a class at most, expected 3 of'):
+  with pytest.raises(InputError, match=r'has 1 picture\(s\), expected 3 at least'):
     load_images(str(tmp_path / 'set'), 28)
   with pytest.raises(FileNotFoundError):
     load_images(str(tmp_path / 'none'), 28)
+
+
+def test_a_picture_that_cannot_be_read_is_named_with_its_folder(tmp_path):
+  folder = make_folder(tmp_path / 'set', count=3)
+  (folder / 'class 0' / '0.png').write_bytes(b'cut')
+  with pytest.raises(InputError, match=r'^data\.path: .*/set/class 0/0\.png is no picture'):
+    load_images(str(folder), 12)
 
 
 def test_pictures_beside_folders_of_them_are_refused(tmp_path):

@@ -95,7 +95,7 @@ def test_shuffled_examples_are_an_epoch_of_each_in_new_orders():
 
 def test_fewer_examples_than_a_batch():
   with pytest.raises(
-    InputError, match='there are 2 training examples, expected a batch of 3 at least'
+    InputError, match=r'train\.batch_size is 3, expected at most 2, as many as there are'
   ):
     examples.shuffled({'x': np.arange(2)}, 3, 0, 'abc')
 

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import tarfile
 import threading
 import zipfile
 
@@ -390,14 +391,29 @@ def test_members_that_are_too_large_are_not_unpacked(tmp_path, monkeypatch):
     open_pictures(str(path)).read('x.png')
 
 
+@pytest.mark.parametrize('kind', ['', 'gz', 'xz'])
+def test_archives_of_another_kind_are_refused(tmp_path, kind):
+  path = tmp_path / 'photos'
+  with tarfile.open(path, f'w:{kind}'):
+    pass
+  with pytest.raises(
+    InputError, match=r'^input: .*photos is a tar archive, expected a zip archive'
+  ):
+    list_pictures(str(path))
+
+
 def test_nothing_there(tmp_path):
   with pytest.raises(FileNotFoundError, match=r'input: there is no file or folder'):
     list_pictures(str(tmp_path / 'no'))
   (tmp_path / 'sub').mkdir()
   (tmp_path / 'sub/a.png').write_bytes(b'')
-  with pytest.raises(InputError, match=r'^input: .* has no picture, expected files that end in'):
+  with pytest.raises(
+    InputError, match=r'^input: .* has pictures only in folders \(sub\), expected one of these'
+  ):
     list_pictures(str(tmp_path))
   (tmp_path / 'sub/a.png').unlink()
+  with pytest.raises(InputError, match=r'^input: .* has no picture, expected files that end in'):
+    list_pictures(str(tmp_path))
   with pytest.raises(InputError, match=r'^data\.images: .* has no picture'):
     open_pictures(str(tmp_path))
 

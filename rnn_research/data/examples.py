@@ -66,9 +66,7 @@ def shuffled(
   count = len(next(iter(arrays.values())))
   steps = count // batch_size
   if steps == 0:
-    raise InputError(
-      f'there are {count} training examples, expected a batch of {batch_size} at least'
-    )
+    raise _too_few(count, batch_size)
   order = functools.lru_cache(maxsize=2)(
     lambda epoch: np.random.default_rng((seed, epoch)).permutation(count)
   )
@@ -81,6 +79,13 @@ def shuffled(
     return change(np.random.default_rng((seed, epoch, 1 + step)), batch)
 
   return stream(batch, steps, fingerprint)
+
+
+def _too_few(count, batch_size):
+  return InputError(
+    f'train.batch_size is {batch_size}, expected at most {count}, as many as there are training '
+    'examples'
+  )
 
 
 def held_out_rng(seed: int, number: int) -> np.random.Generator:
@@ -123,9 +128,7 @@ def loaded(
       other shapes than the first.
   """
   if len(source) < batch_size:
-    raise InputError(
-      f'there are {len(source)} training examples, expected a batch of {batch_size} at least'
-    )
+    raise _too_few(len(source), batch_size)
   first = _shapes(_load(load, name, source[0]))
 
   def checked(row):

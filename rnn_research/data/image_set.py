@@ -118,10 +118,10 @@ def read_images(path: str, size: int, channels: int, canvas: bool) -> dict[str, 
     InputError: it is no picture, or one in colour where the model has seen grey ones.
   """
   found = list_pictures(path, 'input')
-  images = {name: _read(found.read(name), name, size, canvas) for name in found.names}
+  images = {name: _read(found.read(name), f'input: {name}', size, canvas) for name in found.names}
   for name, image in images.items():
     if channels == 1 and _has_colour(image):
-      raise InputError(f'{name} is a picture in colour, expected grey as in training')
+      raise InputError(f'input: {name} is a picture in colour, expected grey as in training')
   return {name: _in_channels(image, channels) for name, image in images.items()}
 
 
@@ -188,7 +188,9 @@ def _of_folder(path, size):
     _check_depth(path, (file.relative_to(root).as_posix() for file in root.glob('*/*/*.*')))
     raise
   _check_depth(path, found.names)
-  images = np.stack([read_picture(found.read(name), name, size) for name in found.names])
+  images = np.stack(
+    [read_picture(found.read(name), f'data.path: {path}/{name}', size) for name in found.names]
+  )
   images = _in_channels(images, 3 if _has_colour(images) else 1)
   folders = [name.split('/')[0] if '/' in name else '' for name in found.names]
   classes = tuple(sorted({*folders}))
@@ -216,9 +218,10 @@ def _split(path, whole, classes):
   rows: dict[str, list[np.ndarray]] = {'train': [], 'valid': [], 'test': []}
   counts = np.bincount(whole.labels, minlength=len(classes))
   if counts.max() < _FEWEST:
+    of_one = ' of a class at most' if len(classes) > 1 else ''
     raise InputError(
-      f'data.path: {path} has {counts.max()} picture(s) of a class at most, expected {_FEWEST} of '
-      'one at least, since two are held out'
+      f'data.path: {path} has {counts.max()} picture(s){of_one}, expected {_FEWEST} at least, '
+      'since two are held out'
     )
   for label, count in enumerate(counts):
     rest = np.flatnonzero(whole.labels == label)

@@ -1,6 +1,7 @@
 """Pictures as people have them: files of a folder or of a zip archive, read as squares of RGB."""
 
 import io
+import tarfile
 import threading
 import warnings
 import zipfile
@@ -25,7 +26,7 @@ _SUFFIXES = {
 }
 _EXPECTED = f'expected a picture in one of the formats {", ".join(FORMATS)}'
 _ENDINGS = f'expected files that end in {", ".join(sorted(_SUFFIXES))}'
-_NAMED = 3  # files in a sentence about many
+_NAMED = 3  # files or folders in a sentence about many
 _MOST_PIXELS = 178_000_000
 _MOST_BYTES = 2**30  # of a file
 _LARGE = 16_000_000  # pixels: 64 MB of memory and more
@@ -86,10 +87,15 @@ def _common_depth(folders):
 
 def list_pictures(path: str, flag: str = 'input') -> Pictures:
   """Returns a picture, those of a folder without the folders in it, or those of a zip archive; see
-  `open_pictures`."""
+  `open_pictures`. Raises InputError, too, where all pictures of a folder are in folders."""
   if not existing(path, flag).is_dir():
     return open_pictures(path, flag)
   found = open_files(path, flag)
+  below = sorted({name.split('/')[0] for name in found.names if '/' in name and _is_picture(name)})
+  if below and not any(map(_is_picture, _flat(found))):
+    raise InputError(
+      f'{flag}: {path} has pictures only in folders ({_some(below)}), expected one of these folders'
+    )
   return Pictures(_pictures_of(_flat(found), path, flag), found.read)
 
 
@@ -124,8 +130,11 @@ def unread(path: str, flag: str = 'input') -> str:
   others = [name for name in names if not _is_picture(name)]
   if not others or _is_single(found, path, flag):
     return ''
-  some = ', '.join(others[:_NAMED]) + (', ..' if len(others) > _NAMED else '')
-  return f'{len(others)} other file(s) not read ({some}), {_ENDINGS}'
+  return f'{len(others)} other file(s) not read ({_some(others)}), {_ENDINGS}'
+
+
+def _some(names):
+  return ', '.join(names[:_NAMED]) + (', ..' if len(names) > _NAMED else '')
 
 
 def picture_files(path: str, flag: str = 'input') -> list[Path]:
@@ -173,6 +182,8 @@ def open_files(path: str, flag: str) -> Pictures:
     return Pictures(names, lambda name: _read_file(root / name, flag))
   if zipfile.is_zipfile(root) or root.suffix.lower() == '.zip':
     return _open_archive(root, flag)
+  if tarfile.is_tarfile(root):
+    raise InputError(f'{flag}: {root} is a tar archive, expected a zip archive, or a folder')
   return Pictures([root.name], lambda name: _read_file(root, flag))
 
 

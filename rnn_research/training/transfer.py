@@ -14,11 +14,11 @@ from rnn_research.experiment import Experiment, Vocabulary
 from rnn_research.parameters import below, name_of
 from rnn_research.typing import Array, Params, PyTree
 
-# Fields of `model` that say how a model is drawn, regularised or computed, not what its parameters
-# mean, or where a file lies; how many there are is told by shapes.
+# Fields of `model` that say how a model is drawn, regularised, computed or measured, not what its
+# parameters mean, or where a file lies; how many there are is told by shapes.
 _FREE = (
   *('dropout', 'weight_dropout', 'init_scale', 'forget_bias', 'chrono_steps', 'w_h_init'),
-  *('std', 'engine', 'dtype', 'num_params', 'encoder_weights'),
+  *('std', 'engine', 'dtype', 'num_params', 'encoder_weights', 'importance_samples'),
 )
 
 

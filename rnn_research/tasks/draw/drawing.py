@@ -1,6 +1,7 @@
 """What a trained DRAW does: new images, images read and drawn again, images completed."""
 
 import functools
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -10,12 +11,13 @@ import numpy as np
 
 from rnn_research.data.image_set import checked
 from rnn_research.encoders.glimpse import Place
-from rnn_research.errors import require_one_of, require_seed, require_size
+from rnn_research.errors import require, require_one_of, require_seed, require_size
 from rnn_research.models.draw import Draw, Drawn
 from rnn_research.tasks.draw.pixels import Pixels
 from rnn_research.typing import Params
 
 ROUNDS = 30  # of completion
+_MOST_NUMBERS = 2**28  # of all canvases of a drawing: a GiB
 _HALVES = {
   'top': lambda size: np.s_[: size // 2, :],
   'bottom': lambda size: np.s_[size // 2 :, :],
@@ -65,6 +67,7 @@ def commands_of(
     sizes: N of the windows with which it reads and writes; None where there are none.
   """
   imagine, read = jax.jit(model.imagine), jax.jit(model.read)
+  most = max(1, _MOST_NUMBERS // (steps * math.prod(model.shape)))
 
   def noise(key, count):
     return jax.random.normal(key, (steps, count, model.latent_size))
@@ -88,6 +91,8 @@ def commands_of(
       InputError: a number out of range.
     """
     require_size('count', count)
+    what = f'at most {most:,}, whose canvases after every step fill a GiB'
+    require('count', count, count <= most, what)
     require_seed('seed', seed)
     return _drawing(imagine(params, noise(jax.random.key(seed), count))[1], sizes)
 

@@ -26,7 +26,7 @@ def look_files(run, input: str, seed: int, output: str) -> None:
   require_kept('output', [output], 'input', picture_files(input))
   looks = run.look(input, seed=seed)
   for one in looks:
-    print(f'{one.name}\t{answered(one)}\t{chance(one):.3f}')
+    print(f'{one.name}\t{answered(one)}\t{chance(one):.3g}')
   if output.lower().endswith('.gif'):
     write_picture(output, frames(looks[:_MOST]), seconds=0.6)
   else:
@@ -39,11 +39,9 @@ def look_files(run, input: str, seed: int, output: str) -> None:
 def _draw(looks, output):
   from rnn_research.tasks.glimpse.path_figure import path_figure  # matplotlib is slow to load
 
-  text = (
-    'Numbers: the middles of glimpses. Frames: the last one. Right: all that was seen; what was '
-    'not is grey.'
-  )
-  figure = path_figure(looks, [one.name for one in looks], text).figure
+  figure = path_figure(
+    looks, [one.name for one in looks], 'Pictures by the names of their files.'
+  ).figure
   save_picture(output, 'output', lambda file: figure.savefig(file, dpi=100))
 
 

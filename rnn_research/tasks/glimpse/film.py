@@ -16,7 +16,7 @@ def frames(looks: Sequence[Look]) -> list[np.ndarray]:
   """Returns a frame per glimpse, [rows, columns, 3] uint8: of each image, where the glimpse is, and
   beside it what was seen so far."""
   pairs = max(1, min(3, len(looks)))
-  scale = max(1, _WIDTH // (2 * pairs * looks[0].image.shape[0]))
+  scale = max(1, round(_WIDTH / (2 * pairs * len(looks[0].image))))
   frame = lambda t: tiled(np.concatenate([_pair(one, t, scale) for one in looks]), 2 * pairs)
   return [frame(t) for t in range(len(looks[0].boxes))]
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
 
 from rnn_research.analysis.reports.glyphs import families, shown
 from rnn_research.analysis.reports.plots import BLUE, TICK, VERMILLION, Plot, caption
@@ -13,6 +14,7 @@ from rnn_research.tasks.glimpse.looking import Look, answered, chance, known
 
 _SIZE = 1.5  # inches of a panel
 _SMALL = 9  # font size of numbers on an image
+_LONGEST = 26  # characters above a panel
 
 
 def path_figure(looks: Sequence[Look], titles: Sequence[str], text: str) -> Plot:
@@ -22,7 +24,7 @@ def path_figure(looks: Sequence[Look], titles: Sequence[str], text: str) -> Plot
   Args:
     looks: at least one, all of one network.
     titles: above the images.
-    text: the caption of the figure.
+    text: what they are; the caption goes on with what is drawn.
   """
   num_glimpses, num_patches = looks[0].boxes.shape[:2]
   wide = min(num_patches, 2)  # more would make a figure of a metre
@@ -33,15 +35,16 @@ def path_figure(looks: Sequence[Look], titles: Sequence[str], text: str) -> Plot
   )
   axes = figure.subplots(len(looks), len(widths), squeeze=False, width_ratios=widths)
   for panel in axes.ravel():
-    panel.set_axis_off()
+    panel.set(xticks=(), yticks=())
+    panel.spines[:].set(color='0.7', linewidth=0.5)  # the edge of a picture that is white
   for row, (look, title) in enumerate(zip(looks, titles, strict=True)):
     _image(axes[row, 0], look, title)
     for t, panel in enumerate(axes[row, 1:-1]):
-      panel.imshow(as_rgb(_side_by_side(look.patches[t, :wide])))
+      panel.imshow(_side_by_side([as_rgb(patch) for patch in look.patches[t, :wide]]))
       panel.set_title(f'{t + 1}', fontsize=TICK)
     axes[row, -1].imshow(as_rgb(known(look, num_glimpses)))
-    axes[row, -1].set_title(_answer(look), fontsize=TICK, family=families(), parse_math=False)
-  caption(figure, text, int(9.5 * figure.get_figwidth()))
+    _title(axes[row, -1], _answer(look), 'right')
+  caption(figure, f'{text} {_key(num_patches)}', int(9.5 * figure.get_figwidth()))
   return Plot(figure, _table(looks))
 
 
@@ -60,20 +63,41 @@ def _image(panel, look, title):
       color=VERMILLION,
       weight='bold',
       annotation_clip=False,
+      path_effects=[withStroke(linewidth=1.5, foreground='white')],
     )
   for middle_x, middle_y, side in look.boxes[-1]:
     corner = middle_x - side / 2, middle_y - side / 2
     panel.add_patch(Rectangle(corner, side, side, fill=False, edgecolor=VERMILLION, linewidth=1.2))
   panel.set(xlim=(0, size), ylim=(size, 0))
-  panel.set_title(shown(title), fontsize=TICK, family=families(), parse_math=False)
+  _title(panel, _short(shown(title)), 'left')
+
+
+def _title(panel, text, side):
+  """Writes a title that begins or ends with its panel, beyond which there is no room."""
+  panel.set_title(text, loc=side, fontsize=TICK, family=families(), parse_math=False)
 
 
 def _side_by_side(patches):
-  return np.concatenate([np.pad(a, ((0, 0), (0, 1), (0, 0))) for a in patches], 1)[:, :-1]
+  white = np.pad(patches, ((0, 0), (0, 0), (0, 1), (0, 0)), constant_values=255)
+  return np.concatenate(white, 1)[:, :-1]
 
 
 def _answer(look):
-  return f'{shown(answered(look))} ({chance(look):.2f})'
+  return f'{_short(shown(answered(look)))} ({chance(look):.2f})'
+
+
+def _short(text):
+  half = _LONGEST // 2
+  return text if len(text) <= _LONGEST else f'{text[:half]}..{text[-half:]}'
+
+
+def _key(num_patches):
+  narrowest = f', of its {num_patches} patches the two narrowest' if num_patches > 2 else ''
+  return (
+    'Numbers: the middles of glimpses; frames: the last one. Then what each showed'
+    f'{narrowest}. Right: all that was seen in its place, the rest grey, and the answer with its '
+    'probability.'
+  )
 
 
 def _table(looks):

@@ -37,7 +37,8 @@ def write_report(
     workdir: of the run.
     out_dir: an existing folder.
   """
-  work = f'{multiply_adds:,} multiply-adds for an image, without what cuts glimpses out of it.'
+  cut = ', without what cuts glimpses out of it' if follow else ''
+  work = f'{multiply_adds:,} multiply-adds for an image{cut}.'
   result = read_result(workdir)
   sections = [Section('All splits', before=result_markdown(result), after=work)]
   if follow is not None:
@@ -64,15 +65,6 @@ def _looking(follow, classes, asked, out_dir):
 
 def _paths(kind, pairs) -> Section:
   looks, truths = zip(*pairs, strict=True)
-  text = (
-    f'The first test images that were answered {"rightly" if kind == "right" else "wrongly"}; '
-    'above each what it is. Numbers: the middles of glimpses; frames: the last one. Then what each '
-    f'showed{_widest(looks[0])}. Right: all that was seen in its place, the rest grey, and the '
-    'answer with its probability.'
-  )
+  how = 'rightly' if kind == 'right' else 'wrongly'
+  text = f'The first test images that were answered {how}; above each what it is.'
   return Section(f'Answered {kind}', f'paths_{kind}', path_figure(looks, truths, text))
-
-
-def _widest(look):
-  count = look.boxes.shape[1]
-  return f', of its {count} patches the two narrowest' if count > 2 else ''

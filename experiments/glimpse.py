@@ -10,7 +10,7 @@ chooses where to look next.
   mnist          -      .77 % (300 epochs)              555d187
   translated     -      .99 % (120 epochs)              2d83d0f
   cluttered      -      2.59 % (100 and 60 epochs)      2d83d0f
-  cluttered_100  -      not yet run
+  cluttered_100  -      4.09 % (60 epochs)              f083880
   pairs          -      4.48 % of pairs (80 epochs)     92871d8
   debug          13 s   nothing is learned in 30 steps
 

@@ -405,6 +405,8 @@ def test_archives_of_another_kind_are_refused(tmp_path, kind):
 def test_nothing_there(tmp_path):
   with pytest.raises(FileNotFoundError, match=r'input: there is no file or folder'):
     list_pictures(str(tmp_path / 'no'))
+  with pytest.raises(FileNotFoundError, match=r"^input: there is no file or folder ''$"):
+    list_pictures('')
   (tmp_path / 'sub').mkdir()
   (tmp_path / 'sub/a.png').write_bytes(b'')
   with pytest.raises(

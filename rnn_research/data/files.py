@@ -120,10 +120,10 @@ def list_files(path: str, pattern: str, flag: str) -> list[Path]:
 
 def existing(path: str, flag: str) -> Path:
   """Returns where a file or folder is; raises FileNotFoundError, naming the flag, where there is
-  none."""
+  none; '' is not the present folder."""
   where = expand(path)
-  if not os.path.exists(where):
-    raise FileNotFoundError(f'{flag}: there is no file or folder {str(where)!r}')
+  if not path or not os.path.exists(where):
+    raise FileNotFoundError(f'{flag}: there is no file or folder {str(path and where)!r}')
   return where
 
 

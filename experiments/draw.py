@@ -44,8 +44,8 @@ VARIANTS = {
   'debug': ('digits of a font, LSTMs of 16 units, 3 steps, 20 updates', '14 s'),
 }
 COMMANDS = commands.COMMANDS
+PLACES = ('data.path', 'model.importance_samples')
 MOVABLE = ('data.path',)
-PLACES = (*MOVABLE, 'model.importance_samples')
 
 _EVAL_ROWS = 500
 _HELD_OUT = ('valid', 'test')

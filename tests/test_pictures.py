@@ -1,8 +1,8 @@
 """Pictures as people have them: every format, orientation and mode becomes a square of RGB, damage a sentence."""
 
 import io
+import re
 import struct
-import tarfile
 import threading
 import zipfile
 
@@ -391,14 +391,12 @@ def test_members_that_are_too_large_are_not_unpacked(tmp_path, monkeypatch):
     open_pictures(str(path)).read('x.png')
 
 
-@pytest.mark.parametrize('kind', ['', 'gz', 'xz'])
-def test_archives_of_another_kind_are_refused(tmp_path, kind):
-  path = tmp_path / 'photos'
-  with tarfile.open(path, f'w:{kind}'):
-    pass
-  with pytest.raises(
-    InputError, match=r'^input: .*photos is a tar archive, expected a zip archive'
-  ):
+@pytest.mark.parametrize('ending', ['.tar', '.tar.gz', '.7Z'])
+def test_archives_of_another_kind_are_refused(tmp_path, ending):
+  path = tmp_path / f'photos{ending}'
+  path.touch()
+  kind = re.escape(path.suffix)
+  with pytest.raises(InputError, match=rf'^input: .* ends in {kind}, expected a \.zip archive'):
     list_pictures(str(path))
 
 

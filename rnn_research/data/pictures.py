@@ -1,7 +1,6 @@
 """Pictures as people have them: files of a folder or of a zip archive, read as squares of RGB."""
 
 import io
-import tarfile
 import threading
 import warnings
 import zipfile
@@ -24,6 +23,7 @@ _SUFFIXES = {
   *('.jpg', '.jpeg', '.jpe', '.png', '.gif', '.bmp', '.webp'),
   *('.tif', '.tiff', '.ppm', '.pgm', '.pbm', '.pnm'),
 }
+_OTHER_ARCHIVES = {'.tar', '.tgz', '.gz', '.bz2', '.xz', '.7z', '.rar'}
 _EXPECTED = f'expected a picture in one of the formats {", ".join(FORMATS)}'
 _ENDINGS = f'expected files that end in {", ".join(sorted(_SUFFIXES))}'
 _NAMED = 3  # files or folders in a sentence about many
@@ -182,8 +182,8 @@ def open_files(path: str, flag: str) -> Pictures:
     return Pictures(names, lambda name: _read_file(root / name, flag))
   if zipfile.is_zipfile(root) or root.suffix.lower() == '.zip':
     return _open_archive(root, flag)
-  if tarfile.is_tarfile(root):
-    raise InputError(f'{flag}: {root} is a tar archive, expected a zip archive, or a folder')
+  if root.suffix.lower() in _OTHER_ARCHIVES:
+    raise InputError(f'{flag}: {root} ends in {root.suffix}, expected a .zip archive or a folder')
   return Pictures([root.name], lambda name: _read_file(root, flag))
 
 

@@ -270,8 +270,8 @@ def _check_data(data):
 
 def kept_bytes(config: ConfigDict) -> int:
   """Returns roughly what a step keeps for its backward pass."""
-  model, objects = config.model, config.data.objects
-  steps = model.glimpses * (objects + 1 if objects > 1 else 1)
+  model = config.model
+  steps = model.glimpses * _num_answers(config.data)
   units = 3 * model.units + 2 * model.seek_units
   layers = (2 + 4 * model.num_layers) * model.hidden_size
   numbers = layers + units + model.scales * model.glimpse**2
@@ -342,11 +342,15 @@ def _images(data, known):
   return make_images(data.path, data.size, canvas, data.seed, known)
 
 
+def _num_answers(data):
+  """Returns one for each object, and of several the one that says that there are no more."""
+  return data.objects + (data.objects > 1)
+
+
 def _make_model(config, shape, num_classes):
-  objects = config.data.objects
-  # Of several objects there is a class that says that there are no more.
-  answers = (1, num_classes) if objects == 1 else (objects + 1, num_classes + 1)
-  return _KINDS[config.model.kind](config, shape, *answers)
+  num_answers = _num_answers(config.data)
+  classes = num_classes + (num_answers > 1)  # that there are no more is a class
+  return _KINDS[config.model.kind](config, shape, num_answers, classes)
 
 
 def _glimpses(config, shape, num_answers, num_classes):

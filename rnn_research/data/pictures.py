@@ -91,12 +91,14 @@ def list_pictures(path: str, flag: str = 'input') -> Pictures:
   if not existing(path, flag).is_dir():
     return open_pictures(path, flag)
   found = open_files(path, flag)
-  below = sorted({name.split('/')[0] for name in found.names if '/' in name and _is_picture(name)})
-  if below and not any(map(_is_picture, _flat(found))):
+  pictures = _pictures_of(found.names, path, flag)
+  flat = _flat(pictures)
+  if not flat:
+    folders = _some(sorted({name.split('/')[0] for name in pictures}))
     raise InputError(
-      f'{flag}: {path} has pictures only in folders ({_some(below)}), expected one of these folders'
+      f'{flag}: {path} has pictures only in folders ({folders}), expected one of these folders'
     )
-  return Pictures(_pictures_of(_flat(found), path, flag), found.read)
+  return Pictures(flat, found.read)
 
 
 def in_memory(image: np.ndarray | Image.Image) -> Pictures:
@@ -118,15 +120,15 @@ def in_memory(image: np.ndarray | Image.Image) -> Pictures:
   return Pictures(['image'], lambda name: file.getvalue())
 
 
-def _flat(found):
-  return [name for name in found.names if '/' not in name]
+def _flat(names):
+  return [name for name in names if '/' not in name]
 
 
 def unread(path: str, flag: str = 'input') -> str:
   """Returns what there is to say of the files of a folder or archive that `list_pictures` does not
   read, hidden ones aside; '' of none."""
   found = open_files(path, flag)
-  names = _flat(found) if existing(path, flag).is_dir() else found.names
+  names = _flat(found.names) if existing(path, flag).is_dir() else found.names
   others = [name for name in names if not _is_picture(name)]
   if not others or _is_single(found, path, flag):
     return ''

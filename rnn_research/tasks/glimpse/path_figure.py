@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
 from rnn_research.analysis.reports.glyphs import families, shown
 from rnn_research.analysis.reports.plots import BLUE, TICK, VERMILLION, Plot, caption
-from rnn_research.analysis.reports.tiles import as_rgb
+from rnn_research.analysis.reports.tiles import as_rgb, tiled
 from rnn_research.tasks.glimpse.looking import Look, answered, chance, known
 
 _SIZE = 1.5  # inches of a panel
@@ -40,7 +39,7 @@ def path_figure(looks: Sequence[Look], titles: Sequence[str], text: str) -> Plot
   for row, (look, title) in enumerate(zip(looks, titles, strict=True)):
     _image(axes[row, 0], look, title)
     for t, panel in enumerate(axes[row, 1:-1]):
-      panel.imshow(_side_by_side([as_rgb(patch) for patch in look.patches[t, :wide]]))
+      panel.imshow(tiled(as_rgb(look.patches[t, :wide]), wide))
       panel.set_title(f'{t + 1}', fontsize=TICK)
     axes[row, -1].imshow(as_rgb(known(look, num_glimpses)))
     _title(axes[row, -1], _answer(look), 'right')
@@ -75,11 +74,6 @@ def _image(panel, look, title):
 def _title(panel, text, side):
   """Writes a title that begins or ends with its panel, beyond which there is no room."""
   panel.set_title(text, loc=side, fontsize=TICK, family=families(), parse_math=False)
-
-
-def _side_by_side(patches):
-  white = np.pad(patches, ((0, 0), (0, 0), (0, 1), (0, 0)), constant_values=255)
-  return np.concatenate(white, 1)[:, :-1]
 
 
 def _answer(look):
